@@ -1,0 +1,38 @@
+"""Says what someone in a video is doing, and shows the frames that it looked at.
+
+from hmdb import Recognizer
+
+recognizer = Recognizer.from_pretrained()
+print(recognizer("clip.avi").label)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from hmdb.clip import Clip, ClipFrame, ClipSpec, Prediction
+from hmdb.errors import DataError, HmdbError, ModelError, VideoError
+
+if TYPE_CHECKING:
+    from hmdb.recognizer import Recognizer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Clip",
+    "ClipFrame",
+    "ClipSpec",
+    "DataError",
+    "HmdbError",
+    "ModelError",
+    "Prediction",
+    "Recognizer",
+    "VideoError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # torch and transformers take seconds to import, and the app's page must be up before that.
+    if name == "Recognizer":
+        from hmdb.recognizer import Recognizer
+
+        return Recognizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

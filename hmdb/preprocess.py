@@ -1,0 +1,145 @@
+"""Clip pixels -> the float tensor that a checkpoint wants.
+
+Two steps, so that training can keep the result of the first and do the second on its device:
+`fit` resizes and crops (uint8 stays uint8), `normalize` makes floats of it. What they do is a
+`PixelSpec`, which travels as the checkpoint's preprocessor_config.json. It is read here without
+transformers' own processors because those resize differently with and without torchvision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from hmdb.errors import ModelError
+
+PIXELS_FILE = "preprocessor_config.json"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PixelSpec:
+    """What is done to the pixels of a frame before the model sees them.
+
+    Attributes:
+        size: (height, width) that a frame is squashed to, or the length that its short side gets.
+        crop: (height, width) that is then cut from the middle; None for no crop.
+        resample: PIL's number of the filter; 2 is bilinear.
+        scale: multiplies the 0..255 values; `offset` is then added.
+        mean, std: subtracted and divided by, per channel, after that.
+        processor: the class name under which transformers reads the same file.
+    """
+
+    size: tuple[int, int] | int
+    crop: tuple[int, int] | None = None
+    resample: int = 2
+    scale: float = 1 / 255
+    offset: float = 0.0
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    processor: str = "VideoMAEImageProcessor"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width) of a frame as the model gets it."""
+        if self.crop:
+            return self.crop
+        if isinstance(self.size, int):
+            raise ModelError(f"{PIXELS_FILE} scales the short side but crops nothing, so frames have no fixed shape.")
+        return self.size
+
+    @classmethod
+    def paper(cls, image_size: int) -> PixelSpec:
+        """The paper's: squashed to a square, ImageNet mean and std (code)."""
+        return cls(size=(image_size, image_size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> PixelSpec:
+        """From the contents of a preprocessor_config.json, also one of transformers 4.
+
+        Raises:
+            ModelError: a setting is missing; a default would be a guess.
+        """
+        try:
+            size = config["size"]
+            if isinstance(size, Mapping):
+                size = size["shortest_edge"] if "shortest_edge" in size else (size["height"], size["width"])
+            crop = config["crop_size"] if config.get("do_center_crop") else None
+            if crop is not None:
+                crop = (crop["height"], crop["width"]) if isinstance(crop, Mapping) else (crop, crop)
+            spec = cls(
+                size=size,
+                crop=crop,
+                resample=config.get("resample", 2),
+                scale=float(config.get("rescale_factor", 1 / 255)),
+                offset=-1.0 if config.get("offset") else 0.0,
+                mean=tuple(config["image_mean"]),
+                std=tuple(config["image_std"]),
+                processor=config.get("image_processor_type") or config.get("feature_extractor_type") or cls.processor,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{PIXELS_FILE} lacks or mangles a setting: {error}.") from error
+        height, width = spec.shape
+        if not (0 < height <= 1024 and 0 < width <= 1024):
+            raise ModelError(f"{PIXELS_FILE} asks for frames of {height}x{width}; at most 1024x1024 is read.")
+        return spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """The contents of a preprocessor_config.json that transformers reads alike."""
+        crop = self.crop or self.shape
+        config: dict[str, Any] = {
+            "image_processor_type": self.processor,
+            "do_resize": True,
+            "size": {"shortest_edge": self.size}
+            if isinstance(self.size, int)
+            else {"height": self.size[0], "width": self.size[1]},
+            "resample": self.resample,
+            "do_center_crop": self.crop is not None,
+            "crop_size": {"height": crop[0], "width": crop[1]},
+            "do_rescale": True,
+            "rescale_factor": self.scale,
+            "do_normalize": True,
+            "image_mean": list(self.mean),
+            "image_std": list(self.std),
+        }
+        return config | ({"offset": True} if self.offset else {})
+
+
+def fit(pixels: np.ndarray, spec: PixelSpec) -> np.ndarray:
+    """Resizes and crops.
+
+    Args:
+        pixels: uint8 RGB (T, H, W, 3).
+
+    Returns:
+        uint8 (T, height, width, 3) with (height, width) = spec.shape.
+    """
+    _, height, width, _ = pixels.shape
+    if isinstance(spec.size, int):
+        short = min(height, width)
+        target = (int(spec.size * height / short), int(spec.size * width / short))
+    else:
+        target = spec.size
+    rows, columns = spec.shape
+    top, left = (target[0] - rows) // 2, (target[1] - columns) // 2
+    resized = [Image.fromarray(frame).resize(target[::-1], Image.Resampling(spec.resample)) for frame in pixels]
+    return np.stack([np.asarray(frame)[top : top + rows, left : left + columns] for frame in resized])
+
+
+def normalize(pixels: torch.Tensor, spec: PixelSpec) -> torch.Tensor:
+    """uint8 (..., T, height, width, 3) -> float32 (..., T, 3, height, width), on the same device."""
+    mean = torch.tensor(spec.mean, device=pixels.device)
+    std = torch.tensor(spec.std, device=pixels.device)
+    values = (pixels.float() * spec.scale + spec.offset - mean) / std
+    return values.movedim(-1, -3)
+
+
+def preprocess(pixels: np.ndarray, spec: PixelSpec) -> torch.Tensor:
+    """Both steps: uint8 RGB (T, H, W, 3) -> float32 (T, 3, height, width)."""
+    return normalize(torch.from_numpy(fit(pixels, spec)), spec)

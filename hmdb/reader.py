@@ -1,0 +1,70 @@
+"""File -> Clip: counts the frames, samples, decodes only what the sample needs, renders it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hmdb.clip import Clip, ClipFrame, ClipSpec
+from hmdb.errors import VideoError
+from hmdb.sampling import Gain, Mean, Reversed, Source, VirtualFrame, sample
+from hmdb.video import Video, open_video
+
+
+def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
+    """The clip of a video file or a folder of frames.
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    return take_clip(open_video(path), spec, rng)
+
+
+def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
+    """The clip of an open video. `rng` draws the frames of the "random" sampler."""
+    virtual = sample(video.num_frames, spec, rng)
+    needed = sorted({index for frame in virtual for index in frame.weights})
+    decoded = video.frames_at(needed)
+    pixels = dict(zip(needed, decoded.pixels, strict=True))
+    seconds = dict(zip(needed, decoded.seconds, strict=True)) if decoded.seconds else None
+    try:
+        rendered = np.stack([render(frame, pixels) for frame in virtual])
+    except MemoryError as error:
+        raise VideoError("The frames of this video are too large for the memory of this machine.") from error
+    frames = tuple(
+        ClipFrame(
+            sources=frame.sources,
+            seconds=sum(weight * seconds[index] for index, weight in frame.weights.items()) if seconds else None,
+            kind=frame.kind,
+        )
+        for frame in virtual
+    )
+    return Clip(pixels=rendered, frames=frames, spec=spec)
+
+
+def render(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:
+    """The pixels of a virtual frame: uint8 (H, W, 3), from those of its sources, the same.
+
+    Gains clip to 0..255, each in its place; rounding happens once, at the end.
+    """
+    if isinstance(frame, Reversed):
+        return render(frame.frame, pixels)
+    if isinstance(frame, Source):
+        return pixels[frame.index]
+    return np.rint(_evaluate(frame, pixels)).astype(np.uint8)
+
+
+def _evaluate(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:
+    match frame:
+        case Source(index):
+            return pixels[index].astype(np.float32)
+        case Reversed(inner):
+            return _evaluate(inner, pixels)
+        case Gain(inner, factor):
+            return (_evaluate(inner, pixels) * np.float32(factor)).clip(0, 255)
+        case Mean(first, second):
+            return (_evaluate(first, pixels) + _evaluate(second, pixels)) / 2
+    raise TypeError(f"not a virtual frame: {frame!r}")
