@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -171,7 +172,7 @@ class PyAVVideo(Video):
         length = seconds[-1] - seconds[0]
         self.fps = (len(seconds) - 1) / length if length > 0 else 1.0
 
-    def _decoded(self):  # type: ignore[no-untyped-def]
+    def _decoded(self) -> Iterator[tuple[float, Any]]:
         import av
 
         try:
