@@ -163,11 +163,7 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
     """
     name, folder = checkpoint.name, checkpoint.folder
     config = read_json(folder / "config.json", name)
-    family = config.get("model_type")
-    if family not in FAMILIES:
-        raise ModelError(f"{name} is a {family} model; known are {', '.join(FAMILIES)}.")
-    if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{name} has no weights as safetensors, and other formats are not loaded.")
+    family = _family(config, name)
     labels = _labels(config, name)
     notes = []
     if CLIP_SPEC_KEY in config:
@@ -176,6 +172,37 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
         clip_spec = replace(FAMILIES[family], num_frames=config.get("num_frames", FAMILIES[family].num_frames))
         notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
     pixel_spec = PixelSpec.from_dict(read_json(folder / PIXELS_FILE, name))
+    network, missing = read_network(checkpoint)
+    if missing:
+        raise ModelError(f"{name} lacks weights: {', '.join(sorted(missing)[:3])}, ...")
+    check_fit(network.config, clip_spec, pixel_spec, name)
+    try:
+        network.to(device or _device(None))  # type: ignore[arg-type]
+    except RuntimeError as error:
+        raise ModelError(f"{name} does not go onto {device}: {_first_line(error)}") from error
+    return LoadedModel(
+        network=network.eval(),
+        labels=labels,
+        clip_spec=clip_spec,
+        pixel_spec=pixel_spec,
+        checkpoint=checkpoint,
+        notes=tuple(notes),
+    )
+
+
+def read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str]]:
+    """The network of a checkpoint, in float32 on the CPU, and the names of weights it does not hold.
+
+    Args:
+        changes: to its configuration, as `from_pretrained` takes them; another number of labels, say.
+
+    Raises:
+        ModelError: an unknown architecture, or weights that are missing, broken or no safetensors.
+    """
+    name, folder = checkpoint.name, checkpoint.folder
+    _family(read_json(folder / "config.json", name), name)
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{name} has no weights as safetensors, and other formats are not loaded.")
     try:
         network, report = AutoModelForVideoClassification.from_pretrained(
             folder,
@@ -184,24 +211,11 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            **changes,
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"The weights of {name} cannot be loaded: {_first_line(error)}") from error
-    if report["missing_keys"]:
-        raise ModelError(f"{name} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}, ...")
-    check_fit(network.config, clip_spec, pixel_spec, name)
-    try:
-        network = network.to(device or _device(None)).eval()
-    except RuntimeError as error:
-        raise ModelError(f"{name} does not go onto {device}: {_first_line(error)}") from error
-    return LoadedModel(
-        network=network,
-        labels=labels,
-        clip_spec=clip_spec,
-        pixel_spec=pixel_spec,
-        checkpoint=checkpoint,
-        notes=tuple(notes),
-    )
+    return network, frozenset(report["missing_keys"])
 
 
 def check_fit(config: Any, clip_spec: ClipSpec, pixel_spec: PixelSpec, name: str) -> None:
@@ -232,6 +246,13 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"{path.name} of {name} is not a JSON object.")
     return value
+
+
+def _family(config: Mapping[str, Any], name: str) -> str:
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise ModelError(f"{name} is a {family} model; known are {', '.join(FAMILIES)}.")
+    return str(family)
 
 
 def _labels(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
