@@ -6,23 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from transformers import (
-    PreTrainedModel,
-    TimesformerConfig,
-    TimesformerForVideoClassification,
-    VivitConfig,
-    VivitForVideoClassification,
-)
+from transformers import AutoModelForVideoClassification, PreTrainedModel, TimesformerConfig, VivitConfig
 
 from hmdb.clip import ClipSpec
 from hmdb.errors import DataError
-from hmdb.model import FAMILIES, PIXELS_FILE, find, read_json, read_network
-from hmdb.preprocess import PixelSpec
+from hmdb.model import FAMILIES, find, read_json, read_network
+from hmdb.preprocess import PIXELS_FILE, PixelSpec
 
 SCRATCH_PREFIX = "scratch:"
 
 
-def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16) -> dict[str, int]:
+def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16) -> dict[str, Any]:
     return {
         "hidden_size": hidden,
         "intermediate_size": 4 * hidden,
@@ -107,6 +101,6 @@ def _new(name: str, labels: dict[str, Any]) -> tuple[PreTrainedModel, PixelSpec]
     if name not in SCRATCH:
         raise DataError(f"There is no new network {SCRATCH_PREFIX}{name}; known are {', '.join(SCRATCH)}.")
     template = SCRATCH[name]
-    config = type(template)(**{**template.to_dict(), "num_labels": len(labels["id2label"]), **labels})
-    kind = TimesformerForVideoClassification if isinstance(config, TimesformerConfig) else VivitForVideoClassification
-    return kind(config), PixelSpec.paper(config.image_size)
+    config = type(template).from_dict(template.to_dict() | labels)
+    network: PreTrainedModel = AutoModelForVideoClassification.from_config(config)  # type: ignore[no-untyped-call]
+    return network, PixelSpec.paper(network.config.image_size)

@@ -27,8 +27,8 @@ from finetune.recipe import Recipe
 from finetune.splits import Splits, read_splits
 from hmdb.clip import ClipSpec
 from hmdb.errors import DataError
-from hmdb.model import CLIP_SPEC_KEY, PIXELS_FILE, check_fit
-from hmdb.preprocess import PixelSpec, normalize
+from hmdb.model import CLIP_SPEC_KEY, check_fit
+from hmdb.preprocess import PIXELS_FILE, PixelSpec, normalize
 
 METRICS_FILE = "metrics.json"
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -103,7 +103,7 @@ def train(recipe: Recipe, data: Path, output: Path) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
-    save_checkpoint(trainer.model, origin.clip_spec, origin.pixel_spec, output)
+    save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, output)
     (output / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(output / "checkpoints")
     return metrics
@@ -181,7 +181,7 @@ def _top1_top5(prediction: EvalPrediction) -> dict[str, float]:
 
 def _figures(trainer: Trainer, dataset: Any) -> dict[str, float]:
     """Top-1, top-5 and loss of the best epoch, on one split."""
-    found = trainer.predict(dataset).metrics
+    found = trainer.predict(dataset).metrics or {}
     return {name: found[f"test_{name}"] for name in ("top1", "top5", "loss")} | {"clips": len(dataset)}
 
 

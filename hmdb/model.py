@@ -177,11 +177,11 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
         raise ModelError(f"{name} lacks weights: {', '.join(sorted(missing)[:3])}, ...")
     check_fit(network.config, clip_spec, pixel_spec, name)
     try:
-        network.to(device or _device(None))  # type: ignore[arg-type]
+        network.train(False).to(device or _device(None))
     except RuntimeError as error:
         raise ModelError(f"{name} does not go onto {device}: {_first_line(error)}") from error
     return LoadedModel(
-        network=network.eval(),
+        network=network,
         labels=labels,
         clip_spec=clip_spec,
         pixel_spec=pixel_spec,
