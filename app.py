@@ -93,7 +93,7 @@ def build_demo(recognizer: Recognizer | Loading) -> gr.Blocks:
             raise gr.Error(str(error), print_exception=False) from error
         return (
             confidences(prediction),
-            gr.BarPlot(chart(prediction)),
+            chart(prediction),
             gallery(prediction.clip),
             prediction.to_dict(),
         )

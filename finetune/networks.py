@@ -9,7 +9,7 @@ from typing import Any
 from transformers import AutoModelForVideoClassification, PreTrainedModel, TimesformerConfig, VivitConfig
 
 from hmdb.clip import ClipSpec
-from hmdb.errors import DataError
+from hmdb.errors import DataError, ModelError
 from hmdb.model import FAMILIES, find, read_json, read_network
 from hmdb.preprocess import PIXELS_FILE, PixelSpec
 
@@ -82,7 +82,9 @@ def start(
     else:
         checkpoint = find(init)
         base, revision = checkpoint.name, checkpoint.revision
-        network, _ = read_network(checkpoint, ignore_mismatched_sizes=True, num_labels=len(classes), **labels)
+        network, new = read_network(checkpoint, num_labels=len(classes), **labels)
+        if body := sorted(key for key in new if not key.startswith("classifier.")):
+            raise ModelError(f"{init} lacks weights that its config.json asks for: {', '.join(body[:3])} ...")
         pixel_spec = PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, base))
     config = network.config
     family = FAMILIES[config.model_type]
