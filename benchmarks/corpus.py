@@ -25,7 +25,7 @@ from hmdb.errors import VideoError
 from hmdb.sampling import spread
 from hmdb.video import Recounted, open_video
 
-TOLERANCE = 1.01  # distance over the nearest's: still frames have equal thumbnails
+TOLERANCE = 0.1  # grey levels: frames that are shown twice have thumbnails that differ by less
 DECORD_SECONDS = 20.0
 
 
@@ -50,7 +50,7 @@ def judged(pixels: np.ndarray, indices: list[int], thumbs: np.ndarray | None) ->
     for frame, index in zip(pixels, indices, strict=True):
         distances = np.abs(thumbs.astype(np.float32) - thumbnail(frame)).mean((1, 2))
         own = distances[index] if index < len(distances) else np.inf
-        wrong += bool(own > distances.min() * TOLERANCE)
+        wrong += bool(own > distances.min() + TOLERANCE)
     return ("wrong frames", f"{wrong} of {len(indices)} frames wrong") if wrong else ("right", "")
 
 

@@ -49,8 +49,8 @@ class Video(ABC):
     num_frames: int
     fps: float | None
     size: tuple[int, int]
-    decoder: str
-    note: str | None
+    decoder: str = ""
+    note: str | None = None
 
     @property
     def duration(self) -> float | None:

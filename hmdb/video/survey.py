@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 THREADS = 2  # of PyAV; more only cost memory
 MAX_RESTARTS = 100  # of the packets of a damaged file
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
+MAX_SEQUENCE_PIXELS = 10**9  # a few seconds of decord's time: 13,000 frames of 320x240
 MAX_EARLY_END = 0.1  # of the announced duration: what may be missing from a file that is whole
 DECORD_MIN_SIDE = 17  # pixels; below, decord returns six channels
 
@@ -146,7 +147,7 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
         timestamps: list[int | None] = []
         keys: list[int] = []
         hidden_pts: list[int | None] = []
-        all_keys_idr, end = True, 0.0
+        all_clean, end = True, 0.0
         whole = container.demuxer in ("matroska", "flv", "asf")  # they announce the duration of all tracks
         for packet in packets(source, *(() if whole else (track,))):
             if packet.pts is not None and packet.time_base is not None:
@@ -159,9 +160,10 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
                 continue
             (hidden_pts if packet.is_discard else timestamps).append(packet.pts)
             if packet.is_keyframe:
-                if packet.pts is not None:
+                clean = _starts_afresh(packet, context.name, context.extradata)
+                all_clean = all_clean and clean
+                if packet.pts is not None and (clean or context.name == "hevc"):
                     keys.append(packet.pts)
-                all_keys_idr = all_keys_idr and _starts_afresh(packet, context.name, context.extradata)
             if len(timestamps) + len(hidden_pts) > limits.frames:
                 raise Refused("long", limits.frames)
         if first is None or not timestamps:
@@ -194,7 +196,9 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
             and leading
             and (unique or container.demuxer == "avi")
         )
-        in_sequence = not (container.seekable and all_keys_idr and not hidden_pts)
+        in_sequence = not (container.seekable and all_clean and not hidden_pts)
+        if in_sequence and num_packets * first.width * first.height > MAX_SEQUENCE_PIXELS:
+            fit_for_decord = False  # it would convert every frame on the way
         position = {timestamp: index for index, timestamp in enumerate(pts)} if unique else {}
         turned = first.rotation % 180 != 0
         clock_start = 0.0 if container.own_clock else (source.start_time or 0) / 1e6
@@ -203,7 +207,7 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
             stream=track.index,
             num_packets=num_packets,
             pts=pts,
-            keys=tuple(sorted(position[key] for key in keys if key in position)) if all_keys_idr else (),
+            keys=tuple(sorted(position[key] for key in keys if key in position)),
             time_base=track.time_base or Fraction(1),
             start=clock_start,
             rate=float(track.average_rate) if track.average_rate else None,
@@ -232,18 +236,23 @@ def _first_frame(packet: av.Packet) -> VideoFrame | None:
 
 
 def _starts_afresh(packet: av.Packet, codec: str, extradata: bytes | None) -> bool:
-    """Whether decoding can start at a key packet. In H.264 it may be a mere recovery point, from which
-    the picture builds up over seconds (intra refresh): only an IDR slice (NAL type 5) starts afresh.
+    """Whether a key packet is a clean cut (IDR), so that frames behind it need none before it.
+
+    Other H.264 key packets may be mere recovery points, from which the picture builds up over seconds
+    (intra refresh); other HEVC ones are shown after frames that follow them (open GOP), which decord miscounts.
     """
-    if codec != "h264":
+    where = {"h264": 4, "hevc": 21}.get(codec)  # of the size of the lengths before each NAL unit
+    if where is None:
         return True
-    if not extradata or extradata[0] != 1 or len(extradata) < 5:
-        return False  # no avcC: start codes instead of lengths
-    data, at, size = bytes(packet), 0, (extradata[4] & 3) + 1
+    if not extradata or extradata[0] != 1 or len(extradata) <= where:
+        return False  # start codes instead of lengths
+    data, at, size = bytes(packet), 0, (extradata[where] & 3) + 1
     while at + size < len(data):
-        kind = data[at + size] & 0x1F
-        if 1 <= kind <= 5:
-            return kind == 5
+        header = data[at + size]
+        if codec == "h264" and 1 <= header & 0x1F <= 5:
+            return header & 0x1F == 5
+        if codec == "hevc" and header >> 1 & 0x3F < 32:
+            return header >> 1 & 0x3F in (19, 20)
         at += size + int.from_bytes(data[at : at + size])
     return False
 
