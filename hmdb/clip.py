@@ -95,11 +95,15 @@ class Clip:
         pixels: uint8 RGB, (T, H, W, 3).
         frames: where each of the T frames came from.
         spec: how they were taken.
+        decoder: who decoded them: "decord", "decord, in sequence", "PyAV" or "folder".
+        notes: what is wrong with the video, in lines for people.
     """
 
     pixels: np.ndarray
     frames: tuple[ClipFrame, ...]
     spec: ClipSpec
+    decoder: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         expected = f"uint8 ({len(self.frames)}, H, W, 3)"

@@ -11,7 +11,7 @@ import numpy as np
 from hmdb.clip import Clip, ClipFrame, ClipSpec
 from hmdb.errors import VideoError
 from hmdb.sampling import Gain, Mean, Reversed, Source, VirtualFrame, sample
-from hmdb.video import Video, open_video
+from hmdb.video import Recounted, Video, open_video
 
 
 def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
@@ -24,7 +24,21 @@ def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None
 
 
 def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
-    """The clip of an open video. `rng` draws the frames of the "random" sampler."""
+    """The clip of an open video. `rng` draws the frames of the "random" sampler.
+
+    A damaged file can turn out to have other than the announced number of frames; then it is sampled
+    once more, from what there is.
+
+    Raises:
+        VideoError: a frame cannot be decoded.
+    """
+    try:
+        return _take_clip(video, spec, rng)
+    except Recounted:
+        return _take_clip(video, spec, rng)
+
+
+def _take_clip(video: Video, spec: ClipSpec, rng: random.Random | None) -> Clip:
     virtual = sample(video.num_frames, spec, rng)
     needed = sorted({index for frame in virtual for index in frame.weights})
     decoded = video.frames_at(needed)
@@ -42,7 +56,8 @@ def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) ->
         )
         for frame in virtual
     )
-    return Clip(pixels=rendered, frames=frames, spec=spec)
+    notes = (video.note,) if video.note else ()
+    return Clip(pixels=rendered, frames=frames, spec=spec, decoder=video.decoder, notes=notes)
 
 
 def render(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:
