@@ -1,7 +1,7 @@
 """Small videos for tests. Each frame shows its own number, so that "the right frame" can be asserted.
 
-    write_video(path, num_frames=30)
-    assert [number(frame) for frame in open_video(path).frames_at([3, 17]).pixels] == [3, 17]
+write_video(path, num_frames=30)
+assert [number(frame) for frame in open_video(path).frames_at([3, 17]).pixels] == [3, 17]
 """
 
 from __future__ import annotations

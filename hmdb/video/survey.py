@@ -107,8 +107,9 @@ def picture_track(source: InputContainer, index: int | None = None) -> VideoStre
         track = max(tracks, key=lambda track: track.codec_context.width * track.codec_context.height)
     else:
         track = source.streams[index]  # type: ignore[assignment]
-    track.codec_context.thread_count = THREADS
-    track.codec_context.flags |= OUTPUT_CORRUPT
+    if not track.codec_context.is_open:
+        track.codec_context.thread_count = THREADS
+        track.codec_context.flags |= OUTPUT_CORRUPT
     return track
 
 
