@@ -69,7 +69,8 @@ def render(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:
         return render(frame.frame, pixels)
     if isinstance(frame, Source):
         return pixels[frame.index]
-    return np.rint(_evaluate(frame, pixels)).astype(np.uint8)
+    rounded: np.ndarray = np.rint(_evaluate(frame, pixels)).astype(np.uint8)
+    return rounded
 
 
 def _evaluate(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:
@@ -79,7 +80,9 @@ def _evaluate(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarr
         case Reversed(inner):
             return _evaluate(inner, pixels)
         case Gain(inner, factor):
-            return (_evaluate(inner, pixels) * np.float32(factor)).clip(0, 255)
+            gained: np.ndarray = np.clip(_evaluate(inner, pixels) * np.float32(factor), 0, 255)
+            return gained
         case Mean(first, second):
-            return (_evaluate(first, pixels) + _evaluate(second, pixels)) / 2
+            mean: np.ndarray = (_evaluate(first, pixels) + _evaluate(second, pixels)) / 2
+            return mean
     raise TypeError(f"not a virtual frame: {frame!r}")

@@ -13,6 +13,7 @@ Source: the paper, section 3 and table 5; what it leaves open follows its public
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -115,8 +116,8 @@ class Reversed(VirtualFrame):
 
 def interpolated(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
     """Between each two neighbours their mean: n -> 2n - 1."""
-    between = [Mean(first, second) for first, second in zip(frames, frames[1:])]  # noqa: B905 - one shorter
-    return [frame for pair in zip(frames, between) for frame in pair] + list(frames[-1:])  # noqa: B905
+    between = [Mean(first, second) for first, second in itertools.pairwise(frames)]
+    return [frame for pair in zip(frames, between, strict=False) for frame in pair] + list(frames[-1:])
 
 
 def and_back(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:

@@ -95,7 +95,8 @@ def opened(path: str, container: Container) -> InputContainer:
     import av
 
     options = {"protocol_whitelist": "file", "format_whitelist": container.demuxer}
-    return av.open(path, format=container.demuxer, options=options)
+    # Titles in other encodings than UTF-8 are common, HMDB51 has some, and are no reason to refuse a video.
+    return av.open(path, format=container.demuxer, options=options, metadata_errors="replace")
 
 
 def picture_track(source: InputContainer, index: int | None = None) -> VideoStream:

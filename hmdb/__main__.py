@@ -1,0 +1,5 @@
+import sys
+
+from hmdb.cli import main
+
+sys.exit(main())

@@ -1,0 +1,166 @@
+"""The command line of hmdb: `python -m hmdb VIDEO...`."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from hmdb import __version__
+from hmdb.clip import SAMPLERS, Prediction
+from hmdb.errors import HmdbError
+from hmdb.labels import readable
+from hmdb.video import VIDEO_SUFFIXES, is_frame_folder
+
+MANY = 4  # videos, from which on a progress bar is shown
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """What came of one video: a prediction, or the reason why there is none."""
+
+    video: Path
+    prediction: Prediction | None
+    error: str | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Classifies the videos that are named.
+
+    Returns:
+        The exit status: 0 where all were answered, 1 where one was not.
+    """
+    options = _parser().parse_args(arguments)
+    # torch and transformers take seconds; --help need not wait for them
+    from transformers.utils.logging import disable_progress_bar
+
+    from hmdb.recognizer import Recognizer
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    videos = [video for path in options.videos for video in find_videos(path)]
+    try:
+        recognizer = Recognizer.from_pretrained(options.model, options.revision, options.device)
+    except HmdbError as error:
+        print(error, file=sys.stderr)
+        return 1
+    checkpoint = recognizer.loaded.checkpoint
+    print(f"Model: {checkpoint.name}" + (f" @ {checkpoint.revision}" if checkpoint.revision else ""), file=sys.stderr)
+    for note in recognizer.loaded.notes:
+        print(f"Note: {note}", file=sys.stderr)
+
+    answers = []
+    for video in tqdm(videos, unit="video", disable=len(videos) < MANY or not sys.stderr.isatty()):
+        try:
+            prediction = recognizer(video, top_k=options.top_k, sampler=options.sampler)
+            answers.append(Answer(video=video, prediction=prediction, error=None))
+        except HmdbError as error:
+            answers.append(Answer(video=video, prediction=None, error=str(error)))
+            tqdm.write(str(error), file=sys.stderr)
+    if options.json:
+        print(to_json(answers))
+    elif options.csv:
+        try:
+            options.csv.write_text(to_csv(answers), encoding="utf-8")
+        except OSError as error:
+            print(f"{options.csv} cannot be written: {error.strerror}.", file=sys.stderr)
+            return 1
+    else:
+        print(to_table(answers))
+    return 1 if any(answer.error for answer in answers) else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m hmdb", description="Says what someone in a video is doing.")
+    parser.add_argument(
+        "videos", nargs="+", type=Path, metavar="VIDEO", help="file, folder of frames, or folder of these"
+    )
+    parser.add_argument("--model", help="Hub id or folder; if not given, HMDB_MODEL or the bundled checkpoint")
+    parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
+    parser.add_argument("--device", help="cpu, cuda, ...; if not given, a GPU where there is one")
+    parser.add_argument("--sampler", choices=SAMPLERS, help="how frames are taken; if not given, the checkpoint's way")
+    parser.add_argument("--top-k", type=_count, default=5, metavar="K", help="answers for each video (%(default)s)")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    form.add_argument("--csv", type=Path, metavar="FILE", help="write CSV to a file instead of printing a table")
+    parser.add_argument("--version", action="version", version=f"hmdb {__version__}")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
+def find_videos(path: Path) -> list[Path]:
+    """The videos that a path names: a file, a folder of frames, or all of these inside a folder.
+
+    A path with nothing of the kind is returned as it is; what is wrong with it is said when it is read.
+    """
+    if not path.is_dir() or is_frame_folder(path):
+        return [path]
+    return list(_walk(path)) or [path]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for child in sorted(folder.iterdir()):
+        if child.is_dir():
+            if is_frame_folder(child):
+                yield child
+            else:
+                yield from _walk(child)
+        elif child.suffix.lower() in VIDEO_SUFFIXES:
+            yield child
+
+
+def to_table(answers: Sequence[Answer]) -> str:
+    """A line per video: its name, then its labels with their probabilities, the best first."""
+    rows = [
+        [answer.video.name]
+        + [
+            f"{readable(label)} {probability:.1%}"
+            for label, probability in zip(answer.prediction.labels, answer.prediction.probabilities, strict=True)
+        ]
+        for answer in answers
+        if answer.prediction
+    ]
+    if not rows:
+        return ""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def to_json(answers: Sequence[Answer]) -> str:
+    """A list of objects: `video` with the answer as `Prediction.to_dict` gives it, or with `error`."""
+    return json.dumps(
+        [
+            {"video": str(answer.video)}
+            | (answer.prediction.to_dict() if answer.prediction else {"error": answer.error})
+            for answer in answers
+        ],
+        indent=2,
+    )
+
+
+def to_csv(answers: Sequence[Answer]) -> str:
+    """A row per video and rank: video, rank, label, probability, error; a failed video has one row."""
+    file = io.StringIO()
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(("video", "rank", "label", "probability", "error"))
+    for answer in answers:
+        if answer.prediction:
+            pairs = zip(answer.prediction.labels, answer.prediction.probabilities, strict=True)
+            rows.writerows(
+                (answer.video, rank, label, f"{probability:.6f}", "")
+                for rank, (label, probability) in enumerate(pairs, start=1)
+            )
+        else:
+            rows.writerow((answer.video, "", "", "", answer.error))
+    return file.getvalue()

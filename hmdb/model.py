@@ -1,0 +1,347 @@
+"""Finds a checkpoint and loads it: a local folder, the Hub, the one that is bundled.
+
+Safetensors only and no remote code. Whatever is loaded says where it came from and, where it is
+not what was asked for, why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from safetensors import SafetensorError
+from transformers import AutoModelForVideoClassification, PreTrainedModel
+
+from hmdb.clip import ClipSpec
+from hmdb.errors import ModelError
+from hmdb.preprocess import PIXELS_FILE, PixelSpec
+
+MODEL_VARIABLE = "HMDB_MODEL"
+KINETICS_400 = "facebook/timesformer-base-finetuned-k400"
+BUNDLED = Path(__file__).parent / "bundled"
+HUB_SECONDS = 2.5  # until the Hub counts as out of reach; its own client retries for 23 s
+
+CLIP_SPEC_KEY = "clip_spec"  # in config.json
+FILES = ("config.json", PIXELS_FILE, "*.safetensors", "*.safetensors.index.json")
+
+# What a checkpoint without a clip spec was trained on.
+FAMILIES = {
+    "timesformer": ClipSpec(num_frames=8, stride=32, sampler="uniform"),
+    "vivit": ClipSpec(num_frames=32, stride=2, sampler="centered"),
+}
+
+# The `main` of these holds a pickle only; their safetensors wait in the pull request of the Hub's
+# conversion robot.
+SAFETENSORS_REVISIONS = {
+    "facebook/timesformer-base-finetuned-k400": "refs/pr/5",
+    "facebook/timesformer-base-finetuned-ssv2": "refs/pr/5",
+    "google/vivit-b-16x2-kinetics400": "refs/pr/3",
+}
+CONVERSION_ROBOT = "SFconvertbot"
+
+
+class HubUnreachableError(ModelError):
+    """The Hub did not answer in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint on this machine's disk.
+
+    Attributes:
+        folder: where config.json, preprocessor_config.json and the safetensors are.
+        name: what to call it: its Hub id, its folder's name, "bundled".
+        revision: its commit on the Hub; None for a local one.
+    """
+
+    folder: Path
+    name: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedModel:
+    """A checkpoint ready to answer.
+
+    Attributes:
+        network: the video classifier, in eval mode; float32 on a CPU.
+        labels: the label of each logit.
+        clip_spec: how its clips are taken.
+        pixel_spec: what is done to their pixels.
+        checkpoint: which one it is.
+        notes: what its user should know, a sentence each: why it answers in place of another,
+            what it did not say about itself.
+    """
+
+    network: PreTrainedModel
+    labels: tuple[str, ...]
+    clip_spec: ClipSpec
+    pixel_spec: PixelSpec
+    checkpoint: Checkpoint
+    notes: tuple[str, ...] = ()
+
+
+def load(model: str | Path | None = None, revision: str | None = None, device: str | None = None) -> LoadedModel:
+    """The model to answer with.
+
+    Args:
+        model: a local folder or a Hub id. With none, the environment variable HMDB_MODEL; where that
+            cannot be loaded the Kinetics-400 weights, and where those cannot either the bundled
+            checkpoint, with the reasons in `notes`. Without the variable the bundled checkpoint at
+            once; the network is not asked.
+        revision: branch, tag or commit on the Hub.
+        device: as torch names it; a GPU where there is one, if not given.
+
+    Raises:
+        ModelError: the model asked for by argument cannot be loaded.
+    """
+    target = _device(device)
+    if model is not None:
+        return read(find(model, revision), target)
+    wanted = os.environ.get(MODEL_VARIABLE, "").strip()
+    if not wanted:
+        return read(Checkpoint(folder=BUNDLED, name="bundled"), target)
+    notes: list[str] = []
+    online = True
+    for candidate in dict.fromkeys((wanted, KINETICS_400)):
+        try:
+            loaded = read(find(candidate, revision if candidate == wanted else None, online=online), target)
+            return replace(loaded, notes=(*notes, *loaded.notes))
+        except HubUnreachableError as error:
+            online = False
+            notes.append(f"{candidate} is not in use: {error}")
+        except ModelError as error:
+            notes.append(f"{candidate} is not in use: {error}")
+    loaded = read(Checkpoint(folder=BUNDLED, name="bundled"), target)
+    return replace(loaded, notes=(*notes, *loaded.notes))
+
+
+def find(model: str | Path, revision: str | None = None, *, online: bool = True) -> Checkpoint:
+    """The checkpoint of a local folder or a Hub id, downloaded if need be.
+
+    Args:
+        online: whether the Hub may be asked; if not, only what an earlier download left is found.
+
+    Raises:
+        HubUnreachableError: the Hub does not answer and nothing was downloaded before.
+        ModelError: there is no such folder or id, or it holds no safetensors.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        return Checkpoint(folder=folder, name=folder.resolve().name)
+    name = str(model)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError(f"{name} is neither a folder here nor a Hub id of the form owner/name.")
+    try:
+        if not online:
+            raise HubUnreachableError("the Hub is out of reach.")
+        revision = _safetensors_revision(name, revision)
+        return _download(name, revision, online=True)
+    except HubUnreachableError:
+        for kept in dict.fromkeys((revision, SAFETENSORS_REVISIONS.get(name))):
+            try:
+                return _download(name, kept, online=False)
+            except ModelError:
+                continue
+        raise
+
+
+def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedModel:
+    """Reads a checkpoint from disk.
+
+    Raises:
+        ModelError: a file is missing or wrong, the architecture is not known, labels are missing, or
+            the clip spec does not fit the network.
+    """
+    name, folder = checkpoint.name, checkpoint.folder
+    config = read_json(folder / "config.json", name)
+    family = _family(config, name)
+    labels = _labels(config, name)
+    notes = []
+    if CLIP_SPEC_KEY in config:
+        clip_spec = ClipSpec.from_dict(config[CLIP_SPEC_KEY])
+    else:
+        clip_spec = replace(FAMILIES[family], num_frames=config.get("num_frames", FAMILIES[family].num_frames))
+        notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
+    pixel_spec = PixelSpec.from_dict(read_json(folder / PIXELS_FILE, name))
+    network, new = read_network(checkpoint)
+    if new:
+        raise ModelError(f"{name} lacks weights that its config.json asks for: {', '.join(sorted(new)[:3])} ...")
+    check_fit(network.config, clip_spec, pixel_spec, name)
+    try:
+        network.train(False).to(device or _device(None))
+    except RuntimeError as error:
+        raise ModelError(f"{name} does not go onto {device}: {_first_line(error)}") from error
+    return LoadedModel(
+        network=network,
+        labels=labels,
+        clip_spec=clip_spec,
+        pixel_spec=pixel_spec,
+        checkpoint=checkpoint,
+        notes=tuple(notes),
+    )
+
+
+def read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str]]:
+    """The network of a checkpoint, in float32 on the CPU, and the names of its weights that are new
+    because the checkpoint holds none of that name and shape.
+
+    Args:
+        changes: to its configuration, as `from_pretrained` takes them; another number of labels, say.
+
+    Raises:
+        ModelError: an unknown architecture, or weights that are missing, broken or no safetensors.
+    """
+    name, folder = checkpoint.name, checkpoint.folder
+    _family(read_json(folder / "config.json", name), name)
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{name} has no weights as safetensors, and other formats are not loaded.")
+    try:
+        network, report = AutoModelForVideoClassification.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **changes,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
+        raise ModelError(f"The weights of {name} cannot be loaded: {_first_line(error)}") from error
+    return network, frozenset(report["missing_keys"]) | {key for key, *_ in report["mismatched_keys"]}
+
+
+def check_fit(config: Any, clip_spec: ClipSpec, pixel_spec: PixelSpec, name: str) -> None:
+    """Refuses a clip that the network would take in silence and scramble: one of another length.
+
+    Raises:
+        ModelError: frames or their size differ.
+    """
+    if clip_spec.num_frames != config.num_frames:
+        raise ModelError(f"{name} takes {config.num_frames} frames, not the {clip_spec.num_frames} of its clip spec.")
+    if pixel_spec.shape != (config.image_size, config.image_size):
+        height, width = pixel_spec.shape
+        raise ModelError(f"{name} takes frames of {config.image_size}x{config.image_size}, not {height}x{width}.")
+
+
+def read_json(path: Path, name: str) -> dict[str, Any]:
+    """The object in a JSON file of the checkpoint called `name`.
+
+    Raises:
+        ModelError: the file is missing or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ModelError(f"{name} has no {path.name}, so it is not a checkpoint that can be used.") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path.name} of {name} cannot be read: {_first_line(error)}") from error
+    if not isinstance(value, dict):
+        raise ModelError(f"{path.name} of {name} is not a JSON object.")
+    return value
+
+
+def _family(config: Mapping[str, Any], name: str) -> str:
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise ModelError(f"{name} is a {family} model; known are {', '.join(FAMILIES)}.")
+    return str(family)
+
+
+def _labels(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    id2label = config.get("id2label") or {}
+    try:
+        labels = tuple(str(id2label[str(index)]) for index in range(len(id2label)))
+    except KeyError as error:
+        raise ModelError(f"The labels of {name} are not numbered 0 to {len(id2label) - 1}.") from error
+    if not labels or labels == tuple(f"LABEL_{index}" for index in range(len(labels))):
+        raise ModelError(f"{name} does not name its labels (id2label in config.json), so its answers would be numbers.")
+    return labels
+
+
+def _device(device: str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+    except RuntimeError as error:
+        raise ModelError(f"{device} is not a device that torch knows; try cpu or cuda.") from error
+    if target.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError("There is no CUDA GPU here; try the device cpu.")
+    return target
+
+
+def _safetensors_revision(name: str, revision: str | None) -> str | None:
+    """The revision to download: the one asked for, else `main` if it has safetensors, else the robot's."""
+    files = _files_on_hub(name, revision)
+    if any(file.endswith(".safetensors") for file in files):
+        return revision
+    if revision is None:
+        converted = SAFETENSORS_REVISIONS.get(name) or _robots_revision(name)
+        if converted:
+            return converted
+    raise ModelError(f"{name} has no weights as safetensors on the Hub, and pickles are not loaded.")
+
+
+def _files_on_hub(name: str, revision: str | None) -> list[str]:
+    """Lists a repository, and is the one probe that tells whether the Hub can be reached.
+
+    It runs in a thread of its own because no time-out of the client covers the name look-up.
+    """
+    answer: list[list[str]] = []
+    failure: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            info = HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS)
+            answer.append([file.rfilename for file in info.siblings or []])
+        except Exception as error:  # handed to the caller's thread, which sorts it
+            failure.append(error)
+
+    thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    if answer:
+        return answer[0]
+    cause = failure[0] if failure else None
+    match cause:
+        case GatedRepoError():
+            raise ModelError(f"{name} is gated: accept its terms on the Hub and set HF_TOKEN.") from cause
+        case RepositoryNotFoundError():
+            raise ModelError(f"{name} is not on the Hub, or is private: set HF_TOKEN to see it.") from cause
+        case RevisionNotFoundError():
+            raise ModelError(f"{name} has no revision {revision}.") from cause
+        case HfHubHTTPError():
+            raise ModelError(f"The Hub refused {name}: {_first_line(cause)}") from cause
+        case ValueError():
+            raise ModelError(f"{name} is not a valid Hub id.") from cause
+    raise HubUnreachableError("the Hub is out of reach.") from cause
+
+
+def _robots_revision(name: str) -> str | None:
+    try:
+        requests = HfApi().get_repo_discussions(name, author=CONVERSION_ROBOT, discussion_type="pull_request")
+        return next((f"refs/pr/{request.num}" for request in requests if "safetensors" in request.title), None)
+    except HfHubHTTPError as error:
+        raise ModelError(f"The pull requests of {name} cannot be listed: {_first_line(error)}") from error
+
+
+def _download(name: str, revision: str | None, *, online: bool) -> Checkpoint:
+    try:
+        folder = snapshot_download(name, revision=revision, allow_patterns=list(FILES), local_files_only=not online)
+    except Exception as error:  # the client raises its HTTP library's errors beside its own
+        raise ModelError(f"{name} cannot be downloaded: {_first_line(error)}") from error
+    return Checkpoint(folder=Path(folder), name=name, revision=Path(folder).name)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
