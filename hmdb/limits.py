@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 from hmdb.errors import DataError
 
@@ -43,19 +43,19 @@ class Limits:
         Raises:
             DataError: a variable that is no positive number.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for field in fields(cls):
             name = PREFIX + field.name.upper()
             text = os.environ.get(name)
             if text is None:
                 continue
-            kind = type(field.default)
             try:
-                values[field.name] = kind(text)
+                value = float(text) if isinstance(field.default, float) else int(text)
             except ValueError as error:
                 raise DataError(f"{name} must be a positive number, not {text!r}.") from error
-            if not 0 < values[field.name] < float("inf"):
+            if not 0 < value < float("inf"):
                 raise DataError(f"{name} must be a positive number, not {text!r}.")
+            values[field.name] = value
         return cls(**values)
 
     def fitted(self, width: int, height: int) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from hmdb.clip import ClipSpec
 from hmdb.errors import VideoError
 from hmdb.limits import Limits
 from hmdb.reader import read_clip
-from hmdb.video import Recounted, open_video
+from hmdb.video import RecountedError, open_video
 from hmdb.video.decoders import reader
 from hmdb.video.sniff import sniff
 from hmdb.video.survey import survey
@@ -29,7 +29,10 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
     "sound.mp4": ({"sound": True}, "decord"),
     "one.mp4": ({"num_frames": 1}, "decord"),
     "odd.mp4": ({"size": (161, 99), "pixel_format": "yuv444p"}, "decord"),
-    "intra refresh.mp4": ({"num_frames": 60, "options": {"x264-params": "intra-refresh=1:keyint=20"}}, "decord, in sequence"),
+    "intra refresh.mp4": (
+        {"num_frames": 60, "options": {"x264-params": "intra-refresh=1:keyint=20"}},
+        "decord, in sequence",
+    ),
     "open gop.mp4": (
         {"codec": "libx265", "options": {"x265-params": "open-gop=1:keyint=10:min-keyint=5:log-level=none"}},
         "decord, in sequence",
@@ -189,7 +192,7 @@ def test_damage_that_shows_in_reading_is_told_and_the_clip_taken_of_what_is_ther
     )
     video = open_video(scratched(path))
     assert (video.num_frames, video.decoder, video.note) == (100, "decord", None)
-    with pytest.raises(Recounted):
+    with pytest.raises(RecountedError):
         video.frames_at([0, 99])
     assert video.num_frames < 100
     assert video.decoder == "PyAV"
@@ -212,7 +215,7 @@ def test_the_frames_of_a_file_are_the_same_in_every_run(tmp_path: Path) -> None:
 
 def test_mangled_files_are_answered_or_refused_in_one_line(tmp_path: Path) -> None:
     seeds = [write_video(tmp_path / "seed.mp4"), write_video(tmp_path / "seed.avi", codec="mpeg4")]
-    rng, limits = random.Random(0), Limits(seconds=5)
+    rng, answers = random.Random(0), []
     for count, seed in itertools.product(range(12), seeds):
         data = bytearray(seed.read_bytes())
         for _ in range(rng.choice([1, 10, 100])):
@@ -220,10 +223,8 @@ def test_mangled_files_are_answered_or_refused_in_one_line(tmp_path: Path) -> No
         path = tmp_path / f"mangled{count}{seed.suffix}"
         path.write_bytes(data[: rng.randrange(len(data) // 2, len(data) + 1)])
         try:
-            clip = read_clip(path, ClipSpec(sampler="equidistant"))
+            answers.append(read_clip(path, ClipSpec(sampler="equidistant")).pixels.shape[0] == 8)
         except VideoError as error:
-            assert str(error).startswith(path.name)
-            assert "\n" not in str(error)
-        else:
-            assert clip.pixels.shape[0] == 8
-    assert limits.seconds == 5
+            answers.append(str(error).startswith(path.name) and "\n" not in str(error))
+    assert all(answers)
+    assert len(answers) == 24

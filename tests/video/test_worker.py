@@ -164,7 +164,8 @@ def test_a_worker_ends_with_its_parent(clip: Path, how: signal.Signals | None) -
         "open_video(sys.argv[1]); print(pool().workers()[0].pid, flush=True);"
         f"time.sleep({0 if how is None else 60})"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code, str(clip)], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    command = [sys.executable, "-c", code, str(clip)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     with parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
