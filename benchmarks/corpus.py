@@ -23,7 +23,7 @@ from PIL import Image
 
 from hmdb.errors import VideoError
 from hmdb.sampling import spread
-from hmdb.video import Recounted, open_video
+from hmdb.video import RecountedError, open_video
 
 TOLERANCE = 0.1  # grey levels: frames that are shown twice have thumbnails that differ by less
 DECORD_SECONDS = 20.0
@@ -61,7 +61,7 @@ def ours(path: Path, thumbs: np.ndarray | None) -> Outcome:
         try:
             indices = spread(video.num_frames, 8)
             frames = video.frames_at(indices)
-        except Recounted:
+        except RecountedError:
             indices = spread(video.num_frames, 8)
             frames = video.frames_at(indices)
     except VideoError as error:
@@ -101,7 +101,7 @@ def plain_decord(path: Path, thumbs: np.ndarray | None) -> Outcome:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--plain", action="store_true", help="also ask plain decord")
     parser.add_argument("--quiet", action="store_true", help="only the table")

@@ -11,7 +11,7 @@ import numpy as np
 from hmdb.clip import Clip, ClipFrame, ClipSpec
 from hmdb.errors import VideoError
 from hmdb.sampling import Gain, Mean, Reversed, Source, VirtualFrame, sample
-from hmdb.video import Recounted, Video, open_video
+from hmdb.video import RecountedError, Video, open_video
 
 
 def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
@@ -34,7 +34,7 @@ def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) ->
     """
     try:
         return _take_clip(video, spec, rng)
-    except Recounted:
+    except RecountedError:
         return _take_clip(video, spec, rng)
 
 

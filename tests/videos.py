@@ -1,11 +1,12 @@
 """Small videos for tests. Each frame shows its own number, so that "the right frame" can be asserted.
 
-    write_video(path, num_frames=30)
-    assert [number(frame) for frame in open_video(path).frames_at([3, 17]).pixels] == [3, 17]
+write_video(path, num_frames=30)
+assert [number(frame) for frame in open_video(path).frames_at([3, 17]).pixels] == [3, 17]
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -38,7 +39,7 @@ def number(picture: np.ndarray) -> int:
     height, width = picture.shape[:2]
     row = picture[height * 3 // 4].mean(-1)
     edges = np.linspace(0, width, BITS + 1)
-    middles = [row[int((left + right) / 2)] for left, right in zip(edges, edges[1:], strict=False)]
+    middles = [row[int((left + right) / 2)] for left, right in itertools.pairwise(edges)]
     return sum((middle > (DARK + BRIGHT) / 2) << (BITS - 1 - bit) for bit, middle in enumerate(middles))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from hmdb.errors import VideoError
 
 
-class Recounted(VideoError):
+class RecountedError(VideoError):
     """A file turned out to have another number of frames than it announced.
 
     The video knows the true number by now: sample again.
@@ -66,7 +66,7 @@ class Video(ABC):
         """The frames at these 0-based indices, in that order; an index may come twice.
 
         Raises:
-            Recounted: the video is damaged, and its number of frames is another now.
+            RecountedError: the video is damaged, and its number of frames is another now.
             VideoError: a frame cannot be decoded.
         """
 

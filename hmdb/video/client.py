@@ -30,7 +30,7 @@ WORKER_VARIABLES = {
 }
 
 
-class WorkerFailed(Exception):
+class WorkerError(Exception):
     """A worker gave no answer."""
 
     def __init__(self, what: str, trying: str) -> None:
@@ -38,11 +38,11 @@ class WorkerFailed(Exception):
         self.trying = trying  # the decoder that was at work
 
 
-class TimedOut(WorkerFailed):
+class TimedOutError(WorkerError):
     """It took longer than its deadline, and was killed."""
 
 
-class Died(WorkerFailed):
+class DiedError(WorkerError):
     """It died, or answered what cannot be."""
 
 
@@ -94,7 +94,7 @@ class Worker:
         """Puts a request and waits for the answer, until the deadline.
 
         Raises:
-            WorkerFailed: there is none; the worker is dead.
+            WorkerError: there is none; the worker is dead.
         """
         self.num_requests += 1
         state = {"trying": DECORD, "late": False}
@@ -115,8 +115,8 @@ class Worker:
                 raise
             trying = str(state["trying"])
             if state["late"]:
-                raise TimedOut(f"no answer within {self.limits.seconds:g} s", trying) from error
-            raise Died(f"{error} (exit status {self._process.returncode})", trying) from error
+                raise TimedOutError(f"no answer within {self.limits.seconds:g} s", trying) from error
+            raise DiedError(f"{error} (exit status {self._process.returncode})", trying) from error
         finally:
             timer.cancel()
 
@@ -142,7 +142,7 @@ class Worker:
             if len(seconds) != num_wanted or not np.isfinite(seconds).all():
                 raise WireError("seconds that cannot be true")
         pixels = np.empty((num_wanted, facts.height, facts.width, 3), np.uint8)
-        self._read_into(memoryview(pixels).cast("B"))
+        self._read_into(pixels.data.cast("B"))
         return Answer(facts=facts, pixels=pixels, seconds=seconds)
 
     def _read(self, size: int) -> bytes:
@@ -189,7 +189,7 @@ class Pool:
         """Puts a request to a worker, once one is free.
 
         Raises:
-            WorkerFailed: there is no answer.
+            WorkerError: there is no answer.
         """
         worker = self._take(limits)
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from hmdb.limits import Limits
-from hmdb.video.survey import Refused, Survey, opened, packets, picture_track
+from hmdb.video.survey import RefusedError, Survey, opened, packets, picture_track
 from hmdb.video.wire import DECORD_IN_SEQUENCE, PYAV, Facts
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class PyAVReader:
             with opened(path, survey.container) as source:
                 self._kept = list(self._decoded(source))
             if not self._kept:
-                raise Refused("unreadable")
+                raise RefusedError("unreadable")
             self._num_frames = len(self._kept)
 
     @property
@@ -155,13 +155,13 @@ class PyAVReader:
     def _passed(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         wanted, index = set(indices), -1
         with opened(self._path, self._survey.container) as source:
-            for index, frame in enumerate(self._decoded(source)):  # noqa: B007 - it counts them
+            for index, frame in enumerate(self._decoded(source)):
                 if index in wanted:
                     yield index, frame
                 if index == indices[-1]:
                     return
         if index < 0:
-            raise Refused("unreadable")
+            raise RefusedError("unreadable")
         self._num_frames = index + 1
 
     def _jumped_to(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
@@ -195,7 +195,7 @@ class PyAVReader:
                 continue
             for frame in frames:
                 if frame.width * frame.height > self._limits.source_pixels:
-                    raise Refused("large", frame.width, frame.height)
+                    raise RefusedError("large", frame.width, frame.height)
                 self._errors += frame.is_corrupt
                 yield frame
 
@@ -246,7 +246,7 @@ def reader(path: str, survey: Survey, limits: Limits, complaints: Callable[[], b
     """The reader that suits a file.
 
     Raises:
-        Refused: nothing in it can be decoded.
+        RefusedError: nothing in it can be decoded.
         UnfitError: decord was thought to suit, and does not.
     """
     if survey.decoder == PYAV:

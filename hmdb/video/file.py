@@ -11,8 +11,8 @@ import numpy as np
 
 from hmdb.errors import VideoError
 from hmdb.limits import Limits
-from hmdb.video.base import Frames, Recounted, Video, shown_name
-from hmdb.video.client import Answer, Died, TimedOut, WorkerFailed, pool
+from hmdb.video.base import Frames, RecountedError, Video, shown_name
+from hmdb.video.client import Answer, DiedError, TimedOutError, WorkerError, pool
 from hmdb.video.sniff import ADVICE, sniff
 from hmdb.video.wire import PYAV, Facts
 
@@ -23,7 +23,7 @@ class _Accepted(NamedTuple):
     seconds: tuple[float, ...] | None
 
 
-class RefusedByWorker(Exception):
+class RefusedByWorkerError(Exception):
     """The technical cause of a refusal."""
 
 
@@ -73,7 +73,7 @@ class VideoFile(Video):
         answer = self._ask(indices, before)
         self._facts = answer.facts
         if answer.pixels is None or answer.facts.num_frames != before.num_frames:
-            raise Recounted(f"{self._name} has {answer.facts.num_frames} frames, not {before.num_frames}.")
+            raise RecountedError(f"{self._name} has {answer.facts.num_frames} frames, not {before.num_frames}.")
         return Frames(pixels=answer.pixels, seconds=answer.seconds)
 
     def _ask(self, indices: Sequence[int], expected: Facts | None = None) -> _Accepted:
@@ -87,25 +87,25 @@ class VideoFile(Video):
             request["num_frames"] = expected.num_frames
         try:
             answer = self._put(request)
-        except TimedOut as error:
+        except TimedOutError as error:
             raise VideoError(
                 f"{self._name} takes longer than {self._limits.seconds:g} seconds to decode. "
                 "Try a shorter or smaller part of it, or an mp4 (H.264)."
             ) from error
-        except Died as error:
+        except DiedError as error:
             raise VideoError(
                 f"{self._name} cannot be decoded: it is damaged, or needs too much memory. {ADVICE}"
             ) from error
         if answer.facts is None:
-            raise VideoError(self._words(answer)) from RefusedByWorker(answer.detail or answer.refused)
+            raise VideoError(self._words(answer)) from RefusedByWorkerError(answer.detail or answer.refused)
         return _Accepted(answer.facts, answer.pixels, answer.seconds)
 
     def _put(self, request: dict[str, object]) -> Answer:
         """Puts a request, and once more to PyAV alone if it ends a worker while decord is at work."""
         try:
             return pool().ask(request, self._limits)
-        except WorkerFailed as error:
-            if isinstance(error, TimedOut) and error.trying == PYAV:
+        except WorkerError as error:
+            if isinstance(error, TimedOutError) and error.trying == PYAV:
                 raise
             return pool().ask({**request, "decord": False}, self._limits)
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hmdb.limits import Limits
 from hmdb.video.sniff import Container
@@ -30,7 +30,7 @@ MAX_EARLY_END = 0.1  # of the announced duration: what may be missing from a fil
 DECORD_MIN_SIDE = 17  # pixels; below, decord returns six channels
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The file cannot be read. `reason` is one of those that `file.py` has words for."""
 
     def __init__(self, reason: str, *numbers: int) -> None:
@@ -104,12 +104,13 @@ def picture_track(source: InputContainer, index: int | None = None) -> VideoStre
     if index is None:
         tracks = _tracks(source)
         if not tracks:
-            raise Refused("no pictures")
+            raise RefusedError("no pictures")
         track = max(tracks, key=lambda track: track.codec_context.width * track.codec_context.height)
     else:
         track = source.streams[index]  # type: ignore[assignment]
-    track.codec_context.thread_count = THREADS
-    track.codec_context.flags |= OUTPUT_CORRUPT
+    if not track.codec_context.is_open:
+        track.codec_context.thread_count = THREADS
+        track.codec_context.flags |= OUTPUT_CORRUPT
     return track
 
 
@@ -121,7 +122,7 @@ def _tracks(source: InputContainer) -> list[VideoStream]:
     return [track for track in moving if track.codec_context is not None]
 
 
-def packets(source: InputContainer, *tracks: VideoStream) -> Iterator[av.Packet]:
+def packets(source: InputContainer, *tracks: VideoStream) -> Iterator[av.Packet[Any]]:
     """All packets that can be read; reading starts again behind damage."""
     import av
 
@@ -137,7 +138,7 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
     """Looks at a file.
 
     Raises:
-        Refused: it is too large or too long, or holds no picture.
+        RefusedError: it is too large or too long, or holds no picture.
         av.FFmpegError: it cannot be opened.
     """
     with opened(path, container) as source:
@@ -166,9 +167,9 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
                 if packet.pts is not None and (clean or context.name == "hevc"):
                     keys.append(packet.pts)
             if len(timestamps) + len(hidden_pts) > limits.frames:
-                raise Refused("long", limits.frames)
+                raise RefusedError("long", limits.frames)
         if first is None or not timestamps:
-            raise Refused("unreadable")
+            raise RefusedError("unreadable")
         _check_size(first.width, first.height, limits)
 
         known = sorted(pts for pts in timestamps if pts is not None)
@@ -178,10 +179,10 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
         announced = track.frames if container.demuxer in ("mov", "avi") else 0
         duration = (source.duration or 0) / 1e6
         truncated = (
-            container.demuxer == "mov" and announced > num_packets
-            or container.demuxer == "avi" and _riff_is_cut(path)
-            or whole and duration > 0 and end < duration * (1 - MAX_EARLY_END) - 0.5
-        )  # fmt: skip
+            (container.demuxer == "mov" and announced > num_packets)
+            or (container.demuxer == "avi" and _riff_is_cut(path))
+            or (whole and duration > 0 and end < duration * (1 - MAX_EARLY_END) - 0.5)
+        )
         if truncated and whole and track.average_rate:
             announced = int(duration * track.average_rate)
         leading = not hidden_pts or (bool(pts) and all(p is not None and p < pts[0] for p in hidden_pts))
@@ -224,19 +225,19 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
     if width * height > limits.source_pixels:
-        raise Refused("large", width, height)
+        raise RefusedError("large", width, height)
 
 
-def _first_frame(packet: av.Packet) -> VideoFrame | None:
+def _first_frame(packet: av.Packet[Any]) -> VideoFrame | None:
     import av
 
     try:
-        return next(iter(packet.decode()), None)  # type: ignore[return-value]
+        return next(iter(packet.decode()), None)
     except av.FFmpegError:  # damage; a later packet may do
         return None
 
 
-def _starts_afresh(packet: av.Packet, codec: str, extradata: bytes | None) -> bool:
+def _starts_afresh(packet: av.Packet[Any], codec: str, extradata: bytes | None) -> bool:
     """Whether a key packet is a clean cut (IDR), so that frames behind it need none before it.
 
     Other H.264 key packets may be mere recovery points, from which the picture builds up over seconds

@@ -22,7 +22,7 @@ import numpy as np
 from hmdb.limits import Limits
 from hmdb.video.decoders import PyAVReader, Reader, UnfitError, decord_works, reader
 from hmdb.video.sniff import Container
-from hmdb.video.survey import Refused, survey
+from hmdb.video.survey import RefusedError, survey
 from hmdb.video.wire import PYAV, WireError, packed, received
 
 CPU_FACTOR = 4  # processor seconds for each second of a request's deadline: a few threads
@@ -61,7 +61,7 @@ class _Server:
         pictures: list[np.ndarray] = []
         try:
             message, pictures = self._answer(request)
-        except Refused as refused:
+        except RefusedError as refused:
             message = {"refused": refused.reason, "numbers": refused.numbers}
         except MemoryError as error:
             message = {"refused": "memory", "detail": repr(error)}
@@ -88,7 +88,7 @@ class _Server:
             found = current.frames(wanted)
         if len(found) < len(wanted):
             if current.facts.num_frames > wanted[-1]:
-                raise Refused("unreadable", os.stat(path).st_size)
+                raise RefusedError("unreadable", os.stat(path).st_size)
             return {"facts": vars(current.facts)}, []
         seconds = [found[index][1] for index in indices]
         clock = None if any(second is None for second in seconds) else seconds
@@ -121,7 +121,7 @@ class _Server:
         self._write(packed(message))
 
     def _send_pixels(self, pixels: np.ndarray) -> None:
-        self._write(memoryview(np.ascontiguousarray(pixels)).cast("B"))
+        self._write(np.ascontiguousarray(pixels).data.cast("B"))
 
     def _write(self, data: bytes | memoryview) -> None:
         rest = memoryview(data)
