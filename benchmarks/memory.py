@@ -21,16 +21,25 @@ ANSWERS = ("eager", "plain", "rollout", "class")
 def measure(family: str, answer: str) -> dict[str, float]:
     """The figures of one answer, in this process."""
     import torch
-    from transformers import AutoModelForVideoClassification, TimesformerConfig, VivitConfig
+    from transformers import (
+        PreTrainedModel,
+        TimesformerConfig,
+        TimesformerForVideoClassification,
+        VivitConfig,
+        VivitForVideoClassification,
+    )
 
     from hmdb.attention import class_relevance, fuse, rollout
 
-    config = TimesformerConfig() if family == "timesformer" else VivitConfig()
-    config.num_labels = 25
-    network = AutoModelForVideoClassification.from_config(config).eval()
+    network: PreTrainedModel = (
+        TimesformerForVideoClassification(TimesformerConfig())
+        if family == "timesformer"
+        else VivitForVideoClassification(VivitConfig())
+    )
+    network.train(mode=False)
     if answer != "eager":
         fuse(network)
-    pixel_values = torch.randn(1, config.num_frames, 3, 224, 224)
+    pixel_values = torch.randn(1, network.config.num_frames, 3, 224, 224)
     loaded = peak()
     begin = time.perf_counter()
     if answer == "rollout":

@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +37,8 @@ from hmdb.clip import Prediction
 from hmdb.errors import ModelError
 
 BLOCK_ROWS = 256  # of a joint attention that are in memory at once: 39 MB of ViViT-base's 472
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _this_thread = threading.local()  # .record: what the attention modules report to, in a recording
 
@@ -93,7 +95,7 @@ def grid(config: Any) -> Grid:
     return Grid(config.num_frames // frames, side // patch[0], side // patch[1], frames, patch)
 
 
-def fuse(network: nn.Module) -> nn.Module:
+def fuse(network: Network) -> Network:
     """Gives the attention modules of a TimeSformer or ViViT, in place, the forward passes below.
 
     Logits stay the same to 1e-4, training and dropout work as before, and so does asking for
