@@ -157,6 +157,8 @@ class Prediction:
                 for label, probability in zip(self.labels, self.probabilities, strict=True)
             ],
             "frames": [asdict(frame) for frame in self.clip.frames],
+            "decoder": self.clip.decoder,
+            "notes": list(self.clip.notes),
             "model": self.model,
             "revision": self.revision,
             "clip_spec": self.clip.spec.to_dict(),

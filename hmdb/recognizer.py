@@ -60,8 +60,16 @@ class Recognizer:
             VideoError: the video cannot be read.
             ModelError: no such sampler.
         """
-        clip = read_clip(path, self.loaded.clip_spec.with_sampler(sampler))
-        return self.predict(clip, top_k=top_k)
+        return self.predict(self.read(path, sampler=sampler), top_k=top_k)
+
+    def read(self, path: str | Path, *, sampler: str | None = None) -> Clip:
+        """The clip that the model looks at, of a video file or a folder of frames.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ModelError: no such sampler.
+        """
+        return read_clip(path, self.loaded.clip_spec.with_sampler(sampler))
 
     def predict(self, clip: Clip, *, top_k: int = 5) -> Prediction:
         """The top-k actions in a clip."""
@@ -87,7 +95,7 @@ class Recognizer:
             VideoError: the video cannot be read.
             ModelError: no such sampler or label, or a network for which there is no map.
         """
-        clip = source if isinstance(source, Clip) else read_clip(source, self.loaded.clip_spec.with_sampler(sampler))
+        clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
         network, pixel_values = self.loaded.network, self._pixel_values([clip])
         if label is None:
             logits, relevance = rollout(network, pixel_values)
