@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import pandas as pd
-from gradio.events import api
+from gradio.processing_utils import save_file_to_cache
+from gradio.utils import get_upload_folder
 from PIL import Image
 
 from hmdb.clip import Clip, ClipFrame, Prediction
@@ -46,7 +47,14 @@ EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.mp4"))
 CSS = """
 .gradio-container {max-width: 1180px !important; margin: 0 auto !important}
 #weights, .note {font-size: .9rem}
-.grid-wrap {max-height: none !important}
+.chart {overflow: visible !important; border-bottom: 1.8rem solid var(--block-background-fill) !important; box-sizing: content-box !important; width: auto !important}
+.frames .grid-wrap {max-height: none !important}
+.frames .grid-container {padding-top: 2.4rem !important}
+.frames .thumbnail-lg {aspect-ratio: auto !important; height: auto !important; flex-direction: column}
+.frames .thumbnail-lg img {width: 100%; height: auto !important}
+.frames .caption-label {position: static !important; max-width: 100% !important; white-space: normal;
+    border: none !important; background: none !important; box-shadow: none !important; text-align: center}
+@media (max-width: 640px) {.frames .grid-container {grid-template-columns: repeat(2, 1fr) !important}}
 """
 
 
@@ -252,9 +260,12 @@ class Handlers:
         """Something that a browser can play, of any file that can be read."""
         if video is None:
             return gr.Video(value=None, visible=False)
-        from hmdb.preview import playable
+        from hmdb.preview import make_preview, plays_in_browser
 
-        return gr.Video(value=str(playable(video, Path(tempfile.mkdtemp(prefix="preview")))), visible=True)
+        if plays_in_browser(video):
+            return gr.Video(value=video, visible=True)
+        with tempfile.TemporaryDirectory() as folder:
+            return gr.Video(value=served(make_preview(video, Path(folder) / "preview")), visible=True)
 
     def describe(self) -> str:
         """Which weights answer, and what their user should know about them."""
@@ -326,8 +337,9 @@ def build_demo(
         with gr.Tab("Compare"):
             compare(do, heavy)
         demo.load(do.describe, None, weights, api_visibility="private", show_progress="hidden")
-        api(do.labels, api_name="labels")
-        api(do.model, api_name="model")
+        # Not for the page, for the API alone.
+        gr.Button(visible=False).click(do.labels, None, gr.JSON(label="Labels", visible=False), api_name="labels")
+        gr.Button(visible=False).click(do.model, None, gr.JSON(label="Model", visible=False), api_name="model")
     demo.queue(max_size=settings.max_waiting)
     return demo
 
@@ -353,7 +365,8 @@ class Answer:
                     sort="-y",
                     y_lim=[0, 1],
                     x_title=" ",
-                    height=280,
+                    height=260,
+                    elem_classes="chart",
                 ),
             )
 
@@ -362,10 +375,12 @@ class Answer:
     ) -> None:
         """Frames, explanation and JSON, and what happens on a click. Only one set of them is in the API."""
         seen: dict[str, Any] = {"api_visibility": "public" if public else "private"}
-        frames = gr.Gallery(label="The frames it looked at", columns=4, object_fit="contain", height="auto")
+        frames = gr.Gallery(
+            label="The frames it looked at", columns=4, object_fit="contain", height="auto", elem_classes="frames"
+        )
         with gr.Accordion("Where did it look, and why this answer?", open=False):
             with gr.Row():
-                label = gr.Dropdown(
+                label = LabelChoice(
                     label="Show what speaks for",
                     choices=[OVERALL],
                     value=OVERALL,
@@ -374,7 +389,9 @@ class Answer:
                 )
                 opacity = gr.Slider(0, 1, 0.7, label="Opacity")
             show = gr.Button("Show")
-            maps = gr.Gallery(label="Where it looked", columns=4, object_fit="contain", height="auto")
+            maps = gr.Gallery(
+                label="Where it looked", columns=4, object_fit="contain", height="auto", elem_classes="frames"
+            )
             check = gr.Button("Does this map mean anything?")
             checked = gr.Markdown(label="Check of the map")
             explained = gr.JSON(label="Explanation", visible=False)
@@ -422,7 +439,7 @@ def long_video(do: Handlers, heavy: dict[str, Any]) -> None:
                 stop = gr.Button("Cancel")
         with gr.Column():
             words = gr.Markdown(label="In words")
-            drawn = gr.Plot(label="Which action when")
+            drawn = gr.Plot(label="Which action when", show_label=False)
     table = gr.Dataframe(
         label="Segments",
         headers=["start", "end", "action", "probability"],
@@ -448,8 +465,24 @@ def compare(do: Handlers, heavy: dict[str, Any]) -> None:
         with gr.Column():
             words = gr.Markdown(label="Agreement")
             table = gr.Dataframe(label="Top five of each", interactive=False, wrap=True)
-    frames = gr.Gallery(label="The frames of each, row by row", columns=8, object_fit="contain", height="auto")
+    frames = gr.Gallery(
+        label="The frames of each, row by row", columns=8, object_fit="contain", height="auto", elem_classes="frames"
+    )
     button.click(do.compare, upload, [words, table, frames], api_name="compare", **heavy)
+
+
+class LabelChoice(gr.Dropdown):
+    """A dropdown whose choices come with the answer. To the API it is any text: its first choices are not all."""
+
+    is_template = True
+
+    def api_info(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+def served(path: Path) -> str:
+    """A copy of a file where Gradio serves from and cleans up."""
+    return str(save_file_to_cache(path, cache_dir=get_upload_folder()))
 
 
 def loaded_later(recognizer: Recognizer | Loading) -> Loading:
@@ -469,7 +502,7 @@ def named(label: str, labels: tuple[str, ...]) -> str:
 
 def choices(answer: dict[str, Any]) -> Any:
     """The labels that an explanation can be about: those of the answer first."""
-    return gr.Dropdown(choices=[OVERALL, *(readable(each["label"]) for each in answer["top"])], value=OVERALL)
+    return LabelChoice(choices=[OVERALL, *(readable(each["label"]) for each in answer["top"])], value=OVERALL)
 
 
 def confidences(prediction: Prediction) -> dict[str, float]:
@@ -542,11 +575,12 @@ def timeline_outputs(timeline: Timeline, name: str, finished: bool) -> tuple[Any
     ]
     files = None
     if finished:
-        folder = Path(tempfile.mkdtemp(prefix="timeline"))
         texts = {"json": timeline.to_json(), "csv": timeline.to_csv(), "srt": timeline.to_srt()}
-        for suffix, text in texts.items():
-            (folder / f"{name}.{suffix}").write_text(text, encoding="utf-8")
-        files = [str(folder / f"{name}.{suffix}") for suffix in texts]
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder, f"{name}.{suffix}") for suffix in texts]
+            for path, text in zip(paths, texts.values(), strict=True):
+                path.write_text(text, encoding="utf-8")
+            files = [served(path) for path in paths]
     return words, timeline_chart(timeline), rows, files, timeline.to_dict()
 
 
