@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import tempfile
 import threading
 import time
@@ -41,13 +42,17 @@ INTRO = (
 )
 PAPER_SAMPLERS = ("uniform", "equidistant", "random")
 OVERALL = "Everything it looked at"
+GPU_SECONDS = 60  # for which ZeroGPU lends its GPU to one answer
+ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
+SESSIONS = 256  # visitors whose last map is kept for the opacity slider
 FRAME_SIDE = 480  # pixels, the longest side of a frame in a gallery
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.mp4"))
 
 CSS = """
 .gradio-container {max-width: 1180px !important; margin: 0 auto !important}
 #weights, .note {font-size: .9rem}
-.chart {overflow: visible !important; border-bottom: 1.8rem solid var(--block-background-fill) !important; box-sizing: content-box !important; width: auto !important}
+.chart {overflow: visible !important; box-sizing: content-box !important; width: auto !important;
+    border-bottom: 1.8rem solid var(--block-background-fill) !important}
 .frames .grid-wrap {max-height: none !important}
 .frames .grid-container {padding-top: 2.4rem !important}
 .frames .thumbnail-lg {aspect-ratio: auto !important; height: auto !important; flex-direction: column}
@@ -121,6 +126,16 @@ def load_recognizer(model: str | None = None) -> Recognizer:
     return Recognizer.from_pretrained(model)
 
 
+def on_gpu(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The handler, on a GPU that is lent for its duration, on Spaces that lend one (ZeroGPU)."""
+    try:
+        import spaces
+    except ImportError:
+        return handler
+    lent: Callable[..., Any] = spaces.GPU(duration=GPU_SECONDS)(handler)
+    return lent
+
+
 def told(handler: Callable[..., Any]) -> Callable[..., Any]:
     """The handler, telling the visitor in one line what went wrong on purpose."""
 
@@ -153,6 +168,7 @@ class Handlers:
         self._settings = settings
 
     @told
+    @on_gpu
     def predict(self, video: str | None, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
         """Names the action in a short video: the five likeliest labels with their probabilities.
 
@@ -173,6 +189,7 @@ class Handlers:
         )
 
     @told
+    @on_gpu
     def explain(
         self,
         video: str | None,
@@ -203,6 +220,7 @@ class Handlers:
         return overlays(explanation, opacity) if explanation else gr.skip()
 
     @told
+    @on_gpu
     def check(self, explanation: Explanation | None) -> str:
         """Masks what a map marks and compares with masking at random, in words."""
         if explanation is None:
@@ -210,6 +228,7 @@ class Handlers:
         return self._loading.wait().faithfulness(explanation).sentence
 
     @told
+    @on_gpu
     def timeline(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """Follows a long video: which action when, as segments with start, end, label and probability.
 
@@ -229,6 +248,7 @@ class Handlers:
                 return
 
     @told
+    @on_gpu
     def compare(self, video: str | None, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
         """The same video under the paper's three ways to take frames, and under a second model where one is set.
 
@@ -380,11 +400,10 @@ class Answer:
         )
         with gr.Accordion("Where did it look, and why this answer?", open=False):
             with gr.Row():
-                label = LabelChoice(
+                label = gr.Dropdown(
                     label="Show what speaks for",
                     choices=[OVERALL],
                     value=OVERALL,
-                    allow_custom_value=True,
                     info="or, of a label: what speaks for it, so that a wrong answer can be understood",
                 )
                 opacity = gr.Slider(0, 1, 0.7, label="Opacity")
@@ -403,8 +422,13 @@ class Answer:
         )
         asked.success(choices, answer, label, api_visibility="private", show_progress="hidden")
         shown = show.click(
-            do.explain, [video, label, opacity], [maps, explained, explanation], api_name="explain", **seen, **heavy
+            do.explain, [video, label, opacity], [maps, explained, explanation], api_visibility="private", **heavy
         )
+        if public:  # to the API a label is any text: the dropdown learns its choices from an answer
+            text = gr.Textbox(label="label", visible=False)
+            gr.Button(visible=False).click(
+                do.explain, [video, text, opacity], [maps, explained, explanation], api_name="explain", **heavy
+            )
         shown.success(lambda: "", None, checked, api_visibility="private", show_progress="hidden")
         opacity.release(do.redraw, [explanation, opacity], maps, api_visibility="private", show_progress="hidden")
         check.click(do.check, explanation, checked, api_visibility="private", **heavy)
@@ -471,15 +495,6 @@ def compare(do: Handlers, heavy: dict[str, Any]) -> None:
     button.click(do.compare, upload, [words, table, frames], api_name="compare", **heavy)
 
 
-class LabelChoice(gr.Dropdown):
-    """A dropdown whose choices come with the answer. To the API it is any text: its first choices are not all."""
-
-    is_template = True
-
-    def api_info(self) -> dict[str, Any]:
-        return {"type": "string"}
-
-
 def served(path: Path) -> str:
     """A copy of a file where Gradio serves from and cleans up."""
     return str(save_file_to_cache(path, cache_dir=get_upload_folder()))
@@ -502,7 +517,7 @@ def named(label: str, labels: tuple[str, ...]) -> str:
 
 def choices(answer: dict[str, Any]) -> Any:
     """The labels that an explanation can be about: those of the answer first."""
-    return LabelChoice(choices=[OVERALL, *(readable(each["label"]) for each in answer["top"])], value=OVERALL)
+    return gr.Dropdown(choices=[OVERALL, *(readable(each["label"]) for each in answer["top"])], value=OVERALL)
 
 
 def confidences(prediction: Prediction) -> dict[str, float]:
@@ -603,19 +618,31 @@ settings = Settings.from_environment()
 loading = Loading(load_recognizer)
 second = Loading(functools.partial(load_recognizer, settings.compare)) if settings.compare else None
 demo = build_demo(loading, second, settings)
+if ZERO_GPU:  # what is on the GPU before the first visitor comes is there for all of them
+    loading.wait()
 
 
-def main() -> None:
-    """Serves the page, and loads the model once it is up."""
-    demo.launch(
+def serve(demo: gr.Blocks, settings: Settings, **options: Any) -> str:
+    """Puts the page up and returns its address."""
+    _, url, _ = demo.launch(
         theme=gr.themes.Soft(),
         css=CSS,
         max_file_size=settings.max_upload,
         allowed_paths=[str(path) for path in EXAMPLES],
         show_error=False,
+        run_history=False,
+        enable_monitoring=False,
+        state_session_capacity=SESSIONS,
         mcp_server=True,
         prevent_thread_lock=True,
+        **options,
     )
+    return url
+
+
+def main() -> None:
+    """Serves the page, and loads the model once it is up."""
+    serve(demo, settings)
     loading.start()
     demo.block_thread()
 
