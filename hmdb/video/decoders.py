@@ -71,7 +71,7 @@ class DecordReader:
         width, height = self._size
         return Facts(
             num_frames=self._survey.num_frames,
-            fps=_fps(self._survey, self._survey.num_frames),
+            fps=_fps(self._survey),
             width=width,
             height=height,
             decoder=self._survey.decoder,
@@ -134,7 +134,7 @@ class PyAVReader:
         damaged = self._survey.truncated or self._errors > 0
         return Facts(
             num_frames=self._num_frames,
-            fps=_fps(self._survey, self._num_frames),
+            fps=_fps(self._survey),
             width=width,
             height=height,
             decoder=PYAV,
@@ -210,25 +210,23 @@ class PyAVReader:
         pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR")
         if turns:
             pixels = np.rot90(pixels, turns)
-        if self._survey.constant_rate:
+        if self._survey.container.constant_rate:
             return pixels, _clock(self._survey, index)
         return pixels, None if frame.time is None else frame.time - self._survey.start
 
 
 def _clock(survey: Survey, index: int) -> float | None:
     """Seconds of a frame, where packets tell."""
-    if survey.constant_rate:
-        return index / survey.rate if survey.rate else None
     if index < len(survey.pts):
         return float(survey.pts[index] * survey.time_base) - survey.start
     return None
 
 
-def _fps(survey: Survey, num_frames: int) -> float | None:
-    if survey.constant_rate:
-        return survey.rate
+def _fps(survey: Survey) -> float | None:
     if not survey.pts:
         return None
+    if survey.container.constant_rate:
+        return survey.rate
     seconds = float((survey.pts[-1] - survey.pts[0]) * survey.time_base)
     return (len(survey.pts) - 1) / seconds if seconds > 0 else survey.rate
 
