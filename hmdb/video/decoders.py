@@ -146,7 +146,7 @@ class PyAVReader:
         if self._kept:
             found: Iterable[tuple[int, VideoFrame]] = ((i, self._kept[i]) for i in indices if i < len(self._kept))
             return {index: self._picture(index, frame) for index, frame in found}
-        if self._survey.container.seekable and self._survey.keys:
+        if self._survey.keys:
             jumped = {index: self._picture(index, frame) for index, frame in self._jumped_to(indices)}
             if len(jumped) == len(indices):
                 return jumped
@@ -202,17 +202,17 @@ class PyAVReader:
     def _picture(self, index: int, frame: VideoFrame) -> Picture:
         width, height = self._size
         turns = round(frame.rotation / 90) % 4
+        if self._survey.container.constant_rate:
+            seconds = _clock(self._survey, index)
+        else:
+            seconds = None if frame.time is None else frame.time - self._survey.start
         if turns % 2:
             width, height = height, width
         if deep := DEEP_FORMAT.match(frame.format.name):
             # By way of 8 bits: FFmpeg's versions differ by 3 grey levels in the direct conversion.
             frame = frame.reformat(format=deep[1])
         pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR")
-        if turns:
-            pixels = np.rot90(pixels, turns)
-        if self._survey.container.constant_rate:
-            return pixels, _clock(self._survey, index)
-        return pixels, None if frame.time is None else frame.time - self._survey.start
+        return np.rot90(pixels, turns) if turns else pixels, seconds
 
 
 def _clock(survey: Survey, index: int) -> float | None:

@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 THREADS = 2  # of PyAV; more only cost memory
 MAX_RESTARTS = 100  # of the packets of a damaged file
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
-MAX_SEQUENCE_PIXELS = 10**9  # a few seconds of decord's time: 13,000 frames of 320x240
+MAX_SEQUENCE_PIXELS = 10**9  # about three seconds of decord's time: 9,000 frames of 320x240
+FRAME_PIXELS = 30_000  # what a frame costs besides, in pixels
 FEW = 100  # frames
+ALWAYS_CLEAN = frozenset(
+    {"vp8", "vp9", "h263", "flv", "mjpeg", "prores", "dnxhd", "rawvideo"}
+)  # no frames out of order
 VOP = b"\x00\x00\x01\xb6"  # what an MPEG-4 picture starts with
 MAX_EARLY_END = 0.1  # of the announced duration: what may be missing from a file that is whole
 DECORD_MIN_SIDE = 17  # pixels; below, decord returns six channels
@@ -51,7 +55,7 @@ class Survey:
         num_frames: that it should have.
         num_packets: of that track, hidden and empty ones included.
         pts: timestamps of the visible packets, ascending, in units of `time_base`; empty where some have none.
-        keys: positions in `pts` of frames that decoding can start at.
+        keys: positions in `pts` of frames that PyAV can jump to; empty where it must not.
         time_base: seconds.
         start: seconds to subtract from timestamps.
         rate: frames per second, as announced; None where nothing is.
@@ -164,8 +168,9 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
             and (unique or container.demuxer == "avi")
         )
         in_sequence = not (container.seekable and tally.clean and not tally.num_hidden)
-        if in_sequence and tally.num_packets * first.width * first.height > MAX_SEQUENCE_PIXELS:
+        if in_sequence and tally.num_packets * (first.width * first.height + FRAME_PIXELS) > MAX_SEQUENCE_PIXELS:
             suits_decord = False  # it would convert every frame on the way
+        can_jump = container.seekable or (container.constant_rate and not track.codec_context.has_b_frames)
         turned = first.rotation % 180 != 0
         return Survey(
             container=container,
@@ -173,7 +178,7 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
             num_frames=len(tally.shown),
             num_packets=tally.num_packets,
             pts=pts,
-            keys=tuple(sorted(position[key] for key in tally.keys if key in position)),
+            keys=tuple(sorted(position[key] for key in tally.keys if key in position)) if can_jump else (),
             time_base=Fraction(track.time_base or 1),
             start=0.0 if container.own_clock else (source.start_time or 0) / 1e6,
             rate=float(track.average_rate) if track.average_rate else None,
@@ -229,7 +234,7 @@ class _Tally:
         if packet.is_keyframe:
             clean = _starts_afresh(packet, codec, self._track.codec_context.extradata)
             self.clean = self.clean and clean
-            if packet.pts is not None and (clean or codec == "hevc"):
+            if packet.pts is not None and (clean or codec != "h264"):
                 self.keys.append(packet.pts)
 
 
@@ -263,14 +268,15 @@ def _first_frame(packet: av.Packet[Any]) -> VideoFrame | None:
 
 
 def _starts_afresh(packet: av.Packet[Any], codec: str, extradata: bytes | None) -> bool:
-    """Whether a key packet is a clean cut (IDR), so that frames behind it need none before it.
+    """Whether a key packet is a clean cut, and so safe for decord to jump to.
 
-    Other H.264 key packets may be mere recovery points, from which the picture builds up over seconds
-    (intra refresh); other HEVC ones are shown after frames that follow them (open GOP), which decord miscounts.
+    In H.264 and HEVC those are the IDR slices. Other H.264 key packets may be mere recovery points, from which
+    the picture builds up over seconds (intra refresh); other HEVC ones are shown after frames that follow
+    them (open GOP), as in MPEG-1, 2 and 4, which decord miscounts.
     """
     where = {"h264": 4, "hevc": 21}.get(codec)  # of the size of the lengths before each NAL unit
     if where is None:
-        return True
+        return codec in ALWAYS_CLEAN
     if not extradata or extradata[0] != 1 or len(extradata) <= where:
         return False  # start codes instead of lengths
     data, at, size = bytes(packet), 0, (extradata[where] & 3) + 1

@@ -39,6 +39,8 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "xvid.avi": ({"codec": "mpeg4", "options": {"g": "12"}, "max_b_frames": 0}, "decord, in sequence"),
     "b-frames.avi": ({"codec": "mpeg4", "options": {"g": "12"}, "max_b_frames": 2}, "decord, in sequence"),
+    "mpeg-4.mp4": ({"codec": "mpeg4", "max_b_frames": 2}, "decord, in sequence"),
+    "mpeg-2.mov": ({"codec": "mpeg2video", "max_b_frames": 2}, "decord, in sequence"),
     "windows.wmv": ({"codec": "wmv2"}, "decord, in sequence"),
     "no duration.webm": ({"codec": "libvpx", "container_options": {"live": "1"}}, "PyAV"),
     "transport.ts": ({}, "PyAV"),
@@ -155,6 +157,16 @@ def test_long_videos_are_read_from_the_nearest_clean_cut(tmp_path: Path, codec: 
     indices = random.Random(0).sample(range(100), 30)
     assert numbers(video.frames_at(indices).pixels) == indices
     looked_at = survey(str(path), sniff(path), limits, decord_works=False)
+    assert len(looked_at.keys) >= 10
+
+
+def test_long_avis_are_jumped_in(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "long.avi", num_frames=100, codec="mpeg4", options={"g": "10"}, max_b_frames=0)
+    limits = Limits(kept_mb=1)
+    looked_at = survey(str(path), sniff(path), limits, decord_works=False)
+    indices = [95, 3, 40, 41, 77]
+    found = reader(str(path), looked_at, limits, lambda: False).frames(sorted(indices))
+    assert {index: number(pixels) for index, (pixels, _) in found.items()} == {index: index for index in indices}
     assert len(looked_at.keys) >= 10
 
 
