@@ -180,7 +180,7 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
             pts=pts,
             keys=tuple(sorted(position[key] for key in tally.keys if key in position)) if can_jump else (),
             time_base=Fraction(track.time_base or 1),
-            start=0.0 if container.own_clock else (source.start_time or 0) / 1e6,
+            start=0.0 if container.own_clock else _start(source, pts, track),
             rate=float(track.average_rate) if track.average_rate else None,
             width=first.height if turned else first.width,
             height=first.width if turned else first.height,
@@ -189,6 +189,12 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
             truncated=truncated,
             decoder=PYAV if not suits_decord else DECORD_IN_SEQUENCE if in_sequence else DECORD,
         )
+
+
+def _start(source: InputContainer, pts: tuple[int, ...], track: VideoStream) -> float:
+    if source.start_time is not None:
+        return source.start_time / 1e6
+    return float(pts[0] * (track.time_base or 0)) if pts else 0.0
 
 
 class _Tally:
