@@ -24,16 +24,25 @@ from hmdb.video import open_video
 NUM_FRAMES, FPS, SIZE = 300, 30, (320, 240)
 
 
-def write_clip(path: Path, codec: str, options: dict[str, str]) -> Path:
+def write_clip(
+    path: Path,
+    codec: str,
+    options: dict[str, str],
+    container_options: dict[str, str] | None = None,
+    *,
+    num_frames: int = NUM_FRAMES,
+    size: tuple[int, int] = SIZE,
+) -> Path:
     """Blobs that wander over noise: compresses about as a real video does."""
-    width, height = SIZE
+    width, height = size
     rng = np.random.default_rng(0)
     ground = rng.integers(60, 120, (height, width, 3), dtype=np.uint8)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=FPS, options=options)
         assert isinstance(stream, av.VideoStream)  # noqa: S101 - for mypy
-        stream.width, stream.height = SIZE
-        for index in range(NUM_FRAMES):
+        stream.width, stream.height = size
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        for index in range(num_frames):
             picture = np.roll(ground, index, axis=1)
             for blob in range(5):
                 x, y = (index * (blob + 1)) % (width - 40), (blob * 45 + index // 2) % (height - 40)

@@ -7,6 +7,7 @@ assert [number(frame) for frame in open_video(path).frames_at([3, 17]).pixels] =
 from __future__ import annotations
 
 import itertools
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -126,4 +127,31 @@ def remux(source: Path, path: Path, *, start: int = 0, options: Mapping[str, str
             packet.dts -= offset
             packet.stream = copy
             part.mux(packet)
+    return path
+
+
+def trim(source: Path, path: Path, *, first: int, num_frames: int, fps: int = 25) -> Path:
+    """An mp4 trimmed as phones do it: only the edit list says what is shown, at either end."""
+    data = bytearray(source.read_bytes())
+    edit, movie, media = (data.find(name) for name in (b"elst", b"mvhd", b"mdhd"))
+    movie_rate, media_rate = (int.from_bytes(data[at + 16 : at + 20]) for at in (movie, media))
+    media_start = int.from_bytes(data[edit + 16 : edit + 20]) + first * media_rate // fps
+    data[edit + 12 : edit + 20] = struct.pack(">II", num_frames * movie_rate // fps, media_start)
+    path.write_bytes(data)
+    return path
+
+
+def insert_packets(source: Path, path: Path, packets: Mapping[int, bytes]) -> Path:
+    """An AVI with further packets, each behind the packet of that number."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
+        track = whole.streams.video[0]
+        stream = copy.add_stream_from_template(track)
+        time = 0
+        for index, packet in enumerate(whole.demux(track)):
+            for extra in [packet] if index not in packets else [packet, av.Packet(packets[index])]:
+                if extra is packet and not packet.size:
+                    continue
+                extra.stream, extra.pts, extra.dts, extra.time_base = stream, None, time, track.time_base
+                time += 1
+                copy.mux(extra)
     return path

@@ -75,7 +75,7 @@ class Worker:
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
-            [sys.executable, "-m", "hmdb.video.worker", json.dumps(asdict(limits))],
+            [sys.executable, "-P", "-m", "hmdb.video.worker", json.dumps(asdict(limits))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

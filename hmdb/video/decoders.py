@@ -71,7 +71,7 @@ class DecordReader:
         width, height = self._size
         return Facts(
             num_frames=self._survey.num_frames,
-            fps=_fps(self._survey, self._survey.num_frames),
+            fps=_fps(self._survey),
             width=width,
             height=height,
             decoder=self._survey.decoder,
@@ -134,7 +134,7 @@ class PyAVReader:
         damaged = self._survey.truncated or self._errors > 0
         return Facts(
             num_frames=self._num_frames,
-            fps=_fps(self._survey, self._num_frames),
+            fps=_fps(self._survey),
             width=width,
             height=height,
             decoder=PYAV,
@@ -146,7 +146,7 @@ class PyAVReader:
         if self._kept:
             found: Iterable[tuple[int, VideoFrame]] = ((i, self._kept[i]) for i in indices if i < len(self._kept))
             return {index: self._picture(index, frame) for index, frame in found}
-        if self._survey.container.seekable and self._survey.keys:
+        if self._survey.keys:
             jumped = {index: self._picture(index, frame) for index, frame in self._jumped_to(indices)}
             if len(jumped) == len(indices):
                 return jumped
@@ -202,33 +202,31 @@ class PyAVReader:
     def _picture(self, index: int, frame: VideoFrame) -> Picture:
         width, height = self._size
         turns = round(frame.rotation / 90) % 4
+        if self._survey.container.constant_rate:
+            seconds = _clock(self._survey, index)
+        else:
+            seconds = None if frame.time is None else frame.time - self._survey.start
         if turns % 2:
             width, height = height, width
         if deep := DEEP_FORMAT.match(frame.format.name):
             # By way of 8 bits: FFmpeg's versions differ by 3 grey levels in the direct conversion.
             frame = frame.reformat(format=deep[1])
         pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR")
-        if turns:
-            pixels = np.rot90(pixels, turns)
-        if self._survey.constant_rate:
-            return pixels, _clock(self._survey, index)
-        return pixels, None if frame.time is None else frame.time - self._survey.start
+        return np.rot90(pixels, turns) if turns else pixels, seconds
 
 
 def _clock(survey: Survey, index: int) -> float | None:
     """Seconds of a frame, where packets tell."""
-    if survey.constant_rate:
-        return index / survey.rate if survey.rate else None
     if index < len(survey.pts):
         return float(survey.pts[index] * survey.time_base) - survey.start
     return None
 
 
-def _fps(survey: Survey, num_frames: int) -> float | None:
-    if survey.constant_rate:
-        return survey.rate
+def _fps(survey: Survey) -> float | None:
     if not survey.pts:
         return None
+    if survey.container.constant_rate:
+        return survey.rate
     seconds = float((survey.pts[-1] - survey.pts[0]) * survey.time_base)
     return (len(survey.pts) - 1) / seconds if seconds > 0 else survey.rate
 

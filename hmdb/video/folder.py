@@ -79,4 +79,7 @@ class FrameFolder(Video):
         return VideoError(f"{self._name}/{shown_name(self._paths[index])} cannot be read as an image.")
 
     def frames_at(self, indices: Sequence[int]) -> Frames:
+        for index in indices:
+            if not 0 <= index < self.num_frames:
+                raise VideoError(f"{self._name} has {self.num_frames} frames and no frame {index}.")
         return Frames(pixels=np.stack([self._read(index) for index in indices]), seconds=None)

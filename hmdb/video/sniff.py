@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hmdb.errors import VideoError
@@ -31,12 +31,14 @@ class Container:
             is certain, and not for streams (TS, PS, raw), of which it returns wrong frames.
         seekable: whether decord's random access may be used; else it reads in sequence.
         own_clock: whether the clock starts at zero by definition; else at the first timestamp.
+        constant_rate: whether it has no timestamps, only a rate: AVI.
     """
 
     demuxer: str
     decord: bool = False
     seekable: bool = False
     own_clock: bool = True
+    constant_rate: bool = False
 
 
 MOV = Container("mov", decord=True, seekable=True)
@@ -46,7 +48,7 @@ CONTAINERS = {
         MOV,
         Container("matroska", decord=True, seekable=True),
         Container("flv", decord=True, seekable=True),
-        Container("avi", decord=True),
+        Container("avi", decord=True, constant_rate=True),
         Container("asf", decord=True),
         Container("ogg"),
         Container("gif"),
@@ -107,7 +109,7 @@ def sniff(path: Path) -> Container:
     certain = demuxer != "mov" or head[4:8] in (b"ftyp", b"moov")
     # FFmpeg takes a % in a name for a pattern that stands for several files.
     if container.decord and (not certain or "%" in os.fspath(path)):
-        return Container(demuxer, own_clock=container.own_clock)
+        return replace(container, decord=False)
     return container
 
 

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 THREADS = 2  # of PyAV; more only cost memory
 MAX_RESTARTS = 100  # of the packets of a damaged file
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
-MAX_SEQUENCE_PIXELS = 10**9  # a few seconds of decord's time: 13,000 frames of 320x240
+MAX_SEQUENCE_PIXELS = 10**9  # about three seconds of decord's time: 9,000 frames of 320x240
+FRAME_PIXELS = 30_000  # what a frame costs besides, in pixels
+FEW = 100  # frames
+ALWAYS_CLEAN = frozenset(
+    {"vp8", "vp9", "h263", "flv", "mjpeg", "prores", "dnxhd", "rawvideo"}
+)  # no frames out of order
+VOP = b"\x00\x00\x01\xb6"  # what an MPEG-4 picture starts with
 MAX_EARLY_END = 0.1  # of the announced duration: what may be missing from a file that is whole
 DECORD_MIN_SIDE = 17  # pixels; below, decord returns six channels
 
@@ -46,14 +52,14 @@ class Survey:
     Attributes:
         container: as its first bytes tell.
         stream: index of the picture track that is read: the largest.
-        num_packets: of that track, hidden ones included; about its number of frames.
+        num_frames: that it should have.
+        num_packets: of that track, hidden and empty ones included.
         pts: timestamps of the visible packets, ascending, in units of `time_base`; empty where some have none.
-        keys: positions in `pts` of frames that decoding can start at.
+        keys: positions in `pts` of frames that PyAV can jump to; empty where it must not.
         time_base: seconds.
         start: seconds to subtract from timestamps.
         rate: frames per second, as announced; None where nothing is.
         width, height: of the upright picture.
-        rotation: degrees that the decoded picture is to be turned by, counterclockwise.
         frame_bytes: memory that a decoded frame takes.
         announced: frames that the file says it has; 0 where it does not.
         truncated: whether its end is missing.
@@ -62,6 +68,7 @@ class Survey:
 
     container: Container
     stream: int
+    num_frames: int
     num_packets: int
     pts: tuple[int, ...]
     keys: tuple[int, ...]
@@ -70,20 +77,10 @@ class Survey:
     rate: float | None
     width: int
     height: int
-    rotation: int
     frame_bytes: int
     announced: int
     truncated: bool
     decoder: str
-
-    @property
-    def num_frames(self) -> int:
-        return len(self.pts) or self.num_packets
-
-    @property
-    def constant_rate(self) -> bool:
-        """AVI has no timestamps, only a rate."""
-        return self.container.demuxer == "avi"
 
 
 def opened(path: str, container: Container) -> InputContainer:
@@ -143,84 +140,123 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
     """
     with opened(path, container) as source:
         track = picture_track(source)
-        context = track.codec_context
-        _check_size(context.width, context.height, limits)
-        first: VideoFrame | None = None
-        timestamps: list[int | None] = []
-        keys: list[int] = []
-        hidden_pts: list[int | None] = []
-        all_clean, end = True, 0.0
-        whole = container.demuxer in ("matroska", "flv", "asf")  # they announce the duration of all tracks
-        for packet in packets(source, *(() if whole else (track,))):
-            if packet.pts is not None and packet.time_base is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream_index != track.index:
-                continue
-            if first is None:
-                first = _first_frame(packet)
-            if not packet.size:
-                continue
-            (hidden_pts if packet.is_discard else timestamps).append(packet.pts)
-            if packet.is_keyframe:
-                clean = _starts_afresh(packet, context.name, context.extradata)
-                all_clean = all_clean and clean
-                if packet.pts is not None and (clean or context.name == "hevc"):
-                    keys.append(packet.pts)
-            if len(timestamps) + len(hidden_pts) > limits.frames:
+        _check_size(track.codec_context.width, track.codec_context.height, limits)
+        tells_duration = container.demuxer in ("matroska", "flv", "asf")  # of all tracks, so all are read
+        tally = _Tally(track, container)
+        for packet in packets(source, *(() if tells_duration else (track,))):
+            tally.add(packet)
+            if tally.num_packets > limits.frames:
                 raise RefusedError("long", limits.frames)
-        if first is None or not timestamps:
+        first = tally.first
+        if first is None or not tally.shown:
             raise RefusedError("unreadable")
         _check_size(first.width, first.height, limits)
 
-        known = sorted(pts for pts in timestamps if pts is not None)
-        pts = tuple(known) if len(known) == len(timestamps) else ()
-        unique = len(set(pts)) == len(timestamps)
-        num_packets = len(timestamps) + len(hidden_pts)
-        announced = track.frames if container.demuxer in ("mov", "avi") else 0
-        duration = (source.duration or 0) / 1e6
-        truncated = (
-            (container.demuxer == "mov" and announced > num_packets)
-            or (container.demuxer == "avi" and _riff_is_cut(path))
-            or (whole and duration > 0 and end < duration * (1 - MAX_EARLY_END) - 0.5)
-        )
-        if truncated and whole and track.average_rate:
-            announced = int(duration * track.average_rate)
-        leading = not hidden_pts or (bool(pts) and all(p is not None and p < pts[0] for p in hidden_pts))
+        pts = tally.pts
+        unique = len(set(pts)) == len(tally.shown)
+        position = {timestamp: index for index, timestamp in enumerate(pts)} if unique else {}
+        announced, truncated = _announced(path, source, track, tally)
         depth = max((component.bits for component in first.format.components), default=8)
-        fit_for_decord = (
+        suits_decord = (
             decord_works
             and container.decord
             and len(_tracks(source)) == 1  # it cannot be told which one
             and min(first.width, first.height) >= DECORD_MIN_SIDE
             and depth <= 8  # its conversion differs
             and not truncated
-            and announced in (0, num_packets)
-            and leading
+            and track.frames <= 2 * tally.num_packets + FEW  # it reserves memory for so many
             and (unique or container.demuxer == "avi")
         )
-        in_sequence = not (container.seekable and all_clean and not hidden_pts)
-        if in_sequence and num_packets * first.width * first.height > MAX_SEQUENCE_PIXELS:
-            fit_for_decord = False  # it would convert every frame on the way
-        position = {timestamp: index for index, timestamp in enumerate(pts)} if unique else {}
+        in_sequence = not (container.seekable and tally.clean and not tally.num_hidden)
+        if in_sequence and tally.num_packets * (first.width * first.height + FRAME_PIXELS) > MAX_SEQUENCE_PIXELS:
+            suits_decord = False  # it would convert every frame on the way
+        can_jump = container.seekable or (container.constant_rate and not track.codec_context.has_b_frames)
         turned = first.rotation % 180 != 0
-        clock_start = 0.0 if container.own_clock else (source.start_time or 0) / 1e6
         return Survey(
             container=container,
             stream=track.index,
-            num_packets=num_packets,
+            num_frames=len(tally.shown),
+            num_packets=tally.num_packets,
             pts=pts,
-            keys=tuple(sorted(position[key] for key in keys if key in position)),
-            time_base=track.time_base or Fraction(1),
-            start=clock_start,
+            keys=tuple(sorted(position[key] for key in tally.keys if key in position)) if can_jump else (),
+            time_base=Fraction(track.time_base or 1),
+            start=0.0 if container.own_clock else _start(source, pts, track),
             rate=float(track.average_rate) if track.average_rate else None,
             width=first.height if turned else first.width,
             height=first.width if turned else first.height,
-            rotation=first.rotation,
             frame_bytes=first.width * first.height * max(first.format.padded_bits_per_pixel, 8) // 8,
-            announced=announced,
+            announced=announced if announced <= limits.frames else 0,
             truncated=truncated,
-            decoder=PYAV if not fit_for_decord else DECORD_IN_SEQUENCE if in_sequence else DECORD,
+            decoder=PYAV if not suits_decord else DECORD_IN_SEQUENCE if in_sequence else DECORD,
         )
+
+
+def _start(source: InputContainer, pts: tuple[int, ...], track: VideoStream) -> float:
+    if source.start_time is not None:
+        return source.start_time / 1e6
+    return float(pts[0] * (track.time_base or 0)) if pts else 0.0
+
+
+class _Tally:
+    """The packets of a track, counted one by one."""
+
+    def __init__(self, track: VideoStream, container: Container) -> None:
+        self._track = track
+        self._only_order = container.constant_rate  # then the n-th frame is shown when the n-th packet comes
+        self.first: VideoFrame | None = None  # the first frame that can be decoded
+        self.shown: list[int | None] = []  # timestamps
+        self.keys: list[int] = []  # timestamps of packets that decoding can start at
+        self.num_hidden = 0
+        self.num_empty = 0  # packets without a picture
+        self.clean = True  # all key packets are clean cuts
+        self.end = 0.0  # seconds, of all tracks
+
+    @property
+    def num_packets(self) -> int:
+        return len(self.shown) + self.num_hidden + self.num_empty
+
+    @property
+    def pts(self) -> tuple[int, ...]:
+        """In ascending order; empty where some are missing."""
+        known = sorted(pts for pts in self.shown if pts is not None)
+        return tuple(known) if len(known) == len(self.shown) else ()
+
+    def add(self, packet: av.Packet[Any]) -> None:
+        if packet.pts is not None and packet.time_base is not None:
+            self.end = max(self.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        if packet.stream_index != self._track.index:
+            return
+        if self.first is None:
+            self.first = _first_frame(packet)
+        if not packet.size:  # the last, which makes the decoder give what it holds back
+            return
+        codec = self._track.codec_context.name
+        if packet.is_discard:
+            self.num_hidden += 1
+        elif codec == "mpeg4" and packet.size < len(VOP):
+            self.num_empty += 1  # a filler that DivX writes after two frames in one packet
+        else:
+            self.shown.append(packet.dts if self._only_order else packet.pts)
+        if packet.is_keyframe:
+            clean = _starts_afresh(packet, codec, self._track.codec_context.extradata)
+            self.clean = self.clean and clean
+            if packet.pts is not None and (clean or codec != "h264"):
+                self.keys.append(packet.pts)
+
+
+def _announced(path: str, source: InputContainer, track: VideoStream, tally: _Tally) -> tuple[int, bool]:
+    """How many frames the file says it has (0: nothing), and whether its end is missing."""
+    match source.format.name.split(",")[0]:
+        case "mov":  # the index, as it is after edit lists; `track.frames` counts what they leave out
+            number = len(track.index_entries)
+            return number, number > tally.num_packets
+        case "avi":
+            return track.frames, _riff_is_cut(path)
+        case "matroska" | "flv" | "asf" if source.duration and track.average_rate:
+            duration = source.duration / 1e6
+            truncated = tally.end < duration * (1 - MAX_EARLY_END) - 0.5
+            return (int(duration * track.average_rate), True) if truncated else (0, False)
+    return 0, False
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
@@ -238,14 +274,15 @@ def _first_frame(packet: av.Packet[Any]) -> VideoFrame | None:
 
 
 def _starts_afresh(packet: av.Packet[Any], codec: str, extradata: bytes | None) -> bool:
-    """Whether a key packet is a clean cut (IDR), so that frames behind it need none before it.
+    """Whether a key packet is a clean cut, and so safe for decord to jump to.
 
-    Other H.264 key packets may be mere recovery points, from which the picture builds up over seconds
-    (intra refresh); other HEVC ones are shown after frames that follow them (open GOP), which decord miscounts.
+    In H.264 and HEVC those are the IDR slices. Other H.264 key packets may be mere recovery points, from which
+    the picture builds up over seconds (intra refresh); other HEVC ones are shown after frames that follow
+    them (open GOP), as in MPEG-1, 2 and 4, which decord miscounts.
     """
     where = {"h264": 4, "hevc": 21}.get(codec)  # of the size of the lengths before each NAL unit
     if where is None:
-        return True
+        return codec in ALWAYS_CLEAN
     if not extradata or extradata[0] != 1 or len(extradata) <= where:
         return False  # start codes instead of lengths
     data, at, size = bytes(packet), 0, (extradata[where] & 3) + 1

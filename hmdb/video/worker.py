@@ -133,9 +133,13 @@ class _Complaints:
     """What FFmpeg and decord write to stderr, as they tell of damage in no other way."""
 
     def __init__(self) -> None:
-        self._pipe, end = os.pipe()
-        os.set_blocking(self._pipe, False)
-        os.set_blocking(end, False)  # a full pipe loses lines, and stops nobody
+        self._pipe: int | None = None
+        if sys.platform == "win32":  # no pipe there that would not block
+            end = os.open(os.devnull, os.O_WRONLY)
+        else:
+            self._pipe, end = os.pipe()
+            os.set_blocking(self._pipe, False)
+            os.set_blocking(end, False)  # a full pipe loses lines, and stops nobody
         os.dup2(end, 1)
         os.dup2(end, 2)
         os.close(end)
@@ -144,7 +148,7 @@ class _Complaints:
         """Whether there were any since the last call."""
         some = False
         with contextlib.suppress(BlockingIOError):
-            while os.read(self._pipe, 2**16):
+            while self._pipe is not None and os.read(self._pipe, 2**16):
                 some = True
         return some
 

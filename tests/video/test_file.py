@@ -14,7 +14,7 @@ from hmdb.video import RecountedError, open_video
 from hmdb.video.decoders import reader
 from hmdb.video.sniff import sniff
 from hmdb.video.survey import survey
-from tests.videos import TOP, number, numbers, remux, write_video
+from tests.videos import TOP, insert_packets, number, numbers, remux, trim, write_video
 
 pytest.importorskip("decord")
 
@@ -39,6 +39,8 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "xvid.avi": ({"codec": "mpeg4", "options": {"g": "12"}, "max_b_frames": 0}, "decord, in sequence"),
     "b-frames.avi": ({"codec": "mpeg4", "options": {"g": "12"}, "max_b_frames": 2}, "decord, in sequence"),
+    "mpeg-4.mp4": ({"codec": "mpeg4", "max_b_frames": 2}, "decord, in sequence"),
+    "mpeg-2.mov": ({"codec": "mpeg2video", "max_b_frames": 2}, "decord, in sequence"),
     "windows.wmv": ({"codec": "wmv2"}, "decord, in sequence"),
     "no duration.webm": ({"codec": "libvpx", "container_options": {"live": "1"}}, "PyAV"),
     "transport.ts": ({}, "PyAV"),
@@ -98,6 +100,23 @@ def test_frames_that_a_trim_hides_stay_hidden(tmp_path: Path) -> None:
     assert frames.seconds == pytest.approx((0, 0.4, 1.56))
 
 
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_a_phones_trim_shows_what_is_between_its_ends_and_is_no_damage(tmp_path: Path, b_frames: int) -> None:
+    whole = write_video(tmp_path / "whole.mp4", num_frames=60, options={"g": "10"}, max_b_frames=b_frames)
+    video = open_video(trim(whole, tmp_path / "part.mp4", first=25, num_frames=20))
+    assert (video.num_frames, video.decoder, video.note) == (20, "decord, in sequence", None)
+    frames = video.frames_at(range(20))
+    assert numbers(frames.pixels) == list(range(25, 45))
+    assert frames.seconds == pytest.approx([index / 25 for index in range(20)])
+
+
+def test_packets_without_a_picture_are_not_counted(tmp_path: Path) -> None:
+    plain = write_video(tmp_path / "plain.avi", codec="mpeg4", max_b_frames=0)
+    video = open_video(insert_packets(plain, tmp_path / "divx.avi", {0: b"\x7f"}))
+    assert (video.num_frames, video.decoder, video.note) == (30, "decord, in sequence", None)
+    assert numbers(video.frames_at([0, 1, 29]).pixels) == [0, 1, 29]
+
+
 def test_seconds_are_those_of_the_timestamps(tmp_path: Path) -> None:
     shown_at = [1000, 1020, 1100, 1700, 1720]
     for name in ("late.mp4", "late.mkv", "late.ts"):
@@ -138,6 +157,16 @@ def test_long_videos_are_read_from_the_nearest_clean_cut(tmp_path: Path, codec: 
     indices = random.Random(0).sample(range(100), 30)
     assert numbers(video.frames_at(indices).pixels) == indices
     looked_at = survey(str(path), sniff(path), limits, decord_works=False)
+    assert len(looked_at.keys) >= 10
+
+
+def test_long_avis_are_jumped_in(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "long.avi", num_frames=100, codec="mpeg4", options={"g": "10"}, max_b_frames=0)
+    limits = Limits(kept_mb=1)
+    looked_at = survey(str(path), sniff(path), limits, decord_works=False)
+    indices = [95, 3, 40, 41, 77]
+    found = reader(str(path), looked_at, limits, lambda: False).frames(sorted(indices))
+    assert {index: number(pixels) for index, (pixels, _) in found.items()} == {index: index for index in indices}
     assert len(looked_at.keys) >= 10
 
 
