@@ -431,7 +431,7 @@ class Answer:
         )
         asked.success(choices, answer, label, api_visibility="private", show_progress="hidden")
         if public:  # to the API a label is any text: the dropdown learns its choices from an answer
-            text = gr.Textbox(label="label", visible=False)
+            text = gr.Textbox(OVERALL, label="label", visible=False)
             gr.Button(visible=False).click(
                 do.explain, [video, text, opacity], [maps, explained, explanation], api_name="explain", **heavy
             )
