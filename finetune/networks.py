@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import AutoModelForVideoClassification, PreTrainedModel, TimesformerConfig, VivitConfig
 
+from finetune.recipe import SCRATCH_PREFIX
 from hmdb.clip import ClipSpec
 from hmdb.errors import DataError
 from hmdb.model import FAMILIES, find, read_json, read_network
 from hmdb.preprocess import PIXELS_FILE, PixelSpec
-
-SCRATCH_PREFIX = "scratch:"
 
 
 def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Start:
     Attributes:
         network: with a head of the right size.
         clip_spec, pixel_spec: what will be saved with it.
-        base: the Hub id that it comes from; None for a new network.
+        base: what the weights come from, by its Hub id or the name of its folder; None for a new network.
         revision: of the base.
     """
 
@@ -82,7 +82,12 @@ def start(
     else:
         checkpoint = find(init)
         base, revision = checkpoint.name, checkpoint.revision
+        names = read_json(checkpoint.folder / "config.json", base).get("id2label", {})
         network, _ = read_network(checkpoint, ignore_mismatched_sizes=True, num_labels=len(classes), **labels)
+        if [names.get(str(index)) for index in range(len(names))] != list(classes):
+            # a head of the same size would be kept, and its classes taken for others
+            torch.nn.init.normal_(network.classifier.weight, std=network.config.initializer_range)
+            torch.nn.init.zeros_(network.classifier.bias)
         pixel_spec = PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, base))
     config = network.config
     family = FAMILIES[config.model_type]
