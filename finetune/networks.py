@@ -11,7 +11,7 @@ from transformers import AutoModelForVideoClassification, PreTrainedModel, Times
 
 from finetune.recipe import SCRATCH_PREFIX
 from hmdb.clip import ClipSpec
-from hmdb.errors import DataError
+from hmdb.errors import DataError, ModelError
 from hmdb.model import FAMILIES, find, read_json, read_network
 from hmdb.preprocess import PIXELS_FILE, PixelSpec
 
@@ -83,7 +83,9 @@ def start(
         checkpoint = find(init)
         base, revision = checkpoint.name, checkpoint.revision
         names = read_json(checkpoint.folder / "config.json", base).get("id2label", {})
-        network, _ = read_network(checkpoint, ignore_mismatched_sizes=True, num_labels=len(classes), **labels)
+        network, new = read_network(checkpoint, num_labels=len(classes), **labels)
+        if body := sorted(key for key in new if not key.startswith("classifier.")):
+            raise ModelError(f"{init} lacks weights that its config.json asks for: {', '.join(body[:3])} ...")
         if [names.get(str(index)) for index in range(len(names))] != list(classes):
             # a head of the same size would be kept, and its classes taken for others
             torch.nn.init.normal_(network.classifier.weight, std=network.config.initializer_range)

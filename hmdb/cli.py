@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from hmdb.recognizer import Recognizer
 
-    disable_progress_bar()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     videos = [video for path in options.videos for video in find_videos(path)]
     try:
         recognizer = Recognizer.from_pretrained(options.model, options.revision, options.device)

@@ -172,9 +172,9 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
         clip_spec = replace(FAMILIES[family], num_frames=config.get("num_frames", FAMILIES[family].num_frames))
         notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
     pixel_spec = PixelSpec.from_dict(read_json(folder / PIXELS_FILE, name))
-    network, missing = read_network(checkpoint)
-    if missing:
-        raise ModelError(f"{name} lacks weights: {', '.join(sorted(missing)[:3])}, ...")
+    network, new = read_network(checkpoint)
+    if new:
+        raise ModelError(f"{name} lacks weights that its config.json asks for: {', '.join(sorted(new)[:3])} ...")
     check_fit(network.config, clip_spec, pixel_spec, name)
     try:
         network.train(False).to(device or _device(None))
@@ -191,7 +191,8 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
 
 
 def read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str]]:
-    """The network of a checkpoint, in float32 on the CPU, and the names of weights it does not hold.
+    """The network of a checkpoint, in float32 on the CPU, and the names of its weights that are new
+    because the checkpoint holds none of that name and shape.
 
     Args:
         changes: to its configuration, as `from_pretrained` takes them; another number of labels, say.
@@ -211,11 +212,12 @@ def read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMode
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
             **changes,
         )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise ModelError(f"The weights of {name} cannot be loaded: {_first_line(error)}") from error
-    return network, frozenset(report["missing_keys"])
+    return network, frozenset(report["missing_keys"]) | {key for key, *_ in report["mismatched_keys"]}
 
 
 def check_fit(config: Any, clip_spec: ClipSpec, pixel_spec: PixelSpec, name: str) -> None:

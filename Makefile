@@ -1,0 +1,42 @@
+# make app    the page at http://127.0.0.1:7860
+# make test   the tests
+# make check  lint, format and types
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: app test check browser clean
+
+app: $(VENV)/.app
+	$(BIN)/python app.py
+
+test: $(VENV)/.dev browser
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy hmdb finetune benchmarks app.py
+
+$(VENV)/.app: requirements.txt constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed; name one with PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.app requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	@touch $@
+
+# The browser tests need a Chromium: the system's, else one that can be installed without asking.
+browser: $(VENV)/.dev
+	@command -v chromium chromium-browser google-chrome >/dev/null || \
+		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+		$(BIN)/playwright install chromium || \
+		echo "No Chromium here and none could be installed: the browser tests will be skipped."
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,183 @@
+import json
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hmdb import model
+from hmdb.clip import ClipSpec
+from hmdb.errors import ModelError
+from hmdb.recognizer import Recognizer
+from tests.conftest import write_checkpoint
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def test_a_folder_is_read_with_its_specs(checkpoint: Path) -> None:
+    loaded = model.load(checkpoint, device="cpu")
+    assert loaded.clip_spec == ClipSpec()
+    assert loaded.pixel_spec.shape == (32, 32)
+    assert len(loaded.labels) == 25
+    assert loaded.checkpoint.name == "tiny"
+    assert loaded.notes == ()
+    assert not loaded.network.training
+
+
+@pytest.mark.parametrize("num_labels", [2, 51, 400])
+def test_any_number_of_labels(num_labels: int, tmp_path: Path) -> None:
+    from finetune.networks import start
+    from finetune.train import save_checkpoint
+
+    labels = [f"action {index}" for index in range(num_labels)]
+    origin = start("scratch:timesformer-tiny", labels, sampler=None, extension=None, paper_pixels=True)
+    save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, tmp_path)
+    assert model.load(tmp_path).labels == tuple(labels)
+
+
+def test_vivit_brings_its_own_sampling(tmp_path: Path) -> None:
+    loaded = model.load(write_checkpoint(tmp_path, "scratch:vivit-tiny"))
+    assert loaded.clip_spec.sampler == "centered"
+    assert loaded.clip_spec.stride == 2
+
+
+def test_a_checkpoint_without_a_clip_spec_gets_its_familys_and_says_so(copy: Path) -> None:
+    change_config(copy, clip_spec=None)
+    loaded = model.load(copy)
+    assert loaded.clip_spec == ClipSpec()
+    assert "does not say how its clips were sampled" in loaded.notes[0]
+
+
+def test_half_precision_on_disk_is_single_on_a_cpu(copy: Path) -> None:
+    path = copy / "model.safetensors"
+    save_file({name: value.half() for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
+    change_config(copy, dtype="float16")
+    loaded = model.load(copy, device="cpu")
+    assert {parameter.dtype for parameter in loaded.network.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "bert"}, "copy is a bert model; known are timesformer, vivit"),
+        ({"id2label": None}, "does not name its labels"),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "does not name its labels"),
+        ({"id2label": {"0": "a", "2": "b"}}, "not numbered 0 to 1"),
+        ({"num_frames": 16}, "lacks weights that its config.json asks for: timesformer.embeddings.time_embeddings"),
+        ({"clip_spec": {"num_frames": 16}}, "takes 8 frames, not the 16 of its clip spec"),
+        ({"clip_spec": {"sampler": "psychic"}}, "sampler must be one of"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(copy: Path, changes: dict[str, Any], message: str) -> None:
+    change_config(copy, **changes)
+    with pytest.raises(ModelError, match=message) as caught:
+        model.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])
+def test_a_missing_file_is_named(copy: Path, file: str) -> None:
+    (copy / file).unlink()
+    with pytest.raises(ModelError, match="safetensors" if file == "model.safetensors" else file):
+        model.load(copy)
+
+
+def test_a_pickle_is_not_loaded(copy: Path) -> None:
+    torch.save({}, copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="no weights as safetensors, and other formats are not loaded"):
+        model.load(copy)
+
+
+def test_damaged_weights_are_refused(copy: Path) -> None:
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="weights of copy cannot be loaded"):
+        model.load(copy)
+
+
+def test_missing_weights_are_not_made_up(copy: Path) -> None:
+    path = copy / "model.safetensors"
+    weights = load_file(path)
+    del weights["classifier.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks weights .*: classifier\.weight"):
+        model.load(copy)
+
+
+def test_an_unknown_device_is_refused(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match="abacus is not a device"):
+        model.load(checkpoint, device="abacus")
+
+
+def test_without_a_variable_the_bundled_checkpoint_answers_without_the_network(
+    monkeypatch: pytest.MonkeyPatch, video: Path
+) -> None:
+    monkeypatch.setattr(model, "find", lambda *_: pytest.fail("the network was asked"))
+    recognizer = Recognizer.from_pretrained(device="cpu")
+    assert recognizer.loaded.checkpoint.name == "bundled"
+    assert recognizer.loaded.notes == ()
+    assert len(recognizer(video).labels) == 5
+
+
+# What is out of reach, by argument and by variable
+
+
+@pytest.fixture(params=["refused", "black hole"])
+def no_hub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A Hub that refuses connections, and one that accepts them and never says a word."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if request.param == "black hole":
+            server.listen(8)
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_out_of_reach_the_bundled_checkpoint_answers_within_4_seconds_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HMDB_MODEL", "someone/timesformer")
+    began = time.monotonic()
+    loaded = model.load()
+    assert time.monotonic() - began < 4
+    assert loaded.checkpoint.name == "bundled"
+    assert loaded.notes == (
+        "someone/timesformer is not in use: the Hub is out of reach.",
+        f"{model.KINETICS_400} is not in use: the Hub is out of reach.",
+    )
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_a_model_that_was_named_is_never_replaced() -> None:
+    with pytest.raises(ModelError, match="Hub is out of reach"):
+        model.load("someone/timesformer")
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "/no/such", "./missing", "justaname"])
+def test_what_is_neither_folder_nor_id_is_said(name: str) -> None:
+    with pytest.raises(ModelError, match="neither a folder here nor a Hub id"):
+        model.load(name)
+
+
+def test_the_variable_may_name_a_folder(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+    monkeypatch.setenv("HMDB_MODEL", str(checkpoint))
+    assert model.load().checkpoint.name == "tiny"

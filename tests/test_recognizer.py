@@ -1,0 +1,58 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hmdb.errors import ModelError, VideoError
+from hmdb.reader import read_clip
+from hmdb.recognizer import Recognizer
+from tests.conftest import moving_bar, write_checkpoint, write_mp4
+
+
+def test_the_top_five_are_the_best_of_all(recognizer: Recognizer, video: Path) -> None:
+    prediction = recognizer(video)
+    everything = recognizer.probabilities(prediction.clip)
+    assert everything.sum() == pytest.approx(1, abs=1e-5)
+    assert prediction.probabilities == pytest.approx(sorted(everything, reverse=True)[:5])
+    assert prediction.label == recognizer.labels[int(np.argmax(everything))]
+    assert prediction.model == "tiny"
+    assert [frame.kind for frame in prediction.clip.frames] == ["real"] * 6 + ["reversed"] * 2
+
+
+def test_top_k_is_bounded_by_the_labels(recognizer: Recognizer, video: Path) -> None:
+    assert len(recognizer(video, top_k=1).labels) == 1
+    assert len(recognizer(video, top_k=1000).labels) == 25
+
+
+def test_another_sampler_takes_other_frames(recognizer: Recognizer, video: Path) -> None:
+    prediction = recognizer(video, sampler="equidistant")
+    assert prediction.clip.frames[1].sources == (11,)
+    assert prediction.clip.spec.sampler == "equidistant"
+    with pytest.raises(ModelError, match="sampler"):
+        recognizer(video, sampler="psychic")
+
+
+def test_vivit_answers_too(tmp_path: Path, video: Path) -> None:
+    prediction = Recognizer.from_pretrained(write_checkpoint(tmp_path, "scratch:vivit-tiny"), device="cpu")(video)
+    assert len(prediction.clip.frames) == 8
+    assert len(prediction.labels) == 5
+
+
+def test_threads_share_a_recognizer(recognizer: Recognizer, tmp_path: Path) -> None:
+    paths = [write_mp4(tmp_path / f"{n}.mp4", moving_bar(n)) for n in (10, 40, 70, 100)]
+    alone = [recognizer(path).probabilities for path in paths]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda path: recognizer(path).probabilities, paths * 3))
+    for one, other in zip(alone * 3, together, strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_a_clip_can_be_read_once_and_asked_twice(recognizer: Recognizer, video: Path) -> None:
+    clip = read_clip(video, recognizer.loaded.clip_spec)
+    assert recognizer.predict(clip).probabilities == pytest.approx(recognizer(video).probabilities)
+
+
+def test_a_missing_file_is_named_without_its_folder(recognizer: Recognizer) -> None:
+    with pytest.raises(VideoError, match=r"^gone\.mp4: there is no such file\.$"):
+        recognizer("/somewhere/secret/gone.mp4")
