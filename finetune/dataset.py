@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -91,6 +92,10 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def num_frames(self) -> int:
         return self._clip_spec.num_frames
 
+    def like(self, samples: Sequence[Sample]) -> ClipDataset:
+        """Other clips, read the same way."""
+        return ClipDataset(samples, tuple(self._ids), self._clip_spec, self._pixel_spec, seed=self._seed)
+
     def class_id(self, index: int) -> int:
         return self._ids.get(self.samples[index].label, UNLABELLED)
 
@@ -114,17 +119,22 @@ class ClipDataset(Dataset[dict[str, Any]]):
             if not self._redraw:
                 self._pixels = np.memmap(cache, np.uint8, mode="r", shape=shape)
             return broken
-        folder = cache.parent if cache else None
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder) as file:
-            if not self._redraw:
-                file.truncate(int(np.prod(shape)))
-                self._pixels = np.memmap(file, np.uint8, mode="r+", shape=shape)  # stays when the name is gone
-            broken = self._fill(progress)
-            if cache and notes:
-                os.link(file.name, _free(cache))
-                _free(notes).write_text(json.dumps({"key": self._key(), "broken": broken}), encoding="utf-8")
+        folder = cache.parent if cache else Path(tempfile.gettempdir())
+        folder.mkdir(parents=True, exist_ok=True)
+        size = 0 if self._redraw else int(np.prod(shape))
+        if size > shutil.disk_usage(folder).free:
+            raise DataError(f"{folder} has no room for the decoded clips, {size / 1e9:.1f} GB.")
+        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:
+            try:
+                if size:
+                    file.truncate(size)
+                    self._pixels = np.memmap(file, np.uint8, mode="r+", shape=shape)
+                broken = self._fill(progress)
+                if cache and notes:
+                    os.replace(file.name, cache)
+                    notes.write_text(json.dumps({"key": self._key(), "broken": broken}), encoding="utf-8")
+            finally:
+                Path(file.name).unlink(missing_ok=True)  # its memory map stays
         return broken
 
     def _fill(self, progress: bool) -> dict[str, str]:
@@ -194,8 +204,3 @@ def _noted(notes: Path, key: str) -> dict[str, str] | None:
 
 def _modified(path: Path) -> int:
     return path.stat().st_mtime_ns
-
-
-def _free(path: Path) -> Path:
-    path.unlink(missing_ok=True)
-    return path
