@@ -38,7 +38,7 @@ class Board(TensorBoardCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         if state.is_world_process_zero:
             # a resumed run writes its last epoch again; what a killed one left of it is hidden
-            self.tb_writer = SummaryWriter(str(self._folder), purge_step=state.global_step)  # type: ignore[no-untyped-call]
+            self.tb_writer = SummaryWriter(str(self._folder), purge_step=state.global_step)
         super().on_train_begin(args, state, control, **rest)  # type: ignore[no-untyped-call]
         if self.tb_writer:
             for index in range(0, len(self._clips), max(len(self._clips) // SHOWN_CLIPS, 1)):

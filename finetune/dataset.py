@@ -19,11 +19,13 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from finetune.sources import Sample
+from finetune.splits import Splits
 from hmdb.clip import ClipSpec
 from hmdb.errors import DataError, VideoError
 from hmdb.preprocess import PixelSpec, fit
 from hmdb.reader import read_clip
 
+THUMBNAIL = 64  # pixels a side, enough to compare frames
 UNLABELLED = -100  # the class id that cross-entropy leaves out
 
 
@@ -175,6 +177,13 @@ def sample_frames(dataset: ClipDataset) -> dict[str, np.ndarray]:
         sample.name: dataset.frames(index)[[0, dataset.num_frames // 2, -1]]
         for index, sample in enumerate(dataset.samples)
     }
+
+
+def read_thumbnails(splits: Splits) -> dict[str, np.ndarray]:
+    """Clip name -> uint8 (3, H, W, 3): a few small frames of every clip that can be read."""
+    clip_spec = ClipSpec(num_frames=3, sampler="equidistant")
+    samples = [sample for part in splits.parts().values() for sample in part]
+    return sample_frames(ClipDataset(samples, splits.classes, clip_spec, PixelSpec.paper(THUMBNAIL)))
 
 
 def refuse_many_broken(datasets: Mapping[str, ClipDataset], *, limit: float, allowed: bool) -> dict[str, str]:

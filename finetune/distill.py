@@ -116,7 +116,15 @@ def find_unlabelled(folder: str, splits: Splits, evaluated: Sequence[ClipDataset
     root = Path(folder)
     if not root.is_dir():
         raise DataError(f"There is no folder {root} with unlabelled videos.")
-    samples = [Sample(path, NO_LABEL, f"unlabelled/{path.relative_to(root).as_posix()}") for path in find_clips(root)]
+    samples = [
+        Sample(
+            path,
+            NO_LABEL,
+            f"unlabelled/{path.relative_to(root).as_posix()}",
+            source_of(path.name, path.parent.name),
+        )
+        for path in find_clips(root)
+    ]
     known = {sample.path.resolve() for sample in splits.train}
     samples = [sample for sample in samples if sample.path.resolve() not in known]
     reader = evaluated[0]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-
 from hmdb.errors import DataError
 
+TRAINER_STATE = "trainer_state.json"  # as the Trainer calls it, as the next
+CHECKPOINT_PREFIX = "checkpoint-"
 RUN_FILE = "run.json"  # what the run does: written first
 REPORT_FILE = "report.json"  # what came of it: written last
 
@@ -40,13 +40,18 @@ def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
         raise DataError(f"The output folder {output} cannot be written: {error.strerror}.") from error
 
 
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that `accelerate launch` started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def last_checkpoint(checkpoints: Path) -> Path | None:
     """The newest whole checkpoint. Halves, left by a kill or a full disk, are removed.
 
     The Trainer writes its state last, so a checkpoint with a readable one is whole.
     """
-    found = sorted(checkpoints.glob(f"{PREFIX_CHECKPOINT_DIR}-*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = [path for path in found if read_json(path / TRAINER_STATE_NAME) is not None]
+    found = sorted(checkpoints.glob(f"{CHECKPOINT_PREFIX}*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    whole = [path for path in found if read_json(path / TRAINER_STATE) is not None]
     for path in set(found) - set(whole):
         shutil.rmtree(path, ignore_errors=True)
     return whole[-1] if whole else None

@@ -88,8 +88,10 @@ def start(
             raise ModelError(f"{init} lacks weights that its config.json asks for: {', '.join(body[:3])} ...")
         if [names.get(str(index)) for index in range(len(names))] != list(classes):
             # a head of the same size would be kept, and its classes taken for others
-            torch.nn.init.normal_(network.classifier.weight, std=network.config.initializer_range)
-            torch.nn.init.zeros_(network.classifier.bias)
+            head = torch.nn.Linear(network.config.hidden_size, len(classes))
+            torch.nn.init.normal_(head.weight, std=network.config.initializer_range)
+            torch.nn.init.zeros_(head.bias)
+            network.classifier = head
         pixel_spec = PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, base))
     config = network.config
     family = FAMILIES[config.model_type]

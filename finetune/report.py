@@ -188,10 +188,9 @@ def to_markdown(report: dict[str, Any], part: str, drawn: Sequence[str]) -> str:
     if "confusion" in drawn:
         lines += [f"![confusion matrix]({FIGURES}/confusion.png)", ""]
     lines += ["## Classes", "", "| class | precision | recall | F1 | clips |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {readable(row['label'])} | {row['precision']:.2f} | {row['recall']:.2f} | {row['f1']:.2f} | {row['clips']} |"
-        for row in found["per_class"]
-    ]
+    for row in found["per_class"]:
+        shares = " | ".join(f"{row[name]:.2f}" for name in ("precision", "recall", "f1"))
+        lines.append(f"| {readable(row['label'])} | {shares} | {row['clips']} |")
     if found["confused_pairs"]:
         lines += ["", "Most often confused:", ""]
         lines += [
@@ -204,7 +203,7 @@ def to_markdown(report: dict[str, Any], part: str, drawn: Sequence[str]) -> str:
         "## Calibration",
         "",
         f"Expected calibration error {percent(calibration['expected_error'])} % with the temperature "
-        f"{calibration['temperature']:.2f}; {percent(calibration['expected_error_without_temperature'])} % without one.",
+        f"{calibration['temperature']:.2f}, {percent(calibration['expected_error_without_temperature'])} % without.",
         "",
         f"![calibration]({FIGURES}/calibration.png)",
         "",

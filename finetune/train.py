@@ -28,7 +28,6 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from finetune import folder, report
 from finetune.augment import augment
@@ -77,7 +76,7 @@ class ClipTrainer(Trainer):
         self._distillation = distillation
 
     def compute_loss(
-        self, model: torch.nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, **_: Any
+        self, model: torch.nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, *_: Any, **__: Any
     ) -> Any:
         """The loss of a batch; in training with augmentation, smoothed labels and the teacher."""
         pixels, classes = inputs["pixel_values"], inputs["labels"]  # uint8 (B, T, H, W, 3), int (B,)
@@ -94,7 +93,7 @@ class ClipTrainer(Trainer):
     def outcome(self, part: str, dataset: ClipDataset) -> Outcome:
         """The answers on a part of the data, each clip once, whatever the number of processes."""
         began = time.monotonic()
-        found = self.predict(dataset)  # type: ignore[arg-type]
+        found = self.predict(dataset)
         return Outcome(
             part=part,
             names=tuple(sample.name for sample in dataset.samples),
@@ -113,7 +112,9 @@ class _PixelFile(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
         if state.is_world_process_zero:
-            _write_pixel_spec(self._pixel_spec, Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}")
+            _write_pixel_spec(
+                self._pixel_spec, Path(str(args.output_dir)) / f"{folder.CHECKPOINT_PREFIX}{state.global_step}"
+            )
 
 
 def train(
@@ -180,7 +181,9 @@ def train(
     for clip, reason in broken.items():
         log.warning("Left out: %s: %s", clip, reason)
     splits = splits.without(broken)
-    leaks = find_leaks(splits, {clip: pixels for each in datasets.values() for clip, pixels in sample_frames(each).items()})
+    leaks = find_leaks(
+        splits, {clip: pixels for each in datasets.values() for clip, pixels in sample_frames(each).items()}
+    )
     if distillation:
         _attach_teacher(distillation, datasets, splits, recipe)
 
@@ -274,6 +277,7 @@ def evaluation_arguments(output: Path, batch_size: int) -> TrainingArguments:
         per_device_eval_batch_size=batch_size,
         use_cpu=not torch.cuda.is_available(),
         report_to="none",
+        disable_tqdm=not sys.stderr.isatty(),
         remove_unused_columns=False,
         label_names=["labels"],
     )
@@ -313,6 +317,7 @@ def _arguments(recipe: Recipe, precision: str, output: Path) -> TrainingArgument
         label_names=["labels"],
         dataloader_num_workers=min(8, os.cpu_count() or 1) if on_gpu else 0,
         dataloader_pin_memory=on_gpu,
+        disable_tqdm=not sys.stderr.isatty(),
     )
 
 
