@@ -89,7 +89,7 @@ def _front_matter(report: Mapping[str, Any], name: str, part: str) -> str:
         base_model=report["base"] if report["base"] and "/" in report["base"] else None,
         datasets=[data["name"]] if data["on_hub"] else None,
         metrics=["accuracy"],
-        tags=["action-recognition", "video", "hmdb51", report["model_type"]],
+        tags=["action-recognition", "video", *(["hmdb51"] if _is_hmdb(report) else []), report["model_type"]],
         model_name=name.rpartition("/")[2],
         eval_results=results,
     )
@@ -123,6 +123,7 @@ def _results(report: Mapping[str, Any], part: str) -> str:
         f"| the paper ({row.what}), test split | 125 | {row.top1} % | {row.top5} % |",
         "",
         "In brackets the 95 % Wilson interval.",
+        "",
     ]
     lines += [f"- {caveat}" for caveat in caveats(report, part)]
     lines += ["", f"![Confusion matrix]({FIGURES}/confusion.png)", "", "All figures: [report.md](report.md)."]
@@ -225,7 +226,7 @@ def _limits(report: Mapping[str, Any]) -> str:
   answer is wrong, and can still look sure.
 - It was trained on short clips cut around one action, mostly from films and web videos. Long videos, several people
   doing different things, unusual views and people unlike those in the data are answered worse.
-- Probabilities are calibrated on the validation clips of this data set alone.
+- Probabilities are at best calibrated on the validation clips of this data set.
 - It is not made for decisions about people: no surveillance, no assessment of anyone's conduct or health."""
 
 
@@ -239,7 +240,12 @@ def _rights(report: Mapping[str, Any]) -> str:
         )
     else:
         told = f"{inherited}. The weights started from random numbers, so there is no licence to inherit."
-    return (
-        f"## Licence\n\n{told}\n\nHMDB51 (Kuehne et al., ICCV 2011) is CC BY 4.0; its clips come from films and "
-        "web videos whose own rights may remain."
+    data = (
+        "\n\nHMDB51 (Kuehne et al., ICCV 2011) is CC BY 4.0; its clips come from films and web videos whose own rights "
+        "may remain."
     )
+    return f"## Licence\n\n{told}{data if _is_hmdb(report) else ''}"
+
+
+def _is_hmdb(report: Mapping[str, Any]) -> bool:
+    return "hmdb" in report["data"]["name"].lower() or tuple(report["classes"]) == HMDB_SIMP

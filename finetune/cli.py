@@ -10,6 +10,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
 from finetune.folder import is_first_process
 from finetune.recipe import CHOICES, PAPER_ROWS, RECIPES, Recipe, recipe_of
 from finetune.splits import DIVISIONS, DataSource
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first = is_first_process()
     logging.basicConfig(format="%(message)s")
     log.setLevel(logging.INFO if first else logging.ERROR)
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
         JOBS[job](words)
     except HmdbError as error:

@@ -51,6 +51,7 @@ from hmdb.preprocess import PIXELS_FILE, PixelSpec, normalize
 CHECKPOINTS = "checkpoints"  # of the Trainer: the best epoch and the last
 CLIPS = "clips"  # decoded once, shared by all processes
 MAX_BROKEN = 0.02  # of all clips
+MIN_CALIBRATION = 50  # val clips, below which a fitted temperature would be chance
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 log = logging.getLogger(__name__)
@@ -209,7 +210,7 @@ def train(
     _run(trainer, last, origin.pixel_spec, output)
     val, test = (trainer.outcome(part, datasets[part]) for part in ("val", "test"))
     if trainer.is_world_process_zero():
-        fitted = calibration.fit(val.logits, val.classes)
+        fitted = calibration.fit(val.logits, val.classes) if len(val.names) >= MIN_CALIBRATION else Calibration()
         save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, output, calibrated=fitted)
         splits.write(output)
         state = trainer.state
