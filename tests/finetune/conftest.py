@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from finetune.recipe import recipe_of
 from finetune.splits import DataSource
@@ -13,6 +14,15 @@ from tests.datasets import write_dataset
 from tests.hub import HubServer
 
 TINY = {"init": "scratch:timesformer-tiny", "sampler": "equidistant", "learning_rate": 0.05, "epochs": 2}
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other cost these small networks more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

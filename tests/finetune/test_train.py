@@ -95,7 +95,8 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(dataset: Path, 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     command = [sys.executable, "-m", "finetune", "--data", str(dataset), "--output", str(killed), *options]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     recipe = recipe_of("paper", settings)
     train(recipe, DataSource(str(dataset)), whole)
     deadline = time.monotonic() + 120
