@@ -107,6 +107,8 @@ def start(
 
 
 def _new(name: str, labels: dict[str, Any]) -> tuple[PreTrainedModel, PixelSpec]:
+    if f"timesformer-{name}" in SCRATCH:
+        name = f"timesformer-{name}"
     if name not in SCRATCH:
         raise DataError(f"There is no new network {SCRATCH_PREFIX}{name}; known are {', '.join(SCRATCH)}.")
     template = SCRATCH[name]

@@ -221,6 +221,8 @@ def _data_lines(data: dict[str, Any]) -> list[str]:
         f"- split: {split['origin']}; {split['train']} train, {split['val']} val, {split['test']} test; "
         f"hash `{split['hash']}`"
     ]
+    if data["unlabelled"]:
+        lines.append(f"- and {data['unlabelled']} unlabelled clips, on which the teacher alone was asked")
     if data["broken"]:
         lines.append(f"- {len(data['broken'])} clip(s) could not be read and were left out:")
         lines += [f"  - {name}: {reason}" for name, reason in data["broken"].items()]

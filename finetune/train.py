@@ -230,7 +230,8 @@ def train(
             "clip_spec": origin.clip_spec.to_dict(),
             "parameters": origin.network.num_parameters(),
             "classes": list(splits.classes),
-            "data": describe(splits, broken) | {"leaks": leaks.to_dict(), "leak_lines": leaks.lines()},
+            "data": describe(splits, broken, len(datasets["train"]) - len(splits.train))
+            | {"leaks": leaks.to_dict(), "leak_lines": leaks.lines()},
             "val": report.headline(val),
             "test": report.details(test, splits.classes, fitted),
             "epochs": epochs,
@@ -251,13 +252,14 @@ def train(
     return done
 
 
-def describe(splits: Splits, broken: Mapping[str, str]) -> dict[str, Any]:
+def describe(splits: Splits, broken: Mapping[str, str], unlabelled: int = 0) -> dict[str, Any]:
     """The data of a report."""
     counts = {part: len(samples) for part, samples in splits.parts().items()}
     return {
         "name": splits.data,
         "on_hub": splits.on_hub,
         "split": {"origin": splits.origin, "hash": splits.hash, **counts},
+        "unlabelled": unlabelled,
         "broken": dict(broken),
     }
 
