@@ -62,6 +62,16 @@ class Explanation:
     frame_importance: np.ndarray
     region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The map and the answer it belongs to, without pixels, ready for JSON."""
+        return {
+            "about": self.label,
+            "frame_importance": [round(float(share), 4) for share in self.frame_importance],
+            "heat": self.heat.round(3).tolist(),
+            "region": list(self.region),
+            "answer": self.prediction.to_dict(),
+        }
+
 
 @dataclass(frozen=True)
 class Grid:

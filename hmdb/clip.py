@@ -95,11 +95,15 @@ class Clip:
         pixels: uint8 RGB, (T, H, W, 3).
         frames: where each of the T frames came from.
         spec: how they were taken.
+        decoder: who decoded them: "decord", "decord, in sequence", "PyAV" or "folder".
+        notes: what is wrong with the video, in lines for people.
     """
 
     pixels: np.ndarray
     frames: tuple[ClipFrame, ...]
     spec: ClipSpec
+    decoder: str = ""
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         expected = f"uint8 ({len(self.frames)}, H, W, 3)"
@@ -153,6 +157,8 @@ class Prediction:
                 for label, probability in zip(self.labels, self.probabilities, strict=True)
             ],
             "frames": [asdict(frame) for frame in self.clip.frames],
+            "decoder": self.clip.decoder,
+            "notes": list(self.clip.notes),
             "model": self.model,
             "revision": self.revision,
             "clip_spec": self.clip.spec.to_dict(),

@@ -92,6 +92,18 @@ class LoadedModel:
     calibration: Calibration = field(default_factory=Calibration)
     notes: tuple[str, ...] = ()
 
+    def to_dict(self) -> dict[str, Any]:
+        """All but the network and where it lies, ready for JSON."""
+        return {
+            "model": self.checkpoint.name,
+            "revision": self.checkpoint.revision,
+            "num_labels": len(self.labels),
+            "clip_spec": self.clip_spec.to_dict(),
+            "pixel_spec": self.pixel_spec.to_dict(),
+            "calibration": self.calibration.to_dict(),
+            "notes": list(self.notes),
+        }
+
 
 def load(model: str | Path | None = None, revision: str | None = None, device: str | None = None) -> LoadedModel:
     """The model to answer with.

@@ -11,7 +11,7 @@ import numpy as np
 from hmdb.clip import Clip, ClipFrame, ClipSpec
 from hmdb.errors import VideoError
 from hmdb.sampling import Gain, Mean, Reversed, Source, VirtualFrame, sample
-from hmdb.video import Video, open_video
+from hmdb.video import RecountedError, Video, open_video
 
 
 def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
@@ -24,8 +24,18 @@ def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None
 
 
 def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
-    """The clip of an open video. `rng` draws the frames of the "random" sampler."""
-    return next(take_clips(video, spec, [range(video.num_frames)], rng))
+    """The clip of an open video. `rng` draws the frames of the "random" sampler.
+
+    A damaged file can turn out to have other than the announced number of frames; then it is sampled
+    once more, from what there is.
+
+    Raises:
+        VideoError: a frame cannot be decoded.
+    """
+    try:
+        return next(take_clips(video, spec, [range(video.num_frames)], rng))
+    except RecountedError:
+        return next(take_clips(video, spec, [range(video.num_frames)], rng))
 
 
 def take_clips(
@@ -34,36 +44,34 @@ def take_clips(
     """The clip of each window of an open video, taken as though the window were the video.
 
     What all of them need is decoded once, in ascending order; the clips are made one by one.
+
+    Raises:
+        RecountedError: the video turned out shorter than its windows were made for.
+        VideoError: a frame cannot be decoded.
     """
-    sampled = [sample(len(window), spec, rng) for window in windows]
-    needed = sorted(
-        {
-            window.start + index
-            for window, virtual in zip(windows, sampled, strict=True)
-            for frame in virtual
-            for index in frame.weights
-        }
-    )
+    sampled = [(window.start, sample(len(window), spec, rng)) for window in windows]
+    needed = sorted({start + index for start, virtual in sampled for frame in virtual for index in frame.weights})
     decoded = video.frames_at(needed)
     pixels = dict(zip(needed, decoded.pixels, strict=True))
     seconds = dict(zip(needed, decoded.seconds, strict=True)) if decoded.seconds else None
-    for window, virtual in zip(windows, sampled, strict=True):
-        here = {index: pixels[window.start + index] for frame in virtual for index in frame.weights}
+    notes = (video.note,) if video.note else ()
+    for start, virtual in sampled:
+        here = {index: pixels[start + index] for frame in virtual for index in frame.weights}
         try:
             rendered = np.stack([render(frame, here) for frame in virtual])
         except MemoryError as error:
             raise VideoError("The frames of this video are too large for the memory of this machine.") from error
         frames = tuple(
             ClipFrame(
-                sources=tuple(window.start + index for index in frame.sources),
-                seconds=sum(weight * seconds[window.start + index] for index, weight in frame.weights.items())
+                sources=tuple(start + index for index in frame.sources),
+                seconds=sum(weight * seconds[start + index] for index, weight in frame.weights.items())
                 if seconds
                 else None,
                 kind=frame.kind,
             )
             for frame in virtual
         )
-        yield Clip(pixels=rendered, frames=frames, spec=spec)
+        yield Clip(pixels=rendered, frames=frames, spec=spec, decoder=video.decoder, notes=notes)
 
 
 def render(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:

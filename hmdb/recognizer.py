@@ -16,7 +16,7 @@ from hmdb.model import LoadedModel, load
 from hmdb.preprocess import preprocess
 from hmdb.reader import read_clip, take_clips
 from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, batches, windows
-from hmdb.video import Video, open_video
+from hmdb.video import RecountedError, Video, open_video
 
 BATCH_WINDOWS = 4  # windows of a long video that are answered together
 BATCH_BYTES = 256 * 2**20  # of decoded frames that are held for them, where one window needs no more
@@ -60,8 +60,16 @@ class Recognizer:
             VideoError: the video cannot be read.
             ModelError: no such sampler.
         """
-        clip = read_clip(path, self.loaded.clip_spec.with_sampler(sampler))
-        return self.predict(clip, top_k=top_k)
+        return self.predict(self.read(path, sampler=sampler), top_k=top_k)
+
+    def read(self, path: str | Path, *, sampler: str | None = None) -> Clip:
+        """The clip that the model looks at, of a video file or a folder of frames.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ModelError: no such sampler.
+        """
+        return read_clip(path, self.loaded.clip_spec.with_sampler(sampler))
 
     def predict(self, clip: Clip, *, top_k: int = 5) -> Prediction:
         """The top-k actions in a clip."""
@@ -87,7 +95,7 @@ class Recognizer:
             VideoError: the video cannot be read.
             ModelError: no such sampler or label, or a network for which there is no map.
         """
-        clip = source if isinstance(source, Clip) else read_clip(source, self.loaded.clip_spec.with_sampler(sampler))
+        clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
         network, pixel_values = self.loaded.network, self._pixel_values([clip])
         if label is None:
             logits, relevance = rollout(network, pixel_values)
@@ -149,6 +157,12 @@ class Recognizer:
         """
         spec = self.loaded.clip_spec.with_sampler(sampler)
         video = open_video(path)
+        try:
+            yield from self._follow(video, spec, max_windows)
+        except RecountedError:  # a damaged file; how long it is, is known by now
+            yield from self._follow(video, spec, max_windows)
+
+    def _follow(self, video: Video, spec: ClipSpec, max_windows: int) -> Iterator[Timeline]:
         all_windows = windows(video.num_frames, spec, max_windows=max_windows)
         answers: list[WindowAnswer] = []
         for batch in batches(all_windows, _windows_at_once(video, spec)):

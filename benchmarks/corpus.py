@@ -1,0 +1,138 @@
+"""Decodes a folder of videos and checks the frames: `python -m benchmarks.corpus FOLDER [--times 2]`
+
+The folder holds `manifest.json`, a list of {"file", "expected", "true_frames", ...}, and
+`reference/<file>.npz` with `thumbs`, the 32x32 grey thumbnails of every frame. Eight equidistant frames
+of each file are read. A frame is right if, of all thumbnails of its file, its own is the nearest.
+The same is asked of plain decord (one thread), in a process of its own for each file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from hmdb.errors import VideoError
+from hmdb.sampling import spread
+from hmdb.video import RecountedError, open_video
+
+TOLERANCE = 0.1  # grey levels: frames that are shown twice have thumbnails that differ by less
+DECORD_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a file: "right", "wrong frames", "refused", "hang" or "died", and the details."""
+
+    kind: str
+    text: str
+    seconds: float
+
+
+def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    grey = Image.fromarray(pixels).convert("L")
+    return np.asarray(grey.resize((32, 32), Image.Resampling.BOX)).astype(np.float32)
+
+
+def judged(pixels: np.ndarray, indices: list[int], thumbs: np.ndarray | None) -> tuple[str, str]:
+    if thumbs is None:
+        return "right", "no reference"
+    wrong = 0
+    for frame, index in zip(pixels, indices, strict=True):
+        distances = np.abs(thumbs.astype(np.float32) - thumbnail(frame)).mean((1, 2))
+        own = distances[index] if index < len(distances) else np.inf
+        wrong += bool(own > distances.min() + TOLERANCE)
+    return ("wrong frames", f"{wrong} of {len(indices)} frames wrong") if wrong else ("right", "")
+
+
+def ours(path: Path, thumbs: np.ndarray | None) -> Outcome:
+    start = time.perf_counter()
+    try:
+        video = open_video(path)
+        try:
+            indices = spread(video.num_frames, 8)
+            frames = video.frames_at(indices)
+        except RecountedError:
+            indices = spread(video.num_frames, 8)
+            frames = video.frames_at(indices)
+    except VideoError as error:
+        return Outcome("refused", str(error), time.perf_counter() - start)
+    kind, text = judged(frames.pixels, indices, thumbs)
+    text = "; ".join(filter(None, [f"{video.num_frames} frames, {video.decoder}", text, video.note]))
+    return Outcome(kind, text, time.perf_counter() - start)
+
+
+def _plain(path: str, thumbs: np.ndarray | None, send: Any) -> None:
+    import decord
+
+    try:
+        reader = decord.VideoReader(path, num_threads=1)
+        indices = spread(len(reader), 8)
+        kind, text = judged(reader.get_batch(indices).asnumpy(), indices, thumbs)
+        if kind == "right" and thumbs is not None and len(reader) != len(thumbs):
+            text = f"{len(reader)} frames, not {len(thumbs)}"
+        send.send((kind, text))
+    except Exception as error:  # whatever decord raises
+        send.send(("refused", str(error).strip().splitlines()[0][-60:]))
+
+
+def plain_decord(path: Path, thumbs: np.ndarray | None) -> Outcome:
+    start = time.perf_counter()
+    receive, send = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("spawn").Process(target=_plain, args=(str(path), thumbs, send))
+    process.start()
+    send.close()
+    try:
+        kind, text = receive.recv() if receive.poll(DECORD_SECONDS) else ("hang", f"over {DECORD_SECONDS:.0f} s")
+    except EOFError:
+        kind, text = "died", ""
+    process.kill()
+    process.join()
+    return Outcome(kind, text, time.perf_counter() - start)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--plain", action="store_true", help="also ask plain decord")
+    parser.add_argument("--quiet", action="store_true", help="only the table")
+    arguments = parser.parse_args()
+    tables: dict[str, dict[str, Counter[str]]] = {}
+    bad = 0
+    for entry in json.loads((arguments.folder / "manifest.json").read_text()):
+        path = arguments.folder / entry["file"]
+        reference = arguments.folder / "reference" / f"{entry['file']}.npz"
+        thumbs = np.load(reference)["thumbs"] if reference.exists() else None
+        whole = entry["expected"] in ("ok", "reject-or-ok")
+        checks = {"plain decord": plain_decord, "here": ours} if arguments.plain else {"here": ours}
+        for name, check in checks.items():
+            outcome = check(path, thumbs if whole else None)
+            tables.setdefault(name, defaultdict(Counter))[entry["expected"]][outcome.kind] += 1
+            wanted = {"ok": ("right",), "reject": ("refused",)}.get(entry["expected"], ("right", "refused"))
+            failed = name == "here" and outcome.kind not in wanted
+            bad += failed
+            if not arguments.quiet:
+                mark = "!" if failed else " "
+                print(
+                    f"{mark} {entry['file']:32} {entry['expected']:24} {name:12} {outcome.kind:13} "
+                    f"{outcome.seconds:6.2f} s  {outcome.text}",
+                    flush=True,
+                )
+    for name, table in tables.items():
+        print(f"\n{name}")
+        for expected, counts in sorted(table.items()):
+            print(f"  {expected:26}", ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

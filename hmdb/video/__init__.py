@@ -1,0 +1,53 @@
+"""A file or a folder of frames -> its frames. The only place that decodes.
+
+    base.py      what a video and its frames are
+    sniff.py     first bytes -> container; refuses everything that is not on its list
+    folder.py    a folder of images
+    file.py      a file, read through a worker
+    client.py    starts, limits, kills and replaces the workers
+    worker.py    the decoding process: requests in, pixels out
+    survey.py    in the worker: what a file holds, from its packets, and which decoder suits it
+    decoders.py  in the worker: decord and PyAV
+
+Nothing that a visitor sends is decoded in the process that answers him: a loop, an abort or a memory
+bomb ends a worker, which has no torch, no secrets and no state, and the request that it came with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hmdb.errors import VideoError
+from hmdb.limits import Limits
+from hmdb.video.base import Frames, RecountedError, Video, shown_name
+from hmdb.video.file import VideoFile
+from hmdb.video.folder import IMAGE_SUFFIXES, FrameFolder, frame_paths, is_frame_folder
+from hmdb.video.sniff import VIDEO_SUFFIXES
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Frames",
+    "RecountedError",
+    "Video",
+    "frame_paths",
+    "is_frame_folder",
+    "open_video",
+]
+
+
+def open_video(path: str | Path, *, limits: Limits | None = None) -> Video:
+    """Opens a video file or a folder of frames. There is nothing to close.
+
+    Args:
+        limits: what reading it may cost; those of the environment by default.
+
+    Raises:
+        VideoError: nothing there, or nothing that can be read as a video.
+    """
+    path = Path(path).absolute()
+    limits = limits or Limits.from_environment()
+    try:
+        return FrameFolder(path, limits) if path.is_dir() else VideoFile(path, limits)
+    except OSError as error:  # no permission, a name that is too long, a disk that fails
+        raise VideoError(f"{shown_name(path)} cannot be opened: {error.strerror or 'unknown reason'}.") from error

@@ -1,0 +1,273 @@
+"""Workers from outside: started, given a deadline, killed and replaced."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hmdb
+from hmdb.limits import Limits
+from hmdb.video.wire import DECORD, Facts, WireError, packed, received
+
+ROOT = Path(hmdb.__file__).resolve().parents[1]
+# A worker's environment: enough to start Python, and none of the secrets of this process.
+KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TEMP", "TMPDIR")
+WORKER_VARIABLES = {
+    "OPENBLAS_NUM_THREADS": "1",  # numpy need not reserve memory for threads
+    "OMP_NUM_THREADS": "1",
+    "DECORD_DUPLICATE_WARNING_THRESHOLD": "0",  # decord shall not repeat frames in silence
+    "PYTHONUTF8": "1",
+}
+
+
+class WorkerError(Exception):
+    """A worker gave no answer."""
+
+    def __init__(self, what: str, trying: str) -> None:
+        super().__init__(what)
+        self.trying = trying  # the decoder that was at work
+
+
+class TimedOutError(WorkerError):
+    """It took longer than its deadline, and was killed."""
+
+
+class DiedError(WorkerError):
+    """It died, or answered what cannot be."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Answer:
+    """What a worker answered: `facts` and, where frames were asked for, those; or why it refuses.
+
+    Attributes:
+        facts: None where the file is refused.
+        pixels: uint8 (N, H, W, 3); None where the number of frames is not the one that was expected.
+        seconds: N of them, or None without a clock.
+        refused, numbers: a reason, and numbers that belong to it.
+        detail: the technical cause.
+    """
+
+    facts: Facts | None = None
+    pixels: np.ndarray | None = None
+    seconds: tuple[float, ...] | None = None
+    refused: str = ""
+    numbers: tuple[int, ...] = ()
+    detail: str = ""
+
+
+class Worker:
+    """One decoding process, used by one thread at a time."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.num_requests = 0
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
+            [sys.executable, "-P", "-m", "hmdb.video.worker", json.dumps(asdict(limits))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=environment | WORKER_VARIABLES | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def ask(self, request: Mapping[str, Any]) -> Answer:
+        """Puts a request and waits for the answer, until the deadline.
+
+        Raises:
+            WorkerError: there is none; the worker is dead.
+        """
+        self.num_requests += 1
+        state = {"trying": DECORD, "late": False}
+
+        def expire() -> None:
+            state["late"] = True
+            self._process.kill()
+
+        timer = threading.Timer(self.limits.seconds, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._write(packed(request))
+            return self._answer(len(request["indices"]), lambda decoder: state.update(trying=decoder))
+        except BaseException as error:
+            self.kill()
+            if not isinstance(error, WireError | OSError):
+                raise
+            trying = str(state["trying"])
+            if state["late"]:
+                raise TimedOutError(f"no answer within {self.limits.seconds:g} s", trying) from error
+            raise DiedError(f"{error} (exit status {self._process.returncode})", trying) from error
+        finally:
+            timer.cancel()
+
+    def _answer(self, num_wanted: int, tell: Callable[[str], object]) -> Answer:
+        while "trying" in (message := received(self._read)):
+            tell(str(message["trying"]))
+        if "refused" in message:
+            numbers = tuple(number for number in message.get("numbers", ()) if isinstance(number, int))
+            return Answer(refused=str(message["refused"]), numbers=numbers, detail=str(message.get("detail", "")))
+        if not isinstance(message.get("facts"), dict):
+            raise WireError("an answer without facts")
+        facts = Facts.checked(message["facts"], self.limits)
+        if "frames" not in message:
+            return Answer(facts=facts)
+        if message["frames"] != num_wanted:
+            raise WireError("another number of frames than was asked for")
+        seconds = message.get("seconds")
+        if seconds is not None:
+            try:
+                seconds = tuple(float(second) for second in seconds)
+            except (TypeError, ValueError) as error:
+                raise WireError("seconds that are no numbers") from error
+            if len(seconds) != num_wanted or not np.isfinite(seconds).all():
+                raise WireError("seconds that cannot be true")
+        pixels = np.empty((num_wanted, facts.height, facts.width, 3), np.uint8)
+        self._read_into(pixels.data.cast("B"))
+        return Answer(facts=facts, pixels=pixels, seconds=seconds)
+
+    def _read(self, size: int) -> bytes:
+        data = bytearray(size)
+        self._read_into(memoryview(data))
+        return bytes(data)
+
+    def _read_into(self, rest: memoryview) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - it was asked for
+        while rest:
+            count = self._process.stdout.readinto(rest)  # type: ignore[attr-defined]
+            if not count:
+                raise WireError("the worker has ended")
+            rest = rest[count:]
+
+    def _write(self, data: bytes) -> None:
+        assert self._process.stdin is not None  # noqa: S101
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._process.stdin.write(rest) :]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self.let_go()
+        self._process.wait()
+
+    def let_go(self) -> None:
+        """Closes the pipes, upon which the worker ends by itself."""
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+class Pool:
+    """The workers of this process. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._idle: list[Worker] = []
+        self._busy: set[Worker] = set()
+        self._num_busy = 0
+
+    def ask(self, request: Mapping[str, Any], limits: Limits) -> Answer:
+        """Puts a request to a worker, once one is free.
+
+        Raises:
+            WorkerError: there is no answer.
+        """
+        worker = self._take(limits)
+        try:
+            answer = worker.ask(request)
+        except BaseException:
+            self._give_back(worker, usable=False)
+            raise
+        self._give_back(worker, usable=worker.num_requests < limits.requests)
+        return answer
+
+    def _take(self, limits: Limits) -> Worker:
+        with self._changed:
+            while self._num_busy >= limits.workers:
+                self._changed.wait()
+            self._num_busy += 1
+            worker = self._idle.pop() if self._idle else None
+        try:
+            if worker is not None and (worker.limits != limits or not worker.alive):
+                worker.kill()
+                worker = None
+            worker = worker or Worker(limits)
+        except BaseException:
+            self._release()
+            raise
+        with self._changed:
+            self._busy.add(worker)
+        return worker
+
+    def _give_back(self, worker: Worker, *, usable: bool) -> None:
+        with self._changed:
+            self._busy.discard(worker)
+            if usable:
+                self._idle.append(worker)
+        if not usable:
+            worker.kill()
+        self._release()
+
+    def _release(self) -> None:
+        with self._changed:
+            self._num_busy -= 1
+            self._changed.notify()
+
+    def workers(self) -> Sequence[Worker]:
+        with self._changed:
+            return [*self._idle, *self._busy]
+
+    def close(self) -> None:
+        """Ends all workers."""
+        for worker in self.workers():
+            worker.kill()
+        with self._changed:
+            self._idle.clear()
+
+
+_pool = Pool()
+_inherited: list[Sequence[Worker]] = []
+
+
+def pool() -> Pool:
+    return _pool
+
+
+def _after_fork() -> None:
+    """A forked child, as a data loader's, has workers of its own, and lets go of its parent's: they end
+    when the last pipe to them is closed.
+    """
+    global _pool
+    inherited = [*_pool._idle, *_pool._busy]
+    for worker in inherited:
+        worker.let_go()
+    _inherited.append(inherited)  # or Popen would wait for processes that are no children of this one
+    _pool = Pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@atexit.register
+def _close() -> None:
+    pool().close()

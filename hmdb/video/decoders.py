@@ -1,0 +1,252 @@
+"""decord and PyAV: a surveyed file -> pixels. Runs in a worker."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from hmdb.limits import Limits
+from hmdb.video.survey import RefusedError, Survey, opened, packets, picture_track
+from hmdb.video.wire import DECORD_IN_SEQUENCE, PYAV, Facts
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.frame import VideoFrame
+
+BATCH = 16  # frames that decord is asked for at once
+DEEP_FORMAT = re.compile(r"(yuva?4\d\dp)\d")  # yuv420p10le and its like
+
+Picture = tuple[np.ndarray, float | None]  # uint8 RGB (H, W, 3), seconds
+
+
+class UnfitError(Exception):
+    """This decoder does not do for this file."""
+
+
+class Reader(Protocol):
+    """A file that is open in a worker."""
+
+    @property
+    def facts(self) -> Facts: ...
+
+    def frames(self, indices: Sequence[int]) -> dict[int, Picture]:
+        """The frames at these indices, ascending. Fewer than asked for where the file ends early;
+        `facts` tell its true number of frames then.
+
+        Raises:
+            UnfitError: another decoder should try.
+        """
+
+
+class DecordReader:
+    """decord with one thread: more give wrong frames for VP9 and AVI."""
+
+    def __init__(self, path: str, survey: Survey, limits: Limits, complaints: Callable[[], bool]) -> None:
+        self._path = path
+        self._survey = survey
+        self._size = limits.fitted(survey.width, survey.height)
+        self._complaints = complaints
+        self._in_sequence = survey.decoder == DECORD_IN_SEQUENCE
+        self._open()
+
+    def _open(self) -> None:
+        import decord
+
+        reduced = self._size != (self._survey.width, self._survey.height)
+        width, height = self._size if reduced else (-1, -1)
+        try:
+            self._reader = decord.VideoReader(self._path, num_threads=1, width=width, height=height)
+        except Exception as error:  # decord raises its own errors, RuntimeError and UnicodeError
+            raise UnfitError("decord cannot open it") from error
+        if len(self._reader) != self._survey.num_packets:
+            raise UnfitError(f"decord counts {len(self._reader)} frames, not {self._survey.num_packets}")
+        self._next = 0
+
+    @property
+    def facts(self) -> Facts:
+        width, height = self._size
+        return Facts(
+            num_frames=self._survey.num_frames,
+            fps=_fps(self._survey),
+            width=width,
+            height=height,
+            decoder=self._survey.decoder,
+            damaged=False,
+            announced=0,
+        )
+
+    def frames(self, indices: Sequence[int]) -> dict[int, Picture]:
+        self._complaints()
+        try:
+            found = dict(self._passed(indices) if self._in_sequence else self._jumped_to(indices))
+        except Exception as error:  # decord raises its own errors, RuntimeError, IndexError and StopIteration
+            raise UnfitError("decord cannot decode it") from error
+        if self._complaints():
+            raise UnfitError("decord reports damage")
+        for pixels in found.values():
+            if pixels.shape != (self._size[1], self._size[0], 3):
+                raise UnfitError(f"decord returns frames of shape {pixels.shape}")
+        return {index: (pixels, _clock(self._survey, index)) for index, pixels in found.items()}
+
+    def _jumped_to(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        for start in range(0, len(indices), BATCH):
+            batch = list(indices[start : start + BATCH])
+            yield from zip(batch, self._reader.get_batch(batch).asnumpy(), strict=True)
+
+    def _passed(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        if indices[0] < self._next:
+            self._open()
+        for index in indices:
+            while self._next <= index:
+                frame = self._reader.next()
+                self._next += 1
+            yield index, frame.asnumpy()
+
+
+class PyAVReader:
+    """PyAV. Short videos are decoded at once and kept, undisplayed frames in their small native format;
+    of longer ones, only what is asked for is decoded, from the nearest place that can be jumped to.
+    """
+
+    def __init__(self, path: str, survey: Survey, limits: Limits) -> None:
+        self._path = path
+        self._survey = survey
+        self._size = limits.fitted(survey.width, survey.height)
+        self._limits = limits
+        self._errors = 0
+        self._num_frames = survey.num_frames
+        self._kept: list[VideoFrame] = []
+        if survey.num_frames * survey.frame_bytes <= limits.kept_mb * 2**20:
+            with opened(path, survey.container) as source:
+                self._kept = list(self._decoded(source))
+            if not self._kept:
+                raise RefusedError("unreadable")
+            self._num_frames = len(self._kept)
+
+    @property
+    def facts(self) -> Facts:
+        width, height = self._size
+        announced = max(self._survey.announced, self._survey.num_frames)
+        damaged = self._survey.truncated or self._errors > 0
+        return Facts(
+            num_frames=self._num_frames,
+            fps=_fps(self._survey),
+            width=width,
+            height=height,
+            decoder=PYAV,
+            damaged=damaged,
+            announced=announced if damaged and announced > self._num_frames else 0,
+        )
+
+    def frames(self, indices: Sequence[int]) -> dict[int, Picture]:
+        if self._kept:
+            found: Iterable[tuple[int, VideoFrame]] = ((i, self._kept[i]) for i in indices if i < len(self._kept))
+            return {index: self._picture(index, frame) for index, frame in found}
+        if self._survey.keys:
+            jumped = {index: self._picture(index, frame) for index, frame in self._jumped_to(indices)}
+            if len(jumped) == len(indices):
+                return jumped
+        return {index: self._picture(index, frame) for index, frame in self._passed(indices)}
+
+    def _passed(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
+        wanted, index = set(indices), -1
+        with opened(self._path, self._survey.container) as source:
+            for index, frame in enumerate(self._decoded(source)):
+                if index in wanted:
+                    yield index, frame
+                if index == indices[-1]:
+                    return
+        if index < 0:
+            raise RefusedError("unreadable")
+        self._num_frames = index + 1
+
+    def _jumped_to(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Ends early at a frame that does not come with the timestamp it should have."""
+        pts, keys, at = self._survey.pts, self._survey.keys, -1
+        with opened(self._path, self._survey.container) as source:
+            track = source.streams[self._survey.stream]
+            frames = self._decoded(source)
+            for index in indices:
+                nearest = bisect.bisect_right(keys, index) - 1
+                if nearest >= 0 and keys[nearest] > at + 1:
+                    source.seek(pts[keys[nearest]], stream=track)
+                    frames = self._decoded(source)
+                frame = next((frame for frame in frames if frame.pts is not None and frame.pts >= pts[index]), None)
+                if frame is None or frame.pts != pts[index]:
+                    return
+                at = index
+                yield index, frame
+
+    def _decoded(self, source: InputContainer) -> Iterator[VideoFrame]:
+        import av
+
+        track = picture_track(source, self._survey.stream)
+        for packet in packets(source, track):
+            try:
+                frames = packet.decode()
+            except av.EOFError:
+                return
+            except av.FFmpegError:
+                self._errors += 1
+                continue
+            for frame in frames:
+                if frame.width * frame.height > self._limits.source_pixels:
+                    raise RefusedError("large", frame.width, frame.height)
+                self._errors += frame.is_corrupt
+                yield frame
+
+    def _picture(self, index: int, frame: VideoFrame) -> Picture:
+        width, height = self._size
+        turns = round(frame.rotation / 90) % 4
+        if self._survey.container.constant_rate:
+            seconds = _clock(self._survey, index)
+        else:
+            seconds = None if frame.time is None else frame.time - self._survey.start
+        if turns % 2:
+            width, height = height, width
+        if deep := DEEP_FORMAT.match(frame.format.name):
+            # By way of 8 bits: FFmpeg's versions differ by 3 grey levels in the direct conversion.
+            frame = frame.reformat(format=deep[1])
+        pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR")
+        return np.rot90(pixels, turns) if turns else pixels, seconds
+
+
+def _clock(survey: Survey, index: int) -> float | None:
+    """Seconds of a frame, where packets tell."""
+    if index < len(survey.pts):
+        return float(survey.pts[index] * survey.time_base) - survey.start
+    return None
+
+
+def _fps(survey: Survey) -> float | None:
+    if not survey.pts:
+        return None
+    if survey.container.constant_rate:
+        return survey.rate
+    seconds = float((survey.pts[-1] - survey.pts[0]) * survey.time_base)
+    return (len(survey.pts) - 1) / seconds if seconds > 0 else survey.rate
+
+
+def decord_works() -> bool:
+    """There is no wheel of decord for ARM."""
+    try:
+        import decord  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def reader(path: str, survey: Survey, limits: Limits, complaints: Callable[[], bool]) -> Reader:
+    """The reader that suits a file.
+
+    Raises:
+        RefusedError: nothing in it can be decoded.
+        UnfitError: decord was thought to suit, and does not.
+    """
+    if survey.decoder == PYAV:
+        return PyAVReader(path, survey, limits)
+    return DecordReader(path, survey, limits, complaints)

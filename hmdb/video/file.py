@@ -1,0 +1,126 @@
+"""A file, read through a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from hmdb.errors import VideoError
+from hmdb.limits import Limits
+from hmdb.video.base import Frames, RecountedError, Video, shown_name
+from hmdb.video.client import Answer, DiedError, TimedOutError, WorkerError, pool
+from hmdb.video.sniff import ADVICE, sniff
+from hmdb.video.wire import PYAV, Facts
+
+
+class _Accepted(NamedTuple):
+    facts: Facts
+    pixels: np.ndarray | None
+    seconds: tuple[float, ...] | None
+
+
+class RefusedByWorkerError(Exception):
+    """The technical cause of a refusal."""
+
+
+class VideoFile(Video):
+    """A video file. What is known of it is in `facts`, which frames that turn out damaged change."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._path = path
+        self._name = shown_name(path)
+        self._limits = limits
+        self._container = sniff(path)
+        self._facts = self._ask([]).facts
+
+    @property
+    def num_frames(self) -> int:  # type: ignore[override]
+        return self._facts.num_frames
+
+    @property
+    def fps(self) -> float | None:  # type: ignore[override]
+        return self._facts.fps
+
+    @property
+    def size(self) -> tuple[int, int]:  # type: ignore[override]
+        return self._facts.width, self._facts.height
+
+    @property
+    def decoder(self) -> str:  # type: ignore[override]
+        return self._facts.decoder
+
+    @property
+    def note(self) -> str | None:  # type: ignore[override]
+        facts = self._facts
+        if not facts.damaged:
+            return None
+        if facts.announced > facts.num_frames:
+            return f"The file is damaged: {facts.num_frames} of {facts.announced} frames could be read."
+        return f"The file is damaged: {facts.num_frames} frames could be read, and some may be broken."
+
+    def frames_at(self, indices: Sequence[int]) -> Frames:
+        before = self._facts
+        for index in indices:
+            if not 0 <= index < before.num_frames:
+                raise VideoError(f"{self._name} has {before.num_frames} frames and no frame {index}.")
+        if not indices:
+            width, height = self.size
+            return Frames(pixels=np.empty((0, height, width, 3), np.uint8), seconds=() if self.fps else None)
+        answer = self._ask(indices, before)
+        self._facts = answer.facts
+        if answer.pixels is None or answer.facts.num_frames != before.num_frames:
+            raise RecountedError(f"{self._name} has {answer.facts.num_frames} frames, not {before.num_frames}.")
+        return Frames(pixels=answer.pixels, seconds=answer.seconds)
+
+    def _ask(self, indices: Sequence[int], expected: Facts | None = None) -> _Accepted:
+        request = {
+            "path": str(self._path),
+            "container": asdict(self._container),
+            "decord": expected is None or expected.decoder != PYAV,
+            "indices": list(indices),
+        }
+        if expected is not None:
+            request["num_frames"] = expected.num_frames
+        try:
+            answer = self._put(request)
+        except TimedOutError as error:
+            raise VideoError(
+                f"{self._name} takes longer than {self._limits.seconds:g} seconds to decode. "
+                "Try a shorter or smaller part of it, or an mp4 (H.264)."
+            ) from error
+        except DiedError as error:
+            raise VideoError(
+                f"{self._name} cannot be decoded: it is damaged, or needs too much memory. {ADVICE}"
+            ) from error
+        if answer.facts is None:
+            raise VideoError(self._words(answer)) from RefusedByWorkerError(answer.detail or answer.refused)
+        return _Accepted(answer.facts, answer.pixels, answer.seconds)
+
+    def _put(self, request: dict[str, object]) -> Answer:
+        """Puts a request, and once more to PyAV alone if it ends a worker while decord is at work."""
+        try:
+            return pool().ask(request, self._limits)
+        except WorkerError as error:
+            if isinstance(error, TimedOutError) and error.trying == PYAV:
+                raise
+            return pool().ask({**request, "decord": False}, self._limits)
+
+    def _words(self, answer: Answer) -> str:
+        match answer.refused, answer.numbers:
+            case "no pictures", _:
+                return f"{self._name} has no picture track. {ADVICE}"
+            case "large", (width, height, *_):
+                largest = self._limits.source_pixels / 1e6
+                return (
+                    f"{self._name} is {width} x {height} pixels, "
+                    f"more than the {largest:.0f} megapixels that can be read. Try a smaller version of it."
+                )
+            case "long", _:
+                return f"{self._name} has more than {self._limits.frames} frames. Try a part of it."
+            case "memory", _:
+                return f"{self._name} needs too much memory to decode. Try a smaller version of it."
+        return f"{self._name} cannot be read as a video. {ADVICE}"

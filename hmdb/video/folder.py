@@ -1,0 +1,85 @@
+"""A folder of images in natural order is a video without a clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hmdb.errors import VideoError
+from hmdb.limits import Limits
+from hmdb.video.base import Frames, Video, shown_name
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # what Pillow may take an image for, whatever its name
+
+
+def is_frame_folder(path: Path) -> bool:
+    return path.is_dir() and any(child.suffix.lower() in IMAGE_SUFFIXES for child in path.iterdir())
+
+
+def frame_paths(folder: Path) -> list[Path]:
+    """The images of a folder in natural order: frame 2 before frame 10."""
+    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
+    return sorted(
+        images, key=lambda path: [(int(n), "") if n.isdigit() else (0, n) for n in re.split(r"(\d+)", path.name)]
+    )
+
+
+class FrameFolder(Video):
+    """A folder of images, all of one size."""
+
+    fps = None
+    decoder = "folder"
+    note = None
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self._name = shown_name(path)
+        self._paths = frame_paths(path)
+        if not self._paths:
+            raise VideoError(f"{self._name} holds no frames ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+        self.num_frames = len(self._paths)
+        if self.num_frames > limits.frames:
+            raise VideoError(f"{self._name} holds {self.num_frames} frames; at most {limits.frames} can be read.")
+        sizes = [self._source_size(index) for index in range(self.num_frames)]
+        width, height = sizes[0]
+        for index, size in enumerate(sizes):
+            if size != sizes[0]:
+                raise VideoError(
+                    f"{self._name}: the frames differ in size ({self._paths[0].name} is {width} x {height}, "
+                    f"{self._paths[index].name} is {size[0]} x {size[1]})."
+                )
+        if width * height > limits.source_pixels:
+            raise VideoError(
+                f"{self._name}: the frames are {width} x {height} pixels, "
+                f"more than the {limits.source_pixels / 1e6:.0f} megapixels that can be read."
+            )
+        self.size = limits.fitted(width, height)
+
+    def _source_size(self, index: int) -> tuple[int, int]:
+        try:
+            with Image.open(self._paths[index], formats=FORMATS) as image:
+                return image.size
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise self._unreadable(index) from error
+
+    def _read(self, index: int) -> np.ndarray:
+        try:
+            with Image.open(self._paths[index], formats=FORMATS) as image:
+                image.draft("RGB", self.size)  # a large JPEG is decoded at a half, a quarter or an eighth
+                rgb = image.convert("RGB")
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise self._unreadable(index) from error
+        return np.asarray(rgb if rgb.size == self.size else rgb.resize(self.size, Image.Resampling.BILINEAR))
+
+    def _unreadable(self, index: int) -> VideoError:
+        return VideoError(f"{self._name}/{shown_name(self._paths[index])} cannot be read as an image.")
+
+    def frames_at(self, indices: Sequence[int]) -> Frames:
+        for index in indices:
+            if not 0 <= index < self.num_frames:
+                raise VideoError(f"{self._name} has {self.num_frames} frames and no frame {index}.")
+        return Frames(pixels=np.stack([self._read(index) for index in indices]), seconds=None)

@@ -1,0 +1,158 @@
+"""First bytes -> container. What is not on this list is not let in, whatever its name says.
+
+Playlists and other texts are refused above all: they name files and addresses, and FFmpeg opens them.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hmdb.errors import VideoError
+from hmdb.video.base import shown_name
+
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif"}
+)
+
+HEAD = 4096  # bytes that are looked at
+ADVICE = "Try an mp4, webm, mov or avi file with a picture track."
+
+
+@dataclass(frozen=True)
+class Container:
+    """A container format.
+
+    Attributes:
+        demuxer: FFmpeg's name for it. PyAV is told to use this one and no other.
+        decord: whether decord may see the file. It takes no such order, so only where FFmpeg's own guess
+            is certain, and not for streams (TS, PS, raw), of which it returns wrong frames.
+        seekable: whether decord's random access may be used; else it reads in sequence.
+        own_clock: whether the clock starts at zero by definition; else at the first timestamp.
+        constant_rate: whether it has no timestamps, only a rate: AVI.
+    """
+
+    demuxer: str
+    decord: bool = False
+    seekable: bool = False
+    own_clock: bool = True
+    constant_rate: bool = False
+
+
+MOV = Container("mov", decord=True, seekable=True)
+CONTAINERS = {
+    container.demuxer: container
+    for container in (
+        MOV,
+        Container("matroska", decord=True, seekable=True),
+        Container("flv", decord=True, seekable=True),
+        Container("avi", decord=True, constant_rate=True),
+        Container("asf", decord=True),
+        Container("ogg"),
+        Container("gif"),
+        Container("apng"),
+        Container("ivf"),
+        Container("yuv4mpegpipe"),
+        Container("mpegts", own_clock=False),
+        Container("mpeg", own_clock=False),
+        Container("mpegvideo", own_clock=False),
+        Container("m4v", own_clock=False),
+        Container("h264", own_clock=False),
+        Container("hevc", own_clock=False),
+    )
+}
+PREFIXES = (
+    (b"\x1a\x45\xdf\xa3", "matroska"),
+    (b"FLV\x01", "flv"),
+    (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "asf"),
+    (b"OggS", "ogg"),
+    (b"GIF87a", "gif"),
+    (b"GIF89a", "gif"),
+    (b"DKIF", "ivf"),
+    (b"YUV4MPEG2 ", "yuv4mpegpipe"),
+    (b"\x00\x00\x01\xba", "mpeg"),
+    (b"\x00\x00\x01\xb3", "mpegvideo"),
+    (b"\x00\x00\x01\xb0", "m4v"),
+)
+BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"moof", b"sidx"})
+PICTURES = ((b"\xff\xd8\xff", "a JPEG"), (b"\x89PNG\r\n\x1a\n", "a PNG"), (b"BM", "a BMP"), (b"II*\x00", "a TIFF"))
+PICTURE_BRANDS = frozenset({b"heic", b"heix", b"mif1", b"msf1", b"avif"})
+SOUNDS = (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"fLaC", b"#!AMR")
+LISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"<asx", b"[Reference]", b"v=0", b"RTSPtext")
+
+
+def sniff(path: Path) -> Container:
+    """The container of a file, by its first bytes.
+
+    Raises:
+        VideoError: it is missing, empty, no file, or nothing that is let in.
+    """
+    name = shown_name(path)
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise VideoError(f"{name}: there is no such file.") from error
+    except ValueError as error:  # a null byte
+        raise VideoError(f"{name} is no name of a file.") from error
+    if not stat.S_ISREG(mode):
+        raise VideoError(f"{name} is not a file.")
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+    if not head:
+        raise VideoError(f"{name} is empty (0 bytes).")
+    demuxer = _demuxer(head)
+    if demuxer is None:
+        raise VideoError(f"{name} {_what_else(head)}. {ADVICE}")
+    container = CONTAINERS[demuxer]
+    certain = demuxer != "mov" or head[4:8] in (b"ftyp", b"moov")
+    # FFmpeg takes a % in a name for a pattern that stands for several files.
+    if container.decord and (not certain or "%" in os.fspath(path)):
+        return replace(container, decord=False)
+    return container
+
+
+def _demuxer(head: bytes) -> str | None:
+    for prefix, demuxer in PREFIXES:
+        if head.startswith(prefix):
+            return demuxer
+    if head[4:8] in BOXES:
+        return None if head[4:8] == b"ftyp" and head[8:12] in PICTURE_BRANDS else "mov"
+    if head[:4] in (b"RIFF", b"ON2 ") and head[8:12] in (b"AVI ", b"AVIX", b"ON2f"):
+        return "avi"
+    if head.startswith(PICTURES[1][0]):
+        return "apng" if b"acTL" in head[: head.find(b"IDAT")] else None
+    return _raw_stream(head) or ("mpegts" if _is_transport_stream(head) else None)
+
+
+def _raw_stream(head: bytes) -> str | None:
+    """H.264 or HEVC without a container: a start code, then the parameter sets or a delimiter."""
+    start = head.removeprefix(b"\x00")[:5]
+    if not start.startswith(b"\x00\x00\x01") or len(start) < 5:
+        return None
+    if start[3] in (0x40, 0x42, 0x44, 0x46) and start[4] == 1:
+        return "hevc"
+    return "h264" if start[3] in (0x06, 0x09, 0x27, 0x47, 0x67) else None
+
+
+def _is_transport_stream(head: bytes) -> bool:
+    for length in (188, 192, 204):
+        for offset in range(length):
+            syncs = head[offset::length]
+            if len(syncs) >= 4 and set(syncs) == {0x47}:
+                return True
+    return False
+
+
+def _what_else(head: bytes) -> str:
+    for prefix, kind in PICTURES:
+        if head.startswith(prefix):
+            return f"is {kind} picture, not a video"
+    if head[8:12] == b"WEBP" or head[8:12] in PICTURE_BRANDS:
+        return "is a picture, not a video"
+    if head.startswith(SOUNDS) or head[8:12] == b"WAVE":
+        return "is a sound recording without a video"
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(LISTS):
+        return "is a list of other files or addresses, which is not opened"
+    return "cannot be read as a video"

@@ -1,0 +1,95 @@
+"""What the library and its decoding processes say to each other: a length, JSON, raw pixels.
+
+Nothing is unpickled, and the answers are checked as a stranger's would be: what decodes a hostile file
+may be under its command.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from hmdb.limits import Limits
+
+LENGTH = struct.Struct(">I")
+MAX_MESSAGE = 16 * 2**20  # bytes
+DECORD, DECORD_IN_SEQUENCE, PYAV = "decord", "decord, in sequence", "PyAV"
+DECODERS = (DECORD, DECORD_IN_SEQUENCE, PYAV)
+
+Read = Callable[[int], bytes]
+
+
+class WireError(Exception):
+    """The other side has gone, or speaks another language."""
+
+
+def packed(message: Mapping[str, Any]) -> bytes:
+    body = json.dumps(message).encode()
+    return LENGTH.pack(len(body)) + body
+
+
+def received(read: Read) -> dict[str, Any]:
+    """The next message. `read(n)` returns exactly n bytes or raises."""
+    (length,) = LENGTH.unpack(read(LENGTH.size))
+    if length > MAX_MESSAGE:
+        raise WireError(f"a message of {length} bytes")
+    try:
+        message = json.loads(read(length))
+    except ValueError as error:
+        raise WireError("a message that is no JSON") from error
+    if not isinstance(message, dict):
+        raise WireError("a message that is no object")
+    return message
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known about a file.
+
+    Attributes:
+        num_frames: frames that can be read.
+        fps: mean frame rate; None without a clock.
+        width, height: of the frames as they are delivered.
+        decoder: one of DECODERS.
+        damaged: whether something in it is broken or missing.
+        announced: frames that it was said to have, where that is known and more than there are; else 0.
+    """
+
+    num_frames: int
+    fps: float | None
+    width: int
+    height: int
+    decoder: str
+    damaged: bool
+    announced: int
+
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], limits: Limits) -> Self:
+        """The facts that a worker states, if they can be true.
+
+        Raises:
+            WireError: they cannot.
+        """
+        try:
+            facts = cls(**values)
+            sizes = (facts.num_frames, facts.width, facts.height, facts.announced)
+            plausible = (
+                all(type(size) is int for size in sizes)
+                and 1 <= facts.num_frames <= limits.frames
+                and facts.width >= 1
+                and facts.height >= 1
+                and facts.width * facts.height <= limits.pixels + facts.width + facts.height  # rounding
+                and (facts.fps is None or (math.isfinite(facts.fps) and facts.fps > 0))
+                and facts.decoder in DECODERS
+                and type(facts.damaged) is bool
+                and 0 <= facts.announced <= 2**63
+            )
+        except (TypeError, ValueError, OverflowError) as error:
+            raise WireError("facts of another kind") from error
+        if not plausible:
+            raise WireError("facts that cannot be true")
+        return facts

@@ -1,0 +1,210 @@
+"""The decoding process: requests on stdin, answers on stdout. `python -m hmdb.video.worker LIMITS`
+
+It decodes what may be hostile, so it holds nothing worth taking and has little room: no torch, no
+tokens in its environment, bounded memory and processor time, no file that it may write. It ends with
+its parent, however that ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from hmdb.limits import Limits
+from hmdb.video.decoders import PyAVReader, Reader, UnfitError, decord_works, reader
+from hmdb.video.sniff import Container
+from hmdb.video.survey import RefusedError, survey
+from hmdb.video.wire import PYAV, WireError, packed, received
+
+CPU_FACTOR = 4  # processor seconds for each second of a request's deadline: a few threads
+ORPHAN_CHECK = 5_000  # milliseconds between looks at who the parent is
+
+
+def main() -> None:
+    limits = Limits(**json.loads(sys.argv[1]))
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
+    _end_with_parent()
+    complaints = _Complaints()
+    _confine(limits)
+    server = _Server(limits, complaints, answers)
+    while True:
+        try:
+            request = received(lambda size: _exactly(requests, size))
+        except WireError:  # the parent has gone
+            return
+        _allow_processor_seconds(limits)
+        server.answer(request)
+
+
+class _Server:
+    """Answers requests; keeps the last file open, as frames are asked for after it was opened."""
+
+    def __init__(self, limits: Limits, complaints: _Complaints, answers: BinaryIO) -> None:
+        self._limits = limits
+        self._complaints = complaints
+        self._answers = answers
+        self._key: tuple[object, ...] | None = None
+        self._reader: Reader | None = None
+        self._decord = decord_works()
+
+    def answer(self, request: Mapping[str, Any]) -> None:
+        pictures: list[np.ndarray] = []
+        try:
+            message, pictures = self._answer(request)
+        except RefusedError as refused:
+            message = {"refused": refused.reason, "numbers": refused.numbers}
+        except MemoryError as error:
+            message = {"refused": "memory", "detail": repr(error)}
+        except Exception as error:
+            message = {"refused": "unreadable", "detail": f"{type(error).__name__}: {error}"[:500]}
+        self._send(message)
+        for picture in pictures:
+            self._send_pixels(picture)
+
+    def _answer(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
+        path, indices = request["path"], request["indices"]
+        current = self._open(request)
+        if not indices or current.facts.num_frames != request["num_frames"]:
+            return {"facts": vars(current.facts)}, []
+        wanted = sorted(set(indices))
+        try:
+            found = current.frames(wanted)
+        except UnfitError:
+            self._key = None
+            self._reader = None
+            current = self._open({**request, "decord": False})
+            if current.facts.num_frames != request["num_frames"]:
+                return {"facts": vars(current.facts)}, []
+            found = current.frames(wanted)
+        if len(found) < len(wanted):
+            if current.facts.num_frames > wanted[-1]:
+                raise RefusedError("unreadable", os.stat(path).st_size)
+            return {"facts": vars(current.facts)}, []
+        seconds = [found[index][1] for index in indices]
+        clock = None if any(second is None for second in seconds) else seconds
+        return {"facts": vars(current.facts), "seconds": clock, "frames": len(indices)}, [
+            found[index][0] for index in indices
+        ]
+
+    def _open(self, request: Mapping[str, Any]) -> Reader:
+        path, use_decord = request["path"], request["decord"] and self._decord
+        status = os.stat(path)
+        key = (path, status.st_ino, status.st_size, status.st_mtime_ns)
+        if self._reader is not None and self._key == key and (use_decord or self._reader.facts.decoder == PYAV):
+            return self._reader
+        self._reader = None  # before the next takes its memory
+        surveyed = survey(path, Container(**request["container"]), self._limits, use_decord)
+        self._tell(surveyed.decoder)
+        try:
+            self._reader = reader(path, surveyed, self._limits, self._complaints)
+        except UnfitError:
+            self._tell(PYAV)
+            self._reader = PyAVReader(path, surveyed, self._limits)
+        self._key = key
+        return self._reader
+
+    def _tell(self, decoder: str) -> None:
+        """Who is at work: where PyAV fails, there is no use in a second try."""
+        self._send({"trying": decoder})
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        self._write(packed(message))
+
+    def _send_pixels(self, pixels: np.ndarray) -> None:
+        self._write(np.ascontiguousarray(pixels).data.cast("B"))
+
+    def _write(self, data: bytes | memoryview) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._answers.write(rest) :]
+
+
+class _Complaints:
+    """What FFmpeg and decord write to stderr, as they tell of damage in no other way."""
+
+    def __init__(self) -> None:
+        self._pipe: int | None = None
+        if sys.platform == "win32":  # no pipe there that would not block
+            end = os.open(os.devnull, os.O_WRONLY)
+        else:
+            self._pipe, end = os.pipe()
+            os.set_blocking(self._pipe, False)
+            os.set_blocking(end, False)  # a full pipe loses lines, and stops nobody
+        os.dup2(end, 1)
+        os.dup2(end, 2)
+        os.close(end)
+
+    def __call__(self) -> bool:
+        """Whether there were any since the last call."""
+        some = False
+        with contextlib.suppress(BlockingIOError):
+            while self._pipe is not None and os.read(self._pipe, 2**16):
+                some = True
+        return some
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    data = file.read(size)
+    if len(data) < size:
+        raise WireError("the end")
+    return data
+
+
+def _end_with_parent() -> None:
+    """The end of stdin is the end of the parent. A thread waits for it, as the main one may be in a loop."""
+    if not hasattr(select, "poll"):
+        return
+    parent = os.getppid()
+
+    def wait() -> None:
+        poll = select.poll()
+        poll.register(0, 0)  # tells of hang-ups only
+        while not poll.poll(ORPHAN_CHECK) and os.getppid() == parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _confine(limits: Limits) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    memory = limits.memory_mb * 2**20
+    for what, value in (
+        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        hard = resource.getrlimit(what)[1]
+        if hard == resource.RLIM_INFINITY or value < hard:
+            with contextlib.suppress(ValueError, OSError):  # macOS knows some limits by name only
+                resource.setrlimit(what, (value, value))
+
+
+def _allow_processor_seconds(limits: Limits) -> None:
+    """Ends a loop even where the parent that would have killed it is gone."""
+    try:
+        import resource
+    except ImportError:
+        return
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(usage.ru_utime + usage.ru_stime + CPU_FACTOR * limits.seconds) + 2
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if hard == resource.RLIM_INFINITY or seconds < hard:
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+
+
+if __name__ == "__main__":
+    main()

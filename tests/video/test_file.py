@@ -1,0 +1,259 @@
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hmdb.clip import ClipSpec
+from hmdb.errors import VideoError
+from hmdb.limits import Limits
+from hmdb.reader import read_clip
+from hmdb.video import RecountedError, open_video
+from hmdb.video.decoders import reader
+from hmdb.video.sniff import sniff
+from hmdb.video.survey import survey
+from tests.videos import TOP, insert_packets, number, numbers, remux, trim, write_video
+
+pytest.importorskip("decord")
+
+# name -> how it is made, who reads it
+KINDS: dict[str, tuple[dict[str, Any], str]] = {
+    "plain.mp4": ({}, "decord"),
+    "plain.mkv": ({"container_options": {"cluster_time_limit": "500"}}, "decord"),
+    "fragments.mp4": ({"container_options": {"movflags": "frag_keyframe+empty_moov"}}, "decord"),
+    "vp9.webm": ({"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}}, "decord"),
+    "full range.mp4": ({"pixel_format": "yuvj420p"}, "decord"),
+    "variable rate.mp4": ({"milliseconds": [i * 40 + i % 3 * 9 for i in range(30)]}, "decord"),
+    "sound.mp4": ({"sound": True}, "decord"),
+    "one.mp4": ({"num_frames": 1}, "decord"),
+    "odd.mp4": ({"size": (161, 99), "pixel_format": "yuv444p"}, "decord"),
+    "intra refresh.mp4": (
+        {"num_frames": 60, "options": {"x264-params": "intra-refresh=1:keyint=20"}},
+        "decord, in sequence",
+    ),
+    "open gop.mp4": (
+        {"codec": "libx265", "options": {"x265-params": "open-gop=1:keyint=10:min-keyint=5:log-level=none"}},
+        "decord, in sequence",
+    ),
+    "xvid.avi": ({"codec": "mpeg4", "options": {"g": "12"}, "max_b_frames": 0}, "decord, in sequence"),
+    "b-frames.avi": ({"codec": "mpeg4", "options": {"g": "12"}, "max_b_frames": 2}, "decord, in sequence"),
+    "mpeg-4.mp4": ({"codec": "mpeg4", "max_b_frames": 2}, "decord, in sequence"),
+    "mpeg-2.mov": ({"codec": "mpeg2video", "max_b_frames": 2}, "decord, in sequence"),
+    "windows.wmv": ({"codec": "wmv2"}, "decord, in sequence"),
+    "no duration.webm": ({"codec": "libvpx", "container_options": {"live": "1"}}, "PyAV"),
+    "transport.ts": ({}, "PyAV"),
+    "program.mpg": ({"codec": "mpeg2video", "format": "mpeg"}, "PyAV"),
+    "raw.h264": ({}, "PyAV"),
+    "moving.gif": ({"codec": "gif", "pixel_format": "rgb8"}, "PyAV"),
+    "ten bits.mp4": ({"pixel_format": "yuv420p10le"}, "PyAV"),
+    "tiny.mp4": ({"size": (16, 16)}, "PyAV"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_right_frames_of_every_kind(tmp_path: Path, name: str) -> None:
+    options, decoder = KINDS[name]
+    video = open_video(write_video(tmp_path / name, **options))
+    num_frames = options.get("num_frames", 30)
+    assert (video.num_frames, video.decoder, video.note) == (num_frames, decoder, None)
+    indices = [29, 0, 7, 7, 28, 11] if num_frames >= 30 else [0, 0]
+    frames = video.frames_at(indices)
+    assert frames.pixels.shape == (len(indices), *video.size[::-1], 3)
+    if name != "tiny.mp4":  # too small for numbers
+        assert numbers(frames.pixels) == indices
+        difference = np.abs(frames.pixels[0][3, 3].astype(int) - TOP).max()
+        assert difference <= (60 if name == "moving.gif" else 8)  # GIF has few colours
+    again = video.frames_at([3 % num_frames])  # after a look further on, and without a look at all
+    np.testing.assert_array_equal(again.pixels, open_video(tmp_path / name).frames_at([3 % num_frames]).pixels)
+
+
+@pytest.mark.parametrize("name", [name for name, (_, decoder) in KINDS.items() if decoder != "PyAV"])
+def test_both_decoders_give_the_same_frames(tmp_path: Path, name: str) -> None:
+    path, limits, pictures = write_video(tmp_path / name, **KINDS[name][0]), Limits(), []
+    for decord in (True, False):
+        looked_at = survey(str(path), sniff(path), limits, decord)
+        indices = range(0, looked_at.num_frames, 4)
+        found = reader(str(path), looked_at, limits, lambda: False).frames(indices)
+        pictures.append([found[index] for index in indices])
+    for (here, second), (there, other_second) in zip(*pictures, strict=True):
+        assert np.abs(here.astype(int) - there).mean() < 2  # grey levels
+        assert second == pytest.approx(other_second)
+
+
+@pytest.mark.parametrize("rotation", [90, 180, -90])
+@pytest.mark.parametrize("depth", ["yuv420p", "yuv420p10le"])  # decord, PyAV
+def test_a_turned_video_stands_upright(tmp_path: Path, rotation: int, depth: str) -> None:
+    video = open_video(write_video(tmp_path / "phone.mp4", rotation=rotation, pixel_format=depth))
+    assert video.size == ((160, 120) if rotation == 180 else (120, 160))
+    picture = video.frames_at([9]).pixels[0]
+    assert number(np.rot90(picture, -rotation // 90)) == 9
+
+
+def test_frames_that_a_trim_hides_stay_hidden(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "whole.mp4", num_frames=60, options={"g": "60"})
+    video = open_video(remux(whole, tmp_path / "part.mp4", start=20))
+    assert (video.num_frames, video.decoder) == (40, "decord, in sequence")
+    frames = video.frames_at([0, 10, 39])
+    assert numbers(frames.pixels) == [20, 30, 59]
+    assert frames.seconds == pytest.approx((0, 0.4, 1.56))
+
+
+@pytest.mark.parametrize("b_frames", [0, 2])
+def test_a_phones_trim_shows_what_is_between_its_ends_and_is_no_damage(tmp_path: Path, b_frames: int) -> None:
+    whole = write_video(tmp_path / "whole.mp4", num_frames=60, options={"g": "10"}, max_b_frames=b_frames)
+    video = open_video(trim(whole, tmp_path / "part.mp4", first=25, num_frames=20))
+    assert (video.num_frames, video.decoder, video.note) == (20, "decord, in sequence", None)
+    frames = video.frames_at(range(20))
+    assert numbers(frames.pixels) == list(range(25, 45))
+    assert frames.seconds == pytest.approx([index / 25 for index in range(20)])
+
+
+def test_packets_without_a_picture_are_not_counted(tmp_path: Path) -> None:
+    plain = write_video(tmp_path / "plain.avi", codec="mpeg4", max_b_frames=0)
+    video = open_video(insert_packets(plain, tmp_path / "divx.avi", {0: b"\x7f"}))
+    assert (video.num_frames, video.decoder, video.note) == (30, "decord, in sequence", None)
+    assert numbers(video.frames_at([0, 1, 29]).pixels) == [0, 1, 29]
+
+
+def test_seconds_are_those_of_the_timestamps(tmp_path: Path) -> None:
+    shown_at = [1000, 1020, 1100, 1700, 1720]
+    for name in ("late.mp4", "late.mkv", "late.ts"):
+        video = open_video(write_video(tmp_path / name, num_frames=5, milliseconds=shown_at, max_b_frames=0))
+        seconds = video.frames_at(range(5)).seconds
+        assert seconds is not None
+        start = 1.0 if name == "late.ts" else 0.0  # the clock of a stream starts anywhere
+        assert seconds == pytest.approx([ms / 1000 - start for ms in shown_at], abs=0.002)
+
+
+def test_a_raw_stream_has_no_clock(tmp_path: Path) -> None:
+    video = open_video(write_video(tmp_path / "raw.h264"))
+    assert (video.fps, video.duration, video.frames_at([3]).seconds) == (None, None, None)
+
+
+def test_length_and_rate(tmp_path: Path) -> None:
+    video = open_video(write_video(tmp_path / "clip.mp4", fps=20))
+    assert video.fps == pytest.approx(20)
+    assert video.duration == pytest.approx(1.5)
+
+
+def test_large_pictures_are_delivered_reduced(tmp_path: Path) -> None:
+    for depth in ("yuv420p", "yuv420p10le"):  # decord, PyAV
+        path = write_video(tmp_path / f"{depth}.mp4", size=(640, 480), num_frames=5, pixel_format=depth, rotation=90)
+        video = open_video(path, limits=Limits(pixels=240 * 320))
+        assert video.size == (240, 320)
+        pixels = video.frames_at([4]).pixels
+        assert pixels.shape == (1, 320, 240, 3)
+        assert number(np.rot90(pixels[0], -1)) == 4
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_long_videos_are_read_from_the_nearest_clean_cut(tmp_path: Path, codec: str) -> None:
+    options = {"g": "10", "x265-params": "open-gop=1:keyint=10:min-keyint=5:log-level=none"}
+    path = write_video(tmp_path / "long.mp4", num_frames=100, codec=codec, options=options, pixel_format="yuv420p10le")
+    limits = Limits(kept_mb=1)  # as if it were too long to be kept
+    video = open_video(path, limits=limits)
+    indices = random.Random(0).sample(range(100), 30)
+    assert numbers(video.frames_at(indices).pixels) == indices
+    looked_at = survey(str(path), sniff(path), limits, decord_works=False)
+    assert len(looked_at.keys) >= 10
+
+
+def test_long_avis_are_jumped_in(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "long.avi", num_frames=100, codec="mpeg4", options={"g": "10"}, max_b_frames=0)
+    limits = Limits(kept_mb=1)
+    looked_at = survey(str(path), sniff(path), limits, decord_works=False)
+    indices = [95, 3, 40, 41, 77]
+    found = reader(str(path), looked_at, limits, lambda: False).frames(sorted(indices))
+    assert {index: number(pixels) for index, (pixels, _) in found.items()} == {index: index for index in indices}
+    assert len(looked_at.keys) >= 10
+
+
+def test_what_is_over_a_limit_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4")
+    with pytest.raises(VideoError, match=r"^clip\.mp4 is 160 x 120 pixels, more than"):
+        open_video(path, limits=Limits(source_pixels=10_000))
+    with pytest.raises(VideoError, match=r"^clip\.mp4 has more than 29 frames"):
+        open_video(path, limits=Limits(frames=29))
+
+
+def test_an_index_outside_is_refused(tmp_path: Path) -> None:
+    video = open_video(write_video(tmp_path / "clip.mp4"))
+    for index in (-1, 30):
+        with pytest.raises(VideoError, match="has 30 frames and no frame"):
+            video.frames_at([index])
+    assert video.frames_at([]).pixels.shape == (0, 120, 160, 3)
+
+
+def cut(path: Path, share: float) -> Path:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_of_a_cut_file_what_is_there_is_read(tmp_path: Path, suffix: str) -> None:
+    options = {"movflags": "faststart"} if suffix == ".mp4" else {}
+    codec = "mpeg4" if suffix == ".avi" else "libx264"
+    path = write_video(tmp_path / f"cut{suffix}", num_frames=200, codec=codec, container_options=options)
+    video = open_video(cut(path, 0.6))
+    assert 40 < video.num_frames < 180
+    assert video.damaged
+    assert video.note is not None
+    assert video.note.startswith(f"The file is damaged: {video.num_frames} ")
+    indices = [0, video.num_frames // 2]
+    assert numbers(video.frames_at(indices).pixels) == indices
+
+
+def scratched(path: Path, *, first: float = 0.4, last: float = 0.9, seed: int = 0) -> Path:
+    """Bytes in the middle of a file are replaced."""
+    data, rng = bytearray(path.read_bytes()), random.Random(seed)
+    for _ in range(60):
+        data[rng.randrange(int(len(data) * first), int(len(data) * last))] = rng.randrange(256)
+    path.write_bytes(data)
+    return path
+
+
+def test_damage_that_shows_in_reading_is_told_and_the_clip_taken_of_what_is_there(tmp_path: Path) -> None:
+    options = {"g": "250", "crf": "5"}
+    path = write_video(
+        tmp_path / "scratched.mp4", num_frames=100, options=options, container_options={"movflags": "faststart"}
+    )
+    video = open_video(scratched(path))
+    assert (video.num_frames, video.decoder, video.note) == (100, "decord", None)
+    with pytest.raises(RecountedError):
+        video.frames_at([0, 99])
+    assert video.num_frames < 100
+    assert video.decoder == "PyAV"
+    clip = read_clip(path, ClipSpec(sampler="equidistant"))
+    assert clip.decoder == "PyAV"
+    assert clip.notes == (f"The file is damaged: {video.num_frames} of 100 frames could be read.",)
+    assert clip.frames[-1].sources[0] < video.num_frames
+
+
+def test_a_clip_tells_its_decoder(tmp_path: Path) -> None:
+    clip = read_clip(write_video(tmp_path / "clip.avi", codec="mpeg4"), ClipSpec())
+    assert (clip.decoder, clip.notes) == ("decord, in sequence", ())
+
+
+def test_the_frames_of_a_file_are_the_same_in_every_run(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "b.avi", codec="mpeg4", max_b_frames=2)
+    first, second = (open_video(path).frames_at(range(30)).pixels for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_mangled_files_are_answered_or_refused_in_one_line(tmp_path: Path) -> None:
+    seeds = [write_video(tmp_path / "seed.mp4"), write_video(tmp_path / "seed.avi", codec="mpeg4")]
+    rng, answers = random.Random(0), []
+    for count, seed in itertools.product(range(12), seeds):
+        data = bytearray(seed.read_bytes())
+        for _ in range(rng.choice([1, 10, 100])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        path = tmp_path / f"mangled{count}{seed.suffix}"
+        path.write_bytes(data[: rng.randrange(len(data) // 2, len(data) + 1)])
+        try:
+            answers.append(read_clip(path, ClipSpec(sampler="equidistant")).pixels.shape[0] == 8)
+        except VideoError as error:
+            answers.append(str(error).startswith(path.name) and "\n" not in str(error))
+    assert all(answers)
+    assert len(answers) == 24

@@ -1,0 +1,226 @@
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hmdb.errors import VideoError
+from hmdb.limits import Limits
+from hmdb.video import open_video
+from hmdb.video.client import ROOT, Pool, pool
+from hmdb.video.wire import Facts, WireError
+from tests.videos import numbers, write_video
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+linux = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="looks into /proc")
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "clip.mp4")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_workers() -> Iterator[None]:
+    pool().close()
+    yield
+    pool().close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3] if Path("/proc").exists() else True
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 10) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def only_pid() -> int:
+    (worker,) = pool().workers()
+    return worker.pid
+
+
+def test_one_worker_serves_many_requests(clip: Path) -> None:
+    pids = set()
+    for _ in range(3):
+        open_video(clip).frames_at([1])
+        pids.add(only_pid())
+    assert len(pids) == 1
+
+
+def test_a_worker_is_recycled(clip: Path) -> None:
+    limits, pids = Limits(requests=3), []
+    for _ in range(3):
+        video = open_video(clip, limits=limits)
+        pids.append([worker.pid for worker in pool().workers()])
+        assert numbers(video.frames_at([5]).pixels) == [5]
+    assert pids[0] == pids[1][:1] or pids[1] == []
+    assert not alive(pids[0][0])
+
+
+def test_a_worker_that_hangs_is_killed_and_the_other_decoder_asked(clip: Path) -> None:
+    limits = Limits(seconds=1.5)
+    video = open_video(clip, limits=limits)
+    stopped = only_pid()
+    os.kill(stopped, signal.SIGSTOP)  # as good as an endless loop
+    start = time.monotonic()
+    assert numbers(video.frames_at([0, 29]).pixels) == [0, 29]
+    assert 1.5 <= time.monotonic() - start < 3 + 1.5
+    assert video.decoder == "PyAV"
+    assert not alive(stopped)
+
+
+def test_a_worker_that_dies_over_a_file_is_replaced(clip: Path) -> None:
+    video = open_video(clip)
+    doomed = only_pid()
+    os.kill(doomed, signal.SIGSTOP)
+    killer = threading.Timer(0.3, os.kill, (doomed, signal.SIGKILL))
+    killer.start()
+    assert numbers(video.frames_at([3]).pixels) == [3]
+    killer.join()
+    assert only_pid() != doomed
+
+
+def test_a_worker_that_died_meanwhile_is_replaced(clip: Path) -> None:
+    video = open_video(clip)
+    os.kill(only_pid(), signal.SIGKILL)
+    assert wait_until(lambda: not pool().workers()[0].alive)
+    assert numbers(video.frames_at([3]).pixels) == [3]
+    assert video.decoder == "decord"
+
+
+def test_what_takes_too_long_is_refused_and_no_worker_left(clip: Path) -> None:
+    with pytest.raises(VideoError, match=r"^clip\.mp4 takes longer than 0\.001 seconds to decode\. Try a shorter"):
+        open_video(clip, limits=Limits(seconds=0.001))
+    assert pool().workers() == []
+
+
+def test_what_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "huge.gif", codec="gif", pixel_format="rgb8", size=(4000, 3000), num_frames=2)
+    with pytest.raises(VideoError, match=r"^huge\.gif (needs too much memory|cannot be (decoded|read))"):
+        open_video(path, limits=Limits(memory_mb=400, seconds=20))
+
+
+def test_threads_share_a_few_workers(tmp_path: Path) -> None:
+    paths = [write_video(tmp_path / f"{n}.mp4", num_frames=n) for n in range(20, 28)]
+
+    def read(path: Path) -> bool:
+        video = open_video(path)
+        indices = [0, video.num_frames - 1]
+        return video.num_frames == int(path.stem) and numbers(video.frames_at(indices).pixels) == indices
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(read, paths * 4))
+    assert len(pool().workers()) <= Limits().workers
+
+
+def _in_child(path: Path, pipe: "multiprocessing.connection.Connection", go_on: "threading.Event") -> None:
+    pixels = open_video(path).frames_at([7]).pixels
+    pipe.send((numbers(pixels), only_pid()))
+    go_on.wait(20)
+
+
+def test_a_forked_process_has_a_worker_of_its_own(clip: Path) -> None:
+    open_video(clip)
+    mine = only_pid()
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe()
+    go_on = context.Event()
+    child = context.Process(target=_in_child, args=(clip, there, go_on))
+    child.start()
+    shown, theirs = here.recv()
+    assert shown == [7]
+    assert theirs != mine
+    assert alive(theirs)
+    go_on.set()
+    child.join(20)
+    assert child.exitcode == 0
+    assert wait_until(lambda: not alive(theirs))
+    assert numbers(open_video(clip).frames_at([4]).pixels) == [4]
+    assert only_pid() == mine
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, None], ids=["killed", "terminated", "by itself"])
+def test_a_worker_ends_with_its_parent(clip: Path, how: signal.Signals | None) -> None:
+    code = (
+        "import sys, time; from hmdb.video import open_video; from hmdb.video.client import pool;"
+        "open_video(sys.argv[1]); print(pool().workers()[0].pid, flush=True);"
+        f"time.sleep({0 if how is None else 60})"
+    )
+    command = [sys.executable, "-c", code, str(clip)]
+    parent = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    with parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        if how is not None:
+            parent.send_signal(how)
+    assert wait_until(lambda: not alive(pid))
+
+
+@linux
+def test_a_worker_has_no_secrets_and_no_torch(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    open_video(clip)
+    process = Path(f"/proc/{only_pid()}")
+    assert b"hf_secret" not in process.joinpath("environ").read_bytes()
+    assert "torch" not in process.joinpath("maps").read_text()
+    limits = process.joinpath("limits").read_text()
+    assert str(Limits().memory_mb * 2**20) in limits
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_frames": 0},
+        {"num_frames": 10**9},
+        {"width": 10**6, "height": 10**6},
+        {"width": -1},
+        {"fps": float("nan")},
+        {"fps": "25"},
+        {"decoder": "<b>"},
+        {"damaged": "yes"},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_what_a_worker_says_is_checked(wrong: dict[str, object]) -> None:
+    facts = {
+        "num_frames": 30,
+        "fps": 25.0,
+        "width": 160,
+        "height": 120,
+        "decoder": "PyAV",
+        "damaged": False,
+        "announced": 0,
+    }
+    assert Facts.checked(facts, Limits()).num_frames == 30
+    with pytest.raises(WireError):
+        Facts.checked(facts | wrong, Limits())
+
+
+def test_pools_wait_for_a_free_worker(clip: Path) -> None:
+    here, limits = Pool(), Limits(workers=1)
+    request = {"path": str(clip), "container": {"demuxer": "mov", "decord": True, "seekable": True}, "decord": True}
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: here.ask({**request, "indices": []}, limits), range(8)))
+    assert len(here.workers()) == 1
+    here.close()
+    assert {answer.facts.num_frames for answer in answers if answer.facts} == {30}
+    assert np.all([answer.pixels is None for answer in answers])

@@ -1,0 +1,157 @@
+"""Small videos for tests. Each frame shows its own number, so that "the right frame" can be asserted.
+
+write_video(path, num_frames=30)
+assert [number(frame) for frame in open_video(path).frames_at([3, 17]).pixels] == [3, 17]
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+BITS = 10  # numbers up to 1023
+DARK, BRIGHT = 40, 215
+TOP = (200, 80, 60)  # RGB of the upper half, so that a turned or miscoloured picture shows
+
+
+def numbered(index: int, size: tuple[int, int] = (160, 120)) -> np.ndarray:
+    """The picture of a frame: uint8 RGB (H, W, 3). The lower half holds the number in BITS upright bars,
+    bright for 1 and dark for 0, the highest bit first; the upper half is red, and moves a little.
+    """
+    width, height = size
+    picture = np.full((height, width, 3), TOP, np.uint8)
+    edges = np.linspace(0, width, BITS + 1).astype(int)
+    for bit in range(BITS):
+        shade = BRIGHT if index >> (BITS - 1 - bit) & 1 else DARK
+        picture[height // 2 :, edges[bit] : edges[bit + 1]] = shade
+    left = index * 5 % max(width - 8, 1)
+    picture[height // 8 : height // 4, left : left + 8] = (60, 200, 80)
+    return picture
+
+
+def number(picture: np.ndarray) -> int:
+    """The number that a picture shows, at whatever size it is."""
+    height, width = picture.shape[:2]
+    row = picture[height * 3 // 4].mean(-1)
+    edges = np.linspace(0, width, BITS + 1)
+    middles = [row[int((left + right) / 2)] for left, right in itertools.pairwise(edges)]
+    return sum((middle > (DARK + BRIGHT) / 2) << (BITS - 1 - bit) for bit, middle in enumerate(middles))
+
+
+def numbers(pictures: Iterable[np.ndarray]) -> list[int]:
+    return [int(number(picture)) for picture in pictures]
+
+
+def write_video(
+    path: Path,
+    *,
+    num_frames: int = 30,
+    size: tuple[int, int] = (160, 120),
+    fps: int = 25,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    options: Mapping[str, str] | None = None,
+    container_options: Mapping[str, str] | None = None,
+    format: str | None = None,  # noqa: A002 - as PyAV calls it
+    rotation: int = 0,
+    milliseconds: Sequence[int] | None = None,
+    max_b_frames: int | None = None,
+    sound: bool = False,
+) -> Path:
+    """A video of numbered frames; returns its path.
+
+    Args:
+        codec: of FFmpeg's encoders: libx264, mpeg4, libvpx, libvpx-vp9, mpeg2video, mjpeg, gif, ...
+        options: the encoder's, as {"g": "250", "bf": "2"}.
+        container_options: the muxer's, as {"movflags": "faststart"}.
+        format: the muxer; by default what the suffix says.
+        rotation: degrees counterclockwise that a player turns the picture by.
+        milliseconds: when each frame is shown; by default index / fps.
+        sound: whether there is a track of silence.
+    """
+    rate = 1000 if milliseconds else fps
+    with av.open(str(path), "w", format=format, options=dict(container_options or {})) as container:
+        stream = container.add_stream(codec, rate=rate, options=dict(options or {}))
+        stream.width, stream.height = size
+        stream.pix_fmt = pixel_format
+        stream.codec_context.thread_count = 1
+        if max_b_frames is not None:
+            stream.codec_context.max_b_frames = max_b_frames
+        if rotation:
+            stream.set_display_rotation(rotation)
+        hearing = container.add_stream("aac" if path.suffix in {".mp4", ".mov"} else "libopus") if sound else None
+        for index in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(numbered(index, size), format="rgb24")
+            frame.pts = milliseconds[index] if milliseconds else index
+            frame.time_base = Fraction(1, rate)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+        if hearing is not None:
+            silence = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), format="flt", layout="mono")
+            silence.sample_rate = 48000
+            container.mux(hearing.encode(silence))
+            container.mux(hearing.encode())
+    return path
+
+
+def write_sound(path: Path) -> Path:
+    """A second of silence, without a picture."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=48000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), format="fltp", layout="mono")
+        silence.sample_rate = 48000
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode())
+    return path
+
+
+def remux(source: Path, path: Path, *, start: int = 0, options: Mapping[str, str] | None = None) -> Path:
+    """The packets of a video in another file, as a trim without encoding makes it: those before the frame
+    `start` stay in it, and mp4 and mov hide them with an edit list.
+    """
+    with av.open(str(source)) as whole, av.open(str(path), "w", options=dict(options or {})) as part:
+        track = whole.streams.video[0]
+        copy = part.add_stream_from_template(track)
+        base = Fraction(track.time_base or 1)
+        offset = round(start / Fraction(track.average_rate or 25) / base)
+        for packet in whole.demux(track):
+            if packet.dts is None or packet.pts is None:
+                continue
+            packet.pts -= offset
+            packet.dts -= offset
+            packet.stream = copy
+            part.mux(packet)
+    return path
+
+
+def trim(source: Path, path: Path, *, first: int, num_frames: int, fps: int = 25) -> Path:
+    """An mp4 trimmed as phones do it: only the edit list says what is shown, at either end."""
+    data = bytearray(source.read_bytes())
+    edit, movie, media = (data.find(name) for name in (b"elst", b"mvhd", b"mdhd"))
+    movie_rate, media_rate = (int.from_bytes(data[at + 16 : at + 20]) for at in (movie, media))
+    media_start = int.from_bytes(data[edit + 16 : edit + 20]) + first * media_rate // fps
+    data[edit + 12 : edit + 20] = struct.pack(">II", num_frames * movie_rate // fps, media_start)
+    path.write_bytes(data)
+    return path
+
+
+def insert_packets(source: Path, path: Path, packets: Mapping[int, bytes]) -> Path:
+    """An AVI with further packets, each behind the packet of that number."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
+        track = whole.streams.video[0]
+        stream = copy.add_stream_from_template(track)
+        time = 0
+        for index, packet in enumerate(whole.demux(track)):
+            for extra in [packet] if index not in packets else [packet, av.Packet(packets[index])]:
+                if extra is packet and not packet.size:
+                    continue
+                extra.stream, extra.pts, extra.dts, extra.time_base = stream, None, time, track.time_base
+                time += 1
+                copy.mux(extra)
+    return path
