@@ -27,7 +27,7 @@ class Limits:
         requests: after so many, a decoding process is replaced by a fresh one.
     """
 
-    seconds: float = 10.0
+    seconds: float = 15.0
     memory_mb: int = 3072
     source_pixels: int = 8192 * 4320
     pixels: int = 1280 * 720

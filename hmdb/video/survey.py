@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hmdb.limits import Limits
 from hmdb.video.sniff import Container
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 THREADS = 2  # of PyAV; more only cost memory
+LARGE = 1280 * 720  # pixels
 MAX_RESTARTS = 100  # of the packets of a damaged file
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
 MAX_SEQUENCE_PIXELS = 10**9  # about three seconds of decord's time: 9,000 frames of 320x240
@@ -108,6 +109,8 @@ def picture_track(source: InputContainer, index: int | None = None) -> VideoStre
     if not track.codec_context.is_open:
         track.codec_context.thread_count = THREADS
         track.codec_context.flags |= OUTPUT_CORRUPT
+        if track.codec_context.width * track.codec_context.height > LARGE:
+            track.codec_context.thread_type = "AUTO"  # frames in parallel, not only the slices of one
     return track
 
 
@@ -192,8 +195,9 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
 
 
 def _start(source: InputContainer, pts: tuple[int, ...], track: VideoStream) -> float:
-    if source.start_time is not None:
-        return source.start_time / 1e6
+    start = cast("int | None", source.start_time)  # microseconds; none of a single frame
+    if start is not None:
+        return start / 1e6
     return float(pts[0] * (track.time_base or 0)) if pts else 0.0
 
 

@@ -101,6 +101,7 @@ class _Server:
         status = os.stat(path)
         key = (path, status.st_ino, status.st_size, status.st_mtime_ns)
         if self._reader is not None and self._key == key and (use_decord or self._reader.facts.decoder == PYAV):
+            self._tell(self._reader.facts.decoder)
             return self._reader
         self._reader = None  # before the next takes its memory
         surveyed = survey(path, Container(**request["container"]), self._limits, use_decord)
