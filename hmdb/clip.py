@@ -121,6 +121,8 @@ class Prediction:
         clip: the frames that the model saw.
         model: the Hub id or the name of the checkpoint that answered.
         revision: its commit on the Hub; None for a local checkpoint.
+        threshold: the probability below which the clip may show none of the labels; None if the
+            checkpoint has none.
     """
 
     labels: tuple[str, ...]
@@ -128,6 +130,7 @@ class Prediction:
     clip: Clip
     model: str
     revision: str | None
+    threshold: float | None = None
 
     @property
     def label(self) -> str:
@@ -137,16 +140,25 @@ class Prediction:
     def probability(self) -> float:
         return self.probabilities[0]
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the likeliest label is likely enough; if not, the clip may show none of them."""
+        return self.threshold is None or self.probability >= self.threshold
+
     def to_dict(self) -> dict[str, Any]:
         """The answer without its pixels, ready for JSON."""
         return {
             "label": self.label,
             "probability": self.probability,
+            "is_known": self.is_known,
+            "threshold": self.threshold,
             "top": [
                 {"label": label, "probability": probability}
                 for label, probability in zip(self.labels, self.probabilities, strict=True)
             ],
             "frames": [asdict(frame) for frame in self.clip.frames],
+            "decoder": self.clip.decoder,
+            "notes": list(self.clip.notes),
             "model": self.model,
             "revision": self.revision,
             "clip_spec": self.clip.spec.to_dict(),

@@ -4,15 +4,41 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from hmdb.errors import DataError
 
-PREFIX = "HMDB_DECODE_"
+
+class FromEnvironment:
+    """A dataclass of numbers and words, each of which an environment variable can set."""
+
+    prefix: ClassVar[str]
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """The defaults, with what the environment sets: prefix + NAME sets `name`.
+
+        Raises:
+            DataError: a number that is none, or not positive.
+        """
+        values: dict[str, Any] = {}
+        for field in fields(cls):  # type: ignore[arg-type]
+            name = cls.prefix + field.name.upper()
+            text = os.environ.get(name)
+            if text is None:
+                continue
+            kind: Any = type(field.default)
+            try:
+                values[field.name] = kind(text)
+            except ValueError as error:
+                raise DataError(f"{name} must be a positive number, not {text!r}.") from error
+            if kind is not str and not 0 < values[field.name] < float("inf"):
+                raise DataError(f"{name} must be a positive number, not {text!r}.")
+        return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class Limits(FromEnvironment):
     """Limits on reading one video. HMDB_DECODE_SECONDS sets `seconds`, and so on for each name.
 
     Attributes:
@@ -27,6 +53,8 @@ class Limits:
         requests: after so many, a decoding process is replaced by a fresh one.
     """
 
+    prefix = "HMDB_DECODE_"
+
     seconds: float = 15.0
     memory_mb: int = 3072
     source_pixels: int = 8192 * 4320
@@ -35,28 +63,6 @@ class Limits:
     kept_mb: int = 256
     workers: int = 2
     requests: int = 200
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """The limits, with what the environment sets.
-
-        Raises:
-            DataError: a variable that is no positive number.
-        """
-        values: dict[str, Any] = {}
-        for field in fields(cls):
-            name = PREFIX + field.name.upper()
-            text = os.environ.get(name)
-            if text is None:
-                continue
-            try:
-                value = float(text) if isinstance(field.default, float) else int(text)
-            except ValueError as error:
-                raise DataError(f"{name} must be a positive number, not {text!r}.") from error
-            if not 0 < value < float("inf"):
-                raise DataError(f"{name} must be a positive number, not {text!r}.")
-            values[field.name] = value
-        return cls(**values)
 
     def fitted(self, width: int, height: int) -> tuple[int, int]:
         """The size that a picture is delivered at, with its aspect ratio kept: (width, height).

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 from safetensors import SafetensorError
 from transformers import AutoModelForVideoClassification, PreTrainedModel
 
+from hmdb.calibration import Calibration
 from hmdb.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.preprocess import PIXELS_FILE, PixelSpec
@@ -30,6 +31,7 @@ BUNDLED = Path(__file__).parent / "bundled"
 HUB_SECONDS = 2.5  # until the Hub counts as out of reach; its own client retries for 23 s
 
 CLIP_SPEC_KEY = "clip_spec"  # in config.json
+CALIBRATION_KEY = "calibration"  # in config.json; it may be missing
 FILES = ("config.json", PIXELS_FILE, "*.safetensors", "*.safetensors.index.json")
 
 # What a checkpoint without a clip spec was trained on.
@@ -77,6 +79,7 @@ class LoadedModel:
         clip_spec: how its clips are taken.
         pixel_spec: what is done to their pixels.
         checkpoint: which one it is.
+        calibration: how its logits become probabilities.
         notes: what its user should know, a sentence each: why it answers in place of another,
             what it did not say about itself.
     """
@@ -86,7 +89,20 @@ class LoadedModel:
     clip_spec: ClipSpec
     pixel_spec: PixelSpec
     checkpoint: Checkpoint
+    calibration: Calibration = field(default_factory=Calibration)
     notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the network and where it lies, ready for JSON."""
+        return {
+            "model": self.checkpoint.name,
+            "revision": self.checkpoint.revision,
+            "num_labels": len(self.labels),
+            "clip_spec": self.clip_spec.to_dict(),
+            "pixel_spec": self.pixel_spec.to_dict(),
+            "calibration": self.calibration.to_dict(),
+            "notes": list(self.notes),
+        }
 
 
 def load(model: str | Path | None = None, revision: str | None = None, device: str | None = None) -> LoadedModel:
@@ -186,6 +202,7 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
         clip_spec=clip_spec,
         pixel_spec=pixel_spec,
         checkpoint=checkpoint,
+        calibration=Calibration.from_dict(config.get(CALIBRATION_KEY) or {}),
         notes=tuple(notes),
     )
 

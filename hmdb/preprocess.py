@@ -54,6 +54,19 @@ class PixelSpec:
             raise ModelError(f"{PIXELS_FILE} scales the short side but crops nothing, so frames have no fixed shape.")
         return self.size
 
+    def region(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """(top, left, bottom, right) of what the model sees of a frame, as fractions of its height and width."""
+        rows, columns = self._resized(height, width)
+        top, left = (rows - self.shape[0]) // 2, (columns - self.shape[1]) // 2
+        return top / rows, left / columns, (top + self.shape[0]) / rows, (left + self.shape[1]) / columns
+
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) after resizing, before the crop."""
+        if isinstance(self.size, int):
+            short = min(height, width)
+            return int(self.size * height / short), int(self.size * width / short)
+        return self.size
+
     @classmethod
     def paper(cls, image_size: int) -> PixelSpec:
         """The paper's: squashed to a square, ImageNet mean and std (code)."""
@@ -121,11 +134,7 @@ def fit(pixels: np.ndarray, spec: PixelSpec) -> np.ndarray:
         uint8 (T, height, width, 3) with (height, width) = spec.shape.
     """
     _, height, width, _ = pixels.shape
-    if isinstance(spec.size, int):
-        short = min(height, width)
-        target = (int(spec.size * height / short), int(spec.size * width / short))
-    else:
-        target = spec.size
+    target = spec._resized(height, width)
     rows, columns = spec.shape
     top, left = (target[0] - rows) // 2, (target[1] - columns) // 2
     resized = [Image.fromarray(frame).resize(target[::-1], Image.Resampling(spec.resample)) for frame in pixels]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,31 +33,45 @@ def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) ->
         VideoError: a frame cannot be decoded.
     """
     try:
-        return _take_clip(video, spec, rng)
+        return next(take_clips(video, spec, [range(video.num_frames)], rng))
     except RecountedError:
-        return _take_clip(video, spec, rng)
+        return next(take_clips(video, spec, [range(video.num_frames)], rng))
 
 
-def _take_clip(video: Video, spec: ClipSpec, rng: random.Random | None) -> Clip:
-    virtual = sample(video.num_frames, spec, rng)
-    needed = sorted({index for frame in virtual for index in frame.weights})
+def take_clips(
+    video: Video, spec: ClipSpec, windows: Sequence[range], rng: random.Random | None = None
+) -> Iterator[Clip]:
+    """The clip of each window of an open video, taken as though the window were the video.
+
+    What all of them need is decoded once, in ascending order; the clips are made one by one.
+
+    Raises:
+        RecountedError: the video turned out shorter than its windows were made for.
+        VideoError: a frame cannot be decoded.
+    """
+    sampled = [(window.start, sample(len(window), spec, rng)) for window in windows]
+    needed = sorted({start + index for start, virtual in sampled for frame in virtual for index in frame.weights})
     decoded = video.frames_at(needed)
     pixels = dict(zip(needed, decoded.pixels, strict=True))
     seconds = dict(zip(needed, decoded.seconds, strict=True)) if decoded.seconds else None
-    try:
-        rendered = np.stack([render(frame, pixels) for frame in virtual])
-    except MemoryError as error:
-        raise VideoError("The frames of this video are too large for the memory of this machine.") from error
-    frames = tuple(
-        ClipFrame(
-            sources=frame.sources,
-            seconds=sum(weight * seconds[index] for index, weight in frame.weights.items()) if seconds else None,
-            kind=frame.kind,
-        )
-        for frame in virtual
-    )
     notes = (video.note,) if video.note else ()
-    return Clip(pixels=rendered, frames=frames, spec=spec, decoder=video.decoder, notes=notes)
+    for start, virtual in sampled:
+        here = {index: pixels[start + index] for frame in virtual for index in frame.weights}
+        try:
+            rendered = np.stack([render(frame, here) for frame in virtual])
+        except MemoryError as error:
+            raise VideoError("The frames of this video are too large for the memory of this machine.") from error
+        frames = tuple(
+            ClipFrame(
+                sources=tuple(start + index for index in frame.sources),
+                seconds=sum(weight * seconds[start + index] for index, weight in frame.weights.items())
+                if seconds
+                else None,
+                kind=frame.kind,
+            )
+            for frame in virtual
+        )
+        yield Clip(pixels=rendered, frames=frames, spec=spec, decoder=video.decoder, notes=notes)
 
 
 def render(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from hmdb.clip import Clip, Prediction
+from hmdb.attention import Explanation, class_relevance, fuse, grid, normalized, rollout
+from hmdb.clip import Clip, ClipSpec, Prediction
+from hmdb.errors import ModelError
+from hmdb.faithfulness import DRAWS, Faithfulness, at_random, mask, most_relevant
 from hmdb.model import LoadedModel, load
 from hmdb.preprocess import preprocess
-from hmdb.reader import read_clip
+from hmdb.reader import read_clip, take_clips
+from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, batches, windows
+from hmdb.video import RecountedError, Video, open_video
+
+BATCH_WINDOWS = 4  # windows of a long video that are answered together
+BATCH_BYTES = 256 * 2**20  # of decoded frames that are held for them, where one window needs no more
 
 
 class Recognizer:
@@ -22,6 +31,7 @@ class Recognizer:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
+        fuse(loaded.network)
 
     @classmethod
     def from_pretrained(
@@ -50,12 +60,166 @@ class Recognizer:
             VideoError: the video cannot be read.
             ModelError: no such sampler.
         """
-        clip = read_clip(path, self.loaded.clip_spec.with_sampler(sampler))
-        return self.predict(clip, top_k=top_k)
+        return self.predict(self.read(path, sampler=sampler), top_k=top_k)
+
+    def read(self, path: str | Path, *, sampler: str | None = None) -> Clip:
+        """The clip that the model looks at, of a video file or a folder of frames.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ModelError: no such sampler.
+        """
+        return read_clip(path, self.loaded.clip_spec.with_sampler(sampler))
 
     def predict(self, clip: Clip, *, top_k: int = 5) -> Prediction:
         """The top-k actions in a clip."""
-        probabilities = self.probabilities(clip)
+        return self._prediction(clip, self.probabilities(clip), top_k)
+
+    def probabilities(self, clip: Clip) -> np.ndarray:
+        """float32 (number of labels,): the probability of each label, summing to 1."""
+        probabilities: np.ndarray = self._forward(self._pixel_values([clip]))[0]
+        return probabilities
+
+    def explain(
+        self, source: str | Path | Clip, *, label: str | None = None, top_k: int = 5, sampler: str | None = None
+    ) -> Explanation:
+        """The top-k actions, and which parts of which frames matter.
+
+        Args:
+            source: a video file, a folder of frames, or a clip that was read before.
+            label: whose map to make, by gradient x attention, which costs about three passes; with none,
+                attention rollout, which is about no label and costs hardly more than the answer.
+            top_k, sampler: as for an answer without a map; the sampler of a clip stays its own.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ModelError: no such sampler or label, or a network for which there is no map.
+        """
+        clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
+        network, pixel_values = self.loaded.network, self._pixel_values([clip])
+        if label is None:
+            logits, relevance = rollout(network, pixel_values)
+        else:
+            logits, relevance = class_relevance(network, pixel_values, self._index(label))
+        heat, importance = normalized(relevance, grid(network.config).frames)
+        probabilities = self.loaded.calibration.probabilities(logits.float().cpu().numpy())
+        return Explanation(
+            prediction=self._prediction(clip, probabilities, top_k),
+            label=label,
+            heat=heat,
+            frame_importance=importance,
+            region=self.loaded.pixel_spec.region(*clip.pixels.shape[1:3]),
+        )
+
+    def faithfulness(self, explanation: Explanation, *, draws: int = DRAWS, seed: int = 0) -> Faithfulness:
+        """What masking the most relevant patches of an explanation does to the probability of its label (of
+        the answer, if it is about none), against random patches.
+
+        It costs 2 + draws forward passes.
+
+        Args:
+            draws: how many random choices of patches to compare with, at least 1.
+            seed: of the draws.
+        """
+        clip = explanation.prediction.clip
+        label = explanation.label or explanation.prediction.label
+        index = self._index(label)
+        pixel_values = self._pixel_values([clip])
+        where = grid(self.loaded.network.config)
+        relevance = explanation.heat[:: where.frames]
+        rng = np.random.default_rng(seed)
+
+        def probability(marked: np.ndarray) -> float:
+            return float(self._forward(mask(pixel_values, marked, where))[0, index])
+
+        return Faithfulness(
+            label=label,
+            probability=float(self._forward(pixel_values)[0, index]),
+            masked=probability(most_relevant(relevance)),
+            masked_at_random=tuple(probability(at_random(relevance.shape, rng)) for _ in range(max(draws, 1))),
+        )
+
+    def follow(
+        self, path: str | Path, *, sampler: str | None = None, max_windows: int = MAX_WINDOWS
+    ) -> Iterator[Timeline]:
+        """What happens when in a long video: the timeline so far, after each few windows.
+
+        Closing the iterator ends the work. Memory does not grow with the length of the video.
+
+        Args:
+            path: of the video.
+            sampler: takes the clips another way than the checkpoint says.
+            max_windows: how many windows to look at, and so how long it may take.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ModelError: no such sampler.
+        """
+        spec = self.loaded.clip_spec.with_sampler(sampler)
+        video = open_video(path)
+        try:
+            yield from self._follow(video, spec, max_windows)
+        except RecountedError:  # a damaged file; how long it is, is known by now
+            yield from self._follow(video, spec, max_windows)
+
+    def _follow(self, video: Video, spec: ClipSpec, max_windows: int) -> Iterator[Timeline]:
+        all_windows = windows(video.num_frames, spec, max_windows=max_windows)
+        answers: list[WindowAnswer] = []
+        for batch in batches(all_windows, _windows_at_once(video, spec)):
+            pixel_values = torch.cat([self._pixel_values([clip]) for clip in take_clips(video, spec, batch)])
+            for window, probabilities in zip(batch, self._forward(pixel_values), strict=True):
+                best = int(probabilities.argmax())
+                probability = float(probabilities[best])
+                label = self.labels[best] if self.loaded.calibration.accepts(probability) else None
+                answers.append(WindowAnswer(frames=window, label=label, probability=probability))
+            yield Timeline(
+                answers=tuple(answers),
+                num_windows=len(all_windows),
+                num_frames=video.num_frames,
+                fps=video.fps,
+                model=self.loaded.checkpoint.name,
+                revision=self.loaded.checkpoint.revision,
+                spec=spec,
+            )
+
+    def timeline(
+        self,
+        path: str | Path,
+        *,
+        sampler: str | None = None,
+        max_windows: int = MAX_WINDOWS,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Timeline:
+        """What happens when in a long video, once all of it has been looked at.
+
+        Args:
+            path, sampler, max_windows: as for `follow`.
+            progress: called after each few windows with how many are done and how many there are; what it
+                raises ends the work.
+        """
+        for timeline in self.follow(path, sampler=sampler, max_windows=max_windows):
+            if progress is not None:
+                progress(len(timeline.answers), timeline.num_windows)
+        return timeline
+
+    def _index(self, label: str) -> int:
+        try:
+            return self.labels.index(label)
+        except ValueError as error:
+            raise ModelError(f"{label} is not one of the labels of {self.loaded.checkpoint.name}.") from error
+
+    def _pixel_values(self, clips: Sequence[Clip]) -> torch.Tensor:
+        """(B, T, 3, H, W), on the network's device."""
+        values = torch.stack([preprocess(clip.pixels, self.loaded.pixel_spec) for clip in clips])
+        return values.to(self.loaded.network.device)
+
+    def _forward(self, pixel_values: torch.Tensor) -> np.ndarray:
+        """(B, T, 3, H, W) -> float32 (B, number of labels): probabilities."""
+        with torch.inference_mode():
+            logits = self.loaded.network(pixel_values=pixel_values).logits
+        return self.loaded.calibration.probabilities(logits.float().cpu().numpy())
+
+    def _prediction(self, clip: Clip, probabilities: np.ndarray, top_k: int) -> Prediction:
         best = np.argsort(-probabilities, kind="stable")[: max(top_k, 1)]
         return Prediction(
             labels=tuple(self.labels[index] for index in best),
@@ -63,13 +227,10 @@ class Recognizer:
             clip=clip,
             model=self.loaded.checkpoint.name,
             revision=self.loaded.checkpoint.revision,
+            threshold=self.loaded.calibration.threshold,
         )
 
-    @torch.inference_mode()
-    def probabilities(self, clip: Clip) -> np.ndarray:
-        """float32 (number of labels,): the probability of each label, summing to 1."""
-        network = self.loaded.network
-        pixel_values = preprocess(clip.pixels, self.loaded.pixel_spec)[None]  # (1, T, 3, H, W)
-        logits = network(pixel_values=pixel_values.to(network.device)).logits
-        probabilities: np.ndarray = logits.float().softmax(dim=-1)[0].cpu().numpy()
-        return probabilities
+
+def _windows_at_once(video: Video, spec: ClipSpec) -> int:
+    width, height = video.size
+    return min(max(BATCH_BYTES // (spec.num_frames * width * height * 3), 1), BATCH_WINDOWS)

@@ -1,32 +1,51 @@
-"""The page in a real browser, and the same through gradio_client."""
+"""The page in a real browser, and the same through gradio_client and as MCP tools."""
 
 from __future__ import annotations
 
+import asyncio
+import base64
+import dataclasses
+import json
+import re
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
+import httpx
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
-from playwright.sync_api import expect
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
+from playwright.sync_api import Locator, Page, expect
 
 import app
 from hmdb.errors import ModelError
+from hmdb.labels import readable
 from hmdb.recognizer import Recognizer
 from tests.browser import open_page
+from tests.conftest import moving_bar, write_mp4
+
+SETTINGS = app.Settings(max_upload="200kb")
 
 
-def serve(demo: gr.Blocks) -> Iterator[str]:
-    _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, theme=gr.themes.Soft(), css=app.CSS)
-    yield url
-    demo.close()
+@contextmanager
+def served(demo: gr.Blocks) -> Iterator[str]:
+    try:
+        yield app.serve(demo, SETTINGS, quiet=True)
+    finally:
+        demo.close()
 
 
 @pytest.fixture(scope="module")
 def url(recognizer: Recognizer) -> Iterator[str]:
-    yield from serve(app.build_demo(recognizer))
+    with served(app.build_demo(recognizer, settings=SETTINGS)) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -36,32 +55,173 @@ def client(url: str) -> Iterator[Client]:
     client.close()
 
 
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 s, which are 11 windows."""
+    return write_mp4(tmp_path_factory.mktemp("long") / "long.mp4", moving_bar(1500, (64, 48)))
+
+
+# In the browser
+
+
+def tab(page: Page, name: str) -> Locator:
+    """The panel of a tab, once it is shown."""
+    page.get_by_role("tab", name=name).click()
+    return page.get_by_role("tabpanel").locator("visible=true").first
+
+
+def upload(panel: Locator, path: Path) -> None:
+    panel.locator("input[type=file]").first.set_input_files(path)
+
+
+def images(panel: Locator) -> Locator:
+    return panel.locator(".thumbnail-item img").locator("visible=true")
+
+
 @pytest.mark.browser
 def test_a_video_gets_its_label_five_bars_and_eight_frames(url: str, video: Path, recognizer: Recognizer) -> None:
     prediction = recognizer(video)
     with open_page(url) as (page, watch):
         expect(page.get_by_text("Answers come from tiny, which knows 25 actions.")).to_be_visible()
-        page.set_input_files("input[type=file]", video)
-        expect(page.locator("video").first).to_be_visible()
-        page.get_by_role("button", name="Name the action").click()
-        expect(page.get_by_test_id("label-output-value")).to_have_text(app.readable(prediction.label), timeout=30_000)
-        expect(page.locator(".thumbnail-item, .gallery-item").locator("img")).to_have_count(8)
-        expect(page.get_by_text("0.64 s · real")).to_be_visible()
-        expect(page.get_by_text("3.28 s · reversed")).to_be_visible()
-        bars = page.locator("[aria-roledescription=bar]")
-        expect(bars).to_have_count(5)
+        panel = tab(page, "Upload")
+        upload(panel, video)
+        expect(panel.locator("video")).to_be_visible()
+        panel.get_by_role("button", name="Name the action").click()
+        expect(panel.get_by_test_id("label-output-value")).to_have_text(readable(prediction.label), timeout=30_000)
+        expect(images(panel)).to_have_count(8)
+        expect(panel.get_by_text("0.64 s · real")).to_be_visible()
+        expect(panel.get_by_text("3.28 s · reversed")).to_be_visible()
+        expect(panel.locator("[aria-roledescription=bar]")).to_have_count(5)
         watch.check()
 
 
 @pytest.mark.browser
-def test_a_text_named_mp4_gets_one_clear_line(url: str, tmp_path: Path) -> None:
-    fake = tmp_path / "holiday.mp4"
-    fake.write_text("not a video")
+def test_a_visitor_sees_where_it_looked_and_what_that_is_worth(url: str, video: Path, recognizer: Recognizer) -> None:
+    second = readable(recognizer(video).labels[1])
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Upload")
+        upload(panel, video)
+        panel.get_by_role("button", name="Name the action").click()
+        expect(images(panel)).to_have_count(8, timeout=30_000)
+        panel.get_by_text("Where did it look").click()
+        panel.get_by_role("button", name="Show", exact=True).click()
+        expect(images(panel)).to_have_count(16, timeout=30_000)
+        expect(panel.get_by_text(re.compile(r"mattered \d+%"))).to_have_count(8)
+        panel.get_by_label("Show what speaks for").click()
+        page.get_by_role("option", name=second).click()
+        before = images(panel).last.get_attribute("src")
+        panel.get_by_role("button", name="Show", exact=True).click()
+        expect(images(panel).last).not_to_have_attribute("src", str(before))
+        panel.get_by_role("button", name="Does this map mean anything?").click()
+        expect(panel.get_by_text(f"the probability of {second} goes from")).to_be_visible()
+        watch.check()
+
+
+@pytest.mark.browser
+def test_a_recording_is_answered(url: str) -> None:
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Webcam")
+        panel.get_by_text("Click to Access Webcam").click()
+        page.wait_for_function("() => [...document.querySelectorAll('video')].some(v => v.videoWidth > 0)")
+        panel.get_by_text("Record", exact=True).click()
+        page.wait_for_timeout(1500)
+        panel.get_by_text("Stop", exact=True).click()
+        expect(panel.locator("video[src]")).to_be_visible()
+        panel.get_by_role("button", name="Name the action").click()
+        expect(images(panel)).to_have_count(8, timeout=30_000)
+        watch.check()
+
+
+@pytest.mark.browser
+def test_a_long_video_becomes_a_timeline_with_files(url: str, long_clip: Path) -> None:
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Long video")
+        upload(panel, long_clip)
+        panel.get_by_role("button", name="Make the timeline").click()
+        expect(panel.get_by_text("Looked at 11 of 11 windows.")).to_be_visible(timeout=60_000)
+        for suffix in ("json", "csv", "srt"):
+            expect(panel.locator(f"a[href$='long.{suffix}']")).to_be_visible()
+        watch.check()
+
+
+@pytest.mark.browser
+def test_a_long_video_can_be_cancelled(recognizer: Recognizer, long_clip: Path) -> None:
+    started, ended = threading.Event(), threading.Event()
+
+    class Slow(Recognizer):
+        def follow(self, *args: Any, **options: Any) -> Iterator[Any]:
+            try:
+                for timeline in super().follow(*args, **options):
+                    started.set()
+                    yield timeline
+                    time.sleep(0.5)
+            finally:
+                ended.set()
+
+    with served(app.build_demo(Slow(recognizer.loaded), settings=SETTINGS)) as url, open_page(url) as (page, _):
+        panel = tab(page, "Long video")
+        upload(panel, long_clip)
+        panel.get_by_role("button", name="Make the timeline").click()
+        assert started.wait(30)
+        panel.get_by_role("button", name="Cancel").click()
+        expect(panel.get_by_text("Cancelled.")).to_be_visible()
+        assert ended.wait(10)
+        page.wait_for_timeout(1500)
+        expect(panel.get_by_text("Cancelled.")).to_be_visible()
+
+
+@pytest.mark.browser
+def test_the_three_samplers_side_by_side(url: str, video: Path) -> None:
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Compare")
+        upload(panel, video)
+        panel.get_by_role("button", name="Compare").click()
+        expect(images(panel)).to_have_count(24, timeout=30_000)
+        expect(panel.get_by_text(re.compile("All 3 agree|They differ"))).to_be_visible()
+        watch.check()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not app.EXAMPLES, reason="this copy has no example clips")
+def test_an_example_is_one_click_away(url: str) -> None:
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Upload")
+        panel.locator(".gallery button, button.gallery-item").first.click()
+        expect(panel.get_by_text(app.EXAMPLES[0].name)).to_be_visible()
+        panel.get_by_role("button", name="Name the action").click()
+        expect(images(panel)).to_have_count(8, timeout=30_000)
+        watch.check()
+
+
+@pytest.mark.browser
+def test_a_file_that_browsers_do_not_play_gets_a_preview(url: str, tmp_path: Path) -> None:
+    avi = write_mp4(tmp_path / "old.avi", moving_bar(30))
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Upload")
+        upload(panel, avi)
+        player = panel.locator("video")
+        expect(player).to_be_visible()
+        page.wait_for_function("() => [...document.querySelectorAll('video')].some(v => v.videoWidth > 0)")
+        watch.check()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["holiday.mp4", "song.mp4", "large.mp4"])
+def test_a_bad_upload_gets_one_clear_line(url: str, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    expected = name
+    if name == "holiday.mp4":
+        path.write_text("not a video")
+    elif name == "song.mp4":
+        write_sound(path)
+    else:
+        path.write_bytes(bytes(300_000))
+        expected = "maximum"
     with open_page(url) as (page, _):
-        page.set_input_files("input[type=file]", fake)
-        expect(page.locator("video").first).to_be_attached()
-        page.get_by_role("button", name="Name the action").click()
-        expect(page.get_by_text("holiday.mp4", exact=False).last).to_be_visible()
+        upload(tab(page, "Upload"), path)
+        toast = page.get_by_test_id("toast-body")
+        expect(toast).to_contain_text(expected, ignore_case=True)
+        assert str(tmp_path.parent) not in toast.inner_text()
 
 
 @pytest.mark.browser
@@ -72,33 +232,85 @@ def test_the_page_is_up_before_the_model_and_says_so(recognizer: Recognizer) -> 
         assert gate.wait(60)
         return recognizer
 
-    for url in serve(app.build_demo(app.Loading(slow))):
-        with open_page(url) as (page, _):
-            expect(page.get_by_text("Loading the model")).to_be_visible()
-            gate.set()
-            expect(page.get_by_text("Answers come from tiny")).to_be_visible()
+    with served(app.build_demo(app.Loading(slow), settings=SETTINGS)) as url, open_page(url) as (page, _):
+        expect(page.get_by_text("Loading the model")).to_be_visible()
+        gate.set()
+        expect(page.get_by_text("Answers come from tiny")).to_be_visible()
 
 
-def test_predict_through_the_client(client: Client, video: Path, recognizer: Recognizer) -> None:
-    action, top, frames, answer = client.predict(handle_file(video), api_name="/predict")
+@pytest.mark.browser
+def test_on_a_phone_nothing_is_wider_than_the_screen(url: str, video: Path) -> None:
+    with open_page(url, width=390, height=844) as (page, _):
+        panel = tab(page, "Upload")
+        upload(panel, video)
+        panel.get_by_role("button", name="Name the action").click()
+        expect(images(panel)).to_have_count(8, timeout=30_000)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+# Through the API
+
+
+def test_predict(client: Client, video: Path, recognizer: Recognizer) -> None:
+    action, words, top, frames, answer = client.predict(handle_file(video), api_name="/predict")
     prediction = recognizer(video)
-    assert action["label"] == app.readable(prediction.label)
+    assert action["label"] == readable(prediction.label)
+    assert readable(prediction.label) in words
+    assert [row[0] for row in top["data"]] == list(map(readable, prediction.labels))
+    assert len(frames) == 8
     assert answer["label"] == prediction.label
     assert answer["probability"] == pytest.approx(prediction.probability, abs=1e-5)
-    assert answer["clip_spec"]["sampler"] == "uniform"
-    assert [len(answer["top"]), len(answer["frames"]), len(frames)] == [5, 8, 8]
-    assert [row[0] for row in top["data"]] == list(map(app.readable, prediction.labels))
+    assert answer["clip_spec"] == recognizer.loaded.clip_spec.to_dict()
+    assert (answer["model"], answer["revision"]) == ("tiny", None)
+
+
+def test_explain(client: Client, video: Path) -> None:
+    frames, explanation = client.predict(handle_file(video), api_name="/explain")
+    assert len(frames) == 8
+    assert explanation["about"] is None
+    assert sum(explanation["frame_importance"]) == pytest.approx(1, abs=0.01)
+    _, explanation = client.predict(handle_file(video), label="ride bike", opacity=0.3, api_name="/explain")
+    assert explanation["about"] == "ride_bike"
+
+
+def test_timeline(client: Client, long_clip: Path) -> None:
+    words, _, segments, files, timeline = client.predict(handle_file(long_clip), api_name="/timeline")
+    assert words == "Looked at 11 of 11 windows."
+    assert len(segments["data"]) == len(timeline["segments"])
+    assert [Path(file).suffix for file in files] == [".json", ".csv", ".srt"]
+    assert json.loads(Path(files[0]).read_text())["segments"] == timeline["segments"]
+    assert timeline["segments"][-1]["end_seconds"] == pytest.approx(60, abs=0.1)
+
+
+def test_a_timeline_that_takes_too_long_ends_with_what_is_known(recognizer: Recognizer, long_clip: Path) -> None:
+    demo = app.build_demo(recognizer, settings=app.Settings(seconds=0.001))
+    with served(demo) as url:
+        client = Client(url, verbose=False)
+        words, *_, timeline = client.predict(handle_file(long_clip), api_name="/timeline")
+        client.close()
+    assert "Stopped there, as it took too long" in words
+    assert timeline["num_answered"] < timeline["num_windows"]
+
+
+def test_compare_with_a_second_model(recognizer: Recognizer, video: Path) -> None:
+    with served(app.build_demo(recognizer, recognizer, SETTINGS)) as url:
+        client = Client(url, verbose=False)
+        _, table, frames = client.predict(handle_file(video), api_name="/compare")
+        client.close()
+    assert table["headers"] == ["uniform", "equidistant", "random", "tiny"]
+    assert len(frames) == 32
+
+
+def test_labels_and_model(client: Client, recognizer: Recognizer) -> None:
+    assert client.predict(api_name="/labels") == list(recognizer.labels)
+    assert client.predict(api_name="/model") == recognizer.loaded.to_dict()
 
 
 def test_every_output_has_a_name(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
-    assert list(endpoints) == ["/predict"]
-    assert [output["label"] for output in endpoints["/predict"]["returns"]] == [
-        "Predicted action",
-        "Top five",
-        "The frames it looked at",
-        "Answer",
-    ]
+    assert set(endpoints) == {"/predict", "/explain", "/timeline", "/compare", "/labels", "/model"}
+    names = [output["label"] for endpoint in endpoints.values() for output in endpoint["returns"]]
+    assert not [name for name in names if not name or name.startswith("value_")]
 
 
 def test_errors_reach_the_client_as_one_line_without_paths(client: Client, tmp_path: Path) -> None:
@@ -108,18 +320,65 @@ def test_errors_reach_the_client_as_one_line_without_paths(client: Client, tmp_p
         client.predict(handle_file(fake), api_name="/predict")
     assert str(tmp_path.parent) not in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_no_video_is_said(client: Client) -> None:
-    with pytest.raises(AppError, match="Choose a video first"):
+    with pytest.raises(AppError, match="Choose or record a video first"):
         client.predict(None, api_name="/predict")
+
+
+def test_an_unknown_label_is_said(client: Client, video: Path) -> None:
+    with pytest.raises(AppError, match="juggling is not one of the labels"):
+        client.predict(handle_file(video), label="juggling", api_name="/explain")
+
+
+def test_a_path_that_was_not_uploaded_is_not_read(url: str, video: Path) -> None:
+    file = {"path": str(video), "meta": {"_type": "gradio.FileData"}}
+    joined = httpx.post(f"{url}gradio_api/call/predict", json={"data": [file]}).json()
+    with httpx.stream("GET", f"{url}gradio_api/call/predict/{joined['event_id']}", timeout=30) as events:
+        answer = events.read().decode()
+    assert "event: error" in answer
+    assert "label" not in answer
+
+
+def test_two_visitors_get_their_own_answers(url: str, recognizer: Recognizer, tmp_path: Path) -> None:
+    paths = [write_mp4(tmp_path / f"{n}.mp4", moving_bar(n)) for n in (9, 60)]
+    expected = [[list(frame.sources) for frame in recognizer(path).clip.frames] for path in paths]
+
+    def ask(path: Path) -> Any:
+        client = Client(url, verbose=False)
+        answer = client.predict(handle_file(path), api_name="/predict")[-1]
+        client.close()
+        return [frame["sources"] for frame in answer["frames"]]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(ask, paths * 2)) == expected * 2
+
+
+def test_the_same_as_an_mcp_tool(url: str, video: Path, recognizer: Recognizer) -> None:
+    uri = "data:video/mp4;base64," + base64.b64encode(video.read_bytes()).decode()
+
+    async def ask() -> tuple[set[str], Any]:
+        async with (
+            streamable_http_client(f"{url}gradio_api/mcp/") as (reading, writing, _),
+            ClientSession(reading, writing) as session,
+        ):
+            await session.initialize()
+            tools = {tool.name for tool in (await session.list_tools()).tools}
+            return tools, await session.call_tool("predict", {"video": uri})
+
+    tools, result = asyncio.run(ask())
+    assert {"predict", "explain", "timeline", "labels", "model"} <= tools
+    assert not result.isError
+    assert recognizer(video).label in " ".join(getattr(part, "text", "") for part in result.content)
+
+
+# Without a server
 
 
 def test_a_model_that_does_not_load_is_said_on_the_page() -> None:
     def broken() -> Recognizer:
         raise ModelError("The weights of x cannot be loaded: no.")
 
-    assert "no" in app.describe(app.Loading(broken))
+    handlers = app.Handlers(app.Loading(broken), None, SETTINGS)
+    assert handlers.describe() == "**No model could be loaded.** The weights of x cannot be loaded: no."
 
 
 def test_loading_happens_once(recognizer: Recognizer) -> None:
@@ -132,3 +391,22 @@ def test_loading_happens_once(recognizer: Recognizer) -> None:
     loading = app.Loading(load)
     assert [loading.wait() for _ in range(3)] == [recognizer] * 3
     assert calls == [1]
+
+
+def test_an_unsure_answer_may_be_none_of_the_actions(recognizer: Recognizer, video: Path) -> None:
+    prediction = recognizer(video)
+    unsure = app.verdict(dataclasses.replace(prediction, threshold=0.99), 25)
+    assert "none of the 25 actions" in unsure
+    assert readable(prediction.label) in unsure
+
+
+def write_sound(path: Path) -> None:
+    import av
+    import numpy as np
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())

@@ -15,14 +15,20 @@ FLOORS = {
     "labels": 0,
     "clip": 0,
     "limits": 0,
+    "calibration": 1,
     "sampling": 1,
+    "timeline": 1,
     "video": 1,
     "preprocess": 1,
     "reader": 2,
+    "attention": 2,
+    "figures": 2,
     "model": 2,
-    "recognizer": 3,
-    "cli": 4,
-    "__main__": 5,
+    "preview": 2,
+    "faithfulness": 3,
+    "recognizer": 4,
+    "cli": 5,
+    "__main__": 6,
 }
 
 

@@ -82,3 +82,12 @@ def test_fit_keeps_bytes() -> None:
 def test_a_file_that_says_too_little_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         PixelSpec.from_dict(TIMESFORMER_K400 | change)
+
+
+def test_the_region_that_is_seen() -> None:
+    squashed = PixelSpec.paper(224)
+    assert squashed.region(240, 320) == (0, 0, 1, 1)
+    cropped = PixelSpec(size=224, crop=(224, 224), mean=(0.45,) * 3, std=(0.225,) * 3)
+    top, left, bottom, right = cropped.region(240, 320)
+    assert (top, bottom) == (0, 1)
+    assert (left, right) == pytest.approx((37 / 298, 261 / 298))

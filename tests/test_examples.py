@@ -1,0 +1,67 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from examples.actions import ACTIONS
+from examples.drawing import render
+from examples.figure import FOREARM, UPPER_ARM, at, reach
+from examples.make_examples import EXAMPLES, HERE, MAX_BYTES, make
+from examples.scenes import SCENES
+from hmdb.labels import HMDB_SIMP
+from hmdb.preview import plays_in_browser
+from hmdb.video import open_video
+
+
+def test_limbs_keep_their_length_and_reach_what_they_can() -> None:
+    shoulder = at(0, 1)
+    for target in (at(0.2, 0.9), at(0.01, 1.0), at(3, 4), at(0, 1)):
+        elbow, wrist = reach(shoulder, target, UPPER_ARM, FOREARM, 1)
+        assert np.hypot(*(elbow - shoulder)) == pytest.approx(UPPER_ARM)
+        assert np.hypot(*(wrist - elbow)) == pytest.approx(FOREARM, abs=1e-3)
+    np.testing.assert_allclose(reach(shoulder, at(0.2, 0.9), UPPER_ARM, FOREARM, 1)[1], at(0.2, 0.9))
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_every_action_can_be_drawn_and_moves(action: str) -> None:
+    assert action in HMDB_SIMP
+    frames = render(action, seed=1, fps=3, size=(160, 120))
+    assert frames.dtype == np.uint8
+    assert frames.shape[1:] == (120, 160, 3)
+    changes = np.abs(np.diff(frames.astype(int), axis=0)).max(axis=(1, 2, 3))
+    assert (changes > 5).all()
+    assert np.median(changes) > 60
+
+
+def test_a_seed_is_a_clip() -> None:
+    settings = {"seconds": 0.5, "fps": 4, "size": (80, 60)}
+    first, same, other = (render("golf", seed, **settings) for seed in (1, 1, 2))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(first, same)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_any_action_fits_in_any_scene(scene: str) -> None:
+    assert render("wave", seed=0, scene=scene, seconds=0.2, fps=10).shape == (2, 240, 320, 3)
+
+
+def test_an_unknown_action_is_refused() -> None:
+    with pytest.raises(ValueError, match="known are cartwheel, "):
+        render("juggle", seed=0)
+
+
+@pytest.mark.parametrize("action", EXAMPLES)
+def test_the_committed_examples(action: str) -> None:
+    path = HERE / f"{action}.mp4"
+    assert path.stat().st_size <= MAX_BYTES
+    assert plays_in_browser(path)
+    video = open_video(path)
+    assert video.size == (320, 240)
+    assert video.duration is not None
+    assert 3 <= video.duration <= 5
+
+
+def test_the_committed_examples_are_what_the_script_draws(tmp_path: Path) -> None:
+    (made,) = make(tmp_path, ["wave"])
+    drawn, kept = (open_video(path).frames_at([0, 30, 60]).pixels.astype(int) for path in (made, HERE / "wave.mp4"))
+    assert np.abs(drawn - kept).mean() < 1
