@@ -7,7 +7,7 @@ an edit list hides, timestamps that are missing or come twice, places that canno
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
@@ -29,11 +29,11 @@ OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
 MAX_SEQUENCE_PIXELS = 10**9  # about three seconds of decord's time: 9,000 frames of 320x240
 FRAME_PIXELS = 30_000  # what a frame costs besides, in pixels
 FEW = 100  # frames
-ALWAYS_CLEAN = frozenset(
-    {"vp8", "vp9", "h263", "flv", "mjpeg", "prores", "dnxhd", "rawvideo"}
-)  # no frames out of order
+# Codecs without frames out of order, of which every key frame is a clean cut.
+ALWAYS_CLEAN = frozenset({"vp8", "vp9", "h263", "flv", "mjpeg", "prores", "dnxhd", "rawvideo"})
 VOP = b"\x00\x00\x01\xb6"  # what an MPEG-4 picture starts with
 MAX_EARLY_END = 0.1  # of the announced duration: what may be missing from a file that is whole
+RIFF_SLACK = 0.01  # of the announced size: writers miscount a little
 DECORD_MIN_SIDE = 17  # pixels; below, decord returns six channels
 
 
@@ -122,14 +122,18 @@ def _tracks(source: InputContainer) -> list[VideoStream]:
     return [track for track in moving if track.codec_context is not None]
 
 
-def packets(source: InputContainer, *tracks: VideoStream) -> Iterator[av.Packet[Any]]:
-    """All packets that can be read; reading starts again behind damage."""
+def packets(
+    source: InputContainer, *tracks: VideoStream, damaged: Callable[[], None] | None = None
+) -> Iterator[av.Packet[Any]]:
+    """All packets that can be read; reading starts again behind damage, of which `damaged` is told."""
     import av
 
     for _ in range(MAX_RESTARTS):
         try:
             yield from source.demux(*tracks)
         except (av.FFmpegError, IndexError):
+            if damaged is not None:
+                damaged()
             continue
         return
 
@@ -303,4 +307,4 @@ def _starts_afresh(packet: av.Packet[Any], codec: str, extradata: bytes | None) 
 def _riff_is_cut(path: str) -> bool:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8)[4:], "little")
-    return 0 < length < 2**32 - 1 and length + 8 > os.path.getsize(path)
+    return 0 < length < 2**32 - 1 and length > (1 + RIFF_SLACK) * os.path.getsize(path)
