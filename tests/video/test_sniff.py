@@ -115,7 +115,7 @@ class Visited(http.server.BaseHTTPRequestHandler):
 
     paths: ClassVar[list[str]] = []
 
-    def do_GET(self) -> None:  # noqa: N802 - as the standard library calls it
+    def do_GET(self) -> None:
         self.paths.append(self.path)
         self.send_error(404)
 
@@ -130,7 +130,7 @@ class Visited(http.server.BaseHTTPRequestHandler):
 )
 def test_no_address_that_a_file_names_is_asked(tmp_path: Path, front: bytes) -> None:
     with http.server.HTTPServer(("127.0.0.1", 0), Visited) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}/part.ts"
         hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n"
