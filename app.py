@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 import tempfile
 import threading
@@ -61,6 +62,13 @@ CSS = """
     border: none !important; background: none !important; box-shadow: none !important; text-align: center}
 @media (max-width: 640px) {.frames .grid-container {grid-template-columns: repeat(2, 1fr) !important}}
 """
+
+# Gradio gives the buttons of a dataset of videos no names, and people who cannot see them need some.
+NAME_EXAMPLES = f"""() => {{
+    const names = {json.dumps([readable(path.stem) for path in EXAMPLES])};
+    document.querySelectorAll("button.gallery-item").forEach(
+        (button, index) => button.setAttribute("aria-label", `Example: ${{names[index]}}`));
+}}"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,6 +365,7 @@ def build_demo(
         with gr.Tab("Compare"):
             compare(do, heavy)
         demo.load(do.describe, None, weights, api_visibility="private", show_progress="hidden")
+        demo.load(None, js=NAME_EXAMPLES, api_visibility="private")
         # Not for the page, for the API alone.
         gr.Button(visible=False).click(do.labels, None, gr.JSON(label="Labels", visible=False), api_name="labels")
         gr.Button(visible=False).click(do.model, None, gr.JSON(label="Model", visible=False), api_name="model")
@@ -421,14 +430,14 @@ class Answer:
             do.predict, video, [self.action, self.words, self.top, frames, answer], api_name="predict", **seen, **heavy
         )
         asked.success(choices, answer, label, api_visibility="private", show_progress="hidden")
-        shown = show.click(
-            do.explain, [video, label, opacity], [maps, explained, explanation], api_visibility="private", **heavy
-        )
         if public:  # to the API a label is any text: the dropdown learns its choices from an answer
-            text = gr.Textbox(label="label", visible=False)
+            text = gr.Textbox(OVERALL, label="label", visible=False)
             gr.Button(visible=False).click(
                 do.explain, [video, text, opacity], [maps, explained, explanation], api_name="explain", **heavy
             )
+        shown = show.click(
+            do.explain, [video, label, opacity], [maps, explained, explanation], api_visibility="private", **heavy
+        )
         shown.success(lambda: "", None, checked, api_visibility="private", show_progress="hidden")
         opacity.release(do.redraw, [explanation, opacity], maps, api_visibility="private", show_progress="hidden")
         check.click(do.check, explanation, checked, api_visibility="private", **heavy)
@@ -436,7 +445,9 @@ class Answer:
 
 def upload_with_preview(do: Handlers) -> gr.File:
     upload = gr.File(label="Video", file_types=sorted(VIDEO_SUFFIXES), height=140)
-    preview = gr.Video(label="Preview", interactive=False, visible=False, height=300, buttons=[], autoplay=False)
+    preview = gr.Video(
+        label="Preview", interactive=False, visible=False, height=300, buttons=[], elem_classes="preview"
+    )
     upload.change(do.preview, upload, preview, api_visibility="private", show_progress="minimal")
     return upload
 

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from transformers import AutoModelForVideoClassification, PreTrainedModel, TimesformerConfig, VivitConfig
 
+from finetune.recipe import SCRATCH_PREFIX
 from hmdb.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
 from hmdb.model import FAMILIES, find, read_json, read_network
 from hmdb.preprocess import PIXELS_FILE, PixelSpec
-
-SCRATCH_PREFIX = "scratch:"
 
 
 def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Start:
     Attributes:
         network: with a head of the right size.
         clip_spec, pixel_spec: what will be saved with it.
-        base: the Hub id that it comes from; None for a new network.
+        base: what the weights come from, by its Hub id or the name of its folder; None for a new network.
         revision: of the base.
     """
 
@@ -82,9 +82,16 @@ def start(
     else:
         checkpoint = find(init)
         base, revision = checkpoint.name, checkpoint.revision
+        names = read_json(checkpoint.folder / "config.json", base).get("id2label", {})
         network, new = read_network(checkpoint, num_labels=len(classes), **labels)
         if body := sorted(key for key in new if not key.startswith("classifier.")):
             raise ModelError(f"{init} lacks weights that its config.json asks for: {', '.join(body[:3])} ...")
+        if [names.get(str(index)) for index in range(len(names))] != list(classes):
+            # a head of the same size would be kept, and its classes taken for others
+            head = torch.nn.Linear(network.config.hidden_size, len(classes))
+            torch.nn.init.normal_(head.weight, std=network.config.initializer_range)
+            torch.nn.init.zeros_(head.bias)
+            network.classifier = head
         pixel_spec = PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, base))
     config = network.config
     family = FAMILIES[config.model_type]
@@ -100,6 +107,8 @@ def start(
 
 
 def _new(name: str, labels: dict[str, Any]) -> tuple[PreTrainedModel, PixelSpec]:
+    if f"timesformer-{name}" in SCRATCH:
+        name = f"timesformer-{name}"
     if name not in SCRATCH:
         raise DataError(f"There is no new network {SCRATCH_PREFIX}{name}; known are {', '.join(SCRATCH)}.")
     template = SCRATCH[name]

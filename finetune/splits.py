@@ -1,38 +1,46 @@
-"""A data folder -> which clips train, which choose, which test."""
+"""The clips of a data set -> which of them train, which choose, which test."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sklearn.model_selection import train_test_split
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
+from finetune.sources import SPLITS, Collection, Sample, collect
 from hmdb.errors import DataError
-from hmdb.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
-SPLITS = ("train", "val", "test")
 TEST_SHARE = 0.1
 VAL_SHARE = 0.2  # of what is left
 
-HOW_TO_GET_DATA = (
-    "Get HMDB51 from https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/, "
-    "lay it out as <folder>/<class>/<clip>, each clip a video file or a folder of frames, and pass --data <folder>."
-)
+DIVISIONS = ("auto", "given", "paper", "official1", "official2", "official3", "groups")
 
 
 @dataclass(frozen=True)
-class Sample:
-    """A clip on disk and its class."""
+class DataSource:
+    """A data set and how it is to be divided.
 
-    path: Path
-    label: str
+    Attributes:
+        location: as `finetune.sources.collect` takes it.
+        split: "given" by the data set's own tables; "paper", stratified by class, 10 % test, the rest
+            80:20; one of HMDB51's "official1" to "official3"; "groups", as "paper", with all clips of
+            one source video on one side; "auto", the first of given, official1 and paper that can be.
+        allow_broken: go on where more than 2 % of the clips cannot be read.
+    """
 
-    @property
-    def name(self) -> str:
-        return f"{self.label}/{self.path.name}"
+    location: str
+    split: str = "auto"
+    allow_broken: bool = False
+
+    def __post_init__(self) -> None:
+        if self.split not in DIVISIONS:
+            raise DataError(f"There is no split {self.split}; known are {', '.join(DIVISIONS)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +51,8 @@ class Splits:
         classes: the class names in the order of their ids, which is the alphabetical one.
         train, val, test: the clips of each part.
         origin: how the division came about, in words.
+        data: the name of the data set.
+        on_hub: whether that is an id on the Hub.
     """
 
     classes: tuple[str, ...]
@@ -50,107 +60,121 @@ class Splits:
     val: tuple[Sample, ...]
     test: tuple[Sample, ...]
     origin: str
+    data: str = "data"
+    on_hub: bool = False
+
+    def parts(self) -> dict[str, tuple[Sample, ...]]:
+        return {split: getattr(self, split) for split in SPLITS}
+
+    @property
+    def hash(self) -> str:
+        """16 hexadecimal digits that two divisions share only where they put the same clips in the same parts."""
+        lines = sorted(
+            f"{split} {sample.label} {sample.name}" for split, part in self.parts().items() for sample in part
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    def without(self, names: Mapping[str, str]) -> Splits:
+        """The same division with the clips of these names left out."""
+        train, val, test = (
+            tuple(sample for sample in part if sample.name not in names) for part in self.parts().values()
+        )
+        return replace(self, train=train, val=val, test=test)
 
     def write(self, folder: Path) -> None:
         """Writes train.csv, val.csv and test.csv with the columns class, video_name."""
-        for split in SPLITS:
+        for split, part in self.parts().items():
             with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
                 rows = csv.writer(file)
                 rows.writerow(("class", "video_name"))
-                rows.writerows((sample.label, sample.path.name) for sample in getattr(self, split))
+                rows.writerows((sample.label, sample.name.removeprefix(f"{sample.label}/")) for sample in part)
 
 
-def read_splits(root: Path, seed: int = 0) -> Splits:
-    """The clips of `<root>/<class>/<clip>`, divided by train.csv, val.csv and test.csv if they are
-    there, else as in the paper: stratified by class, 10 % test, the rest 80:20, seeded.
-
-    Raises:
-        DataError: no such folder, fewer than two classes, an empty class, a csv that names clips
-            which are not there, or too few clips to divide.
-    """
-    if not root.is_dir():
-        raise DataError(f"There is no data folder {root}. {HOW_TO_GET_DATA}")
-    samples = find_samples(root)
-    classes = tuple(sorted({sample.label for sample in samples}))
-    tables = {split: root / f"{split}.csv" for split in SPLITS}
-    present = [path for path in tables.values() if path.exists()]
-    if len(present) == len(SPLITS):
-        parts = {split: _read_table(path, samples, classes) for split, path in tables.items()}
-        return Splits(classes=classes, **parts, origin=f"the csv files of {root.name}")
-    if present:
-        missing = ", ".join(path.name for path in tables.values() if path not in present)
-        raise DataError(f"{root} has {present[0].name} but lacks {missing}; give all three or none.")
-    return _stratified(samples, classes, seed)
-
-
-def find_samples(root: Path) -> list[Sample]:
-    """All clips of `<root>/<class>/<clip>`, in order of class and name.
+def read_splits(source: DataSource, seed: int = 0) -> Splits:
+    """The clips of a data set, divided.
 
     Raises:
-        DataError: fewer than two classes, or a class without clips.
+        DataError: no such data set, the wrong layout, a division that it does not have, a class
+            without clips in one of the parts, or too few clips to divide.
     """
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    found = {
-        folder.name: [Sample(path, folder.name) for path in sorted(folder.iterdir()) if _is_clip(path)]
-        for folder in folders
-    }
-    if len(found) < 2:
-        raise DataError(
-            f"{root} holds {len(found)} class folder(s); at least two are needed, as <root>/<class>/<clip>."
-        )
-    empty = [label for label, samples in found.items() if not samples]
-    if len(empty) == len(found):
-        raise DataError(
-            f"No class folder of {root} holds a video file or a folder of frames; is it one level too high or too low?"
-        )
-    if empty:
-        raise DataError(f"These classes of {root} have no clips: {', '.join(empty)}. Fill or remove their folders.")
-    return [sample for samples in found.values() for sample in samples]
-
-
-def _is_clip(path: Path) -> bool:
-    if path.is_dir():
-        return any(child.suffix.lower() in IMAGE_SUFFIXES for child in path.iterdir())
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _read_table(path: Path, samples: Iterable[Sample], classes: tuple[str, ...]) -> tuple[Sample, ...]:
-    known = {(sample.label, name): sample for sample in samples for name in (sample.path.name, sample.path.stem)}
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if not {"class", "video_name"} <= set(rows.fieldnames or ()):
+    collection = collect(source.location)
+    how = source.split
+    if how == "auto":
+        how = "given" if collection.given else "official1" if 1 in collection.official else "paper"
+    parts, origin = _divide(collection, how, seed)
+    for split, part in parts.items():
+        lacking = set(collection.classes) - {sample.label for sample in part}
+        if lacking:
             raise DataError(
-                f"{path} needs the columns class, video_name; it has {', '.join(rows.fieldnames or ('none',))}."
+                f"The {split} part of {collection.name} ({origin}) has no clip of {', '.join(sorted(lacking))}. "
+                "Add clips, or take these classes out."
             )
-        names = [(row["class"], row["video_name"]) for row in rows]
-    absent = [f"{label}/{name}" for label, name in names if (label, name) not in known]
-    if absent:
-        raise DataError(f"{path.name} names {len(absent)} clip(s) that are not there: {', '.join(absent[:3])} ...")
-    if not names:
-        raise DataError(f"{path} names no clips.")
-    twice = [f"{label}/{name}" for (label, name), count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{path.name} names clips more than once: {', '.join(twice[:3])} ...")
-    without = set(classes) - {label for label, _ in names}
-    if without and path.stem == "train":
-        raise DataError(f"{path.name} has no clip of {', '.join(sorted(without))}.")
-    return tuple(known[name] for name in names)
+    twice = Counter(sample.name for part in parts.values() for sample in part)
+    shared = [name for name, count in twice.items() if count > 1]
+    if shared:
+        raise DataError(f"{len(shared)} clip(s) are in more than one part: {', '.join(shared[:3])} ...")
+    return Splits(classes=collection.classes, **parts, origin=origin, data=collection.name, on_hub=collection.on_hub)
 
 
-def _stratified(samples: list[Sample], classes: tuple[str, ...], seed: int) -> Splits:
-    def divide(part: list[Sample], share: float) -> tuple[list[Sample], list[Sample]]:
-        labels = [sample.label for sample in part]
-        rest, taken = train_test_split(part, test_size=share, stratify=labels, random_state=seed)
-        return rest, taken
+def _divide(collection: Collection, how: str, seed: int) -> tuple[dict[str, tuple[Sample, ...]], str]:
+    shares = f"{TEST_SHARE:.0%} test, the rest {1 - VAL_SHARE:.0%} train and {VAL_SHARE:.0%} val, seed {seed}"
+    if how == "given":
+        if not collection.given:
+            raise DataError(f"{collection.name} does not say which clips train; --split paper divides it.")
+        return dict(collection.given), "as the data set gives it"
+    if official := re.fullmatch(r"official(\d)", how):
+        number = int(official[1])
+        if number not in collection.official:
+            raise DataError(
+                f"{collection.name} has no files <class>_test_split{number}.txt; they belong beside its classes."
+            )
+        division = collection.official[number]
+        rest, val = _grouped(list(division["train"]), VAL_SHARE, seed)
+        origin = (
+            f"HMDB51's official split {number}, {VAL_SHARE:.0%} of its train part as val by source video, seed {seed}"
+        )
+        return {"train": tuple(rest), "val": tuple(val), "test": division["test"]}, origin
+    divide = _grouped if how == "groups" else _stratified
+    rest, test = divide(list(collection.samples), TEST_SHARE, seed)
+    train, val = divide(rest, VAL_SHARE, seed)
+    by = (
+        "stratified by class, the clips of a source video together"
+        if how == "groups"
+        else "stratified by class (paper, section 3)"
+    )
+    return {"train": tuple(train), "val": tuple(val), "test": tuple(test)}, f"{by}, {shares}"
 
+
+def _stratified(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    labels = [sample.label for sample in samples]
     try:
-        rest, test = divide(samples, TEST_SHARE)
-        train, val = divide(rest, VAL_SHARE)
+        rest, taken = train_test_split(samples, test_size=share, stratify=labels, random_state=seed)
     except ValueError as error:
-        smallest = min(Counter(sample.label for sample in samples).items(), key=lambda item: item[1])
-        raise DataError(
-            f"{len(samples)} clips of {len(classes)} classes are too few to divide into train, val and test "
-            f"({smallest[0]} has {smallest[1]}); about 10 a class are needed, or your own train.csv, val.csv, test.csv."
-        ) from error
-    origin = f"stratified by class, {TEST_SHARE:.0%} test, the rest 80:20 (paper, section 3), seed {seed}"
-    return Splits(classes=classes, train=tuple(train), val=tuple(val), test=tuple(test), origin=origin)
+        raise _too_few(samples) from error
+    return rest, taken
+
+
+def _grouped(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
+    """As `_stratified`, near enough, with all clips of one source video on one side."""
+    labels = [sample.label for sample in samples]
+    groups = [sample.source or sample.name for sample in samples]
+    folds = round(1 / share)
+    if min(Counter(labels).values(), default=0) < folds or len(set(groups)) < folds:
+        raise _too_few(samples)
+    cutter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    cuts = [(rest, taken) for rest, taken in cutter.split(np.zeros(len(samples)), labels, groups)]
+    rest, taken = max(cuts, key=lambda cut: (_classes(samples, cut[1]), -abs(len(cut[1]) - share * len(samples))))
+    return [samples[index] for index in rest], [samples[index] for index in taken]
+
+
+def _classes(samples: Sequence[Sample], indices: np.ndarray) -> int:
+    return len({samples[index].label for index in indices})
+
+
+def _too_few(samples: Sequence[Sample]) -> DataError:
+    counts = Counter(sample.label for sample in samples)
+    label, count = min(counts.items(), key=lambda item: item[1], default=("no class", 0))
+    return DataError(
+        f"{len(samples)} clips of {len(counts)} classes are too few to divide into train, val and test "
+        f"({label} has {count}); about 10 a class are needed, or your own train.csv, val.csv, test.csv."
+    )

@@ -1,73 +1,170 @@
-"""Recipe + data -> a checkpoint that hmdb can load, and its figures."""
+"""Recipe + data -> a checkpoint that hmdb can load, and its report."""
 
 from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import EarlyStoppingCallback, PreTrainedModel, Trainer, TrainingArguments, set_seed
-from transformers.trainer_utils import EvalPrediction
+from safetensors import SafetensorError
+from torch.nn import functional
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
+from finetune import folder, report
 from finetune.augment import augment
-from finetune.dataset import ClipDataset
-from finetune.metrics import accuracies
+from finetune.board import Board, Stopwatch
+from finetune.dataset import ClipDataset, refuse_many_broken, sample_frames
+from finetune.distill import Distillation, find_teacher, find_unlabelled, loss_with_teacher, teach
+from finetune.leaks import find_leaks
 from finetune.networks import Start, start
 from finetune.recipe import Recipe
-from finetune.splits import Splits, read_splits
+from finetune.report import Outcome
+from finetune.sources import SPLITS
+from finetune.splits import DataSource, Splits, read_splits
+from hmdb import calibration
+from hmdb.attention import fuse
+from hmdb.calibration import Calibration
 from hmdb.clip import ClipSpec
 from hmdb.errors import DataError
-from hmdb.model import CLIP_SPEC_KEY, check_fit
+from hmdb.model import CALIBRATION_KEY, CLIP_SPEC_KEY, check_fit
 from hmdb.preprocess import PIXELS_FILE, PixelSpec, normalize
 
-METRICS_FILE = "metrics.json"
+CHECKPOINTS = "checkpoints"  # of the Trainer: the best epoch and the last
+CLIPS = "clips"  # decoded once, shared by all processes
+MAX_BROKEN = 0.02  # of all clips
+MIN_CALIBRATION = 50  # val clips, below which a fitted temperature would be chance
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+log = logging.getLogger(__name__)
 
 
 class ClipTrainer(Trainer):
     """The Hugging Face Trainer on uint8 clips: augmented and normalised on the device."""
 
-    def __init__(self, *, pixel_spec: PixelSpec, augmented: bool, **options: Any) -> None:
+    loss_is_scaled_for_ga = False  # the loss is the mean over a batch
+
+    def __init__(
+        self,
+        *,
+        pixel_spec: PixelSpec,
+        recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+        distillation: Distillation | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self.model_accepts_loss_kwargs = False
         self._pixel_spec = pixel_spec
-        self._augmented = augmented
+        self._recipe = recipe
+        self._distillation = distillation
 
-    def compute_loss(self, model: torch.nn.Module, inputs: Mapping[str, Any], *args: Any, **options: Any) -> Any:
-        pixels = inputs["pixel_values"]  # uint8 (B, T, H, W, 3)
-        if self._augmented and model.training:
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, *_: Any, **__: Any
+    ) -> Any:
+        """The loss of a batch; in training with augmentation, smoothed labels and the teacher."""
+        pixels, classes = inputs["pixel_values"], inputs["labels"]  # uint8 (B, T, H, W, 3), int (B,)
+        if model.training and self._recipe.augment != "none":
             pixels = augment(pixels)
-        inputs = {**inputs, "pixel_values": normalize(pixels, self._pixel_spec)}
-        return super().compute_loss(model, inputs, *args, **options)
+        outputs = model(pixel_values=normalize(pixels, self._pixel_spec))
+        smoothing = self._recipe.label_smoothing if model.training else 0.0
+        if self._distillation and "targets" in inputs:
+            loss = loss_with_teacher(outputs.logits, classes, inputs["targets"], self._distillation, smoothing)
+        else:
+            loss = functional.cross_entropy(outputs.logits, classes, label_smoothing=smoothing)
+        return (loss, outputs) if return_outputs else loss
+
+    def outcome(self, part: str, dataset: ClipDataset) -> Outcome:
+        """The answers on a part of the data, each clip once, whatever the number of processes."""
+        began = time.monotonic()
+        found = self.predict(dataset)
+        return Outcome(
+            part=part,
+            names=tuple(sample.name for sample in dataset.samples),
+            logits=np.asarray(found.predictions, dtype=np.float32),
+            classes=np.asarray(found.label_ids),
+            loss=(found.metrics or {})["test_loss"],
+            seconds=time.monotonic() - began,
+        )
 
 
-def train(recipe: Recipe, data: Path, output: Path) -> dict[str, Any]:
+class _PixelFile(TrainerCallback):
+    """Makes each of the Trainer's checkpoints one that hmdb can load."""
+
+    def __init__(self, pixel_spec: PixelSpec) -> None:
+        self._pixel_spec = pixel_spec
+
+    def on_save(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        if state.is_world_process_zero:
+            _write_pixel_spec(
+                self._pixel_spec, Path(str(args.output_dir)) / f"{folder.CHECKPOINT_PREFIX}{state.global_step}"
+            )
+
+
+def train(
+    recipe: Recipe,
+    source: DataSource,
+    output: Path,
+    *,
+    name: str = "paper",
+    resume: bool = False,
+    distillation: Distillation | None = None,
+) -> dict[str, Any]:
     """Trains, keeps the epoch with the best val top-1, evaluates it once on the test split.
 
-    Leaves in `output`: the checkpoint (model.safetensors, config.json, preprocessor_config.json), the
-    splits as csv, metrics.json, and TensorBoard logs in `runs/`.
+    Leaves in `output` the checkpoint (model.safetensors, config.json, preprocessor_config.json), the
+    splits as csv, report.json, report.md with its figures, and TensorBoard logs in `runs/`. Until then
+    it holds `checkpoints/` and `clips/`, with which a run that was cut off goes on.
+
+    Args:
+        name: of the recipe, for the report.
+        resume: go on with the run in `output`, if there is one; one that is complete is not run again.
+        distillation: a teacher, whose answers count beside the labels.
 
     Returns:
-        The contents of metrics.json.
+        The contents of report.json.
 
     Raises:
-        DataError: the data or the output folder do not fit.
-        ModelError: the starting weights cannot be loaded.
-        OSError: the disk is full, say. A checkpoint is written whole or not at all.
+        DataError: the data, the settings or the output folder do not fit, or the memory or the disk
+            is full.
+        ModelError: the starting weights or the teacher cannot be loaded.
+        KeyboardInterrupt: with a text that says what was kept.
     """
     began = time.monotonic()
-    splits = read_splits(data, recipe.seed)
-    _claim(output)
     keep_freed_memory()
+    output = output.resolve()
+    precision = usable_precision(recipe.precision)
+    arguments = _arguments(recipe, precision, output)  # joins the other processes, if there are any
+    splits = read_splits(source, recipe.seed)
+    settings = {
+        "recipe": asdict(recipe),
+        "split": splits.hash,
+        "distillation": asdict(distillation) if distillation else None,
+    }
+    with arguments.main_process_first(local=False):
+        if arguments.process_index == 0:
+            folder.claim(output, settings, resume=resume)
+    finished = folder.read_json(output / folder.REPORT_FILE)
+    if finished is not None:
+        return finished
+    last = folder.last_checkpoint(output / CHECKPOINTS)
     set_seed(recipe.seed)
     origin = start(
         recipe.init,
@@ -77,75 +174,141 @@ def train(recipe: Recipe, data: Path, output: Path) -> dict[str, Any]:
         paper_pixels=recipe.pixels == "paper",
     )
     check_fit(origin.network.config, origin.clip_spec, origin.pixel_spec, recipe.init)
-    splits.write(output)
-    trainer, test = _trainer(recipe, splits, origin, output)
-    trainer.train()
-    if trainer.state.best_metric is None:
-        raise DataError("Training ended before its first evaluation, so there is no checkpoint to keep.")
-    val_figures = _figures(trainer, trainer.eval_dataset)
-    test_figures = _figures(trainer, test)
-    metrics = {
-        "recipe": asdict(recipe),
-        "base": origin.base,
-        "base_revision": origin.revision,
-        "classes": list(splits.classes),
-        "split": {"origin": splits.origin, **{name: len(getattr(splits, name)) for name in ("train", "val", "test")}},
-        "val": val_figures,
-        "test": test_figures,
-        "epochs": [
-            {"epoch": row["epoch"], "top1": row["eval_top1"], "top5": row["eval_top5"], "loss": row["eval_loss"]}
-            for row in trainer.state.log_history
-            if "eval_top1" in row and row["epoch"] > 0
+    setattr(origin.network.config, CLIP_SPEC_KEY, origin.clip_spec.to_dict())
+    fuse(origin.network)
+    with arguments.main_process_first(local=True):
+        datasets = _read(splits, origin, recipe, output / CLIPS, progress=arguments.local_process_index == 0)
+    broken = refuse_many_broken(datasets, limit=MAX_BROKEN, allowed=source.allow_broken)
+    for clip, reason in broken.items():
+        log.warning("Left out: %s: %s", clip, reason)
+    splits = splits.without(broken)
+    leaks = find_leaks(
+        splits, {clip: pixels for each in datasets.values() for clip, pixels in sample_frames(each).items()}
+    )
+    if distillation:
+        _attach_teacher(distillation, datasets, splits, recipe)
+
+    stopwatch = Stopwatch()
+    board = Board(output / "runs", datasets["train"], splits.classes)
+    trainer = ClipTrainer(
+        pixel_spec=origin.pixel_spec,
+        recipe=recipe,
+        distillation=distillation,
+        model=origin.network,
+        args=arguments,
+        train_dataset=datasets["train"],
+        eval_dataset=datasets["val"],
+        compute_metrics=board.measure,
+        optimizer_cls_and_kwargs=_optimizer(recipe),
+        callbacks=[
+            board,
+            stopwatch,
+            _PixelFile(origin.pixel_spec),
+            *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else []),
         ],
-        "best_epoch": _best_epoch(trainer),
-        "parameters": origin.network.num_parameters(),
-        "seconds": round(time.monotonic() - began, 1),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }
-    save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, output)
-    (output / METRICS_FILE).write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    shutil.rmtree(output / "checkpoints")
-    return metrics
-
-
-def _claim(output: Path) -> None:
-    """Makes the output folder, and refuses one that holds another run."""
-    if output.exists() and any(output.iterdir()):
-        raise DataError(f"{output} is not empty; it may hold another run. Give a new --output folder.")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"The output folder {output} cannot be made: {error.strerror}.") from error
-
-
-def _trainer(recipe: Recipe, splits: Splits, origin: Start, output: Path) -> tuple[ClipTrainer, ClipDataset]:
-    def dataset(split: str) -> ClipDataset:
-        return ClipDataset(
-            getattr(splits, split),
-            splits.classes,
-            origin.clip_spec,
-            origin.pixel_spec,
-            seed=recipe.seed,
-            redraw=split == "train",
+    )
+    _run(trainer, last, origin.pixel_spec, output)
+    val, test = (trainer.outcome(part, datasets[part]) for part in ("val", "test"))
+    if trainer.is_world_process_zero():
+        fitted = calibration.fit(val.logits, val.classes) if len(val.names) >= MIN_CALIBRATION else Calibration()
+        save_checkpoint(
+            origin.network, origin.clip_spec, origin.pixel_spec, output, calibrated=fitted, half=recipe.half
         )
+        splits.write(output)
+        state = trainer.state
+        epochs = [
+            {"epoch": row["epoch"], "top1": row["eval_top1"], "top5": row["eval_top5"], "loss": row["eval_loss"]}
+            for row in state.log_history
+            if "eval_top1" in row and row["epoch"] > 0
+        ]
+        result = {
+            "model": output.name,
+            "recipe_name": name,
+            "recipe": asdict(recipe) | {"precision": precision},
+            "distillation": asdict(distillation) if distillation else None,
+            "base": origin.base,
+            "base_revision": origin.revision,
+            "model_type": origin.network.config.model_type,
+            "clip_spec": origin.clip_spec.to_dict(),
+            "parameters": origin.network.num_parameters(),
+            "classes": list(splits.classes),
+            "data": describe(splits, broken, len(datasets["train"]) - len(splits.train))
+            | {"leaks": leaks.to_dict(), "leak_lines": leaks.lines()},
+            "val": report.headline(val),
+            "test": report.details(test, splits.classes, fitted),
+            "epochs": epochs,
+            "best_epoch": next(row["epoch"] for row in epochs if row["top1"] == state.best_metric),
+            "speed": {
+                "train_clips_per_second": stopwatch.epochs * len(datasets["train"]) / max(stopwatch.seconds, 1e-9),
+                "eval_clips_per_second": test.clips_per_second,
+                "seconds": round(time.monotonic() - began, 1),
+            },
+            **report.surroundings(),
+        }
+        report.write(result, output, test, datasets["test"], origin.network.train(False), origin.pixel_spec)
+        for scrap in (CHECKPOINTS, CLIPS):
+            shutil.rmtree(output / scrap, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
+    done = folder.read_json(output / folder.REPORT_FILE)
+    assert done is not None  # noqa: S101 - the first process has just written it
+    return done
 
+
+def describe(splits: Splits, broken: Mapping[str, str], unlabelled: int = 0) -> dict[str, Any]:
+    """The data of a report."""
+    counts = {part: len(samples) for part, samples in splits.parts().items()}
+    return {
+        "name": splits.data,
+        "on_hub": splits.on_hub,
+        "split": {"origin": splits.origin, "hash": splits.hash, **counts},
+        "unlabelled": unlabelled,
+        "broken": dict(broken),
+    }
+
+
+def usable_precision(wanted: str) -> str:
+    """The arithmetic that was asked for, or fp32 where the device has no such."""
     on_gpu = torch.cuda.is_available()
-    os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(output / "runs"))
-    arguments = TrainingArguments(
-        output_dir=str(output / "checkpoints"),
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=recipe.batch_size,
+    if (wanted == "fp16" and not on_gpu) or (wanted == "bf16" and on_gpu and not torch.cuda.is_bf16_supported()):
+        log.warning("This device does not train in %s; fp32 is used.", wanted)
+        return "fp32"
+    return wanted
+
+
+def evaluation_arguments(output: Path, batch_size: int) -> TrainingArguments:
+    """What `ClipTrainer.outcome` needs alone."""
+    return TrainingArguments(
+        output_dir=str(output),
+        per_device_eval_batch_size=batch_size,
+        use_cpu=not torch.cuda.is_available(),
+        report_to="none",
+        disable_tqdm=not sys.stderr.isatty(),
+        remove_unused_columns=False,
+        label_names=["labels"],
+    )
+
+
+def _arguments(recipe: Recipe, precision: str, output: Path) -> TrainingArguments:
+    on_gpu = torch.cuda.is_available()
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    devices = processes if processes > 1 else max(torch.cuda.device_count(), 1)
+    if recipe.batch_size % devices:
+        raise DataError(f"A batch of {recipe.batch_size} does not divide among {devices} devices; change --batch-size.")
+    return TrainingArguments(
+        output_dir=str(output / CHECKPOINTS),
+        per_device_train_batch_size=recipe.batch_size // devices,
+        per_device_eval_batch_size=recipe.batch_size // devices,
         gradient_accumulation_steps=recipe.accumulation,
+        activation_checkpointing=recipe.activation_checkpointing,
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         lr_scheduler_type=recipe.schedule,
         warmup_steps=recipe.warmup,
-        label_smoothing_factor=recipe.label_smoothing,
-        bf16=recipe.precision == "bf16",
-        fp16=recipe.precision == "fp16",
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
         seed=recipe.seed,
+        data_seed=recipe.seed,
         use_cpu=not on_gpu,
         eval_strategy="epoch",
         save_strategy="epoch",
@@ -154,62 +317,134 @@ def _trainer(recipe: Recipe, splits: Splits, origin: Start, output: Path) -> tup
         metric_for_best_model="top1",
         greater_is_better=True,
         logging_steps=10,
-        report_to="tensorboard",
+        report_to="none",  # Board does it, in a folder of its own for each run
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_num_workers=min(8, os.cpu_count() or 1) if on_gpu else 0,
         dataloader_pin_memory=on_gpu,
+        disable_tqdm=not sys.stderr.isatty(),
     )
+
+
+def _optimizer(recipe: Recipe) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     options = {"lr": recipe.learning_rate} | ({"momentum": recipe.momentum} if recipe.optimizer == "sgd" else {})
-    trainer = ClipTrainer(
-        pixel_spec=origin.pixel_spec,
-        augmented=recipe.augment != "none",
-        model=origin.network,
-        args=arguments,
-        train_dataset=dataset("train"),
-        eval_dataset=dataset("val"),
-        compute_metrics=_top1_top5,
-        optimizer_cls_and_kwargs=(OPTIMIZERS[recipe.optimizer], options),
-        callbacks=[EarlyStoppingCallback(recipe.patience)] if recipe.patience else [],
+    return OPTIMIZERS[recipe.optimizer], options
+
+
+def _read(splits: Splits, origin: Start, recipe: Recipe, cache: Path, *, progress: bool) -> dict[str, ClipDataset]:
+    return {
+        part: ClipDataset(
+            splits.parts()[part],
+            splits.classes,
+            origin.clip_spec,
+            origin.pixel_spec,
+            seed=recipe.seed,
+            redraw=part == "train",
+            cache=cache / part,
+            progress=progress and sys.stderr.isatty(),
+        )
+        for part in SPLITS
+    }
+
+
+def _attach_teacher(plan: Distillation, datasets: dict[str, ClipDataset], splits: Splits, recipe: Recipe) -> None:
+    """Gives the training clips their targets, and adds the unlabelled ones to them."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    teacher = find_teacher(plan.teacher, device)
+    if plan.unlabelled:
+        more = find_unlabelled(plan.unlabelled, splits, [datasets["val"], datasets["test"]])
+        datasets["train"] = datasets["train"].like([*datasets["train"].samples, *more])
+    datasets["train"].targets = teach(teacher, datasets["train"], splits.classes, recipe.batch_size)
+
+
+def _run(trainer: ClipTrainer, last: Path | None, pixel_spec: PixelSpec, output: Path) -> None:
+    """Trains to the end, or stops with the best checkpoint kept and says what to do."""
+    try:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except KeyboardInterrupt as stop:
+        kept = _keep_best(trainer, pixel_spec, output)
+        raise KeyboardInterrupt(f"Stopped. {kept} Go on with --resume.") from stop
+    except (MemoryError, OSError, RuntimeError, SafetensorError) as error:
+        if _is_out_of_memory(error):
+            raise DataError(
+                "Out of memory. Lower --batch-size (and raise --accumulation as much to keep the step the same), "
+                "or set --activation-checkpointing, or --precision bf16."
+            ) from error
+        if _is_full_disk(error):
+            folder.last_checkpoint(output / CHECKPOINTS)  # removes the half that was being written
+            best = trainer.state.best_model_checkpoint
+            kept = f"The best checkpoint so far is whole, in {best}." if best else "No epoch had been kept yet."
+            raise DataError(f"The disk is full. {kept} Make room, then go on with --resume.") from error
+        raise
+    if trainer.state.best_metric is None:
+        raise DataError("Training ended before its first evaluation, so there is no checkpoint to keep.")
+
+
+def _keep_best(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> str:
+    best = trainer.state.best_model_checkpoint
+    if best is None or not Path(best).is_dir():
+        return "No epoch was complete, so there is no checkpoint yet."
+    if trainer.is_world_process_zero():
+        with _staged(output) as staging:
+            for path in (Path(best) / "config.json", *Path(best).glob("*.safetensors*")):
+                shutil.copy2(path, staging)
+            _write_pixel_spec(pixel_spec, staging)
+    return f"The best checkpoint so far (val top-1 {trainer.state.best_metric:.1%}) is in {output}."
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "can't allocate memory" in text
+        or "not enough memory" in text
     )
-    return trainer, dataset("test")
 
 
-def _top1_top5(prediction: EvalPrediction) -> dict[str, float]:
-    return accuracies(np.asarray(prediction.predictions), np.asarray(prediction.label_ids))
-
-
-def _figures(trainer: Trainer, dataset: Any) -> dict[str, float]:
-    """Top-1, top-5 and loss of the best epoch, on one split."""
-    found = trainer.predict(dataset).metrics or {}
-    return {name: found[f"test_{name}"] for name in ("top1", "top5", "loss")} | {"clips": len(dataset)}
-
-
-def _best_epoch(trainer: Trainer) -> float:
-    state = trainer.state
-    return next(row["epoch"] for row in state.log_history if row.get("eval_top1") == state.best_metric)
+def _is_full_disk(error: BaseException) -> bool:
+    return "No space left" in str(error) or "PytorchStreamWriter" in str(error)
 
 
 def save_checkpoint(
-    network: PreTrainedModel, clip_spec: ClipSpec, pixel_spec: PixelSpec, folder: Path, *, half: bool = False
+    network: PreTrainedModel,
+    clip_spec: ClipSpec,
+    pixel_spec: PixelSpec,
+    output: Path,
+    *,
+    calibrated: Calibration | None = None,
+    half: bool = False,
 ) -> None:
     """Writes a checkpoint that `hmdb` and transformers load.
 
     It is written beside its place and then moved, so that a full disk leaves no half of it.
 
     Args:
+        calibrated: how its logits become probabilities, if that is known.
         half: store the weights as float16.
     """
-    staging = folder / ".saving"
-    shutil.rmtree(staging, ignore_errors=True)
     setattr(network.config, CLIP_SPEC_KEY, clip_spec.to_dict())
-    try:
-        staging.mkdir(parents=True)
+    if calibrated:
+        setattr(network.config, CALIBRATION_KEY, calibrated.to_dict())
+    with _staged(output) as staging:
         state = {name: value.half() for name, value in network.state_dict().items()} if half else None
         network.save_pretrained(staging, state_dict=state)
-        (staging / PIXELS_FILE).write_text(json.dumps(pixel_spec.to_dict(), indent=2) + "\n", encoding="utf-8")
+        _write_pixel_spec(pixel_spec, staging)
+
+
+def _write_pixel_spec(pixel_spec: PixelSpec, target: Path) -> None:
+    (target / PIXELS_FILE).write_text(json.dumps(pixel_spec.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A folder whose files are moved to `target` once all are written."""
+    staging = target / ".saving"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        yield staging
         for path in sorted(staging.iterdir()):
-            path.replace(folder / path.name)
+            path.replace(target / path.name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -1,0 +1,282 @@
+"""Where a data set is -> its clips, and the divisions that came with it."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import snapshot_download
+
+from hmdb.errors import DataError
+from hmdb.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_frame_folder
+
+SPLITS = ("train", "val", "test")
+HUB_PREFIX = "hub:"
+HOW_TO_GET_DATA = (
+    "Get HMDB51 from https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/, "
+    "lay it out as <folder>/<class>/<clip>, each clip a video file or a folder of frames, and pass --data <folder>."
+)
+
+OFFICIAL_TABLE = re.compile(r"(?P<label>.+)_test_split(?P<number>[123])")
+OFFICIAL_SPLITS = {"1": "train", "2": "test"}  # 0 is in neither
+# HMDB51 names a clip <source video>_<class>_<body>_<camera>_<people>_<view>_<quality>_<number>.
+HMDB51_NAME = re.compile(
+    r"(?P<source>.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:goo|med|bad)_\d+", flags=re.IGNORECASE
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A clip on disk and its class.
+
+    Attributes:
+        path: a video file or a folder of frames.
+        label: the name of its class.
+        name: what it is called in the data set, unique there: "wave/clip 7.avi".
+        source: the video that it was cut from; None where nothing tells.
+    """
+
+    path: Path
+    label: str
+    name: str
+    source: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collection:
+    """The clips of a data set.
+
+    Attributes:
+        name: of the data set: its folder, its table, or its id on the Hub.
+        on_hub: whether the name is an id on the Hub.
+        samples: all clips, in order of class and name.
+        given: "train", "val" and "test" -> their clips, where the data set divides itself.
+        official: 1, 2 and 3 -> "train" and "test" -> their clips, where HMDB51's own tables are there.
+    """
+
+    name: str
+    samples: tuple[Sample, ...]
+    given: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
+    official: Mapping[int, Mapping[str, tuple[Sample, ...]]] = field(default_factory=dict)
+    on_hub: bool = False
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names in the order of their ids, which is the alphabetical one."""
+        return tuple(sorted({sample.label for sample in self.samples}))
+
+
+def collect(location: str) -> Collection:
+    """The data set at a place.
+
+    Args:
+        location: a folder laid out as `<root>/<class>/<clip>`, with train.csv, val.csv and test.csv
+            (columns class, video_name) or HMDB51's `<class>_test_split1.txt` files or neither; a csv
+            with the columns path and label, and perhaps split and source; or `hub:<dataset id>`, one
+            of these on the Hub.
+
+    Raises:
+        DataError: nothing there that can be read as one of these.
+    """
+    if location.startswith(HUB_PREFIX):
+        return _from_hub(location.removeprefix(HUB_PREFIX))
+    path = Path(location)
+    if path.is_dir():
+        return _from_folder(path, path.resolve().name)
+    if not path.exists():
+        raise DataError(f"There is no data folder {path}. {HOW_TO_GET_DATA}")
+    if path.suffix.lower() != ".csv":
+        raise DataError(f"{path} is neither a folder nor a csv of path and label.")
+    return _from_table(path, path.stem)
+
+
+def source_of(name: str, label: str) -> str | None:
+    """The video that a clip of HMDB51 was cut from, told by its name.
+
+    >>> source_of("April_09_brush_hair_u_nm_np1_ba_goo_0.avi", "brush_hair")
+    'April_09'
+    """
+    found = HMDB51_NAME.match(name)
+    return found["source"].removesuffix(f"_{label}") if found else None
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """The videos and folders of frames at any depth of a folder, in order."""
+    if is_frame_folder(folder):
+        return [folder]
+    return [
+        clip
+        for child in sorted(folder.iterdir())
+        for clip in (find_clips(child) if child.is_dir() else [child] if _is_clip(child) else [])
+    ]
+
+
+def _from_hub(dataset: str) -> Collection:
+    try:
+        folder = Path(snapshot_download(dataset, repo_type="dataset"))
+    except Exception as error:  # the client raises its HTTP library's errors beside its own
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"The data set {dataset} cannot be had from the Hub: {reason}") from error
+    tables = [path for path in sorted(folder.glob("*.csv")) if path.stem not in SPLITS]
+    if len(tables) == 1 and not _class_folders(folder):
+        return _from_table(tables[0], dataset, trusted=False)
+    return _from_folder(folder, dataset, on_hub=True)
+
+
+def _from_table(table: Path, name: str, *, trusted: bool = True) -> Collection:
+    rows = _read_rows(table, {"path", "label"})
+    samples, given = [], []
+    for row in rows:
+        place = PurePosixPath(row["path"])
+        if not trusted and (place.is_absolute() or ".." in place.parts):
+            raise DataError(f"{table.name} names {row['path']}, which is outside its data set.")
+        path = table.parent / place
+        if not _is_clip(path):
+            raise DataError(f"{table} names {row['path']}, which is no video file and no folder of frames.")
+        source = row.get("source") or source_of(path.name, row["label"])
+        samples.append(Sample(path, row["label"], row["path"], source))
+        given.append((row.get("split") or "").strip())
+    _refuse_doubles(table, (sample.name for sample in samples))
+    if len({sample.label for sample in samples}) < 2:
+        raise DataError(f"{table} needs clips of at least two classes.")
+    unknown = set(given) - {"", *SPLITS}
+    if unknown:
+        raise DataError(f"{table} names the split {min(unknown)}; known are {', '.join(SPLITS)}.")
+    division = {
+        split: tuple(sample for sample, own in zip(samples, given, strict=True) if own == split) for split in SPLITS
+    }
+    if any(division.values()) and not all(division.values()):
+        raise DataError(f"{table} has a column split, but not every one of {', '.join(SPLITS)} has clips.")
+    return Collection(
+        name=name,
+        samples=tuple(sorted(samples, key=lambda sample: (sample.label, sample.name))),
+        given=division if any(division.values()) else {},
+        on_hub=not trusted,
+    )
+
+
+def _from_folder(root: Path, name: str, *, on_hub: bool = False) -> Collection:
+    samples = _find_samples(root)
+    present = [split for split in SPLITS if (root / f"{split}.csv").exists()]
+    if present and len(present) < len(SPLITS):
+        lacking = ", ".join(f"{split}.csv" for split in SPLITS if split not in present)
+        raise DataError(f"{root} has {present[0]}.csv but lacks {lacking}; give all three or none.")
+    return Collection(
+        name=name,
+        samples=tuple(samples),
+        given={split: _read_given(root / f"{split}.csv", samples) for split in present},
+        official=_read_official(root, samples),
+        on_hub=on_hub,
+    )
+
+
+def _find_samples(root: Path) -> list[Sample]:
+    """All clips of `<root>/<class>/<clip>`, in order of class and name."""
+    folders = _class_folders(root)
+    if len(folders) < 2:
+        raise DataError(_what_is_wrong(root))
+    found = {
+        folder.name: [
+            Sample(path, folder.name, f"{folder.name}/{path.name}", source_of(path.name, folder.name))
+            for path in sorted(folder.iterdir())
+            if _is_clip(path)
+        ]
+        for folder in folders
+    }
+    empty = [label for label, samples in found.items() if not samples]
+    if len(empty) == len(found):
+        raise DataError(_what_is_wrong(root))
+    if empty:
+        raise DataError(f"These classes of {root} have no clips: {', '.join(empty)}. Fill or remove their folders.")
+    return [sample for samples in found.values() for sample in samples]
+
+
+def _class_folders(root: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(root.iterdir())
+        if path.is_dir() and not path.name.startswith(".") and not any(path.glob("*_test_split?.txt"))
+    ]
+
+
+def _what_is_wrong(root: Path) -> str:
+    """Why a folder is no `<root>/<class>/<clip>`: one level too low, too high, or something else."""
+    folders = _class_folders(root)
+    layout = "it must hold <class>/<clip>, with at least two classes."
+    if is_frame_folder(root):
+        return f"{root} is one clip, two levels too low: {layout} Try {root.resolve().parent.parent}."
+    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()) or any(map(is_frame_folder, folders)):
+        return f"{root} looks like the folder of one class, one level too low: {layout} Try {root.resolve().parent}."
+    for folder in folders:
+        inner = _class_folders(folder)
+        if len(inner) > 1 and any(_is_clip(path) for path in inner[0].iterdir()):
+            return f"{root} is one level too high: {layout} Try {folder}."
+    return f"{root} is no data set: {layout} It has {len(folders)} folder(s), none with a video or a folder of frames."
+
+
+def _is_clip(path: Path) -> bool:
+    if path.is_dir():
+        return any(child.suffix.lower() in IMAGE_SUFFIXES for child in path.iterdir())
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.exists()
+
+
+def _read_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        if not columns <= set(reader.fieldnames or ()):
+            raise DataError(
+                f"{path} needs the columns {', '.join(sorted(columns))}; "
+                f"it has {', '.join(reader.fieldnames or ('none',))}."
+            )
+        rows = list(reader)
+    if not rows:
+        raise DataError(f"{path} names no clips.")
+    return rows
+
+
+def _read_given(path: Path, samples: Iterable[Sample]) -> tuple[Sample, ...]:
+    known = {(sample.label, name): sample for sample in samples for name in (sample.path.name, sample.path.stem)}
+    names = [(row["class"], row["video_name"]) for row in _read_rows(path, {"class", "video_name"})]
+    absent = [f"{label}/{name}" for label, name in names if (label, name) not in known]
+    if absent:
+        raise DataError(f"{path.name} names {len(absent)} clip(s) that are not there: {', '.join(absent[:3])} ...")
+    found = tuple(known[name] for name in names)
+    _refuse_doubles(path, (sample.name for sample in found))
+    return found
+
+
+def _read_official(root: Path, samples: Iterable[Sample]) -> dict[int, dict[str, tuple[Sample, ...]]]:
+    """HMDB51's three divisions, from tables in the root, in a folder in it, or in one beside it."""
+    folders = [root, *(path for path in sorted(root.iterdir()) if path.is_dir())]
+    folders += [path for path in sorted(root.resolve().parent.iterdir()) if path.is_dir()]
+    folder = next((folder for folder in folders if any(folder.glob("*_test_split?.txt"))), None)
+    if folder is None:
+        return {}
+    known = {sample.name: sample for sample in samples}
+    known |= {f"{sample.label}/{sample.path.stem}": sample for sample in known.values()}
+    labels = {sample.label for sample in known.values()}
+    divisions: dict[int, dict[str, list[Sample]]] = {}
+    for path in sorted(folder.glob("*_test_split?.txt")):
+        found = OFFICIAL_TABLE.fullmatch(path.stem)
+        if not found or found["label"] not in labels:
+            continue  # a subset of the classes keeps the tables of all 51
+        division = divisions.setdefault(int(found["number"]), {"train": [], "test": []})
+        for line in path.read_text(encoding="utf-8").splitlines():
+            name, _, split = line.strip().rpartition(" ")
+            clip = f"{found['label']}/{name.strip()}"
+            sample = known.get(clip) or known.get(clip.rpartition(".")[0])
+            if sample and split in OFFICIAL_SPLITS:
+                division[OFFICIAL_SPLITS[split]].append(sample)
+    return {
+        number: {split: tuple(found) for split, found in division.items()} for number, division in divisions.items()
+    }
+
+
+def _refuse_doubles(path: Path, names: Iterable[str]) -> None:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{path.name} names clips more than once: {', '.join(twice[:3])} ...")

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from finetune.recipe import recipe_of
+from finetune.splits import DataSource
+from finetune.train import train
+from tests.datasets import write_dataset
+from tests.hub import HubServer
+
+TINY = {"init": "scratch:timesformer-tiny", "sampler": "equidistant", "learning_rate": 0.05, "epochs": 2}
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other cost these small networks more than they bring."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of 20 clips: 28 train, 8 val, 4 test."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "shapes", 20)
+
+
+@pytest.fixture(scope="session")
+def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A run that is complete: its folder, and its report. Not to be changed."""
+    output = tmp_path_factory.mktemp("runs") / "tiny"
+    return output, train(recipe_of("paper", TINY), DataSource(str(dataset)), output)
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    with HubServer() as server:
+        server.use(monkeypatch, tmp_path / "cache")
+        yield server

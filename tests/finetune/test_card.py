@@ -1,0 +1,86 @@
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from finetune.card import caveats, licence, model_card
+from finetune.recipe import PAPER
+from hmdb.labels import HMDB_SIMP
+
+K400 = "facebook/timesformer-base-finetuned-k400"
+
+
+@pytest.fixture
+def report(finished: tuple[Path, dict[str, Any]]) -> dict[str, Any]:
+    return copy.deepcopy(finished[1])
+
+
+@pytest.fixture
+def papers(report: dict[str, Any]) -> dict[str, Any]:
+    """As if the run had been the paper's own."""
+    report |= {"base": K400, "classes": list(HMDB_SIMP), "recipe": vars(PAPER).copy()}
+    report["data"] |= {"name": "someone/HMDB_simp", "on_hub": True}
+    report["data"]["split"] |= {"train": 900, "val": 225, "test": 125}
+    return report
+
+
+def test_the_front_matter_is_what_the_hub_reads(papers: dict[str, Any]) -> None:
+    data = ModelCard(model_card(papers, "me/timesformer-base-hmdb25")).data
+    assert data.pipeline_tag == "video-classification"
+    assert data.library_name == "transformers"
+    assert data.base_model == K400
+    assert data.license == "cc-by-nc-4.0"
+    assert data.datasets == ["someone/HMDB_simp"]
+    assert data.metrics == ["accuracy"]
+    assert data.model_name == "timesformer-base-hmdb25"
+    results = {result.metric_name: result for result in data.eval_results}
+    top1 = results["top-1 accuracy (%)"]
+    assert top1.metric_value == round(100 * papers["test"]["top1"], 2)
+    assert (top1.task_type, top1.dataset_split) == ("video-classification", "test")
+
+
+def test_the_text_says_how_to_use_it_and_sets_the_paper_beside(papers: dict[str, Any]) -> None:
+    text = model_card(papers, "me/model")
+    for part in (
+        'Recognizer.from_pretrained("me/model")',
+        "`HMDB_MODEL` to `me/model`",
+        'AutoModelForVideoClassification.from_pretrained("me/model")',
+        "93.6 % | 99.2 %",
+        "## Limits",
+        "brush hair, cartwheel",
+    ):
+        assert part in text
+    assert not caveats(papers, "test")
+
+
+def test_a_run_that_is_not_the_papers_says_so(report: dict[str, Any]) -> None:
+    text = model_card(report, None)
+    assert "this model has 2 of its own" in text
+    assert "28 / 8 / 4 clips" in text
+    assert "init scratch:timesformer-tiny" in text
+    assert "hmdb51" not in text.split("---")[1]
+    report["val"] = report.pop("test")
+    assert "not from a test split" in model_card(report, None)
+    assert "split: validation" in model_card(report, None)
+
+
+@pytest.mark.parametrize(
+    ("base", "teacher", "expected"),
+    [
+        (None, None, "apache-2.0"),
+        (K400, None, "cc-by-nc-4.0"),
+        ("google/vivit-b-16x2-kinetics400", None, "mit"),
+        ("someone/model", None, "other"),
+        (None, K400, "cc-by-nc-4.0"),
+        ("google/vivit-b-16x2-kinetics400", K400, "cc-by-nc-4.0"),
+        ("google/vivit-b-16x2-kinetics400", "someone/model", "other"),
+    ],
+)
+def test_the_licence_is_inherited(report: dict[str, Any], base: str | None, teacher: str | None, expected: str) -> None:
+    report["base"] = base
+    plan = {"teacher": teacher, "temperature": 2.0, "weight": 0.5, "unlabelled": None}
+    report["distillation"] = plan if teacher else None
+    assert licence(report) == expected
+    assert ModelCard(model_card(report, None)).data.license == expected

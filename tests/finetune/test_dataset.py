@@ -1,0 +1,84 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from finetune.dataset import UNLABELLED, ClipDataset, refuse_many_broken
+from finetune.sources import Sample, collect
+from hmdb.clip import ClipSpec
+from hmdb.errors import DataError
+from hmdb.preprocess import PixelSpec
+from tests.datasets import write_dataset
+
+EVEN = ClipSpec(sampler="equidistant")
+RANDOM = ClipSpec(sampler="random")
+PIXELS = PixelSpec.paper(16)
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> tuple[Sample, ...]:
+    return collect(str(write_dataset(tmp_path / "data", 3, num_frames=12))).samples
+
+
+def test_an_item_is_pixels_and_a_class(samples: tuple[Sample, ...]) -> None:
+    item = ClipDataset(samples, ("circle", "square"), EVEN, PIXELS)[4]
+    assert item["pixel_values"].shape == (8, 16, 16, 3)
+    assert item["pixel_values"].dtype == torch.uint8
+    assert item["labels"] == 1
+
+
+def test_targets_and_missing_labels(samples: tuple[Sample, ...]) -> None:
+    clips = ClipDataset(samples, ("square",), EVEN, PIXELS)
+    clips.targets = np.arange(6, dtype=np.float32)[:, None]
+    assert clips[0]["labels"] == UNLABELLED
+    assert clips[5]["targets"].tolist() == [5.0]
+
+
+def test_the_random_sampler_draws_afresh_each_epoch_of_training_alone(samples: tuple[Sample, ...]) -> None:
+    training = ClipDataset(samples, ("circle", "square"), RANDOM, PIXELS, redraw=True)
+    evaluating = ClipDataset(samples, ("circle", "square"), RANDOM, PIXELS)
+    first = [training.frames(0), evaluating.frames(0)]
+    for clips in (training, evaluating):
+        clips.set_epoch(1)
+    assert not np.array_equal(training.frames(0), first[0])
+    assert np.array_equal(evaluating.frames(0), first[1])
+    training.set_epoch(0)
+    assert np.array_equal(training.frames(0), first[0])
+
+
+def test_the_cache_is_used_again_unless_the_clips_are_others(samples: tuple[Sample, ...], tmp_path: Path) -> None:
+    cache = tmp_path / "clips" / "train"
+    before = ClipDataset(samples, ("circle", "square"), EVEN, PIXELS, cache=cache)
+    shutil.move(samples[0].path / "0.png", samples[0].path / "0.txt")
+    written = cache.stat().st_mtime_ns
+    assert ClipDataset(samples[1:], ("circle", "square"), EVEN, PIXELS, cache=cache).samples == samples[1:]
+    assert cache.stat().st_mtime_ns > written
+    again = ClipDataset(samples[1:], ("circle", "square"), EVEN, PIXELS, cache=cache)
+    assert np.array_equal(again.frames(0), before.frames(1))
+    assert sorted(path.name for path in cache.parent.iterdir()) == ["train", "train.json"]
+
+
+def test_broken_clips_are_named_and_left_out(samples: tuple[Sample, ...]) -> None:
+    (samples[1].path / "0.png").write_bytes(b"no image")
+    clips = ClipDataset(samples, ("circle", "square"), EVEN, PIXELS)
+    assert list(clips.broken) == ["circle/clip_01"]
+    assert [sample.name for sample in clips.samples][:2] == ["circle/clip_00", "circle/clip_02"]
+    assert clips[2]["labels"] == 1
+    with pytest.raises(DataError, match=r"1 of 6 clips cannot be read, more than 2%.*circle/clip_01.*--allow-broken"):
+        refuse_many_broken({"train": clips}, limit=0.02, allowed=False)
+    assert list(refuse_many_broken({"train": clips}, limit=0.02, allowed=True)) == ["circle/clip_01"]
+
+
+def test_a_clip_that_goes_away_in_training_is_named(samples: tuple[Sample, ...]) -> None:
+    clips = ClipDataset(samples, ("circle", "square"), RANDOM, PIXELS, redraw=True)
+    shutil.rmtree(samples[0].path)
+    with pytest.raises(DataError, match="circle/clip_00 cannot be read any more"):
+        clips[0]
+
+
+def test_a_full_disk_is_seen_before_reading(samples: tuple[Sample, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10, 0, 10))
+    with pytest.raises(DataError, match="no room for the decoded clips"):
+        ClipDataset(samples, ("circle", "square"), EVEN, PIXELS)
