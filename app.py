@@ -29,7 +29,6 @@ from hmdb.clip import Clip, ClipFrame, Prediction
 from hmdb.errors import HmdbError
 from hmdb.labels import readable
 from hmdb.limits import FromEnvironment
-from hmdb.video import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from hmdb.attention import Explanation
@@ -452,7 +451,7 @@ class Answer:
 
 
 def upload_with_preview(do: Handlers) -> gr.File:
-    upload = gr.File(label="Video", file_types=sorted(VIDEO_SUFFIXES), height=140)
+    upload = gr.File(label="Video", height=140)  # of any type: its first bytes decide, not its name
     preview = gr.Video(
         label="Preview", interactive=False, visible=False, height=300, buttons=[], elem_classes="preview"
     )
