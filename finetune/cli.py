@@ -206,12 +206,12 @@ def _leaks(words: Sequence[str]) -> None:
     chosen = parser.parse_args(words)
 
     from finetune.dataset import read_thumbnails
-    from finetune.leaks import find_leaks
+    from finetune.leaks import clip_hashes, find_leaks
     from finetune.splits import read_splits
 
     splits = read_splits(_data(chosen), chosen.seed)
     print(f"{splits.data}: {splits.origin}; {splits.hash}")
-    for line in find_leaks(splits, read_thumbnails(splits)).lines():
+    for line in find_leaks(splits, clip_hashes(read_thumbnails(splits))).lines():
         print(line)
 
 

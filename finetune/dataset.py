@@ -96,7 +96,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def like(self, samples: Sequence[Sample]) -> ClipDataset:
         """Other clips, read the same way."""
-        return ClipDataset(samples, tuple(self._ids), self._clip_spec, self._pixel_spec, seed=self._seed)
+        return ClipDataset(
+            samples, tuple(self._ids), self._clip_spec, self._pixel_spec, seed=self._seed, redraw=self._redraw
+        )
 
     def class_id(self, index: int) -> int:
         return self._ids.get(self.samples[index].label, UNLABELLED)
@@ -171,19 +173,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
-def sample_frames(dataset: ClipDataset) -> dict[str, np.ndarray]:
-    """Clip name -> uint8 (3, H, W, 3): the first, a middle and the last frame of each clip."""
-    return {
-        sample.name: dataset.frames(index)[[0, dataset.num_frames // 2, -1]]
-        for index, sample in enumerate(dataset.samples)
-    }
-
-
-def read_thumbnails(splits: Splits) -> dict[str, np.ndarray]:
-    """Clip name -> uint8 (3, H, W, 3): a few small frames of every clip that can be read."""
+def read_thumbnails(splits: Splits) -> ClipDataset:
+    """A few small frames of every clip of a division."""
     clip_spec = ClipSpec(num_frames=3, sampler="equidistant")
     samples = [sample for part in splits.parts().values() for sample in part]
-    return sample_frames(ClipDataset(samples, splits.classes, clip_spec, PixelSpec.paper(THUMBNAIL)))
+    return ClipDataset(samples, splits.classes, clip_spec, PixelSpec.paper(THUMBNAIL))
 
 
 def refuse_many_broken(datasets: Mapping[str, ClipDataset], *, limit: float, allowed: bool) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from finetune.dataset import ClipDataset
 from finetune.sources import Sample
 from finetune.splits import Splits
 from hmdb.video import frame_paths
@@ -75,20 +76,18 @@ class LeakReport:
         return found or ["no source video, file or near-duplicate frame is in two parts"]
 
 
-def find_leaks(splits: Splits, frames: Mapping[str, np.ndarray]) -> LeakReport:
+def find_leaks(splits: Splits, hashes: Mapping[str, np.ndarray]) -> LeakReport:
     """Compares each two parts of a division.
 
     Args:
-        frames: clip name -> uint8 (T, H, W, 3), some of its frames; clips that are not there are not
-            compared by frames.
+        hashes: of each clip's frames, by its name; clips that are not there are not compared by frames.
     """
     parts = splits.parts()
-    hashes = {name: perceptual_hashes(pixels) for name, pixels in frames.items()}
     found: list[Leak] = []
     for other, part in combinations(parts, 2):  # train before val before test
         for kind, pairs in (
             ("same source video", _same(_sources(parts[part]), _sources(parts[other]))),
-            ("same file", _same(_contents(parts[part]), _contents(parts[other]))),
+            ("same file", _same_content(parts[part], parts[other])),
             ("near-duplicate frames", _near(parts[part], parts[other], hashes)),
         ):
             found += [Leak(kind, clip, part, resembled, other) for clip, resembled in pairs]
@@ -98,6 +97,15 @@ def find_leaks(splits: Splits, frames: Mapping[str, np.ndarray]) -> LeakReport:
         unknown_sources=sum(sample.source is None for sample in everything),
         clips=len(everything),
     )
+
+
+def clip_hashes(*datasets: ClipDataset) -> dict[str, np.ndarray]:
+    """Clip name -> the perceptual hashes of its first, its middle and its last frame."""
+    return {
+        sample.name: perceptual_hashes(dataset.frames(index)[[0, dataset.num_frames // 2, -1]])
+        for dataset in datasets
+        for index, sample in enumerate(dataset.samples)
+    }
 
 
 def perceptual_hashes(frames: np.ndarray) -> np.ndarray:
@@ -126,7 +134,7 @@ def resembling(clips: Sequence[Sample], others: Sequence[Sample], hashes: Mappin
         pair
         for pairs in (
             _same(_sources(clips), _sources(others)),
-            _same(_contents(clips), _contents(others)),
+            _same_content(clips, others),
             _near(clips, others, hashes),
         )
         for pair in pairs
@@ -142,8 +150,19 @@ def _sources(samples: Iterable[Sample]) -> dict[str, str]:
     return {sample.name: sample.source for sample in samples if sample.source is not None}
 
 
-def _contents(samples: Iterable[Sample]) -> dict[str, bytes]:
-    return {sample.name: content_hash(sample.path) for sample in samples}
+def _same_content(clips: Sequence[Sample], others: Sequence[Sample]) -> Iterable[tuple[str, str]]:
+    """Pairs with the same bytes. Only what has the size of something on the other side is read at all."""
+    sizes, other_sizes = ({sample: _size(sample.path) for sample in part} for part in (clips, others))
+    both = set(sizes.values()) & set(other_sizes.values())
+    contents, other_contents = (
+        {sample.name: content_hash(sample.path) for sample, size in part.items() if size in both}
+        for part in (sizes, other_sizes)
+    )
+    return _same(contents, other_contents)
+
+
+def _size(clip: Path) -> int:
+    return sum(path.stat().st_size for path in (frame_paths(clip) if clip.is_dir() else [clip]))
 
 
 def content_hash(clip: Path) -> bytes:

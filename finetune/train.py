@@ -32,9 +32,9 @@ from transformers import (
 from finetune import folder, report
 from finetune.augment import augment
 from finetune.board import Board, Stopwatch
-from finetune.dataset import ClipDataset, refuse_many_broken, sample_frames
+from finetune.dataset import ClipDataset, refuse_many_broken
 from finetune.distill import Distillation, find_teacher, find_unlabelled, loss_with_teacher, teach
-from finetune.leaks import find_leaks
+from finetune.leaks import clip_hashes, find_leaks
 from finetune.networks import Start, start
 from finetune.recipe import Recipe
 from finetune.report import Outcome
@@ -182,9 +182,9 @@ def train(
     for clip, reason in broken.items():
         log.warning("Left out: %s: %s", clip, reason)
     splits = splits.without(broken)
-    leaks = find_leaks(
-        splits, {clip: pixels for each in datasets.values() for clip, pixels in sample_frames(each).items()}
-    )
+    leaks = find_leaks(splits, clip_hashes(*datasets.values()))
+    for line in leaks.lines():
+        log.info("Split: %s", line)
     if distillation:
         _attach_teacher(distillation, datasets, splits, recipe)
 
@@ -357,6 +357,8 @@ def _attach_teacher(plan: Distillation, datasets: dict[str, ClipDataset], splits
 
 def _run(trainer: ClipTrainer, last: Path | None, pixel_spec: PixelSpec, output: Path) -> None:
     """Trains to the end, or stops with the best checkpoint kept and says what to do."""
+    # each process augments its own share of a batch differently
+    torch.manual_seed(trainer.args.seed + trainer.args.process_index)
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     except KeyboardInterrupt as stop:

@@ -107,6 +107,7 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(dataset: Path, 
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (killed / "report.json").exists(), "it ended before it could be killed"
+    killed = killed.rename(tmp_path / "moved")
     (killed / "checkpoints" / "checkpoint-999").mkdir()  # half of one, as a kill while saving leaves it
     report = train(recipe, DataSource(str(dataset)), killed, resume=True)
     assert difference(whole, killed) < 1e-4
@@ -231,3 +232,13 @@ def test_the_seed_decides_everything(dataset: Path, finished: tuple[Path, dict[s
     train(RECIPE, DataSource(str(dataset)), tmp_path / "again")
     assert difference(finished[0], tmp_path / "again") == pytest.approx(0, abs=1e-6)
     assert not np.isnan(difference(finished[0], tmp_path / "again"))
+
+
+def test_any_number_of_classes(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 10, classes=[f"action_{number:02}" for number in range(51)], num_frames=1)
+    report = train(replace(RECIPE, epochs=1, batch_size=64), DataSource(str(root)), tmp_path / "run")
+    assert np.array(report["test"]["confusion"]).shape == (51, 51)
+    assert report["val"]["clips"] >= 50
+    calibration = json.loads((tmp_path / "run" / "config.json").read_text())["calibration"]
+    assert calibration["temperature"] == report["test"]["calibration"]["temperature"] != 1.0
+    assert len(Recognizer.from_pretrained(tmp_path / "run").labels) == 51
