@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.utils.tqdm import disable_progress_bars
+from transformers.utils.logging import disable_progress_bar
 
 from finetune.folder import is_first_process
 from finetune.recipe import CHOICES, PAPER_ROWS, RECIPES, Recipe, recipe_of
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.setLevel(logging.INFO if first else logging.ERROR)
     if not sys.stderr.isatty():
         disable_progress_bars()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         JOBS[job](words)
     except HmdbError as error:

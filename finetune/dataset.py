@@ -174,8 +174,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
 
 def read_thumbnails(splits: Splits) -> ClipDataset:
-    """A few small frames of every clip of a division."""
-    clip_spec = ClipSpec(num_frames=3, sampler="equidistant")
+    """Small frames of every clip of a division."""
+    clip_spec = ClipSpec(sampler="equidistant")
     samples = [sample for part in splits.parts().values() for sample in part]
     return ClipDataset(samples, splits.classes, clip_spec, PixelSpec.paper(THUMBNAIL))
 

@@ -18,10 +18,12 @@ from finetune.sources import Sample
 from finetune.splits import Splits
 from hmdb.video import frame_paths
 
-HASH_SIDE = 8  # two times 8 x 8 comparisons of neighbours: 128 bits a frame
-NEAR_BITS = 10  # of 128 that may differ between near-duplicates
+HASH_SIDE = 9  # pixels of a small copy, whose 9 x 8 + 8 x 9 comparisons of neighbours are the bits
+HASH_BITS = 2 * HASH_SIDE * (HASH_SIDE - 1)
+NEAR_BITS = 18  # of 144 that may differ between frames of one scene; on HMDB51, pairs of other scenes begin at 22
+MAX_FRAMES = 8  # of a clip that are compared
 FLAT = 6.0  # grey levels, standard deviation below which a frame has nothing to compare
-BLOCK_ROWS = 4096  # frames compared with all others at a time
+BLOCK_ROWS = 512  # frames compared with all others at a time
 
 
 @dataclass(frozen=True)
@@ -100,12 +102,16 @@ def find_leaks(splits: Splits, hashes: Mapping[str, np.ndarray]) -> LeakReport:
 
 
 def clip_hashes(*datasets: ClipDataset) -> dict[str, np.ndarray]:
-    """Clip name -> the perceptual hashes of its first, its middle and its last frame."""
+    """Clip name -> the perceptual hashes of its frames, of 8 at most, spread over the clip."""
     return {
-        sample.name: perceptual_hashes(dataset.frames(index)[[0, dataset.num_frames // 2, -1]])
+        sample.name: perceptual_hashes(dataset.frames(index)[_spread(dataset.num_frames)])
         for dataset in datasets
         for index, sample in enumerate(dataset.samples)
     }
+
+
+def _spread(num_frames: int) -> list[int]:
+    return sorted(set(np.linspace(0, num_frames - 1, MAX_FRAMES).astype(int).tolist()))
 
 
 def perceptual_hashes(frames: np.ndarray) -> np.ndarray:
@@ -115,17 +121,25 @@ def perceptual_hashes(frames: np.ndarray) -> np.ndarray:
         frames: uint8 (T, H, W, 3).
 
     Returns:
-        float32 (n, 128) of -1 and 1, a row for each of the n frames that are not flat.
+        float32 (n, 144) of -1 and 1, a row for each of the n frames that are not flat: first whether
+        the right one of two is brighter (9 x 8), then whether the lower one is (8 x 9).
     """
     rows = []
     for frame in frames:
-        small = Image.fromarray(frame).convert("L").resize((HASH_SIDE + 1, HASH_SIDE + 1), Image.Resampling.BOX)
+        small = Image.fromarray(frame).convert("L").resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
         grey = np.asarray(small, dtype=np.float32)
         if grey.std() >= FLAT:
-            right = grey[:-1, 1:] > grey[:-1, :-1]
-            down = grey[1:, :-1] > grey[:-1, :-1]
-            rows.append(np.where(np.concatenate([right.ravel(), down.ravel()]), 1, -1))
-    return np.array(rows, dtype=np.float32).reshape(len(rows), 2 * HASH_SIDE**2)
+            steps = [(grey[:, 1:] - grey[:, :-1]).ravel(), (grey[1:] - grey[:-1]).ravel()]
+            rows.append(np.where(np.concatenate(steps) > 0, 1, -1))
+    return np.array(rows, dtype=np.float32).reshape(len(rows), HASH_BITS)
+
+
+def mirrored(hashes: np.ndarray) -> np.ndarray:
+    """The hashes (n, 144) of the same frames, left and right exchanged."""
+    right, down = np.split(hashes, 2, axis=1)
+    right = -right.reshape(-1, HASH_SIDE, HASH_SIDE - 1)[:, :, ::-1]
+    down = down.reshape(-1, HASH_SIDE - 1, HASH_SIDE)[:, :, ::-1]
+    return np.concatenate([right.reshape(len(hashes), -1), down.reshape(len(hashes), -1)], axis=1)
 
 
 def resembling(clips: Sequence[Sample], others: Sequence[Sample], hashes: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -183,13 +197,14 @@ def _near(
         return []
     found: dict[str, str] = {}
     for first in range(0, len(rows), BLOCK_ROWS):
-        agreement = rows[first : first + BLOCK_ROWS] @ columns.T  # 128 - 2 x differing bits
-        for row, column in np.argwhere(agreement >= rows.shape[1] - 2 * NEAR_BITS):
+        block = rows[first : first + BLOCK_ROWS]
+        agreement = np.maximum(block @ columns.T, block @ mirrored(columns).T)  # bits - 2 x differing ones
+        for row, column in np.argwhere(agreement >= HASH_BITS - 2 * NEAR_BITS):
             found.setdefault(owners[first + row], other_owners[column])
     return list(found.items())
 
 
 def _stacked(samples: Sequence[Sample], hashes: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list[str]]:
     present = [sample.name for sample in samples if len(hashes.get(sample.name, ()))]
-    rows = np.concatenate([hashes[name] for name in present]) if present else np.empty((0, 0), np.float32)
+    rows = np.concatenate([hashes[name] for name in present]) if present else np.empty((0, HASH_BITS), np.float32)
     return rows, [name for name in present for _ in range(len(hashes[name]))]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,16 @@ class Outcome:
     @property
     def clips_per_second(self) -> float:
         return len(self.names) / self.seconds
+
+    def without(self, names: Collection[str]) -> Outcome:
+        """The same with some clips left out; the loss stays that of all."""
+        rows = [row for row, name in enumerate(self.names) if name not in names]
+        return replace(
+            self,
+            names=tuple(self.names[row] for row in rows),
+            logits=self.logits[rows],
+            classes=self.classes[rows],
+        )
 
 
 def headline(outcome: Outcome) -> dict[str, Any]:
@@ -184,6 +194,9 @@ def to_markdown(report: dict[str, Any], part: str, drawn: Sequence[str]) -> str:
         if name in report:
             row = report[name]
             lines.append(f"| {name} | {row['clips']} | {with_interval(row, 'top1')} | {with_interval(row, 'top5')} |")
+    if alone := report.get("test_alone"):
+        values = f"{alone['clips']} | {with_interval(alone, 'top1')} | {with_interval(alone, 'top5')}"
+        lines.append(f"| test, without those that resemble a train or val clip | {values} |")
     lines += ["", "In brackets the 95 % Wilson interval.", ""]
     if "confusion" in drawn:
         lines += [f"![confusion matrix]({FIGURES}/confusion.png)", ""]

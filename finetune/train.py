@@ -34,7 +34,7 @@ from finetune.augment import augment
 from finetune.board import Board, Stopwatch
 from finetune.dataset import ClipDataset, refuse_many_broken
 from finetune.distill import Distillation, find_teacher, find_unlabelled, loss_with_teacher, teach
-from finetune.leaks import clip_hashes, find_leaks
+from finetune.leaks import LeakReport, clip_hashes, find_leaks
 from finetune.networks import Start, start
 from finetune.recipe import Recipe
 from finetune.report import Outcome
@@ -234,6 +234,7 @@ def train(
             | {"leaks": leaks.to_dict(), "leak_lines": leaks.lines()},
             "val": report.headline(val),
             "test": report.details(test, splits.classes, fitted),
+            "test_alone": _alone(test, leaks),
             "epochs": epochs,
             "best_epoch": next(row["epoch"] for row in epochs if row["top1"] == state.best_metric),
             "speed": {
@@ -250,6 +251,12 @@ def train(
     done = folder.read_json(output / folder.REPORT_FILE)
     assert done is not None  # noqa: S101 - the first process has just written it
     return done
+
+
+def _alone(test: Outcome, leaks: LeakReport) -> dict[str, Any] | None:
+    """The figures on the test clips that resemble no other; None where none or all of them do."""
+    leaked = {leak.clip for leak in leaks.leaks if leak.part == "test"}
+    return report.headline(test.without(leaked)) if 0 < len(leaked) < len(test.names) else None
 
 
 def describe(splits: Splits, broken: Mapping[str, str], unlabelled: int = 0) -> dict[str, Any]:

@@ -66,3 +66,12 @@ def test_broken_clips_are_named_in_the_report(finished: tuple[Path, dict[str, An
     text = to_markdown(report, "test", ["confusion"])
     assert "circle/clip_77: it is empty" in text
     assert "2.0 GiB" in text
+
+
+def test_clips_can_be_left_out_of_an_outcome() -> None:
+    logits = np.eye(3, dtype=np.float32)
+    outcome = Outcome(part="test", names=("a", "b", "c"), logits=logits, classes=np.arange(3), loss=0.0, seconds=1.0)
+    rest = outcome.without({"b"})
+    assert rest.names == ("a", "c")
+    assert np.array_equal(rest.logits, logits[[0, 2]])
+    assert rest.classes.tolist() == [0, 2]
