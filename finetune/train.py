@@ -44,8 +44,8 @@ from hmdb import calibration
 from hmdb.attention import fuse
 from hmdb.calibration import Calibration
 from hmdb.clip import ClipSpec
-from hmdb.errors import DataError
-from hmdb.model import CALIBRATION_KEY, CLIP_SPEC_KEY, check_fit
+from hmdb.errors import DataError, ModelError
+from hmdb.model import CALIBRATION_KEY, CLIP_SPEC_KEY, Checkpoint, check_fit, read_network
 from hmdb.preprocess import PIXELS_FILE, PixelSpec, normalize
 
 CHECKPOINTS = "checkpoints"  # of the Trainer: the best epoch and the last
@@ -90,6 +90,20 @@ class ClipTrainer(Trainer):
         else:
             loss = functional.cross_entropy(outputs.logits, classes, label_smoothing=smoothing)
         return (loss, outputs) if return_outputs else loss
+
+    # The Trainer reads the file's tensors by name, and those of a ViViT have other names on disk than in
+    # memory: most of its weights would stay as they are, with no more than a warning.
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: torch.nn.Module | None = None) -> None:
+        self._load(Path(resume_from_checkpoint))
+
+    def _load_best_model(self) -> None:
+        self._load(Path(str(self.state.best_model_checkpoint)))
+
+    def _load(self, checkpoint: Path) -> None:
+        saved, missing = read_network(Checkpoint(folder=checkpoint, name=checkpoint.name))
+        if missing:
+            raise ModelError(f"{checkpoint} lacks weights: {', '.join(sorted(missing)[:3])}, ...")
+        self.accelerator.unwrap_model(self.model).load_state_dict(saved.state_dict())
 
     def outcome(self, part: str, dataset: ClipDataset) -> Outcome:
         """The answers on a part of the data, each clip once, whatever the number of processes."""

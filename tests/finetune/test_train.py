@@ -141,6 +141,26 @@ def test_ctrl_c_keeps_the_best_checkpoint(dataset: Path, tmp_path: Path, monkeyp
     assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
 
 
+@pytest.mark.parametrize("init", ["scratch:timesformer-tiny", "scratch:vivit-tiny"])
+def test_the_best_epoch_is_what_is_kept_and_what_a_resumed_run_goes_on_from(
+    init: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, init=init, learning_rate=0.002, epochs=4)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    report = train(recipe, DataSource(str(dataset)), whole)
+    best = next(row for row in report["epochs"] if row["epoch"] == report["best_epoch"])
+    assert report["best_epoch"] < 4, "the last epoch must not be the best, or this tests nothing"
+    assert abs(report["epochs"][-1]["loss"] - best["loss"]) > 1e-4
+    assert report["val"]["loss"] == pytest.approx(best["loss"], abs=1e-5)
+    assert report["val"]["top1"] == best["top1"]
+    with monkeypatch.context() as patch:
+        Interruption(patch, 10, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, DataSource(str(dataset)), resumed)
+    train(recipe, DataSource(str(dataset)), resumed, resume=True)
+    assert difference(whole, resumed) < 1e-4
+
+
 def test_a_full_disk_leaves_the_best_checkpoint_whole(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
