@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,14 @@ class Distillation:
             raise DataError(f"temperature must be above 0, not {self.temperature}.")
         if not 0 <= self.weight <= 1:
             raise DataError(f"weight must be in 0..1, not {self.weight}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a report that others read: folders by their names alone."""
+        return {
+            **asdict(self),
+            "teacher": Path(self.teacher).resolve().name if Path(self.teacher).is_dir() else self.teacher,
+            "unlabelled": Path(self.unlabelled).resolve().name if self.unlabelled else None,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from finetune.dataset import ClipDataset
 from finetune.folder import REPORT_FILE
 from finetune.metrics import accuracies, confused_pairs, confusion, per_class, wilson_interval
+from finetune.splits import Splits
 from hmdb import figures
 from hmdb.attention import grid, normalized, rollout
 from hmdb.calibration import Calibration, expected_calibration_error, reliability
@@ -68,6 +69,18 @@ class Outcome:
             logits=self.logits[rows],
             classes=self.classes[rows],
         )
+
+
+def describe(splits: Splits, broken: Mapping[str, str]) -> dict[str, Any]:
+    """The data of a report."""
+    counts = {part: len(samples) for part, samples in splits.parts().items()}
+    return {
+        "name": splits.data,
+        "on_hub": splits.on_hub,
+        "split": {"origin": splits.origin, "hash": splits.hash, **counts},
+        "unlabelled": 0,
+        "broken": dict(broken),
+    }
 
 
 def headline(outcome: Outcome) -> dict[str, Any]:

@@ -10,9 +10,9 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ import torch
 from safetensors import SafetensorError
 from torch.nn import functional
 from transformers import (
-    EarlyStoppingCallback,
     PreTrainedModel,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -132,6 +132,39 @@ class _PixelFile(TrainerCallback):
             )
 
 
+class _Patience(TrainerCallback):
+    """Early stopping that is told by the log alone, so that a resumed run stops where it would have."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_evaluate(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        control.should_training_stop = out_of_patience(state.log_history, self._epochs)
+
+
+def out_of_patience(history: Sequence[Mapping[str, Any]], epochs: int) -> bool:
+    """Whether the last `epochs` evaluations brought no better val top-1; never where `epochs` is 0."""
+    found = [row["eval_top1"] for row in history if "eval_top1" in row]
+    return bool(epochs and found) and len(found) - 1 - found.index(max(found)) >= epochs
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Material:
+    """The data of a run, read.
+
+    Attributes:
+        splits: without the broken clips.
+        datasets: "train", "val" and "test".
+        broken: name -> reason.
+        leaks: what the parts share.
+    """
+
+    splits: Splits
+    datasets: dict[str, ClipDataset]
+    broken: dict[str, str]
+    leaks: LeakReport
+
+
 def train(
     recipe: Recipe,
     source: DataSource,
@@ -192,15 +225,9 @@ def train(
     fuse(origin.network)
     with arguments.main_process_first(local=True):
         datasets = _read(splits, origin, recipe, output / CLIPS, progress=arguments.local_process_index == 0)
-    broken = refuse_many_broken(datasets, limit=MAX_BROKEN, allowed=source.allow_broken)
-    for clip, reason in broken.items():
-        log.warning("Left out: %s: %s", clip, reason)
-    splits = splits.without(broken)
-    leaks = find_leaks(splits, clip_hashes(*datasets.values()))
-    for line in leaks.lines():
-        log.info("Split: %s", line)
+    material = _checked(splits, datasets, allow_broken=source.allow_broken)
     if distillation:
-        _attach_teacher(distillation, datasets, splits, recipe)
+        _attach_teacher(distillation, material, recipe)
 
     stopwatch = Stopwatch()
     board = Board(output / "runs", datasets["train"], splits.classes)
@@ -218,39 +245,31 @@ def train(
             board,
             stopwatch,
             _PixelFile(origin.pixel_spec),
-            *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else []),
+            _Patience(recipe.patience),
         ],
     )
-    _run(trainer, last, origin.pixel_spec, output)
+    _run(trainer, last, recipe.patience, origin.pixel_spec, output)
     val, test = (trainer.outcome(part, datasets[part]) for part in ("val", "test"))
     if trainer.is_world_process_zero():
         fitted = calibration.fit(val.logits, val.classes) if len(val.names) >= MIN_CALIBRATION else Calibration()
         save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, output, calibrated=fitted)
-        splits.write(output)
-        state = trainer.state
-        epochs = [
-            {"epoch": row["epoch"], "top1": row["eval_top1"], "top5": row["eval_top5"], "loss": row["eval_loss"]}
-            for row in state.log_history
-            if "eval_top1" in row and row["epoch"] > 0
-        ]
+        material.splits.write(output)
         result = {
             "model": output.name,
             "recipe_name": name,
-            "recipe": asdict(recipe) | {"precision": precision},
-            "distillation": asdict(distillation) if distillation else None,
+            "recipe": asdict(recipe) | {"precision": precision, "init": origin.base or recipe.init},
+            "distillation": distillation.to_dict() if distillation else None,
             "base": origin.base,
             "base_revision": origin.revision,
             "model_type": origin.network.config.model_type,
             "clip_spec": origin.clip_spec.to_dict(),
             "parameters": origin.network.num_parameters(),
             "classes": list(splits.classes),
-            "data": describe(splits, broken, len(datasets["train"]) - len(splits.train))
-            | {"leaks": leaks.to_dict(), "leak_lines": leaks.lines()},
+            "data": _described(material),
             "val": report.headline(val),
             "test": report.details(test, splits.classes, fitted),
-            "test_alone": _alone(test, leaks),
-            "epochs": epochs,
-            "best_epoch": next(row["epoch"] for row in epochs if row["top1"] == state.best_metric),
+            "test_alone": _alone(test, material.leaks),
+            **_epochs(trainer.state),
             "speed": {
                 "train_clips_per_second": stopwatch.epochs * len(datasets["train"]) / max(stopwatch.seconds, 1e-9),
                 "eval_clips_per_second": test.clips_per_second,
@@ -273,15 +292,22 @@ def _alone(test: Outcome, leaks: LeakReport) -> dict[str, Any] | None:
     return report.headline(test.without(leaked)) if 0 < len(leaked) < len(test.names) else None
 
 
-def describe(splits: Splits, broken: Mapping[str, str], unlabelled: int = 0) -> dict[str, Any]:
-    """The data of a report."""
-    counts = {part: len(samples) for part, samples in splits.parts().items()}
+def _epochs(state: TrainerState) -> dict[str, Any]:
+    rows = [
+        {"epoch": row["epoch"], "top1": row["eval_top1"], "top5": row["eval_top5"], "loss": row["eval_loss"]}
+        for row in state.log_history
+        if "eval_top1" in row
+    ]
+    return {"epochs": rows, "best_epoch": next(row["epoch"] for row in rows if row["top1"] == state.best_metric)}
+
+
+def _described(material: _Material) -> dict[str, Any]:
+    unlabelled = len(material.datasets["train"]) - len(material.splits.train)
     return {
-        "name": splits.data,
-        "on_hub": splits.on_hub,
-        "split": {"origin": splits.origin, "hash": splits.hash, **counts},
+        **report.describe(material.splits, material.broken),
         "unlabelled": unlabelled,
-        "broken": dict(broken),
+        "leaks": material.leaks.to_dict(),
+        "leak_lines": material.leaks.lines(),
     }
 
 
@@ -366,18 +392,36 @@ def _read(splits: Splits, origin: Start, recipe: Recipe, cache: Path, *, progres
     }
 
 
-def _attach_teacher(plan: Distillation, datasets: dict[str, ClipDataset], splits: Splits, recipe: Recipe) -> None:
+def _checked(splits: Splits, datasets: dict[str, ClipDataset], *, allow_broken: bool) -> _Material:
+    """The data without the broken clips, and what its parts share; both are told."""
+    broken = refuse_many_broken(datasets, limit=MAX_BROKEN, allowed=allow_broken)
+    for clip, reason in broken.items():
+        log.warning("Left out: %s: %s", clip, reason)
+    splits = splits.without(broken)
+    leaks = find_leaks(splits, clip_hashes(*datasets.values()))
+    for line in leaks.lines():
+        log.info("Split: %s", line)
+    return _Material(splits=splits, datasets=datasets, broken=broken, leaks=leaks)
+
+
+def _attach_teacher(plan: Distillation, material: _Material, recipe: Recipe) -> None:
     """Gives the training clips their targets, and adds the unlabelled ones to them."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    teacher = find_teacher(plan.teacher, device)
+    datasets, splits = material.datasets, material.splits
+    teacher = find_teacher(plan.teacher, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if plan.unlabelled:
         more = find_unlabelled(plan.unlabelled, splits, [datasets["val"], datasets["test"]])
         datasets["train"] = datasets["train"].like([*datasets["train"].samples, *more])
     datasets["train"].targets = teach(teacher, datasets["train"], splits.classes, recipe.batch_size)
 
 
-def _run(trainer: ClipTrainer, last: Path | None, pixel_spec: PixelSpec, output: Path) -> None:
+def _run(trainer: ClipTrainer, last: Path | None, patience: int, pixel_spec: PixelSpec, output: Path) -> None:
     """Trains to the end, or stops with the best checkpoint kept and says what to do."""
+    if last:
+        state = TrainerState.load_from_json(str(last / folder.TRAINER_STATE))
+        if out_of_patience(state.log_history, patience):  # it was cut off after its last epoch
+            trainer.state = state
+            trainer._load_best_model()
+            return
     # each process augments its own share of a batch differently
     torch.manual_seed(trainer.args.seed + trainer.args.process_index)
     try:

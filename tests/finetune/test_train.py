@@ -228,6 +228,19 @@ def test_training_stops_early(dataset: Path, tmp_path: Path) -> None:
     assert report["best_epoch"] == 1
 
 
+def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, learning_rate=1e-9, epochs=6, patience=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.report.headline", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    report = train(recipe, DataSource(str(dataset)), tmp_path / "run", resume=True)
+    assert len(report["epochs"]) == 3
+    assert report["best_epoch"] == 1
+
+
 def test_a_broken_clip_is_left_out_of_a_run(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 30)
     (root / "circle" / "clip_03" / "0.png").write_bytes(b"no image")
