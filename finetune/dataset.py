@@ -25,6 +25,7 @@ from hmdb.errors import DataError, VideoError
 from hmdb.preprocess import PixelSpec, fit
 from hmdb.reader import read_clip
 
+MAX_BROKEN = 0.02  # of all clips
 THUMBNAIL = 64  # pixels a side, enough to compare frames
 UNLABELLED = -100  # the class id that cross-entropy leaves out
 
@@ -180,18 +181,18 @@ def read_thumbnails(splits: Splits) -> ClipDataset:
     return ClipDataset(samples, splits.classes, clip_spec, PixelSpec.paper(THUMBNAIL))
 
 
-def refuse_many_broken(datasets: Mapping[str, ClipDataset], *, limit: float, allowed: bool) -> dict[str, str]:
+def refuse_many_broken(datasets: Mapping[str, ClipDataset], *, allowed: bool) -> dict[str, str]:
     """name -> reason, of all broken clips.
 
     Raises:
-        DataError: they are a larger share than `limit`, and that is not allowed.
+        DataError: they are more than 2 % of all, and that is not allowed.
     """
     broken = {name: reason for dataset in datasets.values() for name, reason in dataset.broken.items()}
     total = sum(len(dataset) for dataset in datasets.values()) + len(broken)
-    if len(broken) > limit * total and not allowed:
+    if len(broken) > MAX_BROKEN * total and not allowed:
         some = "; ".join(f"{name}: {reason}" for name, reason in list(broken.items())[:3])
         raise DataError(
-            f"{len(broken)} of {total} clips cannot be read, more than {limit:.0%}. {some} "
+            f"{len(broken)} of {total} clips cannot be read, more than {MAX_BROKEN:.0%}. {some} "
             "--allow-broken goes on without them."
         )
     return broken

@@ -21,7 +21,7 @@ from finetune.metrics import accuracies, confused_pairs, confusion, per_class, w
 from finetune.splits import Splits
 from hmdb import figures
 from hmdb.attention import grid, normalized, rollout
-from hmdb.calibration import Calibration, expected_calibration_error, reliability
+from hmdb.calibration import Calibration, expected_calibration_error, negative_log_likelihood, reliability
 from hmdb.errors import HmdbError
 from hmdb.labels import readable
 from hmdb.preprocess import PixelSpec, normalize
@@ -41,7 +41,6 @@ class Outcome:
         names: of the N clips.
         logits: float32 (N, number of classes).
         classes: int (N,), the true ones.
-        loss: mean cross-entropy.
         seconds: that it took.
     """
 
@@ -49,7 +48,6 @@ class Outcome:
     names: tuple[str, ...]
     logits: np.ndarray
     classes: np.ndarray
-    loss: float
     seconds: float
 
     def __post_init__(self) -> None:
@@ -61,7 +59,7 @@ class Outcome:
         return len(self.names) / self.seconds
 
     def without(self, names: Collection[str]) -> Outcome:
-        """The same with some clips left out; the loss stays that of all."""
+        """The same with some clips left out."""
         rows = [row for row, name in enumerate(self.names) if name not in names]
         return replace(
             self,
@@ -91,7 +89,7 @@ def headline(outcome: Outcome) -> dict[str, Any]:
         **found,
         "top1_interval": wilson_interval(found["top1"], count),
         "top5_interval": wilson_interval(found["top5"], count),
-        "loss": outcome.loss,
+        "loss": negative_log_likelihood(outcome.logits, outcome.classes),
         "clips": count,
     }
 

@@ -21,7 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from finetune.recipe import Recipe, recipe_of
 from finetune.splits import DataSource
-from finetune.train import ClipTrainer, train, usable_precision
+from finetune.train import train
+from finetune.trainer import ClipTrainer, usable_precision
 from hmdb.errors import DataError
 from hmdb.recognizer import Recognizer
 from tests.datasets import write_dataset
