@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import os
 import tempfile
 import threading
@@ -61,6 +62,13 @@ CSS = """
     border: none !important; background: none !important; box-shadow: none !important; text-align: center}
 @media (max-width: 640px) {.frames .grid-container {grid-template-columns: repeat(2, 1fr) !important}}
 """
+
+# Gradio gives the buttons of a dataset of videos no names, and people who cannot see them need some.
+NAME_EXAMPLES = f"""() => {{
+    const names = {json.dumps([readable(path.stem) for path in EXAMPLES])};
+    document.querySelectorAll("button.gallery-item").forEach(
+        (button, index) => button.setAttribute("aria-label", `Example: ${{names[index]}}`));
+}}"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,11 +334,11 @@ def build_demo(
             with gr.Row(equal_height=False):
                 with gr.Column():
                     upload = upload_with_preview(do)
-                    button = gr.Button("Name the action", variant="primary")
+                    buttons = start_and_cancel("Name the action")
                     if EXAMPLES:
                         example_clips(upload)
                 answer = Answer.beside()
-            answer.below(do, upload, button, heavy, public=True)
+            answer.below(do, upload, buttons, heavy, public=True)
         with gr.Tab("Webcam"):
             gr.Markdown(
                 "Record a few seconds of yourself. The recording is sent here, answered and deleted; its sound is "
@@ -349,14 +357,15 @@ def build_demo(
                         include_audio=True,
                         height=320,
                     )
-                    webcam_button = gr.Button("Name the action", variant="primary")
+                    webcam_buttons = start_and_cancel("Name the action")
                 webcam_answer = Answer.beside()
-            webcam_answer.below(do, webcam, webcam_button, heavy, public=False)
+            webcam_answer.below(do, webcam, webcam_buttons, heavy, public=False)
         with gr.Tab("Long video"):
             long_video(do, heavy)
         with gr.Tab("Compare"):
             compare(do, heavy)
         demo.load(do.describe, None, weights, api_visibility="private", show_progress="hidden")
+        demo.load(None, js=NAME_EXAMPLES, api_visibility="private")
         # Not for the page, for the API alone.
         gr.Button(visible=False).click(do.labels, None, gr.JSON(label="Labels", visible=False), api_name="labels")
         gr.Button(visible=False).click(do.model, None, gr.JSON(label="Model", visible=False), api_name="model")
@@ -391,7 +400,13 @@ class Answer:
             )
 
     def below(
-        self, do: Handlers, video: gr.components.Component, button: gr.Button, heavy: dict[str, Any], *, public: bool
+        self,
+        do: Handlers,
+        video: gr.components.Component,
+        buttons: tuple[gr.Button, gr.Button],
+        heavy: dict[str, Any],
+        *,
+        public: bool,
     ) -> None:
         """Frames, explanation and JSON, and what happens on a click. Only one set of them is in the API."""
         seen: dict[str, Any] = {"api_visibility": "public" if public else "private"}
@@ -417,18 +432,20 @@ class Answer:
             explanation = gr.State(None, time_to_live=600)
         with gr.Accordion("The answer as JSON", open=False):
             answer = gr.JSON(label="Answer")
-        asked = button.click(
+        start, cancel = buttons
+        asked = start.click(
             do.predict, video, [self.action, self.words, self.top, frames, answer], api_name="predict", **seen, **heavy
         )
+        cancels(cancel, asked, self.words)
         asked.success(choices, answer, label, api_visibility="private", show_progress="hidden")
-        shown = show.click(
-            do.explain, [video, label, opacity], [maps, explained, explanation], api_visibility="private", **heavy
-        )
         if public:  # to the API a label is any text: the dropdown learns its choices from an answer
-            text = gr.Textbox(label="label", visible=False)
+            text = gr.Textbox(OVERALL, label="label", visible=False)
             gr.Button(visible=False).click(
                 do.explain, [video, text, opacity], [maps, explained, explanation], api_name="explain", **heavy
             )
+        shown = show.click(
+            do.explain, [video, label, opacity], [maps, explained, explanation], api_visibility="private", **heavy
+        )
         shown.success(lambda: "", None, checked, api_visibility="private", show_progress="hidden")
         opacity.release(do.redraw, [explanation, opacity], maps, api_visibility="private", show_progress="hidden")
         check.click(do.check, explanation, checked, api_visibility="private", **heavy)
@@ -436,9 +453,21 @@ class Answer:
 
 def upload_with_preview(do: Handlers) -> gr.File:
     upload = gr.File(label="Video", file_types=sorted(VIDEO_SUFFIXES), height=140)
-    preview = gr.Video(label="Preview", interactive=False, visible=False, height=300, buttons=[], autoplay=False)
+    preview = gr.Video(
+        label="Preview", interactive=False, visible=False, height=300, buttons=[], elem_classes="preview"
+    )
     upload.change(do.preview, upload, preview, api_visibility="private", show_progress="minimal")
     return upload
+
+
+def start_and_cancel(words: str) -> tuple[gr.Button, gr.Button]:
+    with gr.Row():
+        return gr.Button(words, variant="primary", scale=3), gr.Button("Cancel", scale=1, min_width=80)
+
+
+def cancels(button: gr.Button, event: Any, words: gr.Markdown) -> None:
+    """The button takes a visitor out of the queue, or ends the work that is under way."""
+    button.click(lambda: "Cancelled.", None, words, cancels=[event], api_visibility="private", queue=False)
 
 
 def example_clips(upload: gr.File) -> None:
@@ -458,9 +487,7 @@ def long_video(do: Handlers, heavy: dict[str, Any]) -> None:
     with gr.Row(equal_height=False):
         with gr.Column():
             upload = upload_with_preview(do)
-            with gr.Row():
-                start = gr.Button("Make the timeline", variant="primary")
-                stop = gr.Button("Cancel")
+            start, cancel = start_and_cancel("Make the timeline")
         with gr.Column():
             words = gr.Markdown(label="In words")
             drawn = gr.Plot(label="Which action when", show_label=False)
@@ -474,7 +501,7 @@ def long_video(do: Handlers, heavy: dict[str, Any]) -> None:
     with gr.Accordion("The timeline as JSON", open=False):
         answer = gr.JSON(label="Timeline")
     asked = start.click(do.timeline, upload, [words, drawn, table, files, answer], api_name="timeline", **heavy)
-    stop.click(lambda: "Cancelled.", None, words, cancels=[asked], api_visibility="private")
+    cancels(cancel, asked, words)
 
 
 def compare(do: Handlers, heavy: dict[str, Any]) -> None:
@@ -485,14 +512,15 @@ def compare(do: Handlers, heavy: dict[str, Any]) -> None:
     with gr.Row(equal_height=False):
         with gr.Column():
             upload = upload_with_preview(do)
-            button = gr.Button("Compare", variant="primary")
+            start, cancel = start_and_cancel("Compare")
         with gr.Column():
             words = gr.Markdown(label="Agreement")
             table = gr.Dataframe(label="Top five of each", interactive=False, wrap=True)
     frames = gr.Gallery(
         label="The frames of each, row by row", columns=8, object_fit="contain", height="auto", elem_classes="frames"
     )
-    button.click(do.compare, upload, [words, table, frames], api_name="compare", **heavy)
+    asked = start.click(do.compare, upload, [words, table, frames], api_name="compare", **heavy)
+    cancels(cancel, asked, words)
 
 
 def served(path: Path) -> str:
@@ -577,6 +605,8 @@ def timeline_outputs(timeline: Timeline, name: str, finished: bool) -> tuple[Any
     from hmdb.figures import timeline_chart
 
     words = f"Looked at {len(timeline.answers)} of {timeline.num_windows} windows."
+    if timeline.coverage < 1 and timeline.is_complete:
+        words += f" They cover {timeline.coverage:.0%} of the video, as it is long."
     if finished and not timeline.is_complete:
         words += " Stopped there, as it took too long; a shorter video or a faster machine gets to the end."
     rows = [

@@ -42,6 +42,7 @@ class Recipe:
         patience: epochs without a better val top-1 before training stops; 0 for never.
         precision: fp32, bf16 or fp16 arithmetic; fp32 where the device has no other.
         activation_checkpointing: recompute activations instead of keeping them: less memory, more time.
+        half: save the weights as float16, at half the size; training and answering on a CPU stay in fp32.
         seed: of weights, order, augmentation and the random sampler.
     """
 
@@ -63,6 +64,7 @@ class Recipe:
     patience: int = 4
     precision: Precision = "fp32"
     activation_checkpointing: bool = False
+    half: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

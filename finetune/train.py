@@ -159,7 +159,9 @@ def train(
     val, test = (trainer.outcome(part, datasets[part]) for part in ("val", "test"))
     if trainer.is_world_process_zero():
         fitted = calibration.fit(val.logits, val.classes) if len(val.names) >= MIN_CALIBRATION else Calibration()
-        save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, output, calibrated=fitted)
+        save_checkpoint(
+            origin.network, origin.clip_spec, origin.pixel_spec, output, calibrated=fitted, half=recipe.half
+        )
         material.splits.write(output)
         result = {
             "model": output.name,

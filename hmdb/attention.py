@@ -137,7 +137,7 @@ class Attended:
 
     def weights(self, rows: slice = slice(None)) -> torch.Tensor:
         """The attention of some of the queries: (B, H, rows, N)."""
-        scores = self.query[:, :, rows] @ self.key.transpose(-2, -1) * self.scale
+        scores = (self.query[:, :, rows] * self.scale) @ self.key.transpose(-2, -1)
         return scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(dim=-1)
 
     def averaged(self, gradient: torch.Tensor | None = None, rows: slice = slice(None)) -> torch.Tensor:
@@ -356,7 +356,8 @@ class _Walk:
         onward = row.clone()
         for start in range(0, len(row), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            onward += row[rows] @ attended.averaged(gradient, rows)[0]
+            if row[rows].any():  # in the last layer only the class token's row counts
+                onward += row[rows] @ attended.averaged(gradient, rows)[0]
         self.cls, order = self.mix * onward[0], self.mix * onward[1:]
         times, patches = self.patches.shape
         self.patches = order.view(times, patches) if self.time_major else order.view(patches, times).T

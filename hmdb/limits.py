@@ -55,7 +55,7 @@ class Limits(FromEnvironment):
 
     prefix = "HMDB_DECODE_"
 
-    seconds: float = 10.0
+    seconds: float = 15.0
     memory_mb: int = 3072
     source_pixels: int = 8192 * 4320
     pixels: int = 1280 * 720

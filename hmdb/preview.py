@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from hmdb.errors import VideoError
-from hmdb.video import Video, open_video
+from hmdb.video import RecountedError, Video, open_video
 
 PREVIEW_SECONDS = 12  # at most, from the start of the video
 PREVIEW_FPS = 12  # at most
@@ -63,13 +63,21 @@ def make_preview(path: str | Path, target: str | Path, *, seconds: float = PREVI
     Raises:
         VideoError: the video cannot be read, or nothing can be encoded here.
     """
-    import av
-
     video = open_video(path)
     codec = next((name for name in CODECS if _can_encode(name)), None)
     if codec is None:
         raise VideoError("This build of FFmpeg can encode neither H.264 nor VP8, so there is no preview.")
     target = Path(target).with_suffix(".mp4" if codec == "libx264" else ".webm")
+    try:
+        _write(video, target, codec, seconds)
+    except RecountedError:  # a damaged file; how long it is, is known by now
+        _write(video, target, codec, seconds)
+    return target
+
+
+def _write(video: Video, target: Path, codec: str, seconds: float) -> None:
+    import av
+
     indices, rate = _shown(video, seconds)
     width, height = _small(*video.size)
     options = {"movflags": "+faststart"} if codec == "libx264" else {}
@@ -83,8 +91,7 @@ def make_preview(path: str | Path, target: str | Path, *, seconds: float = PREVI
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(small), format="rgb24")))
             container.mux(stream.encode())
     except (av.FFmpegError, OSError) as error:
-        raise VideoError(f"No preview of {Path(path).name} can be written.") from error
-    return target
+        raise VideoError(f"The preview {target.name} cannot be written.") from error
 
 
 def _shown(video: Video, seconds: float) -> tuple[list[int], float]:

@@ -23,6 +23,7 @@ from hmdb.labels import HMDB_SIMP
 from hmdb.recognizer import Recognizer
 
 disable_progress_bar()
+torch.set_num_threads(1)  # the networks here are tiny, and two threads on a busy machine wait for each other
 
 
 def moving_bar(num_frames: int, size: tuple[int, int] = (160, 120)) -> np.ndarray:

@@ -85,7 +85,7 @@ def test_a_video_gets_its_label_five_bars_and_eight_frames(url: str, video: Path
         expect(page.get_by_text("Answers come from tiny, which knows 25 actions.")).to_be_visible()
         panel = tab(page, "Upload")
         upload(panel, video)
-        expect(panel.locator("video")).to_be_visible()
+        expect(panel.locator(".preview video")).to_be_visible()
         panel.get_by_role("button", name="Name the action").click()
         expect(panel.get_by_test_id("label-output-value")).to_have_text(readable(prediction.label), timeout=30_000)
         expect(images(panel)).to_have_count(8)
@@ -186,8 +186,8 @@ def test_the_three_samplers_side_by_side(url: str, video: Path) -> None:
 def test_an_example_is_one_click_away(url: str) -> None:
     with open_page(url) as (page, watch):
         panel = tab(page, "Upload")
-        panel.locator(".gallery button, button.gallery-item").first.click()
-        expect(panel.get_by_text(app.EXAMPLES[0].name)).to_be_visible()
+        panel.get_by_role("button", name=f"Example: {readable(app.EXAMPLES[0].stem)}").click()
+        expect(panel.locator(f"a[href$='{app.EXAMPLES[0].name}']")).to_be_visible()
         panel.get_by_role("button", name="Name the action").click()
         expect(images(panel)).to_have_count(8, timeout=30_000)
         watch.check()
@@ -199,9 +199,9 @@ def test_a_file_that_browsers_do_not_play_gets_a_preview(url: str, tmp_path: Pat
     with open_page(url) as (page, watch):
         panel = tab(page, "Upload")
         upload(panel, avi)
-        player = panel.locator("video")
+        player = panel.locator(".preview video")
         expect(player).to_be_visible()
-        page.wait_for_function("() => [...document.querySelectorAll('video')].some(v => v.videoWidth > 0)")
+        page.wait_for_function("() => [...document.querySelectorAll('.preview video')].some(v => v.videoWidth > 0)")
         watch.check()
 
 

@@ -15,6 +15,7 @@ from hmdb.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
+from tests.hub import HubServer
 
 
 @pytest.fixture
@@ -40,8 +41,8 @@ def test_a_folder_is_read_with_its_specs(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("num_labels", [2, 51, 400])
 def test_any_number_of_labels(num_labels: int, tmp_path: Path) -> None:
-    from finetune.networks import start
     from finetune.checkpoint import save_checkpoint
+    from finetune.networks import start
 
     labels = [f"action {index}" for index in range(num_labels)]
     origin = start("scratch:timesformer-tiny", labels, sampler=None, extension=None, paper_pixels=True)
@@ -181,3 +182,83 @@ def test_what_is_neither_folder_nor_id_is_said(name: str) -> None:
 def test_the_variable_may_name_a_folder(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
     monkeypatch.setenv("HMDB_MODEL", str(checkpoint))
     assert model.load().checkpoint.name == "tiny"
+
+
+# On a Hub
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    with HubServer() as hub:
+        hub.use(monkeypatch, tmp_path / "cache")
+        yield hub
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_model_of_the_hub_is_loaded_with_its_commit(hub: HubServer, checkpoint: Path) -> None:
+    commit = hub.add("someone/model", contents(checkpoint))
+    loaded = model.load("someone/model", device="cpu")
+    assert (loaded.checkpoint.name, loaded.checkpoint.revision) == ("someone/model", commit)
+
+
+def test_once_downloaded_it_answers_without_the_hub(hub: HubServer, checkpoint: Path) -> None:
+    commit = hub.add("someone/model", contents(checkpoint))
+    model.load("someone/model")
+    hub.broken[".*"] = 0
+    assert model.load("someone/model").checkpoint.revision == commit
+
+
+def test_the_kinetics_weights_come_from_their_pinned_conversion(hub: HubServer, checkpoint: Path) -> None:
+    files = contents(checkpoint)
+    pickled = {name: content for name, content in files.items() if name != "model.safetensors"}
+    hub.add(model.KINETICS_400, pickled | {"pytorch_model.bin": b"a pickle"})
+    for number in range(1, 6):
+        hub.add_pull_request(model.KINETICS_400, f"Change {number}", "someone", files)
+    loaded = model.load(model.KINETICS_400)
+    assert loaded.checkpoint.revision == hub.repositories[f"models/{model.KINETICS_400}"].refs["refs/pr/5"]
+    assert not [request for request in hub.requests if "pytorch_model.bin" in request]
+
+
+def test_other_pickles_are_loaded_as_the_robot_converted_them(hub: HubServer, checkpoint: Path) -> None:
+    files = contents(checkpoint)
+    pickled = {name: content for name, content in files.items() if name != "model.safetensors"}
+    hub.add("someone/pickle", pickled)
+    hub.add_pull_request("someone/pickle", "Adding `safetensors` variant of this model", "an-impostor", files)
+    with pytest.raises(ModelError, match="no weights as safetensors on the Hub, and pickles are not loaded"):
+        model.load("someone/pickle")
+    hub.add_pull_request("someone/pickle", "Adding `safetensors` variant of this model", model.CONVERSION_ROBOT, files)
+    assert (
+        model.load("someone/pickle").checkpoint.revision == hub.repositories["models/someone/pickle"].refs["refs/pr/2"]
+    )
+
+
+def test_a_variable_that_names_nothing_falls_back_to_kinetics(
+    hub: HubServer, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(model.KINETICS_400, contents(checkpoint))
+    monkeypatch.setenv("HMDB_MODEL", "someone/missing")
+    loaded = model.load()
+    assert loaded.checkpoint.name == model.KINETICS_400
+    assert loaded.notes == (
+        "someone/missing is not in use: someone/missing is not on the Hub, or is private: set HF_TOKEN to see it.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "message"),
+    [
+        ("someone/missing", None, "not on the Hub, or is private"),
+        ("someone/model", "v9", "has no revision v9"),
+        ("bad//name", None, "neither a folder here nor a Hub id"),
+        ("a b/c", None, "not a valid Hub id"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_said(
+    hub: HubServer, checkpoint: Path, name: str, revision: str | None, message: str
+) -> None:
+    hub.add("someone/model", contents(checkpoint))
+    with pytest.raises(ModelError, match=message):
+        model.load(name, revision)

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -6,7 +7,7 @@ import pytest
 
 from hmdb import VideoError, preview
 from hmdb.preview import make_preview, plays_in_browser
-from hmdb.video import open_video
+from hmdb.video import Frames, RecountedError, Video, open_video
 from tests.conftest import moving_bar, write_frames, write_mp4
 
 
@@ -96,6 +97,24 @@ def test_a_preview_of_a_folder_and_of_one_frame(tmp_path: Path) -> None:
         assert shown.num_frames == count
 
 
+class Shrinking(Video):
+    """A damaged video: 100 frames were announced, 30 can be read."""
+
+    num_frames, fps, size = 100, 25.0, (64, 48)
+
+    def frames_at(self, indices: Sequence[int]) -> Frames:
+        if self.num_frames == 100 and max(indices) >= 30:
+            self.num_frames = 30
+            raise RecountedError("30 frames, not 100")
+        return Frames(pixels=np.zeros((len(indices), 48, 64, 3), np.uint8), seconds=None)
+
+
+def test_a_preview_of_a_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "open_video", lambda path: Shrinking())
+    written = make_preview("any.avi", tmp_path / "p.mp4")
+    assert open_video(written).num_frames == 14  # 1.2 s at 12 a second
+
+
 def test_without_h264_it_is_a_webm(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preview, "CODECS", ("h264_of_tomorrow", "libvpx"))
     written = make_preview(video, tmp_path / "p")
@@ -110,5 +129,5 @@ def test_no_preview_of_what_is_no_video(tmp_path: Path, video: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(VideoError, match=r"text\.mp4"):
         make_preview(tmp_path / "text.mp4", tmp_path / "p.mp4")
-    with pytest.raises(VideoError, match="No preview"):
+    with pytest.raises(VideoError, match=r"p\.mp4 cannot be written"):
         make_preview(video, tmp_path / "nowhere" / "p.mp4")

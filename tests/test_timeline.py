@@ -10,7 +10,7 @@ from hmdb import ClipSpec, VideoError
 from hmdb.reader import take_clip, take_clips
 from hmdb.recognizer import Recognizer
 from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, windows
-from hmdb.video import Frames, Video, open_video
+from hmdb.video import Frames, RecountedError, Video, open_video
 from tests.conftest import moving_bar, write_frames, write_mp4
 
 SPEC = ClipSpec()  # 256 frames
@@ -180,8 +180,29 @@ def test_a_folder_of_few_frames_is_one_segment(recognizer: Recognizer, tmp_path:
 def test_no_more_frames_are_held_than_a_batch_needs(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     video = Numbered(100_000)
     monkeypatch.setattr("hmdb.recognizer.open_video", lambda path: video)
-    recognizer.timeline("any.mp4")
+    recognizer.timeline("any.mp4", max_windows=12)
     assert max(map(len, video.asked)) <= 4 * 8
     flat = [index for batch in video.asked for index in batch]
     assert flat == sorted(flat)
-    assert len(video.asked) == MAX_WINDOWS // 4
+    assert len(video.asked) == 3
+
+
+class Shrinking(Numbered):
+    """A damaged video that turns out shorter once its end is asked for."""
+
+    def frames_at(self, indices: object) -> Frames:
+        frames = super().frames_at(indices)
+        if self.num_frames == 2000 and self.asked[-1][-1] >= 900:
+            self.num_frames = 900
+            raise RecountedError("900 frames, not 2000")
+        return frames
+
+
+def test_a_damaged_video_is_followed_to_where_it_can_be_read(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmdb.recognizer.open_video", lambda path: Shrinking(2000))
+    found = recognizer.timeline("damaged.avi")
+    assert found.is_complete
+    assert found.num_frames == 900
+    assert [answer.frames for answer in found.answers] == list(windows(900, recognizer.loaded.clip_spec))

@@ -185,19 +185,22 @@ class PyAVReader:
         import av
 
         track = picture_track(source, self._survey.stream)
-        for packet in packets(source, track):
+        for packet in packets(source, track, damaged=self._count_error):
             try:
                 frames = packet.decode()
             except av.EOFError:
                 return
             except av.FFmpegError:
-                self._errors += 1
+                self._count_error()
                 continue
             for frame in frames:
                 if frame.width * frame.height > self._limits.source_pixels:
                     raise RefusedError("large", frame.width, frame.height)
                 self._errors += frame.is_corrupt
                 yield frame
+
+    def _count_error(self) -> None:
+        self._errors += 1
 
     def _picture(self, index: int, frame: VideoFrame) -> Picture:
         width, height = self._size

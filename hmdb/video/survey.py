@@ -7,10 +7,10 @@ an edit list hides, timestamps that are missing or come twice, places that canno
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from hmdb.limits import Limits
 from hmdb.video.sniff import Container
@@ -23,16 +23,17 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 THREADS = 2  # of PyAV; more only cost memory
+LARGE = 1280 * 720  # pixels
 MAX_RESTARTS = 100  # of the packets of a damaged file
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
 MAX_SEQUENCE_PIXELS = 10**9  # about three seconds of decord's time: 9,000 frames of 320x240
 FRAME_PIXELS = 30_000  # what a frame costs besides, in pixels
 FEW = 100  # frames
-ALWAYS_CLEAN = frozenset(
-    {"vp8", "vp9", "h263", "flv", "mjpeg", "prores", "dnxhd", "rawvideo"}
-)  # no frames out of order
+# Codecs without frames out of order, of which every key frame is a clean cut.
+ALWAYS_CLEAN = frozenset({"vp8", "vp9", "h263", "flv", "mjpeg", "prores", "dnxhd", "rawvideo"})
 VOP = b"\x00\x00\x01\xb6"  # what an MPEG-4 picture starts with
 MAX_EARLY_END = 0.1  # of the announced duration: what may be missing from a file that is whole
+RIFF_SLACK = 0.01  # of the announced size: writers miscount a little
 DECORD_MIN_SIDE = 17  # pixels; below, decord returns six channels
 
 
@@ -108,6 +109,8 @@ def picture_track(source: InputContainer, index: int | None = None) -> VideoStre
     if not track.codec_context.is_open:
         track.codec_context.thread_count = THREADS
         track.codec_context.flags |= OUTPUT_CORRUPT
+        if track.codec_context.width * track.codec_context.height > LARGE:
+            track.codec_context.thread_type = "AUTO"  # frames in parallel, not only the slices of one
     return track
 
 
@@ -119,14 +122,18 @@ def _tracks(source: InputContainer) -> list[VideoStream]:
     return [track for track in moving if track.codec_context is not None]
 
 
-def packets(source: InputContainer, *tracks: VideoStream) -> Iterator[av.Packet[Any]]:
-    """All packets that can be read; reading starts again behind damage."""
+def packets(
+    source: InputContainer, *tracks: VideoStream, damaged: Callable[[], None] | None = None
+) -> Iterator[av.Packet[Any]]:
+    """All packets that can be read; reading starts again behind damage, of which `damaged` is told."""
     import av
 
     for _ in range(MAX_RESTARTS):
         try:
             yield from source.demux(*tracks)
         except (av.FFmpegError, IndexError):
+            if damaged is not None:
+                damaged()
             continue
         return
 
@@ -192,8 +199,9 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
 
 
 def _start(source: InputContainer, pts: tuple[int, ...], track: VideoStream) -> float:
-    if source.start_time is not None:
-        return source.start_time / 1e6
+    start = cast("int | None", source.start_time)  # microseconds; none of a single frame
+    if start is not None:
+        return start / 1e6
     return float(pts[0] * (track.time_base or 0)) if pts else 0.0
 
 
@@ -299,4 +307,4 @@ def _starts_afresh(packet: av.Packet[Any], codec: str, extradata: bytes | None) 
 def _riff_is_cut(path: str) -> bool:
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8)[4:], "little")
-    return 0 < length < 2**32 - 1 and length + 8 > os.path.getsize(path)
+    return 0 < length < 2**32 - 1 and length > (1 + RIFF_SLACK) * os.path.getsize(path)

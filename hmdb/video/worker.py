@@ -26,6 +26,7 @@ from hmdb.video.survey import RefusedError, survey
 from hmdb.video.wire import PYAV, WireError, packed, received
 
 CPU_FACTOR = 4  # processor seconds for each second of a request's deadline: a few threads
+IDLE = 30  # seconds after which the last file is closed
 ORPHAN_CHECK = 5_000  # milliseconds between looks at who the parent is
 
 
@@ -38,6 +39,8 @@ def main() -> None:
     _confine(limits)
     server = _Server(limits, complaints, answers)
     while True:
+        if sys.platform != "win32" and not select.select([0], [], [], IDLE)[0]:
+            server.forget()
         try:
             request = received(lambda size: _exactly(requests, size))
         except WireError:  # the parent has gone
@@ -80,8 +83,7 @@ class _Server:
         try:
             found = current.frames(wanted)
         except UnfitError:
-            self._key = None
-            self._reader = None
+            self.forget()
             current = self._open({**request, "decord": False})
             if current.facts.num_frames != request["num_frames"]:
                 return {"facts": vars(current.facts)}, []
@@ -101,6 +103,7 @@ class _Server:
         status = os.stat(path)
         key = (path, status.st_ino, status.st_size, status.st_mtime_ns)
         if self._reader is not None and self._key == key and (use_decord or self._reader.facts.decoder == PYAV):
+            self._tell(self._reader.facts.decoder)
             return self._reader
         self._reader = None  # before the next takes its memory
         surveyed = survey(path, Container(**request["container"]), self._limits, use_decord)
@@ -112,6 +115,10 @@ class _Server:
             self._reader = PyAVReader(path, surveyed, self._limits)
         self._key = key
         return self._reader
+
+    def forget(self) -> None:
+        """Closes the last file, and with it gives back the memory of its frames."""
+        self._key = self._reader = None
 
     def _tell(self, decoder: str) -> None:
         """Who is at work: where PyAV fails, there is no use in a second try."""
@@ -161,7 +168,9 @@ def _exactly(file: BinaryIO, size: int) -> bytes:
 
 
 def _end_with_parent() -> None:
-    """The end of stdin is the end of the parent. A thread waits for it, as the main one may be in a loop."""
+    """The end of stdin is the end of the parent. A thread waits for it, as the main one may be in a loop.
+    (PR_SET_PDEATHSIG would follow the thread that started this process, and the app's threads come and go.)
+    """
     if not hasattr(select, "poll"):
         return
     parent = os.getppid()

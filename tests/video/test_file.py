@@ -156,6 +156,7 @@ def test_long_videos_are_read_from_the_nearest_clean_cut(tmp_path: Path, codec: 
     video = open_video(path, limits=limits)
     indices = random.Random(0).sample(range(100), 30)
     assert numbers(video.frames_at(indices).pixels) == indices
+    assert video.note is None
     looked_at = survey(str(path), sniff(path), limits, decord_works=False)
     assert len(looked_at.keys) >= 10
 

@@ -1,5 +1,8 @@
+import http.server
 import os
+import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -105,3 +108,38 @@ def test_odd_names_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     write_video(tmp_path / "plain.mp4", num_frames=3).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert open_video(name).num_frames == 3
+
+
+class Visited(http.server.BaseHTTPRequestHandler):
+    """Remembers that it was asked."""
+
+    paths: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.paths.append(self.path)
+        self.send_error(404)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+@pytest.mark.parametrize(
+    "front",
+    [b"", b"G" + bytes(187), b"\x00\x00\x00\x14ftypisom" + bytes(8), b"\x00\x00\x00\x40free", b"\x00\x00\x01\xba"],
+    ids=["list", "ts", "ftyp", "free", "ps"],
+)
+def test_no_address_that_a_file_names_is_asked(tmp_path: Path, front: bytes) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), Visited) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        address = f"http://127.0.0.1:{server.server_port}/part.ts"
+        hls = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n"
+        dash = f"<?xml version='1.0'?><MPD><BaseURL>{address}</BaseURL></MPD>"
+        path = tmp_path / "clip.mp4"
+        for text in (hls, dash):
+            path.write_bytes(front + text.encode())
+            with pytest.raises(VideoError):
+                open_video(path)
+        server.shutdown()
+        thread.join()
+    assert Visited.paths == []

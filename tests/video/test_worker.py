@@ -5,9 +5,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ import pytest
 from hmdb.errors import VideoError
 from hmdb.limits import Limits
 from hmdb.video import open_video
-from hmdb.video.client import ROOT, Pool, pool
-from hmdb.video.wire import Facts, WireError
+from hmdb.video.client import ROOT, Answer, Pool, TimedOutError, pool
+from hmdb.video.wire import DECORD, PYAV, Facts, WireError
 from tests.videos import numbers, write_video
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -110,6 +111,36 @@ def test_what_takes_too_long_is_refused_and_no_worker_left(clip: Path) -> None:
     with pytest.raises(VideoError, match=r"^clip\.mp4 takes longer than 0\.001 seconds to decode\. Try a shorter"):
         open_video(clip, limits=Limits(seconds=0.001))
     assert pool().workers() == []
+
+
+@pytest.mark.parametrize(("at_work", "asked"), [(PYAV, [True]), (DECORD, [True, False])])
+def test_who_was_too_slow_is_not_asked_again(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, at_work: str, asked: list[bool]
+) -> None:
+    requests = []
+
+    def never(request: Mapping[str, object], limits: Limits) -> NoReturn:
+        requests.append(request["decord"])
+        raise TimedOutError("no answer", at_work)
+
+    monkeypatch.setattr(pool(), "ask", never)
+    with pytest.raises(VideoError, match="takes longer than 15 seconds"):
+        open_video(clip)
+    assert requests == asked
+
+
+def test_a_worker_says_who_is_at_work(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, said = Limits(seconds=1.0), []
+    video = open_video(write_video(clip.with_name("clip.ts")), limits=limits)
+    (worker,) = pool().workers()
+    receive = worker._answer
+
+    def answer(num_wanted: int, tell: Callable[[str], object]) -> Answer:
+        return receive(num_wanted, lambda decoder: (said.append(decoder), tell(decoder)))
+
+    monkeypatch.setattr(worker, "_answer", answer)
+    video.frames_at([3])
+    assert said == [PYAV]
 
 
 def test_what_needs_too_much_memory_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,103 @@
+"""What Spaces read of this repository, and the documented way to publish it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from hmdb.limits import Limits
+from tests.hub import HubServer
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def front_matter() -> dict[str, Any]:
+    _, text, _ = README.split("---\n", 2)
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
+
+
+def requirements(name: str) -> dict[str, Requirement]:
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    found = [Requirement(line.partition("#")[0]) for line in lines if line.partition("#")[0].strip()]
+    return {requirement.name.lower().replace("_", "-"): requirement for requirement in found}
+
+
+PINS = {name: str(pin.specifier).removeprefix("==") for name, pin in requirements("constraints.txt").items()}
+
+
+def test_the_front_matter_is_what_spaces_want() -> None:
+    values = front_matter()
+    assert values["sdk"] == "gradio"
+    assert values["sdk_version"] == PINS["gradio"]
+    assert (ROOT / values["app_file"]).exists()
+    assert len(values["short_description"]) <= 60
+    assert values["license"] == "apache-2.0"
+    assert {"title", "emoji", "colorFrom", "colorTo", "python_version", "suggested_hardware"} <= set(values)
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+def test_the_ranges_admit_the_pins(file: str) -> None:
+    for name, requirement in requirements(file).items():
+        assert PINS[name] in requirement.specifier, name
+
+
+@pytest.mark.parametrize(("name", "version"), [("torch", "2.8.0"), ("torch", "2.11.0"), ("transformers", "5.17.0")])
+def test_the_ranges_admit_what_zero_gpu_and_others_bring(name: str, version: str) -> None:
+    assert version in requirements("requirements.txt")[name].specifier
+
+
+def test_every_setting_is_in_the_readme() -> None:
+    import app
+
+    for settings in (Limits, app.Settings):
+        for name in settings.__dataclass_fields__:
+            assert f"`{settings.prefix}{name.upper()}`" in README
+
+
+def test_every_file_of_the_readmes_tree_is_there() -> None:
+    tree = README.split("```\napp.py", 1)[1].split("```", 1)[0]
+    folder = ""
+    for line in f"app.py{tree}".splitlines():
+        names = re.match(r" *((?:[\w/]+(?:\.py|/)?(?:, )?)+)", line)
+        assert names, line
+        for name in names.group(1).split(", "):
+            if not line.startswith(" "):
+                folder = name if name.endswith("/") else ""
+            path = ROOT / (name if not line.startswith(" ") else f"{folder}{name}")
+            assert path.exists(), path
+
+
+def test_publishing_as_the_readme_says(tmp_path: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()  # noqa: S607
+    copy = tmp_path / "copy"
+    for name in tracked:
+        (copy / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, copy / name)
+    commands = re.findall(r"^hf (?:repos create|upload) .*$", README, re.MULTILINE)
+    assert len(commands) == 2
+    with HubServer() as hub:
+        for command in commands:
+            words = command.replace("OWNER/NAME", "newton/actions").replace('"', "").split()
+            run = subprocess.run(
+                [str(Path(sys.executable).with_name("hf")), *words[1:]],
+                cwd=copy,
+                env={**os.environ, **hub.environment(tmp_path / "cache")},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert run.returncode == 0, run.stderr
+        published = hub.files("newton/actions", repo_type="space")
+    assert set(tracked) - {".gitattributes"} <= set(published)
+    assert published["app.py"] == (ROOT / "app.py").read_bytes()
