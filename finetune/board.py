@@ -14,6 +14,7 @@ from transformers.trainer_utils import EvalPrediction
 
 from finetune.dataset import ClipDataset
 from finetune.metrics import accuracies, confusion
+from hmdb.calibration import negative_log_likelihood
 from hmdb.figures import confusion_matrix, sheet
 
 SHOWN_CLIPS = 4
@@ -30,10 +31,13 @@ class Board(TensorBoardCallback):
         self._confusion: np.ndarray | None = None
 
     def measure(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Top-1 and top-5 of an evaluation, whose confusion matrix is kept to be drawn."""
+        """Figures of an evaluation, whose confusion matrix is kept to be drawn.
+
+        The cross-entropy is that of each clip once; the Trainer's own loss is a mean of batches.
+        """
         logits, classes = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
         self._confusion = confusion(logits, classes)
-        return accuracies(logits, classes)
+        return {**accuracies(logits, classes), "cross_entropy": negative_log_likelihood(logits, classes)}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         if state.is_world_process_zero:

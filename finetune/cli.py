@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub.utils.tqdm import disable_progress_bars
+from transformers.utils.logging import disable_progress_bar
 
 from finetune.folder import is_first_process
 from finetune.recipe import CHOICES, PAPER_ROWS, RECIPES, Recipe, recipe_of
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.setLevel(logging.INFO if first else logging.ERROR)
     if not sys.stderr.isatty():
         disable_progress_bars()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         JOBS[job](words)
     except HmdbError as error:
@@ -206,12 +208,12 @@ def _leaks(words: Sequence[str]) -> None:
     chosen = parser.parse_args(words)
 
     from finetune.dataset import read_thumbnails
-    from finetune.leaks import find_leaks
+    from finetune.leaks import clip_hashes, find_leaks
     from finetune.splits import read_splits
 
     splits = read_splits(_data(chosen), chosen.seed)
     print(f"{splits.data}: {splits.origin}; {splits.hash}")
-    for line in find_leaks(splits, read_thumbnails(splits)).lines():
+    for line in find_leaks(splits, clip_hashes(read_thumbnails(splits))).lines():
         print(line)
 
 

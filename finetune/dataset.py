@@ -25,6 +25,7 @@ from hmdb.errors import DataError, VideoError
 from hmdb.preprocess import PixelSpec, fit
 from hmdb.reader import read_clip
 
+MAX_BROKEN = 0.02  # of all clips
 THUMBNAIL = 64  # pixels a side, enough to compare frames
 UNLABELLED = -100  # the class id that cross-entropy leaves out
 
@@ -96,7 +97,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def like(self, samples: Sequence[Sample]) -> ClipDataset:
         """Other clips, read the same way."""
-        return ClipDataset(samples, tuple(self._ids), self._clip_spec, self._pixel_spec, seed=self._seed)
+        return ClipDataset(
+            samples, tuple(self._ids), self._clip_spec, self._pixel_spec, seed=self._seed, redraw=self._redraw
+        )
 
     def class_id(self, index: int) -> int:
         return self._ids.get(self.samples[index].label, UNLABELLED)
@@ -171,33 +174,25 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
-def sample_frames(dataset: ClipDataset) -> dict[str, np.ndarray]:
-    """Clip name -> uint8 (3, H, W, 3): the first, a middle and the last frame of each clip."""
-    return {
-        sample.name: dataset.frames(index)[[0, dataset.num_frames // 2, -1]]
-        for index, sample in enumerate(dataset.samples)
-    }
-
-
-def read_thumbnails(splits: Splits) -> dict[str, np.ndarray]:
-    """Clip name -> uint8 (3, H, W, 3): a few small frames of every clip that can be read."""
-    clip_spec = ClipSpec(num_frames=3, sampler="equidistant")
+def read_thumbnails(splits: Splits) -> ClipDataset:
+    """Small frames of every clip of a division."""
+    clip_spec = ClipSpec(sampler="equidistant")
     samples = [sample for part in splits.parts().values() for sample in part]
-    return sample_frames(ClipDataset(samples, splits.classes, clip_spec, PixelSpec.paper(THUMBNAIL)))
+    return ClipDataset(samples, splits.classes, clip_spec, PixelSpec.paper(THUMBNAIL))
 
 
-def refuse_many_broken(datasets: Mapping[str, ClipDataset], *, limit: float, allowed: bool) -> dict[str, str]:
+def refuse_many_broken(datasets: Mapping[str, ClipDataset], *, allowed: bool) -> dict[str, str]:
     """name -> reason, of all broken clips.
 
     Raises:
-        DataError: they are a larger share than `limit`, and that is not allowed.
+        DataError: they are more than 2 % of all, and that is not allowed.
     """
     broken = {name: reason for dataset in datasets.values() for name, reason in dataset.broken.items()}
     total = sum(len(dataset) for dataset in datasets.values()) + len(broken)
-    if len(broken) > limit * total and not allowed:
+    if len(broken) > MAX_BROKEN * total and not allowed:
         some = "; ".join(f"{name}: {reason}" for name, reason in list(broken.items())[:3])
         raise DataError(
-            f"{len(broken)} of {total} clips cannot be read, more than {limit:.0%}. {some} "
+            f"{len(broken)} of {total} clips cannot be read, more than {MAX_BROKEN:.0%}. {some} "
             "--allow-broken goes on without them."
         )
     return broken

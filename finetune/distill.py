@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 from transformers import AutoConfig, AutoModelForVideoClassification, PreTrainedModel
 
-from finetune.dataset import UNLABELLED, ClipDataset, sample_frames
-from finetune.leaks import perceptual_hashes, resembling
+from finetune.dataset import UNLABELLED, ClipDataset
+from finetune.leaks import clip_hashes, resembling
 from finetune.sources import Sample, find_clips, source_of
 from finetune.splits import Splits
 from hmdb.clip import ClipSpec
@@ -47,6 +48,14 @@ class Distillation:
             raise DataError(f"temperature must be above 0, not {self.temperature}.")
         if not 0 <= self.weight <= 1:
             raise DataError(f"weight must be in 0..1, not {self.weight}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a report that others read: folders by their names alone."""
+        return {
+            **asdict(self),
+            "teacher": Path(self.teacher).resolve().name if Path(self.teacher).is_dir() else self.teacher,
+            "unlabelled": Path(self.unlabelled).resolve().name if self.unlabelled else None,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,9 +136,8 @@ def find_unlabelled(folder: str, splits: Splits, evaluated: Sequence[ClipDataset
     ]
     known = {sample.path.resolve() for sample in splits.train}
     samples = [sample for sample in samples if sample.path.resolve() not in known]
-    reader = evaluated[0]
-    read = reader.like(samples)
-    hashes = {name: perceptual_hashes(frames) for name, frames in _frames_of(*evaluated, read).items()}
+    read = evaluated[0].like(samples)
+    hashes = clip_hashes(*evaluated, read)
     held_out = [sample for dataset in evaluated for sample in dataset.samples]
     taken = resembling(samples, held_out, hashes)
     kept = [sample for sample in read.samples if sample.name not in taken]
@@ -138,10 +146,6 @@ def find_unlabelled(folder: str, splits: Splits, evaluated: Sequence[ClipDataset
     if not kept:
         raise DataError(f"{root} has no videos that are not in the data set already.")
     return kept
-
-
-def _frames_of(*datasets: ClipDataset) -> dict[str, np.ndarray]:
-    return {name: frames for dataset in datasets for name, frames in sample_frames(dataset).items()}
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from typing import Any
 from finetune import report
 from finetune.dataset import ClipDataset, refuse_many_broken
 from finetune.splits import DataSource, read_splits
-from finetune.train import MAX_BROKEN, ClipTrainer, describe, evaluation_arguments
+from finetune.trainer import ClipTrainer, evaluation_arguments
 from hmdb.errors import DataError
 from hmdb.model import find, read
 
@@ -57,7 +57,7 @@ def evaluate(
     clip_spec = loaded.clip_spec.with_sampler(sampler)
     samples = splits.parts()[part]
     dataset = ClipDataset(samples, loaded.labels, clip_spec, loaded.pixel_spec, seed=seed)
-    broken = refuse_many_broken({part: dataset}, limit=MAX_BROKEN, allowed=source.allow_broken)
+    broken = refuse_many_broken({part: dataset}, allowed=source.allow_broken)
     with tempfile.TemporaryDirectory() as scratch:
         trainer = ClipTrainer(
             pixel_spec=loaded.pixel_spec,
@@ -75,7 +75,7 @@ def evaluate(
         "notes": list(loaded.notes),
         "parameters": loaded.network.num_parameters(),
         "classes": list(loaded.labels),
-        "data": describe(splits, broken),
+        "data": report.describe(splits, broken),
         part: report.details(outcome, loaded.labels, loaded.calibration),
         "speed": {
             "eval_clips_per_second": outcome.clips_per_second,

@@ -54,7 +54,13 @@ def last_checkpoint(checkpoints: Path) -> Path | None:
     whole = [path for path in found if read_json(path / TRAINER_STATE) is not None]
     for path in set(found) - set(whole):
         shutil.rmtree(path, ignore_errors=True)
-    return whole[-1] if whole else None
+    if not whole:
+        return None
+    state = read_json(whole[-1] / TRAINER_STATE) or {}
+    if best := state.get("best_model_checkpoint"):  # an absolute path: the run may have been moved since
+        state["best_model_checkpoint"] = str(checkpoints / Path(best).name)
+        (whole[-1] / TRAINER_STATE).write_text(json.dumps(state), encoding="utf-8")
+    return whole[-1]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

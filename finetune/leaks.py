@@ -13,14 +13,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from finetune.dataset import ClipDataset
 from finetune.sources import Sample
 from finetune.splits import Splits
 from hmdb.video import frame_paths
 
-HASH_SIDE = 8  # two times 8 x 8 comparisons of neighbours: 128 bits a frame
-NEAR_BITS = 10  # of 128 that may differ between near-duplicates
+HASH_SIDE = 9  # pixels of a small copy, whose 9 x 8 + 8 x 9 comparisons of neighbours are the bits
+HASH_BITS = 2 * HASH_SIDE * (HASH_SIDE - 1)
+NEAR_BITS = 18  # of 144 that may differ between frames of one scene; on HMDB51, pairs of other scenes begin at 22
+MAX_FRAMES = 8  # of a clip that are compared
 FLAT = 6.0  # grey levels, standard deviation below which a frame has nothing to compare
-BLOCK_ROWS = 4096  # frames compared with all others at a time
+BLOCK_ROWS = 512  # frames compared with all others at a time
 
 
 @dataclass(frozen=True)
@@ -75,20 +78,18 @@ class LeakReport:
         return found or ["no source video, file or near-duplicate frame is in two parts"]
 
 
-def find_leaks(splits: Splits, frames: Mapping[str, np.ndarray]) -> LeakReport:
+def find_leaks(splits: Splits, hashes: Mapping[str, np.ndarray]) -> LeakReport:
     """Compares each two parts of a division.
 
     Args:
-        frames: clip name -> uint8 (T, H, W, 3), some of its frames; clips that are not there are not
-            compared by frames.
+        hashes: of each clip's frames, by its name; clips that are not there are not compared by frames.
     """
     parts = splits.parts()
-    hashes = {name: perceptual_hashes(pixels) for name, pixels in frames.items()}
     found: list[Leak] = []
     for other, part in combinations(parts, 2):  # train before val before test
         for kind, pairs in (
             ("same source video", _same(_sources(parts[part]), _sources(parts[other]))),
-            ("same file", _same(_contents(parts[part]), _contents(parts[other]))),
+            ("same file", _same_content(parts[part], parts[other])),
             ("near-duplicate frames", _near(parts[part], parts[other], hashes)),
         ):
             found += [Leak(kind, clip, part, resembled, other) for clip, resembled in pairs]
@@ -100,6 +101,19 @@ def find_leaks(splits: Splits, frames: Mapping[str, np.ndarray]) -> LeakReport:
     )
 
 
+def clip_hashes(*datasets: ClipDataset) -> dict[str, np.ndarray]:
+    """Clip name -> the perceptual hashes of its frames, of 8 at most, spread over the clip."""
+    return {
+        sample.name: perceptual_hashes(dataset.frames(index)[_spread(dataset.num_frames)])
+        for dataset in datasets
+        for index, sample in enumerate(dataset.samples)
+    }
+
+
+def _spread(num_frames: int) -> list[int]:
+    return sorted(set(np.linspace(0, num_frames - 1, MAX_FRAMES).astype(int).tolist()))
+
+
 def perceptual_hashes(frames: np.ndarray) -> np.ndarray:
     """Which of two neighbours is the brighter, in a small grey copy of each frame.
 
@@ -107,17 +121,25 @@ def perceptual_hashes(frames: np.ndarray) -> np.ndarray:
         frames: uint8 (T, H, W, 3).
 
     Returns:
-        float32 (n, 128) of -1 and 1, a row for each of the n frames that are not flat.
+        float32 (n, 144) of -1 and 1, a row for each of the n frames that are not flat: first whether
+        the right one of two is brighter (9 x 8), then whether the lower one is (8 x 9).
     """
     rows = []
     for frame in frames:
-        small = Image.fromarray(frame).convert("L").resize((HASH_SIDE + 1, HASH_SIDE + 1), Image.Resampling.BOX)
+        small = Image.fromarray(frame).convert("L").resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
         grey = np.asarray(small, dtype=np.float32)
         if grey.std() >= FLAT:
-            right = grey[:-1, 1:] > grey[:-1, :-1]
-            down = grey[1:, :-1] > grey[:-1, :-1]
-            rows.append(np.where(np.concatenate([right.ravel(), down.ravel()]), 1, -1))
-    return np.array(rows, dtype=np.float32).reshape(len(rows), 2 * HASH_SIDE**2)
+            steps = [(grey[:, 1:] - grey[:, :-1]).ravel(), (grey[1:] - grey[:-1]).ravel()]
+            rows.append(np.where(np.concatenate(steps) > 0, 1, -1))
+    return np.array(rows, dtype=np.float32).reshape(len(rows), HASH_BITS)
+
+
+def mirrored(hashes: np.ndarray) -> np.ndarray:
+    """The hashes (n, 144) of the same frames, left and right exchanged."""
+    right, down = np.split(hashes, 2, axis=1)
+    right = -right.reshape(-1, HASH_SIDE, HASH_SIDE - 1)[:, :, ::-1]
+    down = down.reshape(-1, HASH_SIDE - 1, HASH_SIDE)[:, :, ::-1]
+    return np.concatenate([right.reshape(len(hashes), -1), down.reshape(len(hashes), -1)], axis=1)
 
 
 def resembling(clips: Sequence[Sample], others: Sequence[Sample], hashes: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -126,7 +148,7 @@ def resembling(clips: Sequence[Sample], others: Sequence[Sample], hashes: Mappin
         pair
         for pairs in (
             _same(_sources(clips), _sources(others)),
-            _same(_contents(clips), _contents(others)),
+            _same_content(clips, others),
             _near(clips, others, hashes),
         )
         for pair in pairs
@@ -142,8 +164,19 @@ def _sources(samples: Iterable[Sample]) -> dict[str, str]:
     return {sample.name: sample.source for sample in samples if sample.source is not None}
 
 
-def _contents(samples: Iterable[Sample]) -> dict[str, bytes]:
-    return {sample.name: content_hash(sample.path) for sample in samples}
+def _same_content(clips: Sequence[Sample], others: Sequence[Sample]) -> Iterable[tuple[str, str]]:
+    """Pairs with the same bytes. Only what has the size of something on the other side is read at all."""
+    sizes, other_sizes = ({sample: _size(sample.path) for sample in part} for part in (clips, others))
+    both = set(sizes.values()) & set(other_sizes.values())
+    contents, other_contents = (
+        {sample.name: content_hash(sample.path) for sample, size in part.items() if size in both}
+        for part in (sizes, other_sizes)
+    )
+    return _same(contents, other_contents)
+
+
+def _size(clip: Path) -> int:
+    return sum(path.stat().st_size for path in (frame_paths(clip) if clip.is_dir() else [clip]))
 
 
 def content_hash(clip: Path) -> bytes:
@@ -164,13 +197,14 @@ def _near(
         return []
     found: dict[str, str] = {}
     for first in range(0, len(rows), BLOCK_ROWS):
-        agreement = rows[first : first + BLOCK_ROWS] @ columns.T  # 128 - 2 x differing bits
-        for row, column in np.argwhere(agreement >= rows.shape[1] - 2 * NEAR_BITS):
+        block = rows[first : first + BLOCK_ROWS]
+        agreement = np.maximum(block @ columns.T, block @ mirrored(columns).T)  # bits - 2 x differing ones
+        for row, column in np.argwhere(agreement >= HASH_BITS - 2 * NEAR_BITS):
             found.setdefault(owners[first + row], other_owners[column])
     return list(found.items())
 
 
 def _stacked(samples: Sequence[Sample], hashes: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list[str]]:
     present = [sample.name for sample in samples if len(hashes.get(sample.name, ()))]
-    rows = np.concatenate([hashes[name] for name in present]) if present else np.empty((0, 0), np.float32)
+    rows = np.concatenate([hashes[name] for name in present]) if present else np.empty((0, HASH_BITS), np.float32)
     return rows, [name for name in present for _ in range(len(hashes[name]))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16)
         "patch_size": patch,
     }
 
+
+log = logging.getLogger(__name__)
 
 SCRATCH: dict[str, TimesformerConfig | VivitConfig] = {
     "timesformer-tiny": TimesformerConfig(**_sizes(hidden=32, layers=2, heads=2, image=32)),
@@ -88,6 +91,7 @@ def start(
             raise ModelError(f"{init} lacks weights that its config.json asks for: {', '.join(body[:3])} ...")
         if [names.get(str(index)) for index in range(len(names))] != list(classes):
             # a head of the same size would be kept, and its classes taken for others
+            log.info("%s knows other classes, so the %d-way head is new.", base, len(classes))
             head = torch.nn.Linear(network.config.hidden_size, len(classes))
             torch.nn.init.normal_(head.weight, std=network.config.initializer_range)
             torch.nn.init.zeros_(head.bias)

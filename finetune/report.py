@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ from transformers import PreTrainedModel
 from finetune.dataset import ClipDataset
 from finetune.folder import REPORT_FILE
 from finetune.metrics import accuracies, confused_pairs, confusion, per_class, wilson_interval
+from finetune.splits import Splits
 from hmdb import figures
 from hmdb.attention import grid, normalized, rollout
-from hmdb.calibration import Calibration, expected_calibration_error, reliability
+from hmdb.calibration import Calibration, expected_calibration_error, negative_log_likelihood, reliability
 from hmdb.errors import HmdbError
 from hmdb.labels import readable
 from hmdb.preprocess import PixelSpec, normalize
@@ -40,7 +41,6 @@ class Outcome:
         names: of the N clips.
         logits: float32 (N, number of classes).
         classes: int (N,), the true ones.
-        loss: mean cross-entropy.
         seconds: that it took.
     """
 
@@ -48,7 +48,6 @@ class Outcome:
     names: tuple[str, ...]
     logits: np.ndarray
     classes: np.ndarray
-    loss: float
     seconds: float
 
     def __post_init__(self) -> None:
@@ -59,6 +58,28 @@ class Outcome:
     def clips_per_second(self) -> float:
         return len(self.names) / self.seconds
 
+    def without(self, names: Collection[str]) -> Outcome:
+        """The same with some clips left out."""
+        rows = [row for row, name in enumerate(self.names) if name not in names]
+        return replace(
+            self,
+            names=tuple(self.names[row] for row in rows),
+            logits=self.logits[rows],
+            classes=self.classes[rows],
+        )
+
+
+def describe(splits: Splits, broken: Mapping[str, str]) -> dict[str, Any]:
+    """The data of a report."""
+    counts = {part: len(samples) for part, samples in splits.parts().items()}
+    return {
+        "name": splits.data,
+        "on_hub": splits.on_hub,
+        "split": {"origin": splits.origin, "hash": splits.hash, **counts},
+        "unlabelled": 0,
+        "broken": dict(broken),
+    }
+
 
 def headline(outcome: Outcome) -> dict[str, Any]:
     """Top-1 and top-5 with their 95 % intervals."""
@@ -68,7 +89,7 @@ def headline(outcome: Outcome) -> dict[str, Any]:
         **found,
         "top1_interval": wilson_interval(found["top1"], count),
         "top5_interval": wilson_interval(found["top5"], count),
-        "loss": outcome.loss,
+        "loss": negative_log_likelihood(outcome.logits, outcome.classes),
         "clips": count,
     }
 
@@ -184,6 +205,9 @@ def to_markdown(report: dict[str, Any], part: str, drawn: Sequence[str]) -> str:
         if name in report:
             row = report[name]
             lines.append(f"| {name} | {row['clips']} | {with_interval(row, 'top1')} | {with_interval(row, 'top5')} |")
+    if alone := report.get("test_alone"):
+        values = f"{alone['clips']} | {with_interval(alone, 'top1')} | {with_interval(alone, 'top5')}"
+        lines.append(f"| test, without those that resemble a train or val clip | {values} |")
     lines += ["", "In brackets the 95 % Wilson interval.", ""]
     if "confusion" in drawn:
         lines += [f"![confusion matrix]({FIGURES}/confusion.png)", ""]

@@ -3,119 +3,71 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import logging
-import os
 import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch.nn import functional
 from transformers import (
-    EarlyStoppingCallback,
-    PreTrainedModel,
-    Trainer,
-    TrainerCallback,
-    TrainingArguments,
+    TrainerState,
     set_seed,
 )
 
 from finetune import folder, report
-from finetune.augment import augment
 from finetune.board import Board, Stopwatch
-from finetune.dataset import ClipDataset, refuse_many_broken, sample_frames
-from finetune.distill import Distillation, find_teacher, find_unlabelled, loss_with_teacher, teach
-from finetune.leaks import find_leaks
+from finetune.checkpoint import copy_checkpoint, save_checkpoint
+from finetune.dataset import ClipDataset, refuse_many_broken
+from finetune.distill import Distillation, find_teacher, find_unlabelled, teach
+from finetune.leaks import LeakReport, clip_hashes, find_leaks
 from finetune.networks import Start, start
 from finetune.recipe import Recipe
 from finetune.report import Outcome
 from finetune.sources import SPLITS
 from finetune.splits import DataSource, Splits, read_splits
+from finetune.trainer import (
+    ClipTrainer,
+    Patience,
+    PixelFile,
+    optimizer,
+    out_of_patience,
+    training_arguments,
+    usable_precision,
+)
 from hmdb import calibration
 from hmdb.attention import fuse
 from hmdb.calibration import Calibration
-from hmdb.clip import ClipSpec
 from hmdb.errors import DataError
-from hmdb.model import CALIBRATION_KEY, CLIP_SPEC_KEY, check_fit
-from hmdb.preprocess import PIXELS_FILE, PixelSpec, normalize
+from hmdb.model import CLIP_SPEC_KEY, check_fit
+from hmdb.preprocess import PixelSpec
 
 CHECKPOINTS = "checkpoints"  # of the Trainer: the best epoch and the last
 CLIPS = "clips"  # decoded once, shared by all processes
-MAX_BROKEN = 0.02  # of all clips
 MIN_CALIBRATION = 50  # val clips, below which a fitted temperature would be chance
-OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 log = logging.getLogger(__name__)
 
 
-class ClipTrainer(Trainer):
-    """The Hugging Face Trainer on uint8 clips: augmented and normalised on the device."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Material:
+    """The data of a run, read.
 
-    loss_is_scaled_for_ga = False  # the loss is the mean over a batch
+    Attributes:
+        splits: without the broken clips.
+        datasets: "train", "val" and "test".
+        broken: name -> reason.
+        leaks: what the parts share.
+    """
 
-    def __init__(
-        self,
-        *,
-        pixel_spec: PixelSpec,
-        recipe: Recipe = Recipe(),  # noqa: B008 - frozen
-        distillation: Distillation | None = None,
-        **options: Any,
-    ) -> None:
-        super().__init__(**options)
-        self.model_accepts_loss_kwargs = False
-        self._pixel_spec = pixel_spec
-        self._recipe = recipe
-        self._distillation = distillation
-
-    def compute_loss(
-        self, model: torch.nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, *_: Any, **__: Any
-    ) -> Any:
-        """The loss of a batch; in training with augmentation, smoothed labels and the teacher."""
-        pixels, classes = inputs["pixel_values"], inputs["labels"]  # uint8 (B, T, H, W, 3), int (B,)
-        if model.training and self._recipe.augment != "none":
-            pixels = augment(pixels)
-        outputs = model(pixel_values=normalize(pixels, self._pixel_spec))
-        smoothing = self._recipe.label_smoothing if model.training else 0.0
-        if self._distillation and "targets" in inputs:
-            loss = loss_with_teacher(outputs.logits, classes, inputs["targets"], self._distillation, smoothing)
-        else:
-            loss = functional.cross_entropy(outputs.logits, classes, label_smoothing=smoothing)
-        return (loss, outputs) if return_outputs else loss
-
-    def outcome(self, part: str, dataset: ClipDataset) -> Outcome:
-        """The answers on a part of the data, each clip once, whatever the number of processes."""
-        began = time.monotonic()
-        found = self.predict(dataset)
-        return Outcome(
-            part=part,
-            names=tuple(sample.name for sample in dataset.samples),
-            logits=np.asarray(found.predictions, dtype=np.float32),
-            classes=np.asarray(found.label_ids),
-            loss=(found.metrics or {})["test_loss"],
-            seconds=time.monotonic() - began,
-        )
-
-
-class _PixelFile(TrainerCallback):
-    """Makes each of the Trainer's checkpoints one that hmdb can load."""
-
-    def __init__(self, pixel_spec: PixelSpec) -> None:
-        self._pixel_spec = pixel_spec
-
-    def on_save(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
-        if state.is_world_process_zero:
-            _write_pixel_spec(
-                self._pixel_spec, Path(str(args.output_dir)) / f"{folder.CHECKPOINT_PREFIX}{state.global_step}"
-            )
+    splits: Splits
+    datasets: dict[str, ClipDataset]
+    broken: dict[str, str]
+    leaks: LeakReport
 
 
 def train(
@@ -151,7 +103,9 @@ def train(
     keep_freed_memory()
     output = output.resolve()
     precision = usable_precision(recipe.precision)
-    arguments = _arguments(recipe, precision, output)  # joins the other processes, if there are any
+    arguments = training_arguments(
+        recipe, precision, output / CHECKPOINTS
+    )  # joins the other processes, if there are any
     splits = read_splits(source, recipe.seed)
     settings = {
         "recipe": asdict(recipe),
@@ -178,15 +132,9 @@ def train(
     fuse(origin.network)
     with arguments.main_process_first(local=True):
         datasets = _read(splits, origin, recipe, output / CLIPS, progress=arguments.local_process_index == 0)
-    broken = refuse_many_broken(datasets, limit=MAX_BROKEN, allowed=source.allow_broken)
-    for clip, reason in broken.items():
-        log.warning("Left out: %s: %s", clip, reason)
-    splits = splits.without(broken)
-    leaks = find_leaks(
-        splits, {clip: pixels for each in datasets.values() for clip, pixels in sample_frames(each).items()}
-    )
+    material = _checked(splits, datasets, allow_broken=source.allow_broken)
     if distillation:
-        _attach_teacher(distillation, datasets, splits, recipe)
+        _attach_teacher(distillation, material, recipe)
 
     stopwatch = Stopwatch()
     board = Board(output / "runs", datasets["train"], splits.classes)
@@ -199,45 +147,38 @@ def train(
         train_dataset=datasets["train"],
         eval_dataset=datasets["val"],
         compute_metrics=board.measure,
-        optimizer_cls_and_kwargs=_optimizer(recipe),
+        optimizer_cls_and_kwargs=optimizer(recipe),
         callbacks=[
             board,
             stopwatch,
-            _PixelFile(origin.pixel_spec),
-            *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else []),
+            PixelFile(origin.pixel_spec),
+            Patience(recipe.patience),
         ],
     )
-    _run(trainer, last, origin.pixel_spec, output)
+    _run(trainer, last, recipe.patience, origin.pixel_spec, output)
     val, test = (trainer.outcome(part, datasets[part]) for part in ("val", "test"))
     if trainer.is_world_process_zero():
         fitted = calibration.fit(val.logits, val.classes) if len(val.names) >= MIN_CALIBRATION else Calibration()
         save_checkpoint(
             origin.network, origin.clip_spec, origin.pixel_spec, output, calibrated=fitted, half=recipe.half
         )
-        splits.write(output)
-        state = trainer.state
-        epochs = [
-            {"epoch": row["epoch"], "top1": row["eval_top1"], "top5": row["eval_top5"], "loss": row["eval_loss"]}
-            for row in state.log_history
-            if "eval_top1" in row and row["epoch"] > 0
-        ]
+        material.splits.write(output)
         result = {
             "model": output.name,
             "recipe_name": name,
-            "recipe": asdict(recipe) | {"precision": precision},
-            "distillation": asdict(distillation) if distillation else None,
+            "recipe": asdict(recipe) | {"precision": precision, "init": origin.base or recipe.init},
+            "distillation": distillation.to_dict() if distillation else None,
             "base": origin.base,
             "base_revision": origin.revision,
             "model_type": origin.network.config.model_type,
             "clip_spec": origin.clip_spec.to_dict(),
             "parameters": origin.network.num_parameters(),
             "classes": list(splits.classes),
-            "data": describe(splits, broken, len(datasets["train"]) - len(splits.train))
-            | {"leaks": leaks.to_dict(), "leak_lines": leaks.lines()},
+            "data": _described(material),
             "val": report.headline(val),
             "test": report.details(test, splits.classes, fitted),
-            "epochs": epochs,
-            "best_epoch": next(row["epoch"] for row in epochs if row["top1"] == state.best_metric),
+            "test_alone": _alone(test, material.leaks),
+            **_epochs(trainer.state),
             "speed": {
                 "train_clips_per_second": stopwatch.epochs * len(datasets["train"]) / max(stopwatch.seconds, 1e-9),
                 "eval_clips_per_second": test.clips_per_second,
@@ -254,81 +195,29 @@ def train(
     return done
 
 
-def describe(splits: Splits, broken: Mapping[str, str], unlabelled: int = 0) -> dict[str, Any]:
-    """The data of a report."""
-    counts = {part: len(samples) for part, samples in splits.parts().items()}
+def _alone(test: Outcome, leaks: LeakReport) -> dict[str, Any] | None:
+    """The figures on the test clips that resemble no other; None where none or all of them do."""
+    leaked = {leak.clip for leak in leaks.leaks if leak.part == "test"}
+    return report.headline(test.without(leaked)) if 0 < len(leaked) < len(test.names) else None
+
+
+def _epochs(state: TrainerState) -> dict[str, Any]:
+    rows = [
+        {"epoch": row["epoch"], "top1": row["eval_top1"], "top5": row["eval_top5"], "loss": row["eval_cross_entropy"]}
+        for row in state.log_history
+        if "eval_top1" in row
+    ]
+    return {"epochs": rows, "best_epoch": next(row["epoch"] for row in rows if row["top1"] == state.best_metric)}
+
+
+def _described(material: _Material) -> dict[str, Any]:
+    unlabelled = len(material.datasets["train"]) - len(material.splits.train)
     return {
-        "name": splits.data,
-        "on_hub": splits.on_hub,
-        "split": {"origin": splits.origin, "hash": splits.hash, **counts},
+        **report.describe(material.splits, material.broken),
         "unlabelled": unlabelled,
-        "broken": dict(broken),
+        "leaks": material.leaks.to_dict(),
+        "leak_lines": material.leaks.lines(),
     }
-
-
-def usable_precision(wanted: str) -> str:
-    """The arithmetic that was asked for, or fp32 where the device has no such."""
-    on_gpu = torch.cuda.is_available()
-    if (wanted == "fp16" and not on_gpu) or (wanted == "bf16" and on_gpu and not torch.cuda.is_bf16_supported()):
-        log.warning("This device does not train in %s; fp32 is used.", wanted)
-        return "fp32"
-    return wanted
-
-
-def evaluation_arguments(output: Path, batch_size: int) -> TrainingArguments:
-    """What `ClipTrainer.outcome` needs alone."""
-    return TrainingArguments(
-        output_dir=str(output),
-        per_device_eval_batch_size=batch_size,
-        use_cpu=not torch.cuda.is_available(),
-        report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
-        remove_unused_columns=False,
-        label_names=["labels"],
-    )
-
-
-def _arguments(recipe: Recipe, precision: str, output: Path) -> TrainingArguments:
-    on_gpu = torch.cuda.is_available()
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    devices = processes if processes > 1 else max(torch.cuda.device_count(), 1)
-    if recipe.batch_size % devices:
-        raise DataError(f"A batch of {recipe.batch_size} does not divide among {devices} devices; change --batch-size.")
-    return TrainingArguments(
-        output_dir=str(output / CHECKPOINTS),
-        per_device_train_batch_size=recipe.batch_size // devices,
-        per_device_eval_batch_size=recipe.batch_size // devices,
-        gradient_accumulation_steps=recipe.accumulation,
-        activation_checkpointing=recipe.activation_checkpointing,
-        num_train_epochs=recipe.epochs,
-        learning_rate=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-        lr_scheduler_type=recipe.schedule,
-        warmup_steps=recipe.warmup,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
-        seed=recipe.seed,
-        data_seed=recipe.seed,
-        use_cpu=not on_gpu,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="top1",
-        greater_is_better=True,
-        logging_steps=10,
-        report_to="none",  # Board does it, in a folder of its own for each run
-        remove_unused_columns=False,
-        label_names=["labels"],
-        dataloader_num_workers=min(8, os.cpu_count() or 1) if on_gpu else 0,
-        dataloader_pin_memory=on_gpu,
-        disable_tqdm=not sys.stderr.isatty(),
-    )
-
-
-def _optimizer(recipe: Recipe) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    options = {"lr": recipe.learning_rate} | ({"momentum": recipe.momentum} if recipe.optimizer == "sgd" else {})
-    return OPTIMIZERS[recipe.optimizer], options
 
 
 def _read(splits: Splits, origin: Start, recipe: Recipe, cache: Path, *, progress: bool) -> dict[str, ClipDataset]:
@@ -347,18 +236,38 @@ def _read(splits: Splits, origin: Start, recipe: Recipe, cache: Path, *, progres
     }
 
 
-def _attach_teacher(plan: Distillation, datasets: dict[str, ClipDataset], splits: Splits, recipe: Recipe) -> None:
+def _checked(splits: Splits, datasets: dict[str, ClipDataset], *, allow_broken: bool) -> _Material:
+    """The data without the broken clips, and what its parts share; both are told."""
+    broken = refuse_many_broken(datasets, allowed=allow_broken)
+    for clip, reason in broken.items():
+        log.warning("Left out: %s: %s", clip, reason)
+    splits = splits.without(broken)
+    leaks = find_leaks(splits, clip_hashes(*datasets.values()))
+    for line in leaks.lines():
+        log.info("Split: %s", line)
+    return _Material(splits=splits, datasets=datasets, broken=broken, leaks=leaks)
+
+
+def _attach_teacher(plan: Distillation, material: _Material, recipe: Recipe) -> None:
     """Gives the training clips their targets, and adds the unlabelled ones to them."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    teacher = find_teacher(plan.teacher, device)
+    datasets, splits = material.datasets, material.splits
+    teacher = find_teacher(plan.teacher, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if plan.unlabelled:
         more = find_unlabelled(plan.unlabelled, splits, [datasets["val"], datasets["test"]])
         datasets["train"] = datasets["train"].like([*datasets["train"].samples, *more])
     datasets["train"].targets = teach(teacher, datasets["train"], splits.classes, recipe.batch_size)
 
 
-def _run(trainer: ClipTrainer, last: Path | None, pixel_spec: PixelSpec, output: Path) -> None:
+def _run(trainer: ClipTrainer, last: Path | None, patience: int, pixel_spec: PixelSpec, output: Path) -> None:
     """Trains to the end, or stops with the best checkpoint kept and says what to do."""
+    if last:
+        state = TrainerState.load_from_json(str(last / folder.TRAINER_STATE))
+        if out_of_patience(state.log_history, patience):  # it was cut off after its last epoch
+            trainer.state = state
+            trainer._load_best_model()
+            return
+    # each process augments its own share of a batch differently
+    torch.manual_seed(trainer.args.seed + trainer.args.process_index)
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     except KeyboardInterrupt as stop:
@@ -385,10 +294,7 @@ def _keep_best(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> str
     if best is None or not Path(best).is_dir():
         return "No epoch was complete, so there is no checkpoint yet."
     if trainer.is_world_process_zero():
-        with _staged(output) as staging:
-            for path in (Path(best) / "config.json", *Path(best).glob("*.safetensors*")):
-                shutil.copy2(path, staging)
-            _write_pixel_spec(pixel_spec, staging)
+        copy_checkpoint(Path(best), pixel_spec, output)
     return f"The best checkpoint so far (val top-1 {trainer.state.best_metric:.1%}) is in {output}."
 
 
@@ -403,50 +309,6 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _is_full_disk(error: BaseException) -> bool:
     return "No space left" in str(error) or "PytorchStreamWriter" in str(error)
-
-
-def save_checkpoint(
-    network: PreTrainedModel,
-    clip_spec: ClipSpec,
-    pixel_spec: PixelSpec,
-    output: Path,
-    *,
-    calibrated: Calibration | None = None,
-    half: bool = False,
-) -> None:
-    """Writes a checkpoint that `hmdb` and transformers load.
-
-    It is written beside its place and then moved, so that a full disk leaves no half of it.
-
-    Args:
-        calibrated: how its logits become probabilities, if that is known.
-        half: store the weights as float16.
-    """
-    setattr(network.config, CLIP_SPEC_KEY, clip_spec.to_dict())
-    if calibrated:
-        setattr(network.config, CALIBRATION_KEY, calibrated.to_dict())
-    with _staged(output) as staging:
-        state = {name: value.half() for name, value in network.state_dict().items()} if half else None
-        network.save_pretrained(staging, state_dict=state)
-        _write_pixel_spec(pixel_spec, staging)
-
-
-def _write_pixel_spec(pixel_spec: PixelSpec, target: Path) -> None:
-    (target / PIXELS_FILE).write_text(json.dumps(pixel_spec.to_dict(), indent=2) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """A folder whose files are moved to `target` once all are written."""
-    staging = target / ".saving"
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
-        yield staging
-        for path in sorted(staging.iterdir()):
-            path.replace(target / path.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def keep_freed_memory() -> None:

@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 from transformers.utils.logging import disable_progress_bar
 
+from finetune.checkpoint import save_checkpoint
 from finetune.networks import start
-from finetune.train import save_checkpoint
 from hmdb.labels import HMDB_SIMP
 from hmdb.recognizer import Recognizer
 

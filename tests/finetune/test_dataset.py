@@ -67,8 +67,8 @@ def test_broken_clips_are_named_and_left_out(samples: tuple[Sample, ...]) -> Non
     assert [sample.name for sample in clips.samples][:2] == ["circle/clip_00", "circle/clip_02"]
     assert clips[2]["labels"] == 1
     with pytest.raises(DataError, match=r"1 of 6 clips cannot be read, more than 2%.*circle/clip_01.*--allow-broken"):
-        refuse_many_broken({"train": clips}, limit=0.02, allowed=False)
-    assert list(refuse_many_broken({"train": clips}, limit=0.02, allowed=True)) == ["circle/clip_01"]
+        refuse_many_broken({"train": clips}, allowed=False)
+    assert list(refuse_many_broken({"train": clips}, allowed=True)) == ["circle/clip_01"]
 
 
 def test_a_clip_that_goes_away_in_training_is_named(samples: tuple[Sample, ...]) -> None:

@@ -56,7 +56,7 @@ def test_class_names_that_differ_from_the_checkpoints(finished: tuple[Path, dict
 
 def test_an_outcome_has_one_answer_for_each_clip() -> None:
     with pytest.raises(ValueError, match="2 clips, 1 answers"):
-        Outcome(part="test", names=("a", "b"), logits=np.zeros((1, 2)), classes=np.zeros(2), loss=0.0, seconds=1.0)
+        Outcome(part="test", names=("a", "b"), logits=np.zeros((1, 2)), classes=np.zeros(2), seconds=1.0)
 
 
 def test_broken_clips_are_named_in_the_report(finished: tuple[Path, dict[str, Any]]) -> None:
@@ -66,3 +66,12 @@ def test_broken_clips_are_named_in_the_report(finished: tuple[Path, dict[str, An
     text = to_markdown(report, "test", ["confusion"])
     assert "circle/clip_77: it is empty" in text
     assert "2.0 GiB" in text
+
+
+def test_clips_can_be_left_out_of_an_outcome() -> None:
+    logits = np.eye(3, dtype=np.float32)
+    outcome = Outcome(part="test", names=("a", "b", "c"), logits=logits, classes=np.arange(3), seconds=1.0)
+    rest = outcome.without({"b"})
+    assert rest.names == ("a", "c")
+    assert np.array_equal(rest.logits, logits[[0, 2]])
+    assert rest.classes.tolist() == [0, 2]

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from finetune.dataset import read_thumbnails
-from finetune.leaks import content_hash, find_leaks, perceptual_hashes
+from finetune.leaks import clip_hashes, content_hash, find_leaks, mirrored, perceptual_hashes
 from finetune.sources import Sample
 from finetune.splits import DataSource, Splits, read_splits
 from tests.datasets import shape_clip, write_clip, write_dataset
@@ -12,7 +12,7 @@ from tests.datasets import shape_clip, write_clip, write_dataset
 
 def kinds(splits: Splits) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for leak in find_leaks(splits, read_thumbnails(splits)).leaks:
+    for leak in find_leaks(splits, clip_hashes(read_thumbnails(splits))).leaks:
         found.setdefault(leak.kind, set()).add(leak.clip)
     return found
 
@@ -32,10 +32,9 @@ def test_copies_and_near_copies_are_found(tmp_path: Path) -> None:
     shutil.rmtree(test.path)
     shutil.copytree(train.path, test.path)
     shutil.rmtree(val.path)
-    brighter = np.clip(shape_clip(0, int(train.path.name[-2:])) * 1.1, 0, 255) if train.label == "circle" else None
-    if brighter is None:
-        brighter = np.clip(shape_clip(1, int(train.path.name[-2:])) * 1.1, 0, 255)
-    write_clip(val.path, brighter.astype(np.uint8))
+    kind = splits.classes.index(train.label)
+    brighter = np.clip(shape_clip(kind, int(train.path.name[-2:])) * 1.1, 0, 255)
+    write_clip(val.path, brighter.astype(np.uint8)[:, :, ::-1])
     found = kinds(splits)
     assert found["same file"] == {test.name}
     assert {test.name, val.name} <= found["near-duplicate frames"]
@@ -60,5 +59,12 @@ def test_clips_of_one_source_video_are_found() -> None:
 
 
 def test_flat_frames_resemble_nothing() -> None:
-    assert perceptual_hashes(np.full((2, 16, 16, 3), 90, np.uint8)).shape == (0, 128)
-    assert perceptual_hashes(shape_clip(0, 1)).shape == (8, 128)
+    assert perceptual_hashes(np.full((2, 16, 16, 3), 90, np.uint8)).shape == (0, 144)
+    assert perceptual_hashes(shape_clip(0, 1)).shape == (8, 144)
+
+
+def test_mirrored_frames_are_recognised() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (4, 36, 36, 3)).astype(np.uint8)
+    there, back = perceptual_hashes(frames), perceptual_hashes(frames[:, :, ::-1])
+    assert (mirrored(there) != back).mean() < 0.02  # ties apart
+    assert np.array_equal(mirrored(mirrored(there)), there)

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from finetune.checkpoint import save_checkpoint
 from finetune.networks import start
-from finetune.train import save_checkpoint
 from hmdb.errors import DataError
 
 

@@ -21,7 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from finetune.recipe import Recipe, recipe_of
 from finetune.splits import DataSource
-from finetune.train import ClipTrainer, train, usable_precision
+from finetune.train import train
+from finetune.trainer import ClipTrainer, usable_precision
 from hmdb.errors import DataError
 from hmdb.recognizer import Recognizer
 from tests.datasets import write_dataset
@@ -107,6 +108,7 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(dataset: Path, 
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (killed / "report.json").exists(), "it ended before it could be killed"
+    killed = killed.rename(tmp_path / "moved")
     (killed / "checkpoints" / "checkpoint-999").mkdir()  # half of one, as a kill while saving leaves it
     report = train(recipe, DataSource(str(dataset)), killed, resume=True)
     assert difference(whole, killed) < 1e-4
@@ -138,6 +140,26 @@ def test_ctrl_c_keeps_the_best_checkpoint(dataset: Path, tmp_path: Path, monkeyp
     recognizer = Recognizer.from_pretrained(tmp_path / "run")
     assert recognizer(dataset / "circle" / "clip_00").clip.spec.sampler == "equidistant"
     assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
+
+
+@pytest.mark.parametrize("init", ["scratch:timesformer-tiny", "scratch:vivit-tiny"])
+def test_the_best_epoch_is_what_is_kept_and_what_a_resumed_run_goes_on_from(
+    init: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, init=init, learning_rate=0.002, epochs=4)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    report = train(recipe, DataSource(str(dataset)), whole)
+    best = next(row for row in report["epochs"] if row["epoch"] == report["best_epoch"])
+    assert report["best_epoch"] < 4, "the last epoch must not be the best, or this tests nothing"
+    assert abs(report["epochs"][-1]["loss"] - best["loss"]) > 1e-4
+    assert report["val"]["loss"] == pytest.approx(best["loss"], abs=1e-5)
+    assert report["val"]["top1"] == best["top1"]
+    with monkeypatch.context() as patch:
+        Interruption(patch, 10, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, DataSource(str(dataset)), resumed)
+    train(recipe, DataSource(str(dataset)), resumed, resume=True)
+    assert difference(whole, resumed) < 1e-4
 
 
 def test_a_full_disk_leaves_the_best_checkpoint_whole(
@@ -207,6 +229,19 @@ def test_training_stops_early(dataset: Path, tmp_path: Path) -> None:
     assert report["best_epoch"] == 1
 
 
+def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, learning_rate=1e-9, epochs=6, patience=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.report.headline", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    report = train(recipe, DataSource(str(dataset)), tmp_path / "run", resume=True)
+    assert len(report["epochs"]) == 3
+    assert report["best_epoch"] == 1
+
+
 def test_a_broken_clip_is_left_out_of_a_run(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 30)
     (root / "circle" / "clip_03" / "0.png").write_bytes(b"no image")
@@ -231,3 +266,13 @@ def test_the_seed_decides_everything(dataset: Path, finished: tuple[Path, dict[s
     train(RECIPE, DataSource(str(dataset)), tmp_path / "again")
     assert difference(finished[0], tmp_path / "again") == pytest.approx(0, abs=1e-6)
     assert not np.isnan(difference(finished[0], tmp_path / "again"))
+
+
+def test_any_number_of_classes(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 10, classes=[f"action_{number:02}" for number in range(51)], num_frames=1)
+    report = train(replace(RECIPE, epochs=1, batch_size=64), DataSource(str(root)), tmp_path / "run")
+    assert np.array(report["test"]["confusion"]).shape == (51, 51)
+    assert report["val"]["clips"] >= 50
+    calibration = json.loads((tmp_path / "run" / "config.json").read_text())["calibration"]
+    assert calibration["temperature"] == report["test"]["calibration"]["temperature"] != 1.0
+    assert len(Recognizer.from_pretrained(tmp_path / "run").labels) == 51

@@ -1,0 +1,69 @@
+"""A network on disk, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers import PreTrainedModel
+
+from hmdb.calibration import Calibration
+from hmdb.clip import ClipSpec
+from hmdb.model import CALIBRATION_KEY, CLIP_SPEC_KEY
+from hmdb.preprocess import PIXELS_FILE, PixelSpec
+
+
+def save_checkpoint(
+    network: PreTrainedModel,
+    clip_spec: ClipSpec,
+    pixel_spec: PixelSpec,
+    output: Path,
+    *,
+    calibrated: Calibration | None = None,
+    half: bool = False,
+) -> None:
+    """Writes a checkpoint that `hmdb` and transformers load.
+
+    It is written beside its place and then moved, so that a full disk leaves no half of it.
+
+    Args:
+        calibrated: how its logits become probabilities, if that is known.
+        half: store the weights as float16.
+    """
+    setattr(network.config, CLIP_SPEC_KEY, clip_spec.to_dict())
+    if calibrated:
+        setattr(network.config, CALIBRATION_KEY, calibrated.to_dict())
+    with _staged(output) as staging:
+        state = {name: value.half() for name, value in network.state_dict().items()} if half else None
+        network.save_pretrained(staging, state_dict=state)
+        write_pixel_spec(pixel_spec, staging)
+
+
+def copy_checkpoint(checkpoint: Path, pixel_spec: PixelSpec, output: Path) -> None:
+    """Copies one of the Trainer's checkpoints, without what only the Trainer needs."""
+    with _staged(output) as staging:
+        for path in (checkpoint / "config.json", *checkpoint.glob("*.safetensors*")):
+            shutil.copy2(path, staging)
+        write_pixel_spec(pixel_spec, staging)
+
+
+def write_pixel_spec(pixel_spec: PixelSpec, target: Path) -> None:
+    """Writes preprocessor_config.json into a folder."""
+    (target / PIXELS_FILE).write_text(json.dumps(pixel_spec.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _staged(target: Path) -> Iterator[Path]:
+    """A folder whose files are moved to `target` once all are written."""
+    staging = target / ".saving"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir(parents=True)
+        yield staging
+        for path in sorted(staging.iterdir()):
+            path.replace(target / path.name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
