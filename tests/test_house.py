@@ -22,6 +22,7 @@ FLOORS = {
     "preprocess": 1,
     "reader": 2,
     "attention": 2,
+    "engine": 2,
     "figures": 2,
     "model": 2,
     "preview": 2,
