@@ -1,4 +1,4 @@
-"""The command line of hmdb: `python -m hmdb VIDEO...`."""
+"""The command line of hmdb: `python -m hmdb VIDEO...`, or `accelerate launch -m hmdb VIDEO...` for many."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from hmdb import __version__
-from hmdb.clip import SAMPLERS, Prediction
+from hmdb.clip import SAMPLERS
 from hmdb.errors import HmdbError
 from hmdb.labels import readable
 from hmdb.video import VIDEO_SUFFIXES, is_frame_folder
@@ -24,10 +25,10 @@ MANY = 4  # videos, from which on a progress bar is shown
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """What came of one video: a prediction, or the reason why there is none."""
+    """What came of one video: a prediction as a dictionary, without its pixels, or the reason why there is none."""
 
     video: Path
-    prediction: Prediction | None
+    prediction: dict[str, Any] | None
     error: str | None
 
 
@@ -41,28 +42,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # torch and transformers take seconds; --help need not wait for them
     from transformers.utils.logging import disable_progress_bar
 
+    from hmdb.processes import Processes
     from hmdb.recognizer import Recognizer
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     videos = [video for path in options.videos for video in find_videos(path)]
+    processes = Processes()
+    device = options.device or processes.device
     try:
-        recognizer = Recognizer.from_pretrained(options.model, options.revision, options.device, dtype=options.dtype)
+        recognizer = Recognizer.from_pretrained(options.model, options.revision, device, dtype=options.dtype)
     except HmdbError as error:
         print(error, file=sys.stderr)
         return 1
-    checkpoint = recognizer.loaded.checkpoint
-    print(f"Model: {checkpoint.name}" + (f" @ {checkpoint.revision}" if checkpoint.revision else ""), file=sys.stderr)
-    for note in recognizer.loaded.notes:
-        print(f"Note: {note}", file=sys.stderr)
+    if processes.index == 0:
+        checkpoint = recognizer.loaded.checkpoint
+        revision = f" @ {checkpoint.revision}" if checkpoint.revision else ""
+        print(f"Model: {checkpoint.name}{revision}", file=sys.stderr)
+        for note in recognizer.loaded.notes:
+            print(f"Note: {note}", file=sys.stderr)
 
     answers = []
-    for video in tqdm(videos, unit="video", disable=len(videos) < MANY or not sys.stderr.isatty()):
+    quiet = processes.index > 0 or len(videos) < MANY or not sys.stderr.isatty()
+    for video in tqdm(processes.share(videos), unit="video", disable=quiet):
         try:
-            prediction = recognizer(video, top_k=options.top_k, sampler=options.sampler)
+            prediction = recognizer(video, top_k=options.top_k, sampler=options.sampler).to_dict()
             answers.append(Answer(video=video, prediction=prediction, error=None))
         except HmdbError as error:
             answers.append(Answer(video=video, prediction=None, error=str(error)))
             tqdm.write(str(error), file=sys.stderr)
+    answers = processes.gather(answers)
+    if processes.index > 0:  # the first one speaks for all
+        return 0
     if options.json:
         print(to_json(answers))
     elif options.csv:
@@ -125,10 +135,7 @@ def to_table(answers: Sequence[Answer]) -> str:
     """A line per video: its name, then its labels with their probabilities, the best first."""
     rows = [
         [answer.video.name]
-        + [
-            f"{readable(label)} {probability:.1%}"
-            for label, probability in zip(answer.prediction.labels, answer.prediction.probabilities, strict=True)
-        ]
+        + [f"{readable(each['label'])} {each['probability']:.1%}" for each in answer.prediction["top"]]
         for answer in answers
         if answer.prediction
     ]
@@ -141,11 +148,7 @@ def to_table(answers: Sequence[Answer]) -> str:
 def to_json(answers: Sequence[Answer]) -> str:
     """A list of objects: `video` with the answer as `Prediction.to_dict` gives it, or with `error`."""
     return json.dumps(
-        [
-            {"video": str(answer.video)}
-            | (answer.prediction.to_dict() if answer.prediction else {"error": answer.error})
-            for answer in answers
-        ],
+        [{"video": str(answer.video)} | (answer.prediction or {"error": answer.error}) for answer in answers],
         indent=2,
     )
 
@@ -157,10 +160,9 @@ def to_csv(answers: Sequence[Answer]) -> str:
     rows.writerow(("video", "rank", "label", "probability", "error"))
     for answer in answers:
         if answer.prediction:
-            pairs = zip(answer.prediction.labels, answer.prediction.probabilities, strict=True)
             rows.writerows(
-                (answer.video, rank, label, f"{probability:.6f}", "")
-                for rank, (label, probability) in enumerate(pairs, start=1)
+                (answer.video, rank, each["label"], f"{each['probability']:.6f}", "")
+                for rank, each in enumerate(answer.prediction["top"], start=1)
             )
         else:
             rows.writerow((answer.video, "", "", "", answer.error))

@@ -20,6 +20,7 @@ FLOORS = {
     "timeline": 1,
     "video": 1,
     "preprocess": 1,
+    "processes": 1,
     "reader": 2,
     "attention": 2,
     "engine": 2,
