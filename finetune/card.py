@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from finetune.recipe import PAPER, PAPER_ROWS, Recipe, differences
+from finetune.recipe import PAPER, PAPER_ROWS, RECIPES, Recipe, differences
 from finetune.report import FIGURES, with_interval
 from hmdb.labels import HMDB_SIMP, readable
 
@@ -145,14 +145,14 @@ def caveats(report: Mapping[str, Any], part: str) -> list[str]:
         told, theirs = (" / ".join(f"{each[name]}" for name in PAPER_COUNTS) for each in (counts, PAPER_COUNTS))
         found.append(f"It saw {told} clips (train / val / test) where the paper had {theirs}.")
     if report.get("recipe"):
-        changed = differences(Recipe(**report["recipe"]), PAPER)
+        changed = differences(Recipe(**report["recipe"]), RECIPES.get(report["recipe_name"], PAPER))
         if changed:
             told = ", ".join(f"{name} {value}" for name, value in changed.items())
-            found.append(f"Settings that differ from the paper's best run: {told}.")
-    leaks = report["data"].get("leaks", {}).get("found", [])
-    if leaks:
+            found.append(f"Settings that differ from the paper's: {told}.")
+    if alone := report.get("test_alone"):
         found.append(
-            f"{len(leaks)} pair(s) of clips in different parts share a source, a file or frames; see the report."
+            f"{report['test']['clips'] - alone['clips']} of the test clips resemble a train or val clip: the same "
+            f"source, file or frames. On the other {alone['clips']}, top-1 is {with_interval(alone, 'top1')}."
         )
     return found
 

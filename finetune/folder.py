@@ -57,7 +57,8 @@ def last_checkpoint(checkpoints: Path) -> Path | None:
     if not whole:
         return None
     state = read_json(whole[-1] / TRAINER_STATE) or {}
-    if best := state.get("best_model_checkpoint"):  # an absolute path: the run may have been moved since
+    best = state.get("best_model_checkpoint")
+    if best and Path(best).parent != checkpoints:  # the run has been moved since
         state["best_model_checkpoint"] = str(checkpoints / Path(best).name)
         (whole[-1] / TRAINER_STATE).write_text(json.dumps(state), encoding="utf-8")
     return whole[-1]

@@ -103,9 +103,7 @@ def train(
     keep_freed_memory()
     output = output.resolve()
     precision = usable_precision(recipe.precision)
-    arguments = training_arguments(
-        recipe, precision, output / CHECKPOINTS
-    )  # joins the other processes, if there are any
+    arguments = training_arguments(recipe, precision, output / CHECKPOINTS)
     splits = read_splits(source, recipe.seed)
     settings = {
         "recipe": asdict(recipe),
@@ -115,10 +113,10 @@ def train(
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0:
             folder.claim(output, settings, resume=resume)
+        last = folder.last_checkpoint(output / CHECKPOINTS)
     finished = folder.read_json(output / folder.REPORT_FILE)
     if finished is not None:
         return finished
-    last = folder.last_checkpoint(output / CHECKPOINTS)
     set_seed(recipe.seed)
     origin = start(
         recipe.init,

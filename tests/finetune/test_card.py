@@ -61,6 +61,9 @@ def test_a_run_that_is_not_the_papers_says_so(report: dict[str, Any]) -> None:
     assert "28 / 8 / 4 clips" in text
     assert "init scratch:timesformer-tiny" in text
     assert "hmdb51" not in text.split("---")[1]
+    report["test_alone"] = report["test"] | {"clips": 3}
+    assert "1 of the test clips resemble a train or val clip" in model_card(report, None)
+    report["test_alone"] = None
     report["val"] = report.pop("test")
     assert "not from a test split" in model_card(report, None)
     assert "split: validation" in model_card(report, None)
