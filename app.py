@@ -29,7 +29,6 @@ from hmdb.clip import Clip, ClipFrame, Prediction
 from hmdb.errors import HmdbError
 from hmdb.labels import readable
 from hmdb.limits import FromEnvironment
-from hmdb.video import VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from hmdb.attention import Explanation
@@ -60,6 +59,8 @@ CSS = """
 .frames .thumbnail-lg img {width: 100%; height: auto !important}
 .frames .caption-label {position: static !important; max-width: 100% !important; white-space: normal;
     border: none !important; background: none !important; box-shadow: none !important; text-align: center}
+.table {max-width: calc(100vw - 4rem); overflow-x: auto}
+.examples .gallery {flex-wrap: nowrap !important; overflow-x: auto}
 @media (max-width: 640px) {.frames .grid-container {grid-template-columns: repeat(2, 1fr) !important}}
 """
 
@@ -394,6 +395,7 @@ class Answer:
                     sort="-y",
                     y_lim=[0, 1],
                     x_title=" ",
+                    x_label_angle=-25,
                     height=260,
                     elem_classes="chart",
                 ),
@@ -452,7 +454,7 @@ class Answer:
 
 
 def upload_with_preview(do: Handlers) -> gr.File:
-    upload = gr.File(label="Video", file_types=sorted(VIDEO_SUFFIXES), height=140)
+    upload = gr.File(label="Video", height=140)  # of any type: its first bytes decide, not its name
     preview = gr.Video(
         label="Preview", interactive=False, visible=False, height=300, buttons=[], elem_classes="preview"
     )
@@ -476,6 +478,8 @@ def example_clips(upload: gr.File) -> None:
         samples=[[str(path)] for path in EXAMPLES],
         label="Examples (drawings, made for this page)",
         type="index",
+        samples_per_page=len(EXAMPLES),
+        elem_classes="examples",
     )
     clips.click(lambda index: str(EXAMPLES[index]), clips, upload, api_visibility="private", show_progress="hidden")
 
@@ -496,6 +500,7 @@ def long_video(do: Handlers, heavy: dict[str, Any]) -> None:
         headers=["start", "end", "action", "probability"],
         datatype=["number", "number", "str", "number"],
         interactive=False,
+        elem_classes="table",
     )
     files = gr.Files(label="The segments as JSON, CSV and subtitles (SRT)")
     with gr.Accordion("The timeline as JSON", open=False):
@@ -515,7 +520,7 @@ def compare(do: Handlers, heavy: dict[str, Any]) -> None:
             start, cancel = start_and_cancel("Compare")
         with gr.Column():
             words = gr.Markdown(label="Agreement")
-            table = gr.Dataframe(label="Top five of each", interactive=False, wrap=True)
+            table = gr.Dataframe(label="Top five of each", interactive=False, wrap=True, elem_classes="table")
     frames = gr.Gallery(
         label="The frames of each, row by row", columns=8, object_fit="contain", height="auto", elem_classes="frames"
     )

@@ -152,7 +152,7 @@ def timeline_chart(timeline: Timeline) -> Figure:
     segments = timeline.segments
     names = list(dict.fromkeys(segment.label for segment in segments))
     named = [readable(name or NONE_OF_THESE) for name in names]
-    figure = _figure(9, 1.1 + 0.34 * len(names))
+    figure = _figure(6.5, 1.1 + 0.34 * len(names))
     axes = figure.subplots()
     for segment in segments:
         start, end = segment.start_seconds, segment.end_seconds
