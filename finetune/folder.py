@@ -25,9 +25,9 @@ def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     """
     known = read_json(output / RUN_FILE)
     if resume and known is not None:
-        changed = [name for name in settings if known.get(name) != settings[name]]
+        changed = [name for name in known if known[name] != settings.get(name)]
         if changed:
-            told = "; ".join(f"{name} was {known.get(name)}, now {settings[name]}" for name in changed[:3])
+            told = "; ".join(f"{name} was {known[name]}, now {settings.get(name)}" for name in changed[:3])
             raise DataError(f"{output} holds a run with other settings ({told}). Resume it with its own.")
         return
     if output.exists() and any(output.iterdir()):

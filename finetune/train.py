@@ -107,11 +107,7 @@ def train(
     precision = usable_precision(recipe.precision)
     arguments = training_arguments(recipe, precision, output / CHECKPOINTS)
     splits = read_splits(source, recipe.seed)
-    settings = {
-        "recipe": asdict(recipe),
-        "split": splits.hash,
-        "distillation": asdict(distillation) if distillation else None,
-    }
+    settings = {**asdict(recipe), "split": splits.hash, **(asdict(distillation) if distillation else {})}
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0:
             folder.claim(output, settings, resume=resume)

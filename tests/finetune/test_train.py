@@ -78,7 +78,7 @@ def test_a_finished_run_is_not_run_again_and_another_not_over_it(
     assert train(RECIPE, DataSource(str(dataset)), output, resume=True) == json.loads(json.dumps(report))
     with pytest.raises(DataError, match="is not empty: --resume goes on with it"):
         train(RECIPE, DataSource(str(dataset)), output)
-    with pytest.raises(DataError, match="other settings"):
+    with pytest.raises(DataError, match=r"other settings \(epochs was 2, now 3\)"):
         train(replace(RECIPE, epochs=3), DataSource(str(dataset)), output, resume=True)
 
 
