@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-from transformers import AutoModelForVideoClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForVideoClassification, PreTrainedModel
 
 from hmdb.calibration import Calibration
 from hmdb.clip import ClipSpec
@@ -266,6 +266,7 @@ def _read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMod
         raise ModelError(f"{name} has no weights as safetensors, and other formats are not loaded.")
     try:
         with _without_load_report():
+            _check_size(folder)
             network, report = AutoModelForVideoClassification.from_pretrained(
                 folder,
                 dtype=torch.float32,
@@ -280,6 +281,16 @@ def _read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMod
         raise ModelError(f"The weights of {name} cannot be loaded: {error or type(error).__name__}") from error
     new = frozenset(report["missing_keys"]) | {key for key, *_ in report["mismatched_keys"]}
     return network, new, frozenset(report["unexpected_keys"])
+
+
+def _check_size(folder: Path) -> None:
+    """Refuses a network far larger than its files before memory is taken for it."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        asked = AutoModelForVideoClassification.from_config(config).num_parameters()  # type: ignore[no-untyped-call]
+    there = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if asked > there:
+        raise ValueError(f"config.json asks for {asked} numbers, and they are {there} bytes.")
 
 
 def _rehearse(

@@ -183,6 +183,14 @@ def test_a_mangled_checkpoint_in_the_variable_falls_back_with_its_reason(
     )
 
 
+def test_no_memory_is_taken_for_a_network_that_its_files_do_not_hold(copy: Path) -> None:
+    change_config(copy, hidden_size=8192, intermediate_size=32768, num_hidden_layers=32)  # 160 GB
+    began = time.monotonic()
+    with pytest.raises(ModelError, match=r"config.json asks for \d+ numbers, and they are \d+ bytes"):
+        model.load(copy)
+    assert time.monotonic() - began < 5
+
+
 def scale_weights(folder: Path, factor: float) -> None:
     path = folder / "model.safetensors"
     save_file({name: value * factor for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
