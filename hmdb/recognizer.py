@@ -101,8 +101,8 @@ class Recognizer:
             logits, relevance = rollout(network, pixel_values)
         else:
             logits, relevance = class_relevance(network, pixel_values, self._index(label))
+        probabilities = self._calibrated(logits)
         heat, importance = normalized(relevance, grid(network.config).frames)
-        probabilities = self.loaded.calibration.probabilities(logits.float().cpu().numpy())
         return Explanation(
             prediction=self._prediction(clip, probabilities, top_k),
             label=label,
@@ -217,7 +217,13 @@ class Recognizer:
         """(B, T, 3, H, W) -> float32 (B, number of labels): probabilities."""
         with torch.inference_mode():
             logits = self.loaded.network(pixel_values=pixel_values).logits
-        return self.loaded.calibration.probabilities(logits.float().cpu().numpy())
+        return self._calibrated(logits)
+
+    def _calibrated(self, logits: torch.Tensor) -> np.ndarray:
+        values = logits.float().cpu().numpy()
+        if not np.isfinite(values).all():
+            raise ModelError(f"{self.loaded.checkpoint.name} gives no finite answer; its weights are damaged.")
+        return self.loaded.calibration.probabilities(values)
 
     def _prediction(self, clip: Clip, probabilities: np.ndarray, top_k: int) -> Prediction:
         best = np.argsort(-probabilities, kind="stable")[: max(top_k, 1)]
