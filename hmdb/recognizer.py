@@ -15,7 +15,7 @@ from hmdb.faithfulness import DRAWS, Faithfulness, at_random, mask, most_relevan
 from hmdb.model import LoadedModel, load
 from hmdb.preprocess import preprocess
 from hmdb.reader import read_clip, take_clips
-from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, batches, windows
+from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, batches, borders, windows
 from hmdb.video import RecountedError, Video, open_video
 
 BATCH_WINDOWS = 4  # windows of a long video that are answered together
@@ -180,6 +180,7 @@ class Recognizer:
                 model=self.loaded.checkpoint.name,
                 revision=self.loaded.checkpoint.revision,
                 spec=spec,
+                seconds=video.seconds_at(borders(all_windows[: len(answers)])),
             )
 
     def timeline(

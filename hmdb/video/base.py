@@ -61,6 +61,19 @@ class Video(ABC):
     def damaged(self) -> bool:
         return self.note is not None
 
+    def seconds_at(self, indices: Sequence[int]) -> tuple[float, ...] | None:
+        """When the frames at these indices are shown, on the clock of `Frames.seconds`; nothing is delivered
+        for it. The index `num_frames` stands for the end: the last frame is shown for 1 / fps.
+
+        Returns:
+            Seconds, in the order of the indices; None where there is no clock, as here.
+
+        Raises:
+            RecountedError: the video is damaged, and its number of frames is another now.
+            VideoError: there is no such frame, or it cannot be read.
+        """
+        return None
+
     @abstractmethod
     def frames_at(self, indices: Sequence[int]) -> Frames:
         """The frames at these 0-based indices, in that order; an index may come twice.
