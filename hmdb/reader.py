@@ -11,7 +11,7 @@ import numpy as np
 from hmdb.clip import Clip, ClipFrame, ClipSpec
 from hmdb.errors import VideoError
 from hmdb.sampling import Gain, Mean, Reversed, Source, VirtualFrame, sample
-from hmdb.video import RecountedError, Video, open_video
+from hmdb.video import Video, open_video, recounted
 
 
 def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
@@ -32,10 +32,7 @@ def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) ->
     Raises:
         VideoError: a frame cannot be decoded.
     """
-    try:
-        return next(take_clips(video, spec, [range(video.num_frames)], rng))
-    except RecountedError:
-        return next(take_clips(video, spec, [range(video.num_frames)], rng))
+    return recounted(lambda: next(take_clips(video, spec, [range(video.num_frames)], rng)))
 
 
 def take_clips(
