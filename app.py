@@ -7,26 +7,29 @@ back to components. What goes wrong on purpose (HmdbError) reaches the visitor a
 from __future__ import annotations
 
 import functools
-import inspect
+import html
 import json
 import os
+import re
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import pandas as pd
+from gradio.context import LocalContext
 from gradio.processing_utils import save_file_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
 from hmdb.clip import Clip, ClipFrame, Prediction
-from hmdb.errors import HmdbError
+from hmdb.errors import DataError, HmdbError, StoppedError, VideoError
 from hmdb.labels import readable
 from hmdb.limits import FromEnvironment
 
@@ -44,7 +47,6 @@ PAPER_SAMPLERS = ("uniform", "equidistant", "random")
 OVERALL = "Everything it looked at"
 GPU_SECONDS = 60  # for which ZeroGPU lends its GPU to one answer
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
-SESSIONS = 256  # visitors whose last map is kept for the opacity slider
 FRAME_SIDE = 480  # pixels, the longest side of a frame in a gallery
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.mp4"))
 
@@ -74,23 +76,25 @@ NAME_EXAMPLES = f"""() => {{
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(FromEnvironment):
-    """What a visitor may cost. HMDB_MAX_UPLOAD sets `max_upload`, and so on for each name.
+    """What a visitor may cost. HMDB_MAX_WAITING sets `max_waiting`, and so on for each name.
 
     Attributes:
-        max_upload: the largest file, as Gradio writes sizes.
+        max_upload_mb: the largest file, in MB.
         max_waiting: visitors in the queue; further ones are told to come back.
         at_once: answers that are worked on at the same time.
-        seconds: until a long video is left unfinished and what is known by then is shown.
+        seconds: that one answer may take; a long video is left unfinished then, and what is known is shown.
+        windows: of a long video that are looked at, at most.
         keep_seconds: until uploads and results are deleted.
         compare: a second checkpoint, Hub id or folder, to set beside the first; none by default.
     """
 
     prefix = "HMDB_"
 
-    max_upload: str = "50mb"
+    max_upload_mb: int = 50
     max_waiting: int = 32
     at_once: int = 1
     seconds: float = 120.0
+    windows: int = 48
     keep_seconds: int = 3600
     compare: str = ""
 
@@ -135,61 +139,174 @@ def load_recognizer(model: str | None = None) -> Recognizer:
     return Recognizer.from_pretrained(model)
 
 
-def on_gpu(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler, on a GPU that is lent for its duration, on Spaces that lend one (ZeroGPU)."""
+def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, on a GPU that is lent for its duration, on Spaces that lend one (ZeroGPU).
+
+    There it runs in a forked process, so arguments and results travel as pickles: a recognizer does not.
+    """
     try:
         import spaces
     except ImportError:
-        return handler
-    lent: Callable[..., Any] = spaces.GPU(duration=GPU_SECONDS)(handler)
+        return function
+    lent: Callable[..., Any] = spaces.GPU(duration=GPU_SECONDS)(function)
     return lent
+
+
+_loadings: list[Loading] = []  # by number, so that the forked process finds what it inherited
+
+
+@on_gpu
+def _ask(number: int, method: str, *arguments: Any, **options: Any) -> Any:
+    try:
+        return getattr(_loadings[number].wait(), method)(*arguments, **options)
+    except HmdbError as error:  # as a result: of an exception, only its type would come back from the other process
+        return error
+
+
+@on_gpu
+def _follow(number: int, *arguments: Any, **options: Any) -> Iterator[Any]:
+    try:
+        yield from _loadings[number].wait().follow(*arguments, **options)
+    except HmdbError as error:
+        yield error
+
+
+class Lent:
+    """A recognizer whose network runs where there is a GPU for it."""
+
+    def __init__(self, loading: Loading) -> None:
+        self._loading = loading
+        self._number = len(_loadings)
+        _loadings.append(loading)
+
+    def here(self) -> Recognizer:
+        """The recognizer itself, for all that needs no network."""
+        return self._loading.wait()
+
+    def ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """What a method of the recognizer returns."""
+        self.here()
+        return raised(_ask(self._number, method, *arguments, **options))
+
+    def follow(self, *arguments: Any, **options: Any) -> Iterator[Timeline]:
+        self.here()
+        yield from map(raised, _follow(self._number, *arguments, **options))
+
+
+def raised(result: Any) -> Any:
+    """A result, unless it is an error: that is raised."""
+    if isinstance(result, HmdbError):
+        raise result
+    return result
+
+
+class Turns:
+    """Who is being answered: so many at a time, each until its deadline or until its visitor cancels.
+
+    Gradio forgets an event that is cancelled, but not the thread that works on it. That one keeps its
+    turn, and ends at the next layer of the network.
+    """
+
+    def __init__(self, at_once: int, seconds: float) -> None:
+        self._free = threading.BoundedSemaphore(at_once)
+        self._seconds = seconds
+        self._stops: dict[str, list[threading.Event]] = {}
+
+    @contextmanager
+    def taken(self) -> Iterator[Callable[[], None]]:
+        """Waits for a turn; gives what raises StoppedError once the turn is over."""
+        session, stop = _session(), threading.Event()
+        self._stops.setdefault(session, []).append(stop)
+        try:
+            with self._free:
+                deadline = time.monotonic() + self._seconds
+
+                def check() -> None:
+                    if stop.is_set():
+                        raise StoppedError("Cancelled.")
+                    if time.monotonic() > deadline:
+                        raise StoppedError(f"This took longer than {self._seconds:g} seconds. Try a shorter video.")
+
+                check()
+                yield check
+        finally:
+            self._stops[session].remove(stop)
+            if not self._stops[session]:
+                del self._stops[session]
+
+    def cancel(self) -> None:
+        """Ends what is under way for this visitor."""
+        for stop in self._stops.get(_session(), ()):
+            stop.set()
+
+
+def _session() -> str:
+    request = LocalContext.request.get(None)
+    return (request.session_hash if request else None) or ""
 
 
 def told(handler: Callable[..., Any]) -> Callable[..., Any]:
     """The handler, telling the visitor in one line what went wrong on purpose."""
 
     @functools.wraps(handler)
-    def answer(*args: Any, **options: Any) -> Any:
+    def answer(*arguments: Any, **options: Any) -> Any:
         try:
-            return handler(*args, **options)
+            return handler(*arguments, **options)
         except HmdbError as error:
             raise gr.Error(str(error), print_exception=False) from error
+
+    return answer
+
+
+def in_turn(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The handler, a generator of what it knows so far, as `told` and in its turn."""
 
     @functools.wraps(handler)
-    def stream(*args: Any, **options: Any) -> Iterator[Any]:
+    def answer(self: Handlers, *arguments: Any, **options: Any) -> Iterator[Any]:
+        from hmdb.attention import stoppable
+
         try:
-            yield from handler(*args, **options)
+            with self.turns.taken() as check:
+                results = handler(self, *arguments, **options)
+                while True:
+                    with stoppable(check):  # of the thread that makes this step; the next may run in another
+                        check()
+                        try:
+                            result = next(results)
+                        except StopIteration:
+                            return
+                    yield result
         except HmdbError as error:
             raise gr.Error(str(error), print_exception=False) from error
 
-    return stream if inspect.isgeneratorfunction(handler) else answer
+    return answer
 
 
 class Handlers:
-    """What the page, the API and the tools do. Public methods without an underscore are their names.
+    """What the page, the API and the tools do.
 
     Nothing here belongs to one visitor: what a handler knows it was given.
     """
 
     def __init__(self, loading: Loading, second: Loading | None, settings: Settings) -> None:
-        self._loading = loading
-        self._second = second
+        self._first = Lent(loading)
+        self._second = Lent(second) if second else None
         self._settings = settings
+        self.turns = Turns(settings.at_once, settings.seconds)
 
-    @told
-    @on_gpu
-    def predict(self, video: str | None, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+    @in_turn
+    def predict(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """Names the action in a short video: the five likeliest labels with their probabilities.
 
         Args:
             video: a video file.
         """
-        recognizer = self._loading.wait()
+        recognizer = self._first.here()
         progress(0.1, desc="Reading the video")
         clip = recognizer.read(given(video))
         progress(0.4, desc="Looking at its frames")
-        prediction = recognizer.predict(clip)
-        return (
+        prediction = self._first.ask("predict", clip)
+        yield (
             confidences(prediction),
             verdict(prediction, len(recognizer.labels)),
             chart(prediction),
@@ -197,15 +314,14 @@ class Handlers:
             prediction.to_dict(),
         )
 
-    @told
-    @on_gpu
+    @in_turn
     def explain(
         self,
         video: str | None,
         label: str | None = OVERALL,
         opacity: float = 0.7,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
-    ) -> tuple[Any, ...]:
+    ) -> Iterator[tuple[Any, ...]]:
         """Shows where in the frames the model looked, or what speaks for one label, and how much each frame
         mattered.
 
@@ -214,41 +330,48 @@ class Handlers:
             label: one of the model's labels for what speaks for it; left out, everything it looked at.
             opacity: of the overlay, 0 to 1.
         """
-        recognizer = self._loading.wait()
+        explanation = self._explanation(video, label, progress)
+        progress(0.8, desc="Drawing")
+        yield overlays(explanation, opacity), explanation.to_dict()
+
+    @in_turn
+    def check(
+        self,
+        video: str | None,
+        label: str | None = OVERALL,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[str]:
+        """Says in words whether such a map means anything: masks what it marks, and as much at random.
+
+        Args:
+            video: a video file.
+            label: as for the map.
+        """
+        explanation = self._explanation(video, label, progress)
+        progress(0.5, desc="Masking what it marks, and as much at random")
+        yield shown(self._first.ask("faithfulness", explanation).sentence)
+
+    def _explanation(self, video: str | None, label: str | None, progress: gr.Progress) -> Explanation:
+        recognizer = self._first.here()
         progress(0.1, desc="Reading the video")
         clip = recognizer.read(given(video))
         progress(0.3, desc="Looking at its frames")
         wanted = None if label in (None, "", OVERALL) else named(str(label), recognizer.labels)
-        explanation = recognizer.explain(clip, label=wanted)
-        progress(0.8, desc="Drawing")
-        return overlays(explanation, opacity), explanation.to_dict(), explanation
+        explanation: Explanation = self._first.ask("explain", clip, label=wanted)
+        return explanation
 
-    @told
-    def redraw(self, explanation: Explanation | None, opacity: float) -> Any:
-        """The overlays of an explanation at another opacity."""
-        return overlays(explanation, opacity) if explanation else gr.skip()
-
-    @told
-    @on_gpu
-    def check(self, explanation: Explanation | None) -> str:
-        """Masks what a map marks and compares with masking at random, in words."""
-        if explanation is None:
-            return "Show a map first."
-        return self._loading.wait().faithfulness(explanation).sentence
-
-    @told
-    @on_gpu
+    @in_turn
     def timeline(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """Follows a long video: which action when, as segments with start, end, label and probability.
 
         Args:
             video: a video file.
         """
-        recognizer = self._loading.wait()
         path = given(video)
-        deadline = time.monotonic() + self._settings.seconds
+        seconds = min(self._settings.seconds, GPU_SECONDS) if ZERO_GPU else self._settings.seconds
+        deadline = time.monotonic() + seconds * 0.9  # so that what is known by then still gets out
         progress(0, desc="Reading the video")
-        for timeline in recognizer.follow(path):
+        for timeline in self._first.follow(path, max_windows=self._settings.windows):
             done = len(timeline.answers)
             progress((done, timeline.num_windows), desc="Looking at windows of it", unit="windows")
             finished = timeline.is_complete or time.monotonic() > deadline
@@ -256,33 +379,37 @@ class Handlers:
             if finished:
                 return
 
-    @told
-    @on_gpu
-    def compare(self, video: str | None, progress: gr.Progress = gr.Progress()) -> tuple[Any, ...]:  # noqa: B008
+    @in_turn
+    def compare(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """The same video under the paper's three ways to take frames, and under a second model where one is set.
 
         Args:
             video: a video file.
         """
         path = given(video)
+        plan: list[tuple[str, Lent, str | None]] = [(sampler, self._first, sampler) for sampler in self._samplers()]
+        if self._second:
+            checkpoint = self._second.here().loaded.checkpoint
+            plan.append((checkpoint.name, self._second, None))
         runs: list[tuple[str, Prediction]] = []
-        for number, recognizer in enumerate(filter(None, (self._loading, self._second))):
-            ready = recognizer.wait()
-            for sampler in PAPER_SAMPLERS if number == 0 else (None,):
-                progress(len(runs) / 4, desc=f"Taking frames: {sampler or 'as the second model does'}")
-                name = sampler if number == 0 else ready.loaded.checkpoint.name
-                runs.append((str(name), ready(path, sampler=sampler)))
-        return (agreement(runs), comparison(runs), [frame for _, run in runs for frame in gallery(run.clip)])
+        for name, model, sampler in plan:
+            progress((len(runs), len(plan)), desc=f"Taking frames: {name}", unit="runs")
+            runs.append((name, model.ask("predict", model.here().read(path, sampler=sampler))))
+            yield agreement(runs), comparison(runs), [frame for _, run in runs for frame in gallery(run.clip)]
+
+    def _samplers(self) -> list[str]:
+        """The paper's three, and the checkpoint's own where it has another."""
+        return list(dict.fromkeys((*PAPER_SAMPLERS, self._first.here().loaded.clip_spec.sampler)))
 
     @told
     def labels(self) -> list[str]:
         """The labels that the model knows."""
-        return list(self._loading.wait().labels)
+        return list(self._first.here().labels)
 
     @told
     def model(self) -> dict[str, Any]:
         """Which model answers: its id, revision, how it takes clips, and what its user should know."""
-        return self._loading.wait().loaded.to_dict()
+        return self._first.here().loaded.to_dict()
 
     @told
     def preview(self, video: str | None) -> Any:
@@ -296,20 +423,24 @@ class Handlers:
         with tempfile.TemporaryDirectory() as folder:
             return gr.Video(value=served(make_preview(video, Path(folder) / "preview")), visible=True)
 
-    def describe(self) -> str:
-        """Which weights answer, and what their user should know about them."""
+    def cancel(self) -> str:
+        """Ends what is under way for this visitor."""
+        self.turns.cancel()
+        return "Cancelled."
+
+    def describe(self) -> tuple[str, str]:
+        """Which weights answer and what their user should know about them; the actions they know."""
         try:
-            loaded = self._loading.wait().loaded
+            loaded = self._first.here().loaded
         except HmdbError as error:
-            return f"**No model could be loaded.** {error}"
+            return f"**No model could be loaded.** {shown(str(error))}", ""
         checkpoint = loaded.checkpoint
-        at = f" at revision `{checkpoint.revision[:12]}`" if checkpoint.revision else ""
-        notes = "".join(f"\n\n**Note:** {note}" for note in loaded.notes)
-        known = ", ".join(map(readable, loaded.labels))
-        return (
-            f"Answers come from `{checkpoint.name}`{at}, which knows {len(loaded.labels)} actions.{notes}\n\n"
-            f"<details><summary>The {len(loaded.labels)} actions</summary>{known}</details>"
+        at = f" at revision {checkpoint.revision[:12]}" if checkpoint.revision else ""
+        notes = "".join(f"\n\n**Note:** {shown(note)}" for note in loaded.notes)
+        answers = (
+            f"Answers come from **{shown(checkpoint.name)}**{at}, which knows {len(loaded.labels)} actions.{notes}"
         )
+        return answers, ", ".join(shown(readable(label)) for label in loaded.labels)
 
 
 def build_demo(
@@ -331,6 +462,8 @@ def build_demo(
     with demo:
         gr.Markdown(f"# {TITLE}\n{INTRO}")
         weights = gr.Markdown("Loading the model ...", elem_id="weights", container=False)
+        with gr.Accordion("The actions it knows", open=False):
+            actions = gr.Markdown()
         with gr.Tab("Upload"):
             with gr.Row(equal_height=False):
                 with gr.Column():
@@ -342,8 +475,9 @@ def build_demo(
             answer.below(do, upload, buttons, heavy, public=True)
         with gr.Tab("Webcam"):
             gr.Markdown(
-                "Record a few seconds of yourself. The recording is sent here, answered and deleted; its sound is "
-                "ignored, though your browser may ask for the microphone too.",
+                "Record a few seconds of yourself. The recording is sent here to be answered, and deleted after "
+                f"{settings.keep_seconds // 60} minutes; its sound is ignored, though your browser may ask for the "
+                "microphone too.",
                 elem_classes="note",
             )
             with gr.Row(equal_height=False):
@@ -365,7 +499,7 @@ def build_demo(
             long_video(do, heavy)
         with gr.Tab("Compare"):
             compare(do, heavy)
-        demo.load(do.describe, None, weights, api_visibility="private", show_progress="hidden")
+        demo.load(do.describe, None, [weights, actions], api_visibility="private", show_progress="hidden")
         demo.load(None, js=NAME_EXAMPLES, api_visibility="private")
         # Not for the page, for the API alone.
         gr.Button(visible=False).click(do.labels, None, gr.JSON(label="Labels", visible=False), api_name="labels")
@@ -431,26 +565,23 @@ class Answer:
             check = gr.Button("Does this map mean anything?")
             checked = gr.Markdown(label="Check of the map")
             explained = gr.JSON(label="Explanation", visible=False)
-            explanation = gr.State(None, time_to_live=600)
         with gr.Accordion("The answer as JSON", open=False):
             answer = gr.JSON(label="Answer")
         start, cancel = buttons
         asked = start.click(
             do.predict, video, [self.action, self.words, self.top, frames, answer], api_name="predict", **seen, **heavy
         )
-        cancels(cancel, asked, self.words)
         asked.success(choices, answer, label, api_visibility="private", show_progress="hidden")
         if public:  # to the API a label is any text: the dropdown learns its choices from an answer
             text = gr.Textbox(OVERALL, label="label", visible=False)
-            gr.Button(visible=False).click(
-                do.explain, [video, text, opacity], [maps, explained, explanation], api_name="explain", **heavy
-            )
-        shown = show.click(
-            do.explain, [video, label, opacity], [maps, explained, explanation], api_visibility="private", **heavy
-        )
-        shown.success(lambda: "", None, checked, api_visibility="private", show_progress="hidden")
-        opacity.release(do.redraw, [explanation, opacity], maps, api_visibility="private", show_progress="hidden")
-        check.click(do.check, explanation, checked, api_visibility="private", **heavy)
+            hidden = gr.Button(visible=False)
+            hidden.click(do.explain, [video, text, opacity], [maps, explained], api_name="explain", **heavy)
+            hidden.click(do.check, [video, text], checked, api_name="check", **heavy)
+        explain = {"fn": do.explain, "inputs": [video, label, opacity], "outputs": [maps, explained]}
+        drawn = gr.on([show.click, opacity.release], **explain, api_visibility="private", **heavy)
+        drawn.success(lambda: "", None, checked, api_visibility="private", show_progress="hidden")
+        tried = check.click(do.check, [video, label], checked, api_visibility="private", **heavy)
+        cancels(do, cancel, [asked, drawn, tried], self.words)
 
 
 def upload_with_preview(do: Handlers) -> gr.File:
@@ -467,9 +598,9 @@ def start_and_cancel(words: str) -> tuple[gr.Button, gr.Button]:
         return gr.Button(words, variant="primary", scale=3), gr.Button("Cancel", scale=1, min_width=80)
 
 
-def cancels(button: gr.Button, event: Any, words: gr.Markdown) -> None:
+def cancels(do: Handlers, button: gr.Button, events: list[Any], words: gr.Markdown) -> None:
     """The button takes a visitor out of the queue, or ends the work that is under way."""
-    button.click(lambda: "Cancelled.", None, words, cancels=[event], api_visibility="private", queue=False)
+    button.click(do.cancel, None, words, cancels=events, api_visibility="private", queue=False)
 
 
 def example_clips(upload: gr.File) -> None:
@@ -506,7 +637,7 @@ def long_video(do: Handlers, heavy: dict[str, Any]) -> None:
     with gr.Accordion("The timeline as JSON", open=False):
         answer = gr.JSON(label="Timeline")
     asked = start.click(do.timeline, upload, [words, drawn, table, files, answer], api_name="timeline", **heavy)
-    cancels(cancel, asked, words)
+    cancels(do, cancel, [asked], words)
 
 
 def compare(do: Handlers, heavy: dict[str, Any]) -> None:
@@ -525,7 +656,7 @@ def compare(do: Handlers, heavy: dict[str, Any]) -> None:
         label="The frames of each, row by row", columns=8, object_fit="contain", height="auto", elem_classes="frames"
     )
     asked = start.click(do.compare, upload, [words, table, frames], api_name="compare", **heavy)
-    cancels(cancel, asked, words)
+    cancels(do, cancel, [asked], words)
 
 
 def served(path: Path) -> str:
@@ -539,8 +670,13 @@ def loaded_later(recognizer: Recognizer | Loading) -> Loading:
 
 def given(video: str | None) -> str:
     if not video:
-        raise gr.Error("Choose or record a video first.", print_exception=False)
+        raise VideoError("Choose or record a video first.")
     return video
+
+
+def shown(text: str) -> str:
+    """Text from elsewhere, as it is: without the meaning that HTML or Markdown would give to parts of it."""
+    return re.sub(r"([\\`*_\[\]()!~|])", r"\\\1", html.escape(text, quote=False))
 
 
 def named(label: str, labels: tuple[str, ...]) -> str:
@@ -565,13 +701,14 @@ def chart(prediction: Prediction) -> pd.DataFrame:
 
 def verdict(prediction: Prediction, num_labels: int) -> str:
     """The answer in a sentence, with what is uncertain about it."""
-    sentence = f"Probably **{readable(prediction.label)}**, at {prediction.probability:.0%}."
+    name = shown(readable(prediction.label))
+    sentence = f"Probably **{name}**, at {prediction.probability:.0%}."
     if not prediction.is_known:
         sentence = (
             f"This clip may show **none of the {num_labels} actions**. The likeliest of them, "
-            f"{readable(prediction.label)}, gets only {prediction.probability:.0%}."
+            f"{name}, gets only {prediction.probability:.0%}."
         )
-    return " ".join((sentence, *prediction.clip.notes))
+    return " ".join((sentence, *map(shown, prediction.clip.notes)))
 
 
 def gallery(clip: Clip) -> list[tuple[Image.Image, str]]:
@@ -625,7 +762,9 @@ def timeline_outputs(timeline: Timeline, name: str, finished: bool) -> tuple[Any
     ]
     files = None
     if finished:
-        texts = {"json": timeline.to_json(), "csv": timeline.to_csv(), "srt": timeline.to_srt()}
+        texts = {"json": timeline.to_json(), "csv": timeline.to_csv()}
+        if timeline.fps is not None:  # without a clock there are no subtitles
+            texts["srt"] = timeline.to_srt()
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder, f"{name}.{suffix}") for suffix in texts]
             for path, text in zip(paths, texts.values(), strict=True):
@@ -643,18 +782,22 @@ def comparison(runs: list[tuple[str, Prediction]]) -> pd.DataFrame:
 
 def agreement(runs: list[tuple[str, Prediction]]) -> str:
     """Whether the runs answer alike, in words."""
-    answers = {name: readable(run.label) for name, run in runs}
+    answers = {shown(name): shown(readable(run.label)) for name, run in runs}
     if len(set(answers.values())) == 1:
-        return f"All {len(runs)} agree: **{readable(runs[0][1].label)}**."
+        return f"All {len(runs)} agree: **{shown(readable(runs[0][1].label))}**."
     return "They differ: " + ", ".join(f"{name} says **{label}**" for name, label in answers.items()) + "."
 
 
-settings = Settings.from_environment()
+try:
+    settings = Settings.from_environment()
+except DataError as error:
+    raise SystemExit(str(error)) from error
 loading = Loading(load_recognizer)
 second = Loading(functools.partial(load_recognizer, settings.compare)) if settings.compare else None
 demo = build_demo(loading, second, settings)
 if ZERO_GPU:  # what is on the GPU before the first visitor comes is there for all of them
-    loading.wait()
+    for each in filter(None, (loading, second)):
+        each.wait()
 
 
 def serve(demo: gr.Blocks, settings: Settings, **options: Any) -> str:
@@ -662,12 +805,11 @@ def serve(demo: gr.Blocks, settings: Settings, **options: Any) -> str:
     _, url, _ = demo.launch(
         theme=gr.themes.Soft(),
         css=CSS,
-        max_file_size=settings.max_upload,
+        max_file_size=f"{settings.max_upload_mb}mb",
         allowed_paths=[str(path) for path in EXAMPLES],
         show_error=False,
         run_history=False,
         enable_monitoring=False,
-        state_session_capacity=SESSIONS,
         mcp_server=True,
         prevent_thread_lock=True,
         **options,

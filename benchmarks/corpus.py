@@ -23,7 +23,7 @@ from PIL import Image
 
 from hmdb.errors import VideoError
 from hmdb.sampling import spread
-from hmdb.video import RecountedError, open_video
+from hmdb.video import Frames, Video, open_video, recounted
 
 TOLERANCE = 0.1  # grey levels: frames that are shown twice have thumbnails that differ by less
 DECORD_SECONDS = 20.0
@@ -54,16 +54,16 @@ def judged(pixels: np.ndarray, indices: list[int], thumbs: np.ndarray | None) ->
     return ("wrong frames", f"{wrong} of {len(indices)} frames wrong") if wrong else ("right", "")
 
 
+def eight(video: Video) -> tuple[list[int], Frames]:
+    indices = spread(video.num_frames, 8)
+    return indices, video.frames_at(indices)
+
+
 def ours(path: Path, thumbs: np.ndarray | None) -> Outcome:
     start = time.perf_counter()
     try:
         video = open_video(path)
-        try:
-            indices = spread(video.num_frames, 8)
-            frames = video.frames_at(indices)
-        except RecountedError:
-            indices = spread(video.num_frames, 8)
-            frames = video.frames_at(indices)
+        indices, frames = recounted(lambda: eight(video))
     except VideoError as error:
         return Outcome("refused", str(error), time.perf_counter() - start)
     kind, text = judged(frames.pixels, indices, thumbs)

@@ -8,7 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from finetune.recipe import PAPER, PAPER_ROWS, Recipe, differences
+from finetune.recipe import PAPER, PAPER_ROWS, RECIPES, Recipe, differences
 from finetune.report import FIGURES, with_interval
 from hmdb.labels import HMDB_SIMP, readable
 
@@ -113,13 +113,17 @@ def _summary(report: Mapping[str, Any]) -> str:
 
 
 def _results(report: Mapping[str, Any], part: str) -> str:
-    found = report[part]
     row = PAPER_ROWS.get(report.get("recipe_name") or "", PAPER_ROWS["table1-1"])
     lines = [
         "## Results",
         "",
-        f"| | clips | top-1 | top-5 |\n|---|---|---|---|\n| this model, {PARTS[part]} split | {found['clips']} "
-        f"| {with_interval(found, 'top1')} | {with_interval(found, 'top5')} |\n"
+        "| | clips | top-1 | top-5 |\n|---|---|---|---|",
+        *(
+            f"| this model, {words} split | {report[name]['clips']} | {with_interval(report[name], 'top1')} "
+            f"| {with_interval(report[name], 'top5')} |"
+            for name, words in PARTS.items()
+            if name in report
+        ),
         f"| the paper ({row.what}), test split | 125 | {row.top1} % | {row.top5} % |",
         "",
         "In brackets the 95 % Wilson interval.",
@@ -145,14 +149,14 @@ def caveats(report: Mapping[str, Any], part: str) -> list[str]:
         told, theirs = (" / ".join(f"{each[name]}" for name in PAPER_COUNTS) for each in (counts, PAPER_COUNTS))
         found.append(f"It saw {told} clips (train / val / test) where the paper had {theirs}.")
     if report.get("recipe"):
-        changed = differences(Recipe(**report["recipe"]), PAPER)
+        changed = differences(Recipe(**report["recipe"]), RECIPES.get(report["recipe_name"], PAPER))
         if changed:
             told = ", ".join(f"{name} {value}" for name, value in changed.items())
-            found.append(f"Settings that differ from the paper's best run: {told}.")
-    leaks = report["data"].get("leaks", {}).get("found", [])
-    if leaks:
+            found.append(f"Settings that differ from the paper's: {told}.")
+    if alone := report.get("test_alone"):
         found.append(
-            f"{len(leaks)} pair(s) of clips in different parts share a source, a file or frames; see the report."
+            f"{report['test']['clips'] - alone['clips']} of the test clips resemble a train or val clip: the same "
+            f"source, file or frames. On the other {alone['clips']}, top-1 is {with_interval(alone, 'top1')}."
         )
     return found
 
@@ -216,7 +220,23 @@ def _making(report: Mapping[str, Any]) -> str:
             f"- Distilled from {plan['teacher']}: temperature {plan['temperature']:g}, weight {plan['weight']:g}."
         )
     lines.append(f"- On {report['device']}, {report['speed']['seconds']:.0f} s in all.")
+    if report.get("recipe") and not report.get("distillation"):
+        lines += ["", "The command:", "", f"```\n{command(report)}\n```"]
     return "\n".join(lines)
+
+
+def command(report: Mapping[str, Any]) -> str:
+    """What to type to make such a run again."""
+    name = report["recipe_name"]
+    words = [
+        "python -m finetune",
+        *([] if name == "paper" else [f"--recipe {name}"]),
+        f"--data {report['data']['name']}",
+    ]
+    for setting, value in differences(Recipe(**report["recipe"]), RECIPES.get(name, PAPER)).items():
+        flag = setting.replace("_", "-")
+        words.append((f"--{flag}" if value else f"--no-{flag}") if isinstance(value, bool) else f"--{flag} {value}")
+    return " ".join(words)
 
 
 def _limits(report: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -260,11 +261,12 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
 
 def _add_recipe(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
     """An option for every setting of a recipe."""
-    group = parser.add_argument_group("settings", "in place of the recipe's; shown are the paper's")
+    group = parser.add_argument_group("settings", "in place of the recipe's; in brackets the paper's")
+    meanings = dict(re.findall(r"^ {8}(\w+): (.+)\.$", (Recipe.__doc__ or "").replace("%", "%%"), flags=re.MULTILINE))
     for field in fields(Recipe):
         if field.name in without:
             continue
-        flag, shown = f"--{field.name.replace('_', '-')}", f"{field.default}"
+        flag, shown = f"--{field.name.replace('_', '-')}", f"{meanings.get(field.name, '')} ({field.default})"
         if isinstance(field.default, bool):
             group.add_argument(flag, action=argparse.BooleanOptionalAction, help=shown)
         else:

@@ -134,12 +134,14 @@ class ClipDataset(Dataset[dict[str, Any]]):
                 if size:
                     file.truncate(size)
                     self._pixels = np.memmap(file, np.uint8, mode="r+", shape=shape)
+                if not cache:
+                    Path(file.name).unlink()  # the memory map stays, and a kill leaves nothing behind
                 broken = self._fill(progress)
                 if cache and notes:
                     os.replace(file.name, cache)
                     notes.write_text(json.dumps({"key": self._key(), "broken": broken}), encoding="utf-8")
             finally:
-                Path(file.name).unlink(missing_ok=True)  # its memory map stays
+                Path(file.name).unlink(missing_ok=True)
         return broken
 
     def _fill(self, progress: bool) -> dict[str, str]:

@@ -25,9 +25,9 @@ def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     """
     known = read_json(output / RUN_FILE)
     if resume and known is not None:
-        changed = [name for name in settings if known.get(name) != settings[name]]
+        changed = [name for name in known if known[name] != settings.get(name)]
         if changed:
-            told = "; ".join(f"{name} was {known.get(name)}, now {settings[name]}" for name in changed[:3])
+            told = "; ".join(f"{name} was {known[name]}, now {settings.get(name)}" for name in changed[:3])
             raise DataError(f"{output} holds a run with other settings ({told}). Resume it with its own.")
         return
     if output.exists() and any(output.iterdir()):
@@ -57,7 +57,8 @@ def last_checkpoint(checkpoints: Path) -> Path | None:
     if not whole:
         return None
     state = read_json(whole[-1] / TRAINER_STATE) or {}
-    if best := state.get("best_model_checkpoint"):  # an absolute path: the run may have been moved since
+    best = state.get("best_model_checkpoint")
+    if best and Path(best).parent != checkpoints:  # the run has been moved since
         state["best_model_checkpoint"] = str(checkpoints / Path(best).name)
         (whole[-1] / TRAINER_STATE).write_text(json.dumps(state), encoding="utf-8")
     return whole[-1]

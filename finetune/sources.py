@@ -188,7 +188,7 @@ def _find_samples(root: Path) -> list[Sample]:
         for folder in folders
     }
     empty = [label for label, samples in found.items() if not samples]
-    if len(empty) == len(found):
+    if len(empty) == len(found) or (empty and _inner(root)):
         raise DataError(_what_is_wrong(root))
     if empty:
         raise DataError(f"These classes of {root} have no clips: {', '.join(empty)}. Fill or remove their folders.")
@@ -209,13 +209,20 @@ def _what_is_wrong(root: Path) -> str:
     layout = "it must hold <class>/<clip>, with at least two classes."
     if is_frame_folder(root):
         return f"{root} is one clip, two levels too low: {layout} Try {root.resolve().parent.parent}."
+    if inner := _inner(root):
+        return f"{root} is one level too high: {layout} Try {inner}."
     if any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()) or any(map(is_frame_folder, folders)):
         return f"{root} looks like the folder of one class, one level too low: {layout} Try {root.resolve().parent}."
-    for folder in folders:
-        inner = _class_folders(folder)
-        if len(inner) > 1 and any(_is_clip(path) for path in inner[0].iterdir()):
-            return f"{root} is one level too high: {layout} Try {folder}."
     return f"{root} is no data set: {layout} It has {len(folders)} folder(s), none with a video or a folder of frames."
+
+
+def _inner(root: Path) -> Path | None:
+    """A folder in this one that is a data set."""
+    for folder in _class_folders(root):
+        classes = _class_folders(folder)
+        if len(classes) > 1 and any(_is_clip(path) for path in classes[0].iterdir()):
+            return folder
+    return None
 
 
 def _is_clip(path: Path) -> bool:

@@ -137,11 +137,11 @@ def _divide(collection: Collection, how: str, seed: int) -> tuple[dict[str, tupl
     divide = _grouped if how == "groups" else _stratified
     rest, test = divide(list(collection.samples), TEST_SHARE, seed)
     train, val = divide(rest, VAL_SHARE, seed)
-    by = (
-        "stratified by class, the clips of a source video together"
-        if how == "groups"
-        else "stratified by class (paper, section 3)"
-    )
+    by = "stratified by class (paper, section 3)"
+    if how == "groups":
+        unknown = sum(sample.source is None for sample in collection.samples)
+        by = "stratified by class, the clips of a source video together"
+        by += f" (unknown for {unknown} clips, each taken by itself)" if unknown else ""
     return {"train": tuple(train), "val": tuple(val), "test": tuple(test)}, f"{by}, {shares}"
 
 

@@ -8,6 +8,8 @@ import platform
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -103,22 +105,16 @@ def train(
     keep_freed_memory()
     output = output.resolve()
     precision = usable_precision(recipe.precision)
-    arguments = training_arguments(
-        recipe, precision, output / CHECKPOINTS
-    )  # joins the other processes, if there are any
+    arguments = training_arguments(recipe, precision, output / CHECKPOINTS)
     splits = read_splits(source, recipe.seed)
-    settings = {
-        "recipe": asdict(recipe),
-        "split": splits.hash,
-        "distillation": asdict(distillation) if distillation else None,
-    }
+    settings = {**asdict(recipe), "split": splits.hash, **(asdict(distillation) if distillation else {})}
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0:
             folder.claim(output, settings, resume=resume)
+        last = folder.last_checkpoint(output / CHECKPOINTS)
     finished = folder.read_json(output / folder.REPORT_FILE)
     if finished is not None:
         return finished
-    last = folder.last_checkpoint(output / CHECKPOINTS)
     set_seed(recipe.seed)
     origin = start(
         recipe.init,
@@ -155,40 +151,41 @@ def train(
             Patience(recipe.patience),
         ],
     )
-    _run(trainer, last, recipe.patience, origin.pixel_spec, output)
-    val, test = (trainer.outcome(part, datasets[part]) for part in ("val", "test"))
-    if trainer.is_world_process_zero():
-        fitted = calibration.fit(val.logits, val.classes) if len(val.names) >= MIN_CALIBRATION else Calibration()
-        save_checkpoint(
-            origin.network, origin.clip_spec, origin.pixel_spec, output, calibrated=fitted, half=recipe.half
-        )
-        material.splits.write(output)
-        result = {
-            "model": output.name,
-            "recipe_name": name,
-            "recipe": asdict(recipe) | {"precision": precision, "init": origin.base or recipe.init},
-            "distillation": distillation.to_dict() if distillation else None,
-            "base": origin.base,
-            "base_revision": origin.revision,
-            "model_type": origin.network.config.model_type,
-            "clip_spec": origin.clip_spec.to_dict(),
-            "parameters": origin.network.num_parameters(),
-            "classes": list(splits.classes),
-            "data": _described(material),
-            "val": report.headline(val),
-            "test": report.details(test, splits.classes, fitted),
-            "test_alone": _alone(test, material.leaks),
-            **_epochs(trainer.state),
-            "speed": {
-                "train_clips_per_second": stopwatch.epochs * len(datasets["train"]) / max(stopwatch.seconds, 1e-9),
-                "eval_clips_per_second": test.clips_per_second,
-                "seconds": round(time.monotonic() - began, 1),
-            },
-            **report.surroundings(),
-        }
-        report.write(result, output, test, datasets["test"], origin.network.train(False), origin.pixel_spec)
-        for scrap in (CHECKPOINTS, CLIPS):
-            shutil.rmtree(output / scrap, ignore_errors=True)
+    with _explained(trainer, origin.pixel_spec, output):
+        _run(trainer, last, recipe.patience)
+        val, test = (trainer.outcome(part, datasets[part]) for part in ("val", "test"))
+        if trainer.is_world_process_zero():
+            fitted = calibration.fit(val.logits, val.classes) if len(val.names) >= MIN_CALIBRATION else Calibration()
+            save_checkpoint(
+                origin.network, origin.clip_spec, origin.pixel_spec, output, calibrated=fitted, half=recipe.half
+            )
+            material.splits.write(output)
+            result = {
+                "model": output.name,
+                "recipe_name": name,
+                "recipe": asdict(recipe) | {"precision": precision, "init": origin.base or recipe.init},
+                "distillation": distillation.to_dict() if distillation else None,
+                "base": origin.base,
+                "base_revision": origin.revision,
+                "model_type": origin.network.config.model_type,
+                "clip_spec": origin.clip_spec.to_dict(),
+                "parameters": origin.network.num_parameters(),
+                "classes": list(splits.classes),
+                "data": _described(material),
+                "val": report.headline(val),
+                "test": report.details(test, splits.classes, fitted),
+                "test_alone": _alone(test, material.leaks),
+                **_epochs(trainer.state),
+                "speed": {
+                    "train_clips_per_second": stopwatch.epochs * len(datasets["train"]) / max(stopwatch.seconds, 1e-9),
+                    "eval_clips_per_second": test.clips_per_second,
+                    "seconds": round(time.monotonic() - began, 1),
+                },
+                **report.surroundings(),
+            }
+            report.write(result, output, test, datasets["test"], origin.network.train(False), origin.pixel_spec)
+            for scrap in (CHECKPOINTS, CLIPS):
+                shutil.rmtree(output / scrap, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()
     done = folder.read_json(output / folder.REPORT_FILE)
     assert done is not None  # noqa: S101 - the first process has just written it
@@ -258,8 +255,8 @@ def _attach_teacher(plan: Distillation, material: _Material, recipe: Recipe) -> 
     datasets["train"].targets = teach(teacher, datasets["train"], splits.classes, recipe.batch_size)
 
 
-def _run(trainer: ClipTrainer, last: Path | None, patience: int, pixel_spec: PixelSpec, output: Path) -> None:
-    """Trains to the end, or stops with the best checkpoint kept and says what to do."""
+def _run(trainer: ClipTrainer, last: Path | None, patience: int) -> None:
+    """Trains to the end, from the last checkpoint if there is one; the best epoch's weights are loaded then."""
     if last:
         state = TrainerState.load_from_json(str(last / folder.TRAINER_STATE))
         if out_of_patience(state.log_history, patience):  # it was cut off after its last epoch
@@ -268,8 +265,16 @@ def _run(trainer: ClipTrainer, last: Path | None, patience: int, pixel_spec: Pix
             return
     # each process augments its own share of a batch differently
     torch.manual_seed(trainer.args.seed + trainer.args.process_index)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    if trainer.state.best_metric is None:
+        raise DataError("Training ended before its first evaluation, so there is no checkpoint to keep.")
+
+
+@contextmanager
+def _explained(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> Iterator[None]:
+    """Turns what can stop a run into a line that says what was kept and what to do."""
     try:
-        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        yield
     except KeyboardInterrupt as stop:
         kept = _keep_best(trainer, pixel_spec, output)
         raise KeyboardInterrupt(f"Stopped. {kept} Go on with --resume.") from stop
@@ -285,8 +290,6 @@ def _run(trainer: ClipTrainer, last: Path | None, patience: int, pixel_spec: Pix
             kept = f"The best checkpoint so far is whole, in {best}." if best else "No epoch had been kept yet."
             raise DataError(f"The disk is full. {kept} Make room, then go on with --resume.") from error
         raise
-    if trainer.state.best_metric is None:
-        raise DataError("Training ended before its first evaluation, so there is no checkpoint to keep.")
 
 
 def _keep_best(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> str:

@@ -170,7 +170,7 @@ def training_arguments(recipe: Recipe, precision: str, checkpoints: Path) -> Tra
         use_cpu=not on_gpu,
         eval_strategy="epoch",
         save_strategy="epoch",
-        save_total_limit=1,
+        save_total_limit=2,  # with 1 the Trainer removes the last at the end, and a run cut off then would train again
         load_best_model_at_end=True,
         metric_for_best_model="top1",
         greater_is_better=True,

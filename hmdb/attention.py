@@ -41,7 +41,7 @@ BLOCK_ROWS = 256  # of a joint attention that are in memory at once: 39 MB of Vi
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_this_thread = threading.local()  # .record: what the attention modules report to, in a recording
+_this_thread = threading.local()  # .record: what attention modules report to; .check: what they ask before they go on
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -215,8 +215,27 @@ def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Ten
 
 
 def _recorder() -> Callable[[nn.Module, Attended], None] | None:
-    # A compiled network cannot be recorded; its graph need not know of recordings.
-    return None if torch.compiler.is_compiling() else getattr(_this_thread, "record", None)
+    # A compiled network cannot be recorded or stopped; its graph need not know of either.
+    if torch.compiler.is_compiling():
+        return None
+    check = getattr(_this_thread, "check", None)
+    if check is not None:
+        check()
+    return getattr(_this_thread, "record", None)
+
+
+@contextmanager
+def stoppable(check: Callable[[], None]) -> Iterator[None]:
+    """Calls `check` at each attention that this thread runs; what it raises ends the pass right there.
+
+    A thread cannot be ended from outside, and a large network takes seconds: so it asks.
+    """
+    before = getattr(_this_thread, "check", None)
+    _this_thread.check = check
+    try:
+        yield
+    finally:
+        _this_thread.check = before
 
 
 @contextmanager

@@ -8,7 +8,7 @@ Networks"). Below the threshold an answer counts as "none of these".
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from hmdb.errors import ModelError
 BINS = 15  # as in Guo et al.
 KEEP = 0.95  # of the right answers stay above the threshold
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are tried
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3  # that are accepted; logits stay finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Calibration:
     """How logits become probabilities. It travels in a checkpoint's config.json.
 
     Attributes:
-        temperature: what the logits are divided by; above 1 makes answers less sure.
+        temperature: what the logits are divided by, 0.001 to 1000; above 1 makes answers less sure.
         threshold: the probability below which an answer counts as none of the labels; None: never.
 
     Raises:
@@ -36,10 +37,12 @@ class Calibration:
     threshold: float | None = None
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.temperature, int | float) and 0 < self.temperature < float("inf")):
-            raise ModelError(f"The temperature of a calibration must be above 0, not {self.temperature!r}.")
-        if self.threshold is not None and not (isinstance(self.threshold, int | float) and 0 <= self.threshold <= 1):
-            raise ModelError(f"The threshold of a calibration must lie in 0..1, not {self.threshold!r}.")
+        for name, low, high in (("temperature", MIN_TEMPERATURE, MAX_TEMPERATURE), ("threshold", 0, 1)):
+            value = getattr(self, name)
+            if name == "threshold" and value is None:
+                continue
+            if type(value) not in (int, float) or not low <= value <= high:
+                raise ModelError(f"The {name} of a calibration must be a number from {low} to {high}, not {value!r}.")
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(..., K) logits -> float32 (..., K) probabilities that sum to 1."""
@@ -56,15 +59,14 @@ class Calibration:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
+    def from_dict(cls, values: object) -> Calibration:
         """
         Raises:
-            ModelError: unknown settings or values out of range.
+            ModelError: not an object, unknown settings or values out of range.
         """
-        try:
-            return cls(**values)
-        except TypeError as error:
-            raise ModelError(f"The calibration in config.json is not one that this version knows: {values}.") from error
+        if not isinstance(values, Mapping) or not set(values) <= {field.name for field in fields(cls)}:
+            raise ModelError(f"The calibration in config.json is not one that this version knows: {values}.")
+        return cls(**values)
 
 
 def fit(logits: np.ndarray, classes: np.ndarray, *, keep: float = KEEP) -> Calibration:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import json
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +19,9 @@ from tqdm import tqdm
 
 from hmdb import __version__
 from hmdb.clip import SAMPLERS
-from hmdb.errors import HmdbError
+from hmdb.errors import DataError, HmdbError
 from hmdb.labels import readable
-from hmdb.video import VIDEO_SUFFIXES, is_frame_folder
+from hmdb.video import VIDEO_SUFFIXES, is_frame_folder, one_line, shown_name
 
 MANY = 4  # videos, from which on a progress bar is shown
 
@@ -36,9 +39,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Classifies the videos that are named.
 
     Returns:
-        The exit status: 0 where all were answered, 1 where one was not.
+        The exit status: 0 where all were answered, 1 where one was not, 130 where somebody pressed Ctrl-C.
     """
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
+    form = to_json if options.json else to_csv if options.csv else to_table
+    try:
+        with _file(options.csv) if options.csv else contextlib.nullcontext(print) as write:
+            answers = _answers(options)
+            if answers is None:
+                return 0
+            write(form(answers))
+    except HmdbError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+    return 1 if any(answer.error for answer in answers) else 0
+
+
+def _answers(options: argparse.Namespace) -> list[Answer] | None:
+    """Loads the model and asks it about each video. Where several processes share the videos the first gets
+    all answers and the others None.
+
+    Raises:
+        ModelError: it cannot be loaded.
+    """
     # torch and transformers take seconds; --help need not wait for them
     from transformers.utils.logging import disable_progress_bar
 
@@ -49,11 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     videos = [video for path in options.videos for video in find_videos(path)]
     processes = Processes()
     device = options.device or processes.device
-    try:
-        recognizer = Recognizer.from_pretrained(options.model, options.revision, device, dtype=options.dtype)
-    except HmdbError as error:
-        print(error, file=sys.stderr)
-        return 1
+    recognizer = Recognizer.from_pretrained(options.model, options.revision, device, dtype=options.dtype)
     if processes.index == 0:
         checkpoint = recognizer.loaded.checkpoint
         revision = f" @ {checkpoint.revision}" if checkpoint.revision else ""
@@ -71,19 +93,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
             answers.append(Answer(video=video, prediction=None, error=str(error)))
             tqdm.write(str(error), file=sys.stderr)
     answers = processes.gather(answers)
-    if processes.index > 0:  # the first one speaks for all
-        return 0
-    if options.json:
-        print(to_json(answers))
-    elif options.csv:
-        try:
-            options.csv.write_text(to_csv(answers), encoding="utf-8")
-        except OSError as error:
-            print(f"{options.csv} cannot be written: {error.strerror}.", file=sys.stderr)
-            return 1
-    else:
-        print(to_table(answers))
-    return 1 if any(answer.error for answer in answers) else 0
+    return answers if processes.index == 0 else None
+
+
+@contextlib.contextmanager
+def _file(target: Path) -> Iterator[Callable[[str], None]]:
+    """Writes a file whole or not at all. That it cannot be written is known before there is anything to write.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    with _named(target):
+        part = _part(target)
+
+    def write(text: str) -> None:
+        with _named(target):
+            part.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files are any bytes
+            if part != target:
+                part.replace(target.resolve())
+
+    try:
+        yield write
+    finally:
+        if part != target:
+            part.unlink(missing_ok=True)
+
+
+def _part(target: Path) -> Path:
+    """An empty file beside the target, to take its place; a pipe or a device is written itself."""
+    if target.exists():
+        if not (target.is_file() or target.is_dir()):
+            return target
+        target.open("ab").close()
+    whole = target.resolve()
+    part = whole.with_name(f"{whole.name}.{os.getpid()}")
+    part.touch()
+    return part
+
+
+@contextlib.contextmanager
+def _named(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{one_line(str(target))} cannot be written: {error.strerror}.") from error
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.revision and not (options.model or os.environ.get("HMDB_MODEL")):
+        parser.error("--revision is that of a model on the Hub: name it with --model or HMDB_MODEL")
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
 
@@ -115,28 +176,40 @@ def find_videos(path: Path) -> list[Path]:
 
     A path with nothing of the kind is returned as it is; what is wrong with it is said when it is read.
     """
-    if not path.is_dir() or is_frame_folder(path):
-        return [path]
-    return list(_walk(path)) or [path]
+    return (list(_walk(path)) if os.path.isdir(path) else []) or [path]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for child in sorted(folder.iterdir()):
-        if child.is_dir():
-            if is_frame_folder(child):
-                yield child
-            else:
-                yield from _walk(child)
+    """Hidden things are left out; links to folders too, as they may lead in circles."""
+    try:
+        if is_frame_folder(folder):
+            yield folder
+            return
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
+    for entry in entries:
+        child = folder / entry.name
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(child)
         elif child.suffix.lower() in VIDEO_SUFFIXES:
             yield child
 
 
 def to_table(answers: Sequence[Answer]) -> str:
-    """A line per video: its name, then its labels with their probabilities, the best first."""
+    """A line per video: its name, or its path where another has that name, then its labels with their
+    probabilities, the best first.
+    """
+    names = [shown_name(answer.video) for answer in answers]
+    often = Counter(names)
     rows = [
-        [answer.video.name]
+        [name if name and often[name] == 1 else one_line(str(answer.video))]
         + [f"{readable(each['label'])} {each['probability']:.1%}" for each in answer.prediction["top"]]
-        for answer in answers
+        for name, answer in zip(names, answers, strict=True)
         if answer.prediction
     ]
     if not rows:

@@ -62,7 +62,13 @@ class ClipSpec:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ClipSpec:
+    def from_dict(cls, values: object) -> ClipSpec:
+        """
+        Raises:
+            ModelError: not an object, unknown settings or values out of range.
+        """
+        if not isinstance(values, Mapping):
+            raise ModelError(f"A clip spec must be an object with settings, not {values!r}.")
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ModelError(

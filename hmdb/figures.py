@@ -169,8 +169,9 @@ def timeline_chart(timeline: Timeline) -> Figure:
         )
     axes.set_yticks(range(len(names)), named)
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(0, timeline.num_frames / timeline.fps if timeline.fps else timeline.num_frames)
-    axes.set_xlabel("frames" if timeline.fps is None else "seconds")
+    end = timeline.num_frames / (timeline.fps or 1) if timeline.fps or not timeline.has_clock else 0.0
+    axes.set_xlim(0, max(end, segments[-1].end_seconds or 0.0))  # the clock need not begin at zero
+    axes.set_xlabel("seconds" if timeline.has_clock else "frames")
     _bare(axes)
     return figure
 

@@ -7,18 +7,20 @@ not what was asked for, why.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-from safetensors import SafetensorError
-from transformers import AutoModelForVideoClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForVideoClassification, PreTrainedModel
 
 from hmdb.calibration import Calibration
 from hmdb.clip import ClipSpec
@@ -41,13 +43,28 @@ FAMILIES = {
 }
 
 # The `main` of these holds a pickle only; their safetensors wait in the pull request of the Hub's
-# conversion robot.
+# conversion robot. A pull request can move, and its commit is not pinned here; whatever it moves to is
+# still read as safetensors only, which cannot carry code, and the answer names its commit.
 SAFETENSORS_REVISIONS = {
     "facebook/timesformer-base-finetuned-k400": "refs/pr/5",
     "facebook/timesformer-base-finetuned-ssv2": "refs/pr/5",
     "google/vivit-b-16x2-kinetics400": "refs/pr/3",
 }
 CONVERSION_ROBOT = "SFconvertbot"
+
+# What a network is made of, and how large it may say that it is: it is built before its weights are seen.
+SIZES = {
+    "hidden_size": 8192,
+    "intermediate_size": 32768,
+    "num_hidden_layers": 128,
+    "num_attention_heads": 128,
+    "image_size": 1024,
+    "patch_size": 1024,
+    "num_channels": 16,
+    "num_frames": 256,
+}
+MAX_LABEL = 200  # characters
+MAX_MESSAGE = 300  # characters
 
 
 class HubUnreachableError(ModelError):
@@ -117,26 +134,26 @@ def load(model: str | Path | None = None, revision: str | None = None, device: s
         device: as torch names it; a GPU where there is one, if not given.
 
     Raises:
-        ModelError: the model asked for by argument cannot be loaded.
+        ModelError: the model asked for by argument cannot be loaded, or there is no such device, or no
+            model that the revision could be of.
     """
     target = _device(device)
     if model is not None:
         return read(find(model, revision), target)
     wanted = os.environ.get(MODEL_VARIABLE, "").strip()
-    if not wanted:
-        return read(Checkpoint(folder=BUNDLED, name="bundled"), target)
+    if revision is not None and not wanted:
+        raise ModelError(f"No model is named that {revision} could be a revision of.")
     notes: list[str] = []
     online = True
-    for candidate in dict.fromkeys((wanted, KINETICS_400)):
+    for candidate in dict.fromkeys((wanted, KINETICS_400)) if wanted else ():
         try:
             loaded = read(find(candidate, revision if candidate == wanted else None, online=online), target)
-            return replace(loaded, notes=(*notes, *loaded.notes))
-        except HubUnreachableError as error:
-            online = False
-            notes.append(f"{candidate} is not in use: {error}")
+            break
         except ModelError as error:
+            online = online and not isinstance(error, HubUnreachableError)
             notes.append(f"{candidate} is not in use: {error}")
-    loaded = read(Checkpoint(folder=BUNDLED, name="bundled"), target)
+    else:
+        loaded = read(Checkpoint(folder=BUNDLED, name="bundled"), target)
     return replace(loaded, notes=(*notes, *loaded.notes))
 
 
@@ -148,35 +165,41 @@ def find(model: str | Path, revision: str | None = None, *, online: bool = True)
 
     Raises:
         HubUnreachableError: the Hub does not answer and nothing was downloaded before.
-        ModelError: there is no such folder or id, or it holds no safetensors.
+        ModelError: there is no such folder or id, it holds no safetensors, or a revision of a folder.
     """
     folder = Path(model)
     if folder.is_dir():
+        if revision is not None:
+            raise ModelError(f"{folder.resolve().name} is a folder here and has no revisions, so no {revision}.")
         return Checkpoint(folder=folder, name=folder.resolve().name)
     name = str(model)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise ModelError(f"{name} is neither a folder here nor a Hub id of the form owner/name.")
-    try:
-        if not online:
-            raise HubUnreachableError("the Hub is out of reach.")
-        revision = _safetensors_revision(name, revision)
-        return _download(name, revision, online=True)
-    except HubUnreachableError:
-        for kept in dict.fromkeys((revision, SAFETENSORS_REVISIONS.get(name))):
-            try:
-                return _download(name, kept, online=False)
-            except ModelError:
-                continue
-        raise
+    cause = None
+    if online:
+        try:
+            return _download(name, _safetensors_revision(name, revision), online=True)
+        except HubUnreachableError as error:
+            cause = error
+    for kept in dict.fromkeys((revision, revision or SAFETENSORS_REVISIONS.get(name))):
+        with suppress(ModelError):
+            return _download(name, kept, online=False)
+    raise HubUnreachableError("the Hub is out of reach.") from cause
 
 
 def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedModel:
     """Reads a checkpoint from disk.
 
     Raises:
-        ModelError: a file is missing or wrong, the architecture is not known, labels are missing, or
-            the clip spec does not fit the network.
+        ModelError: a file is missing or wrong, the architecture is not known, labels are missing or
+            mangled, the weights are not those that config.json asks for or not finite, or the clip spec
+            does not fit the network.
     """
+    with _in_one_line(checkpoint.name):
+        return _read(checkpoint, device or _device(None))
+
+
+def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     name, folder = checkpoint.name, checkpoint.folder
     config = read_json(folder / "config.json", name)
     family = _family(config, name)
@@ -188,12 +211,18 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
         clip_spec = replace(FAMILIES[family], num_frames=config.get("num_frames", FAMILIES[family].num_frames))
         notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
     pixel_spec = PixelSpec.from_dict(read_json(folder / PIXELS_FILE, name))
-    network, new = read_network(checkpoint)
+    calibration = Calibration.from_dict(config.get(CALIBRATION_KEY, {}))
+    network, new, unused = _read_network(checkpoint)
     if new:
-        raise ModelError(f"{name} lacks weights that its config.json asks for: {', '.join(sorted(new)[:3])} ...")
+        raise ModelError(f"{name} lacks weights that its config.json asks for: {_some(new)}")
+    if unused:
+        raise ModelError(f"{name} has weights that its config.json has no place for: {_some(unused)}")
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise ModelError(f"The weights of {name} are damaged: some are not finite numbers.")
     check_fit(network.config, clip_spec, pixel_spec, name)
+    _rehearse(network, labels, clip_spec, pixel_spec, name)
     try:
-        network.train(False).to(device or _device(None))
+        network.train(False).to(device)
     except RuntimeError as error:
         raise ModelError(f"{name} does not go onto {device}: {_first_line(error)}") from error
     return LoadedModel(
@@ -202,7 +231,7 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
         clip_spec=clip_spec,
         pixel_spec=pixel_spec,
         checkpoint=checkpoint,
-        calibration=Calibration.from_dict(config.get(CALIBRATION_KEY) or {}),
+        calibration=calibration,
         notes=tuple(notes),
     )
 
@@ -217,24 +246,99 @@ def read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMode
     Raises:
         ModelError: an unknown architecture, or weights that are missing, broken or no safetensors.
     """
+    with _in_one_line(checkpoint.name):
+        network, new, _ = _read_network(checkpoint, **changes)
+        return network, new
+
+
+def _read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
+    """The network, the names of its weights that are new, and those in the checkpoint that it has no place for."""
     name, folder = checkpoint.name, checkpoint.folder
-    _family(read_json(folder / "config.json", name), name)
+    config = read_json(folder / "config.json", name)
+    _family(config, name)
+    for key, largest in SIZES.items():
+        value = config.get(key, 1)
+        if type(value) is not int or not 1 <= value <= largest:
+            raise ModelError(
+                f"{key} in config.json of {name} must be a whole number from 1 to {largest}, not {value!r}."
+            )
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{name} has no weights as safetensors, and other formats are not loaded.")
     try:
-        network, report = AutoModelForVideoClassification.from_pretrained(
-            folder,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-            **changes,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
-        raise ModelError(f"The weights of {name} cannot be loaded: {_first_line(error)}") from error
-    return network, frozenset(report["missing_keys"]) | {key for key, *_ in report["mismatched_keys"]}
+        with _without_load_report():
+            _check_size(folder)
+            network, report = AutoModelForVideoClassification.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **changes,
+            )
+    except Exception as error:  # a mangled file fails in any part of transformers
+        raise ModelError(f"The weights of {name} cannot be loaded: {error or type(error).__name__}") from error
+    new = frozenset(report["missing_keys"]) | {key for key, *_ in report["mismatched_keys"]}
+    return network, new, frozenset(report["unexpected_keys"])
+
+
+def _check_size(folder: Path) -> None:
+    """Refuses a network far larger than its files before memory is taken for it."""
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    with torch.device("meta"):
+        asked = AutoModelForVideoClassification.from_config(config).num_parameters()  # type: ignore[no-untyped-call]
+    there = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if asked > there:
+        raise ValueError(f"config.json asks for {asked} numbers, and they are {there} bytes.")
+
+
+def _rehearse(
+    network: PreTrainedModel, labels: tuple[str, ...], clip_spec: ClipSpec, pixel_spec: PixelSpec, name: str
+) -> None:
+    """One pass without numbers (on torch's meta device, in no time), which shows whether all shapes fit."""
+    weights = {key: value.to("meta") for key, value in network.state_dict().items()}
+    clip = torch.empty(1, clip_spec.num_frames, 3, *pixel_spec.shape, device="meta")
+    try:
+        with torch.inference_mode():
+            logits = torch.func.functional_call(network, weights, kwargs={"pixel_values": clip}).logits
+    except Exception as error:  # whatever part of the network a mangled config.json breaks
+        raise ModelError(f"{name} cannot answer: {error or type(error).__name__}") from error
+    if logits.shape != (1, len(labels)):
+        raise ModelError(f"{name} does not give one number for each of its {len(labels)} labels.")
+
+
+@contextmanager
+def _in_one_line(name: str) -> Iterator[None]:
+    """Whatever a mangled checkpoint makes raise becomes a ModelError of one printable line."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error) if isinstance(error, ModelError) else f"{name} cannot be loaded: {error!r}"
+        printable = "".join(character if character.isprintable() else " " for character in text)
+        raise ModelError(shorten(printable, MAX_MESSAGE, placeholder=" ...")) from error
+
+
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Keeps transformers from printing, in this thread; what matters of its table of weights is raised."""
+    thread = threading.get_ident()
+
+    def others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    handlers = tuple(logging.getLogger("transformers").handlers)
+    for handler in handlers:
+        handler.addFilter(others)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(others)
+
+
+def _some(names: frozenset[str]) -> str:
+    return f"{', '.join(sorted(names)[:3])} ..."
 
 
 def check_fit(config: Any, clip_spec: ClipSpec, pixel_spec: PixelSpec, name: str) -> None:
@@ -260,7 +364,7 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(f"{name} has no {path.name}, so it is not a checkpoint that can be used.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"{path.name} of {name} cannot be read: {_first_line(error)}") from error
     if not isinstance(value, dict):
         raise ModelError(f"{path.name} of {name} is not a JSON object.")
@@ -269,19 +373,27 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
 
 def _family(config: Mapping[str, Any], name: str) -> str:
     family = config.get("model_type")
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise ModelError(f"{name} is a {family} model; known are {', '.join(FAMILIES)}.")
-    return str(family)
+    return family
 
 
 def _labels(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     id2label = config.get("id2label") or {}
+    if not isinstance(id2label, dict):
+        raise ModelError(f"The labels of {name} (id2label in config.json) are not an object.")
     try:
-        labels = tuple(str(id2label[str(index)]) for index in range(len(id2label)))
+        labels = tuple(id2label[str(index)] for index in range(len(id2label)))
     except KeyError as error:
         raise ModelError(f"The labels of {name} are not numbered 0 to {len(id2label) - 1}.") from error
     if not labels or labels == tuple(f"LABEL_{index}" for index in range(len(labels))):
         raise ModelError(f"{name} does not name its labels (id2label in config.json), so its answers would be numbers.")
+    for label in labels:
+        if not (isinstance(label, str) and label.strip() and label.isprintable() and len(label) <= MAX_LABEL):
+            raise ModelError(f"A label of {name} must be 1 to {MAX_LABEL} printable characters, not {label!r}.")
+    if len(set(labels)) < len(labels):
+        twice = next(label for index, label in enumerate(labels) if label in labels[:index])
+        raise ModelError(f"{name} has two labels of the same name, {twice}.")
     return labels
 
 
@@ -290,8 +402,10 @@ def _device(device: str | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         target = torch.device(device)
-    except RuntimeError as error:
-        raise ModelError(f"{device} is not a device that torch knows; try cpu or cuda.") from error
+        if target.type != "cuda":
+            torch.zeros(1, device=target).cpu()
+    except Exception as error:  # each kind of device has its own way to be missing
+        raise ModelError(f"{device} is not a device that torch knows here; try cpu or cuda.") from error
     if target.type == "cuda" and not torch.cuda.is_available():
         raise ModelError("There is no CUDA GPU here; try the device cpu.")
     return target

@@ -22,6 +22,10 @@ PIXELS_FILE = "preprocessor_config.json"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+MAX_SIZE = 1024  # pixels, of a side
+SMALLEST, LARGEST = 1e-6, 1e3  # numbers that float32 survives being divided or multiplied by
+ALWAYS_DONE = ("do_resize", "do_rescale", "do_normalize")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PixelSpec:
@@ -34,6 +38,10 @@ class PixelSpec:
         scale: multiplies the 0..255 values; `offset` is then added.
         mean, std: subtracted and divided by, per channel, after that.
         processor: the class name under which transformers reads the same file.
+
+    Raises:
+        ModelError: a value that is none of these, a crop larger than the frame it is cut from, or frames
+            larger than 1024x1024.
     """
 
     size: tuple[int, int] | int
@@ -44,6 +52,31 @@ class PixelSpec:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     processor: str = "VideoMAEImageProcessor"
+
+    def __post_init__(self) -> None:
+        sizes = {"size": _pair(self.size)} | ({} if self.crop is None else {"crop_size": self.crop})
+        for name, pair in sizes.items():
+            if not _is_many(pair, 2, (int,), 1, MAX_SIZE):
+                raise ModelError(
+                    f"{name} in {PIXELS_FILE} must be whole numbers of pixels, at most {MAX_SIZE}, not {pair!r}."
+                )
+        if self.crop and any(cut > side for cut, side in zip(self.crop, sizes["size"], strict=True)):
+            raise ModelError(f"crop_size in {PIXELS_FILE} is larger than the size that it is cut from.")
+        if not _is_many((self.resample,), 1, (int, Image.Resampling), 0, max(Image.Resampling)):
+            raise ModelError(f"resample in {PIXELS_FILE} must be PIL's number of a filter, not {self.resample!r}.")
+        for name, values, count, low in (
+            ("image_mean", self.mean, 3, -LARGEST),
+            ("image_std", self.std, 3, SMALLEST),
+            ("rescale_factor", (self.scale,), 1, SMALLEST),
+            ("offset", (self.offset,), 1, -LARGEST),
+        ):
+            if not _is_many(values, count, (int, float), low, LARGEST):
+                raise ModelError(
+                    f"{name} in {PIXELS_FILE} must be {count} from {low:g} to {LARGEST:g}, not {values!r}."
+                )
+        if not isinstance(self.processor, str):
+            raise ModelError(f"image_processor_type in {PIXELS_FILE} must be a name, not {self.processor!r}.")
+        _ = self.shape
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -77,8 +110,15 @@ class PixelSpec:
         """From the contents of a preprocessor_config.json, also one of transformers 4.
 
         Raises:
-            ModelError: a setting is missing; a default would be a guess.
+            ModelError: a setting is missing, where a default would be a guess, or makes no sense; or a step
+                is switched off that is always done here.
         """
+        for step in ALWAYS_DONE:
+            if config.get(step, True) is not True:
+                raise ModelError(f"{step} in {PIXELS_FILE} is {config[step]!r}; only true is supported.")
+        for flag in ("do_center_crop", "offset"):
+            if not isinstance(config.get(flag), bool | None):
+                raise ModelError(f"{flag} in {PIXELS_FILE} must be true or false, not {config[flag]!r}.")
         try:
             size = config["size"]
             if isinstance(size, Mapping):
@@ -86,11 +126,11 @@ class PixelSpec:
             crop = config["crop_size"] if config.get("do_center_crop") else None
             if crop is not None:
                 crop = (crop["height"], crop["width"]) if isinstance(crop, Mapping) else (crop, crop)
-            spec = cls(
+            return cls(
                 size=size,
                 crop=crop,
                 resample=config.get("resample", 2),
-                scale=float(config.get("rescale_factor", 1 / 255)),
+                scale=config.get("rescale_factor", 1 / 255),
                 offset=-1.0 if config.get("offset") else 0.0,
                 mean=tuple(config["image_mean"]),
                 std=tuple(config["image_std"]),
@@ -98,10 +138,6 @@ class PixelSpec:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{PIXELS_FILE} lacks or mangles a setting: {error}.") from error
-        height, width = spec.shape
-        if not (0 < height <= 1024 and 0 < width <= 1024):
-            raise ModelError(f"{PIXELS_FILE} asks for frames of {height}x{width}; at most 1024x1024 is read.")
-        return spec
 
     def to_dict(self) -> dict[str, Any]:
         """The contents of a preprocessor_config.json that transformers reads alike."""
@@ -122,6 +158,19 @@ class PixelSpec:
             "image_std": list(self.std),
         }
         return config | ({"offset": True} if self.offset else {})
+
+
+def _pair(size: Any) -> Any:
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def _is_many(values: Any, count: int, kinds: tuple[type, ...], low: float, high: float) -> bool:
+    """Whether it is a tuple of so many numbers in low..high; neither bool nor NaN is one."""
+    return (
+        isinstance(values, tuple)
+        and len(values) == count
+        and all(type(value) in kinds and low <= value <= high for value in values)
+    )
 
 
 def fit(pixels: np.ndarray, spec: PixelSpec) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from hmdb.errors import VideoError
-from hmdb.video import RecountedError, Video, open_video
+from hmdb.video import Video, open_video, recounted
 
 PREVIEW_SECONDS = 12  # at most, from the start of the video
 PREVIEW_FPS = 12  # at most
@@ -68,10 +68,7 @@ def make_preview(path: str | Path, target: str | Path, *, seconds: float = PREVI
     if codec is None:
         raise VideoError("This build of FFmpeg can encode neither H.264 nor VP8, so there is no preview.")
     target = Path(target).with_suffix(".mp4" if codec == "libx264" else ".webm")
-    try:
-        _write(video, target, codec, seconds)
-    except RecountedError:  # a damaged file; how long it is, is known by now
-        _write(video, target, codec, seconds)
+    recounted(lambda: _write(video, target, codec, seconds))
     return target
 
 

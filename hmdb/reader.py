@@ -11,7 +11,7 @@ import numpy as np
 from hmdb.clip import Clip, ClipFrame, ClipSpec
 from hmdb.errors import VideoError
 from hmdb.sampling import Gain, Mean, Reversed, Source, VirtualFrame, sample
-from hmdb.video import RecountedError, Video, open_video
+from hmdb.video import Video, open_video, recounted
 
 
 def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
@@ -32,10 +32,7 @@ def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) ->
     Raises:
         VideoError: a frame cannot be decoded.
     """
-    try:
-        return next(take_clips(video, spec, [range(video.num_frames)], rng))
-    except RecountedError:
-        return next(take_clips(video, spec, [range(video.num_frames)], rng))
+    return recounted(lambda: next(take_clips(video, spec, [range(video.num_frames)], rng)))
 
 
 def take_clips(
@@ -79,24 +76,21 @@ def render(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:
 
     Gains clip to 0..255, each in its place; rounding happens once, at the end.
     """
-    if isinstance(frame, Reversed):
-        return render(frame.frame, pixels)
-    if isinstance(frame, Source):
-        return pixels[frame.index]
-    rounded: np.ndarray = np.rint(_evaluate(frame, pixels)).astype(np.uint8)
-    return rounded
+    values = _evaluate(frame, pixels)
+    return values if values.dtype == np.uint8 else np.rint(values).astype(np.uint8)
 
 
 def _evaluate(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:
+    """float32; uint8 where nothing has been calculated."""
     match frame:
         case Source(index):
-            return pixels[index].astype(np.float32)
+            return pixels[index]
         case Reversed(inner):
             return _evaluate(inner, pixels)
         case Gain(inner, factor):
-            gained: np.ndarray = np.clip(_evaluate(inner, pixels) * np.float32(factor), 0, 255)
-            return gained
+            gained: np.ndarray = np.multiply(_evaluate(inner, pixels), factor, dtype=np.float32)
+            return gained.clip(0, 255)
         case Mean(first, second):
-            mean: np.ndarray = (_evaluate(first, pixels) + _evaluate(second, pixels)) / 2
-            return mean
+            total: np.ndarray = np.add(_evaluate(first, pixels), _evaluate(second, pixels), dtype=np.float32)
+            return total / 2
     raise TypeError(f"not a virtual frame: {frame!r}")

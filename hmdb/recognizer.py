@@ -16,7 +16,7 @@ from hmdb.faithfulness import DRAWS, Faithfulness, at_random, mask, most_relevan
 from hmdb.model import LoadedModel, load
 from hmdb.preprocess import preprocess
 from hmdb.reader import read_clip, take_clips
-from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, batches, windows
+from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, batches, borders, windows
 from hmdb.video import RecountedError, Video, open_video
 
 BATCH_WINDOWS = 4  # windows of a long video that are answered together
@@ -71,7 +71,9 @@ class Recognizer:
         Raises:
             VideoError: the video cannot be read.
             ModelError: no such sampler.
+            ValueError: top_k below 1.
         """
+        _check_positive(top_k=top_k)
         return self.predict(self.read(path, sampler=sampler), top_k=top_k)
 
     def read(self, path: str | Path, *, sampler: str | None = None) -> Clip:
@@ -84,7 +86,12 @@ class Recognizer:
         return read_clip(path, self.loaded.clip_spec.with_sampler(sampler))
 
     def predict(self, clip: Clip, *, top_k: int = 5) -> Prediction:
-        """The top-k actions in a clip."""
+        """The top-k actions in a clip.
+
+        Raises:
+            ValueError: top_k below 1.
+        """
+        _check_positive(top_k=top_k)
         return self._prediction(clip, self.probabilities(clip), top_k)
 
     def probabilities(self, clip: Clip) -> np.ndarray:
@@ -106,15 +113,17 @@ class Recognizer:
         Raises:
             VideoError: the video cannot be read.
             ModelError: no such sampler or label, or a network for which there is no map.
+            ValueError: top_k below 1.
         """
+        _check_positive(top_k=top_k)
         clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
         network, pixel_values = self.loaded.network, self._pixel_values([clip])
         if label is None:
             logits, relevance = rollout(network, pixel_values)
         else:
             logits, relevance = class_relevance(network, pixel_values, self._index(label))
+        probabilities = self._calibrated(logits)
         heat, importance = normalized(relevance, grid(network.config).frames)
-        probabilities = self.loaded.calibration.probabilities(logits.float().cpu().numpy())
         return Explanation(
             prediction=self._prediction(clip, probabilities, top_k),
             label=label,
@@ -132,7 +141,11 @@ class Recognizer:
         Args:
             draws: how many random choices of patches to compare with, at least 1.
             seed: of the draws.
+
+        Raises:
+            ValueError: draws below 1.
         """
+        _check_positive(draws=draws)
         clip = explanation.prediction.clip
         label = explanation.label or explanation.prediction.label
         index = self._index(label)
@@ -148,7 +161,7 @@ class Recognizer:
             label=label,
             probability=float(self._forward(pixel_values)[0, index]),
             masked=probability(most_relevant(relevance)),
-            masked_at_random=tuple(probability(at_random(relevance.shape, rng)) for _ in range(max(draws, 1))),
+            masked_at_random=tuple(probability(at_random(relevance.shape, rng)) for _ in range(draws)),
         )
 
     def follow(
@@ -161,12 +174,14 @@ class Recognizer:
         Args:
             path: of the video.
             sampler: takes the clips another way than the checkpoint says.
-            max_windows: how many windows to look at, and so how long it may take.
+            max_windows: how many windows to look at, at least 1, and so how long it may take.
 
         Raises:
             VideoError: the video cannot be read.
             ModelError: no such sampler.
+            ValueError: max_windows below 1.
         """
+        _check_positive(max_windows=max_windows)
         spec = self.loaded.clip_spec.with_sampler(sampler)
         video = open_video(path)
         try:
@@ -192,6 +207,7 @@ class Recognizer:
                 model=self.loaded.checkpoint.name,
                 revision=self.loaded.checkpoint.revision,
                 spec=spec,
+                seconds=video.seconds_at(borders(all_windows[: len(answers)])),
             )
 
     def timeline(
@@ -229,10 +245,16 @@ class Recognizer:
         """(B, T, 3, H, W) -> float32 (B, number of labels): probabilities."""
         with torch.inference_mode():
             logits = self.loaded.network(pixel_values=pixel_values).logits
-        return self.loaded.calibration.probabilities(logits.float().cpu().numpy())
+        return self._calibrated(logits)
+
+    def _calibrated(self, logits: torch.Tensor) -> np.ndarray:
+        values = logits.float().cpu().numpy()
+        if not np.isfinite(values).all():
+            raise ModelError(f"{self.loaded.checkpoint.name} gives no finite answer; its weights are damaged.")
+        return self.loaded.calibration.probabilities(values)
 
     def _prediction(self, clip: Clip, probabilities: np.ndarray, top_k: int) -> Prediction:
-        best = np.argsort(-probabilities, kind="stable")[: max(top_k, 1)]
+        best = np.argsort(-probabilities, kind="stable")[:top_k]
         return Prediction(
             labels=tuple(self.labels[index] for index in best),
             probabilities=tuple(float(probabilities[index]) for index in best),
@@ -241,6 +263,12 @@ class Recognizer:
             revision=self.loaded.checkpoint.revision,
             threshold=self.loaded.calibration.threshold,
         )
+
+
+def _check_positive(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(f"{name} must be at least 1, not {count}")
 
 
 def _windows_at_once(video: Video, spec: ClipSpec) -> int:

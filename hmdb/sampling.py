@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import itertools
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hmdb.clip import ClipSpec
 from hmdb.errors import VideoError
@@ -25,20 +27,20 @@ GAINS = (0.6, 0.8, 1.2, 1.4)
 MAX_ROUNDS = 5
 
 
-class VirtualFrame:
+class VirtualFrame(ABC):
     """What one frame of a clip shows, as an expression over source frames."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def weights(self) -> dict[int, float]:
         """How much each source frame contributes, gains apart; the weights sum to 1."""
-        raise TypeError(f"{type(self).__name__} is no expression")
 
     @property
+    @abstractmethod
     def steps(self) -> frozenset[str]:
         """What was done to the sources: "interpolated", "reversed", "brightened" or nothing."""
-        return frozenset()
 
     @property
     def sources(self) -> tuple[int, ...]:
@@ -62,6 +64,10 @@ class Source(VirtualFrame):
     def weights(self) -> dict[int, float]:
         return {self.index: 1.0}
 
+    @property
+    def steps(self) -> frozenset[str]:
+        return frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Mean(VirtualFrame):
@@ -84,11 +90,11 @@ class Mean(VirtualFrame):
 
 
 @dataclass(frozen=True, slots=True)
-class Gain(VirtualFrame):
-    """A frame made darker or brighter: its pixels times `factor`, clipped to 0..255."""
+class _Altered(VirtualFrame):
+    """One other virtual frame, after one more step."""
 
+    step: ClassVar[str]
     frame: VirtualFrame
-    factor: float
 
     @property
     def weights(self) -> dict[int, float]:
@@ -96,22 +102,22 @@ class Gain(VirtualFrame):
 
     @property
     def steps(self) -> frozenset[str]:
-        return self.frame.steps | {"brightened"}
+        return self.frame.steps | {self.step}
 
 
 @dataclass(frozen=True, slots=True)
-class Reversed(VirtualFrame):
+class Gain(_Altered):
+    """A frame made darker or brighter: its pixels times `factor`, clipped to 0..255."""
+
+    step: ClassVar[str] = "brightened"
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reversed(_Altered):
     """A frame met on the way back: the same pixels, in reversed time."""
 
-    frame: VirtualFrame
-
-    @property
-    def weights(self) -> dict[int, float]:
-        return self.frame.weights
-
-    @property
-    def steps(self) -> frozenset[str]:
-        return self.frame.steps | {"reversed"}
+    step: ClassVar[str] = "reversed"
 
 
 def interpolated(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:

@@ -50,7 +50,7 @@ class Segment:
         label: theirs; None for none of the model's labels.
         probability: the mean of theirs.
         start_frame, end_frame: 0-based source frames; the last is not included.
-        start_seconds, end_seconds: from the start of the video; None without a clock.
+        start_seconds, end_seconds: on the clock of the video, as a player shows it; None without a clock.
     """
 
     label: str | None
@@ -69,9 +69,10 @@ class Timeline:
         answers: of the windows, in order.
         num_windows: how many there will be.
         num_frames: of the video.
-        fps: its mean frame rate; None for a folder of frames.
+        fps: its mean frame rate; None without a clock.
         model, revision: which checkpoint answered.
         spec: how the clip of each window was taken.
+        seconds: when each frame of `borders` is shown, on the clock of the video; None without a clock.
     """
 
     answers: tuple[WindowAnswer, ...]
@@ -81,34 +82,42 @@ class Timeline:
     model: str
     revision: str | None
     spec: ClipSpec
+    seconds: tuple[float, ...] | None
 
     @property
     def is_complete(self) -> bool:
         return len(self.answers) == self.num_windows
 
     @property
-    def segments(self) -> tuple[Segment, ...]:
-        """Neighbouring windows of one label, joined. They follow one another without gaps: a border lies
-        in the middle between the centres of the windows beside it.
+    def has_clock(self) -> bool:
+        """Whether its segments have seconds, and it subtitles."""
+        return self.seconds is not None
+
+    @property
+    def borders(self) -> tuple[int, ...]:
+        """The frames at which what one window stands for ends and the next begins, from 0 to the end of the
+        last that has been answered.
         """
-        centres = [(answer.frames.start + answer.frames.stop) / 2 for answer in self.answers]
-        borders = [0, *(round((a + b) / 2) for a, b in itertools.pairwise(centres))]
-        borders.append(self.num_frames if self.is_complete else max(answer.frames.stop for answer in self.answers))
-        segments = []
-        spans = zip(self.answers, itertools.pairwise(borders), strict=True)
-        for label, group in itertools.groupby(spans, key=lambda span: span[0].label):
-            members = list(group)
-            start, end = members[0][1][0], members[-1][1][1]
+        return borders([answer.frames for answer in self.answers])
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Neighbouring windows of one label, joined. They follow one another without gaps."""
+        segments, first, frames = [], 0, self.borders
+        for label, group in itertools.groupby(self.answers, key=lambda answer: answer.label):
+            probabilities = [answer.probability for answer in group]
+            end = first + len(probabilities)
             segments.append(
                 Segment(
                     label=label,
-                    probability=sum(answer.probability for answer, _ in members) / len(members),
-                    start_frame=start,
-                    end_frame=end,
-                    start_seconds=start / self.fps if self.fps else None,
-                    end_seconds=end / self.fps if self.fps else None,
+                    probability=sum(probabilities) / len(probabilities),
+                    start_frame=frames[first],
+                    end_frame=frames[end],
+                    start_seconds=self.seconds[first] if self.seconds else None,
+                    end_seconds=self.seconds[end] if self.seconds else None,
                 )
             )
+            first = end
         return tuple(segments)
 
     @property
@@ -152,12 +161,12 @@ class Timeline:
         """Subtitles (SubRip): each segment's label and probability while it lasts.
 
         Raises:
-            VideoError: a folder of frames, which has no clock.
+            VideoError: the video has no clock.
         """
         blocks = []
         for number, segment in enumerate(self.segments, start=1):
             if segment.start_seconds is None or segment.end_seconds is None:
-                raise VideoError("A folder of frames has no clock, so it has no subtitles.")
+                raise VideoError("This video has no clock, so it has no subtitles.")
             text = f"{readable(segment.label or NONE_OF_THESE)} ({segment.probability:.0%})"
             blocks.append(f"{number}\n{_srt(segment.start_seconds)} --> {_srt(segment.end_seconds)}\n{text}\n")
         return "\n".join(blocks)
@@ -181,6 +190,15 @@ def windows(num_source_frames: int, spec: ClipSpec, *, max_windows: int = MAX_WI
     last = n - span
     starts = [round(i * last / (count - 1)) for i in range(count)] if count > 1 else [last // 2]
     return tuple(range(start, start + span) for start in starts)
+
+
+def borders(of: Sequence[range]) -> tuple[int, ...]:
+    """Where what each of these neighbouring windows stands for begins, and where the last ends: frames.
+
+    A border lies in the middle between the centres of the windows beside it.
+    """
+    centres = [(window.start + window.stop) / 2 for window in of]
+    return (0, *(round((a + b) / 2) for a, b in itertools.pairwise(centres)), of[-1].stop)
 
 
 def batches(of: Sequence[range], size: int) -> list[Sequence[range]]:

@@ -71,9 +71,15 @@ def test_no_right_answer_gives_no_threshold() -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"temperature": 0}, {"temperature": "hot"}, {"threshold": 1.5}, {"threshold": "high"}, {"warmth": 1}, ["hot"]],
+    [
+        *({"temperature": value} for value in (0, "hot", None, True, 1e-320, float("nan"), float("inf"), 10**400)),
+        *({"threshold": value} for value in (1.5, "high", False, float("nan"))),
+        {"warmth": 1},
+        ["hot"],
+        None,
+    ],
 )
-def test_values_that_make_no_sense_are_refused(values: dict[str, object]) -> None:
+def test_values_that_make_no_sense_are_refused(values: object) -> None:
     with pytest.raises(ModelError, match="calibration"):
         Calibration.from_dict(values)
 

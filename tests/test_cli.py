@@ -1,10 +1,14 @@
 import csv
 import json
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from hmdb.cli import main
+from hmdb.cli import find_videos, main
+from hmdb.recognizer import Recognizer
 from tests.conftest import moving_bar, write_frames, write_mp4
 
 
@@ -66,8 +70,122 @@ def test_a_model_that_is_not_there_is_one_line(video: Path, capsys: pytest.Captu
     assert capsys.readouterr().err == "./nothing is neither a folder here nor a Hub id of the form owner/name.\n"
 
 
-def test_a_table_that_cannot_be_written_is_one_line(
-    video: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("target", ["nowhere/x.csv", "folder", "x" * 300])
+def test_that_a_table_cannot_be_written_is_said_before_a_video_is_read(
+    target: str, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main([str(video), "--model", str(checkpoint), "--csv", "/no/such/folder/x.csv"]) == 1
-    assert "cannot be written" in capsys.readouterr().err
+    monkeypatch.setattr(Recognizer, "__call__", lambda *_, **__: pytest.fail("a video was read"))
+    (tmp_path / "folder").mkdir()
+    assert main(["any.mp4", "--model", str(checkpoint), "--csv", str(tmp_path / target)]) == 1
+    assert "cannot be written: " in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_table_is_replaced_whole_or_not_at_all(
+    video: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "table.csv"
+    (tmp_path / "link.csv").symlink_to(table)
+    command = [str(video), "--model", str(checkpoint), "--csv", str(tmp_path / "link.csv")]
+    assert main(command) == 0
+    whole = table.read_text()
+    assert whole.startswith("video,rank")
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Recognizer, "__call__", stopped)
+    assert main(command) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "Interrupted."
+    assert table.read_text() == whole
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "table.csv"]
+
+
+def test_paths_that_nothing_can_be_at_cost_only_their_own_answers(
+    videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = ["x" * 300 + ".mp4", str(videos / "a.mp4" / "below"), str(videos / "a.mp4")]
+    assert main([*paths, "--model", str(checkpoint)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out.startswith("a.mp4")
+    assert len(captured.err.splitlines()) == 3  # with the model's
+
+
+def test_a_folder_that_cannot_be_listed_is_an_answer_of_its_own(
+    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    shutil.copy(video, tmp_path / "open.mp4")
+    listed = os.scandir
+
+    def refusing(path: Path) -> object:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied")
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    assert find_videos(tmp_path) == [closed, tmp_path / "open.mp4"]
+
+
+def test_links_in_circles_and_hidden_files_add_no_videos(tmp_path: Path, video: Path) -> None:
+    shutil.copy(video, tmp_path / "a.mp4")
+    (tmp_path / "._a.mp4").write_bytes(b"what macOS knows of a.mp4")
+    (tmp_path / "self").symlink_to(".")
+    (tmp_path / "of_nothing").symlink_to("gone")
+    assert find_videos(tmp_path) == [tmp_path / "a.mp4"]
+
+
+def test_names_of_any_bytes_make_no_table_less(
+    tmp_path: Path, video: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, table = tmp_path / "videos", tmp_path / "table.csv"
+    folder.mkdir()
+    for name in (b"\xff\xfe.mp4", b"two\nlines\x1b[2J.mp4"):
+        try:
+            shutil.copy(video, os.fsdecode(os.fsencode(folder) + b"/" + name))
+        except OSError:
+            pytest.skip("names are UTF-8 here")
+    command = [str(folder), "--model", str(checkpoint), "--top-k", "1"]
+    assert main([*command, "--csv", str(table)]) == 0
+    assert b"\xff\xfe.mp4,1," in table.read_bytes()
+    assert main([*command, "--json"]) == 0
+    capsys.readouterr()
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert "two?lines?[2J.mp4" in "".join(lines)
+    assert "".join(lines).isprintable()
+
+
+def test_videos_of_one_name_are_told_apart(
+    tmp_path: Path, video: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one/a.mp4", "two/a.mp4", "two/b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(video, tmp_path / name)
+    assert main([str(tmp_path), "--model", str(checkpoint)]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == [str(tmp_path / "one/a.mp4"), str(tmp_path / "two/a.mp4"), "b.mp4"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no /dev/stdout")
+def test_a_table_can_go_to_a_pipe(video: Path, checkpoint: Path) -> None:
+    reading, writing = os.pipe()
+    assert main([str(video), "--model", str(checkpoint), "--csv", f"/dev/fd/{writing}"]) == 0
+    os.close(writing)
+    with open(reading, encoding="utf-8") as pipe:
+        assert pipe.readline() == "video,rank,label,probability,error\n"
+
+
+def test_a_revision_of_no_model_is_refused(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([str(video), "--revision", "main"])
+    assert "--revision is that of a model on the Hub" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "²", "many"])
+def test_a_count_is_a_whole_number(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["any.mp4", f"--top-k={count}"])
+    assert "is not a whole number of at least 1" in capsys.readouterr().err

@@ -22,9 +22,12 @@ def test_a_spec_survives_json() -> None:
         ({"sampler": "fast"}, "uniform, equidistant, random, centered, not 'fast'"),
         ({"extension": "never"}, "before, after"),
         ({"speed": 1}, "does not know: speed"),
+        ({"stride": True}, "stride .* not True"),
+        ([], r"must be an object with settings, not \[\]"),
+        (None, "must be an object with settings, not None"),
     ],
 )
-def test_a_spec_refuses_what_it_cannot_mean(change: dict[str, Any], message: str) -> None:
+def test_a_spec_refuses_what_it_cannot_mean(change: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         ClipSpec.from_dict(change)
 

@@ -79,7 +79,14 @@ def test_charts_can_be_drawn() -> None:
         for start, label in ((0, "golf"), (128, "golf"), (256, None), (384, "ride_bike"))
     )
     timeline = Timeline(
-        answers=answers, num_windows=4, num_frames=640, fps=25.0, model="tiny", revision=None, spec=ClipSpec()
+        answers=answers,
+        num_windows=4,
+        num_frames=640,
+        fps=25.0,
+        model="tiny",
+        revision=None,
+        spec=ClipSpec(),
+        seconds=tuple(frame / 25 for frame in (0, 192, 320, 448, 640)),
     )
     for figure in (
         figures.timeline_chart(timeline),

@@ -1,4 +1,6 @@
+import io
 import json
+import logging
 import shutil
 import socket
 import time
@@ -90,6 +92,146 @@ def test_a_checkpoint_that_does_not_fit_is_refused(copy: Path, changes: dict[str
     assert "\n" not in str(caught.value)
 
 
+# Whatever is mangled: one line, no traceback, no NaN
+
+LABELS = {str(index): f"action {index}" for index in range(25)}
+LABEL: list[Any] = ["", " ", "action 4", "\x1b[31m", "a" * 201, [], None, 3]
+NUMBERS: list[Any] = [[0.5, 0.5], "abc", None, 0.5, [0.5, 0.5, "x"], [0.5, 0.5, float("nan")], [0.5, 0.5, 10**400]]
+CONFIG: dict[str, list[Any]] = {
+    "clip_spec": [[], None, 3, "uniform", {"stride": True}, {"a\nb": 1}],
+    "calibration": [[], None, 3, {"temperature": 1e-320}, {"threshold": True}],
+    "id2label": [[], ["a", "b"], 3, "ab", *({**LABELS, "3": label} for label in LABEL)],
+    "model_type": [[], {}, None, 3, "a\nb"],
+    "num_frames": [None, 0, -8, 8.0, "8", 10**9],
+    "hidden_size": ["x", None, 0, -32, 10**9],
+    "num_attention_heads": [0, -2, 3, 10**9],
+    "num_hidden_layers": [0, 1, 3, True, 10**9],
+    "patch_size": [0, 32, [16, 16]],
+    "image_size": [-1, 64, None],
+    "hidden_act": [3, "foo"],
+    "attention_type": ["space_only", "foo"],
+    "qkv_bias": [False],
+    "return_dict": [False],
+    "use_return_dict": [False],
+    "quantization_config": [3, {"quant_method": "gptq"}],
+}
+PIXELS: dict[str, list[Any]] = {
+    "size": ["32", None, 1.5, float("nan"), 32.0, 0, -32, True, [32, 32], {"height": 32, "width": "32"}, {}],
+    "do_center_crop": ["no", 1],
+    "image_mean": NUMBERS,
+    "image_std": [*NUMBERS, *([0.5, deviation, 0.5] for deviation in (0, -1.0, 1e-320))],
+    "resample": [99, -1, "x", None, 2.0, True],
+    "rescale_factor": [float("nan"), float("inf"), 0, "1", None],
+    "do_resize": [False],
+    "do_rescale": [False],
+    "do_normalize": [False],
+    "offset": ["yes"],
+    "image_processor_type": [["x"]],
+}
+MANGLED: list[tuple[str, dict[str, Any] | str]] = [
+    *(("config.json", {key: value}) for key, values in CONFIG.items() for value in values),
+    *(("preprocessor_config.json", {key: value}) for key, values in PIXELS.items() for value in values),
+    *(
+        ("preprocessor_config.json", {"do_center_crop": True} | change)
+        for change in (
+            {"size": {"shortest_edge": 10**6}},
+            {"size": {"shortest_edge": 16}},
+            {"crop_size": "32"},
+            {"crop_size": {"height": 33, "width": 32}},
+        )
+    ),
+    *((file, text) for file in ("config.json", "preprocessor_config.json") for text in ("", "[]", "[" * 100_000)),
+]
+
+
+def mangle(folder: Path, file: str, change: dict[str, Any] | str) -> None:
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | change) if isinstance(change, dict) else change)
+
+
+def one_line(error: pytest.ExceptionInfo[ModelError]) -> bool:
+    return str(error.value).isprintable() and 0 < len(str(error.value)) <= 300
+
+
+@pytest.mark.parametrize(("file", "change"), MANGLED, ids=lambda value: str(value)[:60])
+def test_a_mangled_checkpoint_is_refused_in_one_line(copy: Path, file: str, change: dict[str, Any] | str) -> None:
+    mangle(copy, file, change)
+    with pytest.raises(ModelError) as caught:
+        model.load(copy, device="cpu")
+    assert one_line(caught)
+
+
+@pytest.mark.parametrize("key", ["do_resize", "do_rescale", "do_normalize"])
+def test_a_step_that_is_switched_off_is_named(copy: Path, key: str) -> None:
+    mangle(copy, "preprocessor_config.json", {key: False})
+    with pytest.raises(ModelError, match=f"{key} in preprocessor_config.json is False; only true is supported"):
+        model.load(copy)
+
+
+@pytest.mark.parametrize("key", ["num_frames", "hidden_size"])
+def test_a_mangled_checkpoint_in_the_variable_falls_back_with_its_reason(
+    copy: Path, checkpoint: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mangle(copy, "config.json", {key: "x"})
+    monkeypatch.setenv("HMDB_MODEL", str(copy))
+    monkeypatch.setattr(model, "KINETICS_400", str(checkpoint))
+    loaded = model.load()
+    assert loaded.checkpoint.name == "tiny"
+    assert loaded.notes == (
+        f"{copy} is not in use: {key} in config.json of copy must be a whole number from 1 to "
+        f"{model.SIZES[key]}, not 'x'.",
+    )
+
+
+def test_no_memory_is_taken_for_a_network_that_its_files_do_not_hold(copy: Path) -> None:
+    change_config(copy, hidden_size=8192, intermediate_size=32768, num_hidden_layers=32)  # 160 GB
+    began = time.monotonic()
+    with pytest.raises(ModelError, match=r"config.json asks for \d+ numbers, and they are \d+ bytes"):
+        model.load(copy)
+    assert time.monotonic() - began < 5
+
+
+def scale_weights(folder: Path, factor: float) -> None:
+    path = folder / "model.safetensors"
+    save_file({name: value * factor for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+def test_weights_that_are_not_finite_are_refused(copy: Path) -> None:
+    scale_weights(copy, float("nan"))
+    with pytest.raises(ModelError, match="weights of copy are damaged: some are not finite"):
+        model.load(copy)
+
+
+def test_an_answer_that_is_not_finite_is_refused(copy: Path, video: Path) -> None:
+    scale_weights(copy, 1e37)
+    recognizer = Recognizer.from_pretrained(copy, device="cpu")
+    for answer in (recognizer, recognizer.explain):
+        with pytest.raises(ModelError, match=r"^copy gives no finite answer; its weights are damaged\.$"):
+            answer(video)
+
+
+def test_weights_that_have_no_place_are_refused(copy: Path) -> None:
+    change_config(copy, num_hidden_layers=1)
+    with pytest.raises(ModelError, match=r"no place for: timesformer\.encoder\.layer\.1\."):
+        model.load(copy)
+
+
+def test_transformers_prints_nothing_of_its_own(copy: Path) -> None:
+    logger, printed = logging.getLogger("transformers"), io.StringIO()
+    handler = logging.StreamHandler(printed)
+    logger.addHandler(handler)
+    try:
+        for change in ({"num_hidden_layers": 1}, {"num_hidden_layers": 3}, {"num_labels": 3}):
+            change_config(copy, **change)
+            with pytest.raises(ModelError):
+                model.load(copy)
+        assert not printed.getvalue()
+        logger.warning("heard again")
+        assert printed.getvalue() == "heard again\n"
+    finally:
+        logger.removeHandler(handler)
+
+
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])
 def test_a_missing_file_is_named(copy: Path, file: str) -> None:
     (copy / file).unlink()
@@ -120,9 +262,18 @@ def test_missing_weights_are_not_made_up(copy: Path) -> None:
         model.load(copy)
 
 
-def test_an_unknown_device_is_refused(checkpoint: Path) -> None:
-    with pytest.raises(ModelError, match="abacus is not a device"):
-        model.load(checkpoint, device="abacus")
+@pytest.mark.parametrize("device", ["abacus", "xpu", "meta", "mps:9", ""])
+def test_an_unknown_device_is_refused(checkpoint: Path, device: str) -> None:
+    with pytest.raises(ModelError, match=f"^{device} is not a device") as caught:
+        model.load(checkpoint, device=device)
+    assert one_line(caught)
+
+
+def test_a_revision_is_one_of_the_hub(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match="tiny is a folder here and has no revisions, so no v1"):
+        model.load(checkpoint, "v1")
+    with pytest.raises(ModelError, match="No model is named that v1 could be a revision of"):
+        model.load(None, revision="v1")
 
 
 def test_without_a_variable_the_bundled_checkpoint_answers_without_the_network(
@@ -211,7 +362,18 @@ def test_once_downloaded_it_answers_without_the_hub(hub: HubServer, checkpoint: 
     assert model.load("someone/model").checkpoint.revision == commit
 
 
-def test_the_kinetics_weights_come_from_their_pinned_conversion(hub: HubServer, checkpoint: Path) -> None:
+def test_without_the_hub_a_revision_is_not_replaced_by_another(hub: HubServer, checkpoint: Path) -> None:
+    files = contents(checkpoint)
+    hub.add(model.KINETICS_400, {name: content for name, content in files.items() if name != "model.safetensors"})
+    for number in range(1, 6):
+        hub.add_pull_request(model.KINETICS_400, f"Change {number}", "someone", files)
+    model.load(model.KINETICS_400)
+    hub.broken[".*"] = 0
+    with pytest.raises(ModelError, match="Hub is out of reach"):
+        model.load(model.KINETICS_400, "v9")
+
+
+def test_the_kinetics_weights_come_from_their_conversion(hub: HubServer, checkpoint: Path) -> None:
     files = contents(checkpoint)
     pickled = {name: content for name, content in files.items() if name != "model.safetensors"}
     hub.add(model.KINETICS_400, pickled | {"pytorch_model.bin": b"a pickle"})

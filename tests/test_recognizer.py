@@ -25,6 +25,19 @@ def test_top_k_is_bounded_by_the_labels(recognizer: Recognizer, video: Path) -> 
     assert len(recognizer(video, top_k=1000).labels) == 25
 
 
+@pytest.mark.parametrize("count", [0, -1])
+def test_counts_below_one_are_refused(recognizer: Recognizer, video: Path, count: int) -> None:
+    for ask in (recognizer, recognizer.explain):
+        with pytest.raises(ValueError, match=f"^top_k must be at least 1, not {count}$"):
+            ask(video, top_k=count)
+    with pytest.raises(ValueError, match="top_k must be at least 1"):
+        recognizer.predict(recognizer.read(video), top_k=count)
+    with pytest.raises(ValueError, match="draws must be at least 1"):
+        recognizer.faithfulness(recognizer.explain(video), draws=count)
+    with pytest.raises(ValueError, match="max_windows must be at least 1"):
+        recognizer.timeline(video, max_windows=count)
+
+
 def test_another_sampler_takes_other_frames(recognizer: Recognizer, video: Path) -> None:
     prediction = recognizer(video, sampler="equidistant")
     assert prediction.clip.frames[1].sources == (11,)
@@ -41,11 +54,13 @@ def test_vivit_answers_too(tmp_path: Path, video: Path) -> None:
 
 def test_threads_share_a_recognizer(recognizer: Recognizer, tmp_path: Path) -> None:
     paths = [write_mp4(tmp_path / f"{n}.mp4", moving_bar(n)) for n in (10, 40, 70, 100)]
-    alone = [recognizer(path).probabilities for path in paths]
+    alone = [recognizer(path) for path in paths]
     with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda path: recognizer(path).probabilities, paths * 3))
+        together = list(pool.map(recognizer, paths * 3))
     for one, other in zip(alone * 3, together, strict=True):
-        assert one == pytest.approx(other, abs=1e-5)
+        assert one.clip.frames == other.clip.frames
+        np.testing.assert_array_equal(one.clip.pixels, other.clip.pixels)
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
 
 def test_a_clip_can_be_read_once_and_asked_twice(recognizer: Recognizer, video: Path) -> None:

@@ -84,6 +84,9 @@ def test_publishing_as_the_readme_says(tmp_path: Path) -> None:
     for name in tracked:
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, copy / name)
+    for private in ("data/HMDB_simp/golf/a.avi", "runs/mine/model.safetensors", ".venv/x", "hmdb/__pycache__/a.pyc"):
+        (copy / private).parent.mkdir(parents=True, exist_ok=True)
+        (copy / private).write_text("not for others")
     commands = re.findall(r"^hf (?:repos create|upload) .*$", README, re.MULTILINE)
     assert len(commands) == 2
     with HubServer() as hub:
@@ -99,5 +102,5 @@ def test_publishing_as_the_readme_says(tmp_path: Path) -> None:
             )
             assert run.returncode == 0, run.stderr
         published = hub.files("newton/actions", repo_type="space")
-    assert set(tracked) - {".gitattributes"} <= set(published)
+    assert set(tracked) == set(published)
     assert published["app.py"] == (ROOT / "app.py").read_bytes()

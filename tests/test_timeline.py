@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 from hmdb import ClipSpec, VideoError
 from hmdb.reader import take_clip, take_clips
 from hmdb.recognizer import Recognizer
-from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, windows
+from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, borders, windows
 from hmdb.video import Frames, RecountedError, Video, open_video
 from tests.conftest import moving_bar, write_frames, write_mp4
+from tests.videos import write_video
 
 SPEC = ClipSpec()  # 256 frames
 SHORT = ClipSpec(num_frames=8, stride=4)  # 32 frames
@@ -23,6 +25,9 @@ class Numbered(Video):
     def __init__(self, num_frames: int) -> None:
         self.num_frames, self.fps, self.size = num_frames, 25.0, (2, 1)
         self.asked: list[list[int]] = []
+
+    def seconds_at(self, indices: Sequence[int]) -> tuple[float, ...]:
+        return tuple(index / 25 for index in indices)
 
     def frames_at(self, indices: object) -> Frames:
         numbers = list(indices)  # type: ignore[call-overload]
@@ -81,7 +86,7 @@ def test_the_window_of_a_whole_video_is_its_clip() -> None:
         np.testing.assert_array_equal(whole.pixels, window.pixels)
 
 
-def timeline(labels: str, *, fps: float | None = 10.0, num_windows: int | None = None) -> Timeline:
+def timeline(labels: str, *, clock: bool = True, num_windows: int | None = None) -> Timeline:
     """One window of 20 frames for each letter, every 10 frames; "-" is none of these."""
     answers = tuple(
         WindowAnswer(
@@ -91,7 +96,14 @@ def timeline(labels: str, *, fps: float | None = 10.0, num_windows: int | None =
     )
     count = num_windows or len(labels)
     return Timeline(
-        answers=answers, num_windows=count, num_frames=10 * count + 10, fps=fps, model="m", revision=None, spec=SHORT
+        answers=answers,
+        num_windows=count,
+        num_frames=10 * count + 10,
+        fps=10.0 if clock else None,
+        model="m",
+        revision=None,
+        spec=SHORT,
+        seconds=tuple(frame / 10 for frame in borders([answer.frames for answer in answers])) if clock else None,
     )
 
 
@@ -129,11 +141,13 @@ def test_exports() -> None:
     )
 
 
-def test_frames_without_a_clock_have_no_subtitles() -> None:
-    found = timeline("ab", fps=None)
+def test_without_a_clock_there_are_no_subtitles() -> None:
+    assert timeline("ab").has_clock
+    found = timeline("ab", clock=False)
+    assert not found.has_clock
     assert found.segments[0].start_seconds is None
     assert "start_seconds" in found.to_csv()
-    with pytest.raises(VideoError, match="no clock"):
+    with pytest.raises(VideoError, match=r"^This video has no clock, so it has no subtitles\.$"):
         found.to_srt()
 
 
@@ -155,6 +169,28 @@ def test_a_long_video(recognizer: Recognizer, long_video: Path) -> None:
     for window, answer in zip(expected, found.answers, strict=True):
         (clip,) = take_clips(video, recognizer.loaded.clip_spec, [window])
         assert recognizer.predict(clip).probability == pytest.approx(answer.probability, abs=1e-5)
+
+
+@pytest.mark.parametrize(("name", "start"), [("varying.mp4", 0), ("late.mp4", 700), ("late.ts", 700)])
+def test_borders_are_shown_when_their_timestamps_say(
+    recognizer: Recognizer, tmp_path: Path, name: str, start: int
+) -> None:
+    times = [start + 200 * i for i in range(25)]  # 5 frames a second, then 50
+    times += [times[-1] + 20 * (i + 1) for i in range(300)]
+    path = write_video(tmp_path / name, num_frames=325, milliseconds=times, max_b_frames=0)
+    found = recognizer.timeline(path)
+    clock = dict(enumerate(open_video(path).frames_at(range(325)).seconds or ()))
+    assert clock[24] - clock[0] == pytest.approx(4.8, abs=0.002)
+    mean = (clock[324] - clock[0]) / 324
+    assert found.seconds == pytest.approx([*(clock[frame] for frame in found.borders[:-1]), clock[324] + mean])
+    assert found.segments[0].start_seconds == clock[0]
+    assert found.segments[-1].end_seconds == found.seconds[-1]
+
+
+def test_a_raw_stream_has_frames_and_no_seconds(recognizer: Recognizer, tmp_path: Path) -> None:
+    found = recognizer.timeline(write_video(tmp_path / "raw.h264"))
+    assert not found.has_clock
+    assert found.segments[-1].end_frame == 30
 
 
 def test_work_ends_when_nobody_follows(recognizer: Recognizer, long_video: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hmdb.errors import VideoError
 from hmdb.limits import Limits
-from hmdb.video.base import Frames, RecountedError, Video, shown_name
+from hmdb.video.base import Frames, RecountedError, Video, one_line, recounted, shown_name
 from hmdb.video.file import VideoFile
 from hmdb.video.folder import IMAGE_SUFFIXES, FrameFolder, frame_paths, is_frame_folder
 from hmdb.video.sniff import VIDEO_SUFFIXES
@@ -32,7 +32,10 @@ __all__ = [
     "Video",
     "frame_paths",
     "is_frame_folder",
+    "one_line",
     "open_video",
+    "recounted",
+    "shown_name",
 ]
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from hmdb.errors import VideoError
+
+T = TypeVar("T")
 
 
 class RecountedError(VideoError):
@@ -61,6 +64,19 @@ class Video(ABC):
     def damaged(self) -> bool:
         return self.note is not None
 
+    def seconds_at(self, indices: Sequence[int]) -> tuple[float, ...] | None:
+        """When the frames at these indices are shown, on the clock of `Frames.seconds`; nothing is delivered
+        for it. The index `num_frames` stands for the end: the last frame is shown for 1 / fps.
+
+        Returns:
+            Seconds, in the order of the indices; None where there is no clock, as here.
+
+        Raises:
+            RecountedError: the video is damaged, and its number of frames is another now.
+            VideoError: there is no such frame, or it cannot be read.
+        """
+        return None
+
     @abstractmethod
     def frames_at(self, indices: Sequence[int]) -> Frames:
         """The frames at these 0-based indices, in that order; an index may come twice.
@@ -71,7 +87,22 @@ class Video(ABC):
         """
 
 
+def recounted(work: Callable[[], T]) -> T:
+    """What `work` returns. It is done once more where it finds that a file is damaged and has another number
+    of frames than it announced, as the true number is known by then.
+    """
+    try:
+        return work()
+    except RecountedError:
+        return work()
+
+
+def one_line(text: str) -> str:
+    """Text without what would move the cursor or end the line."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
 def shown_name(path: Path) -> str:
     """The name of a file as it is shown to people: no folders, one line, not endless."""
-    name = "".join(char if char.isprintable() else "?" for char in path.name)
+    name = one_line(path.name)
     return name if len(name) <= 80 else f"{name[:50]}...{name[-20:]}"

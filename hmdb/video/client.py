@@ -50,11 +50,12 @@ class DiedError(WorkerError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """What a worker answered: `facts` and, where frames were asked for, those; or why it refuses.
+    """What a worker answered: `facts` and, where frames or their seconds were asked for, those; or why it refuses.
 
     Attributes:
         facts: None where the file is refused.
-        pixels: uint8 (N, H, W, 3); None where the number of frames is not the one that was expected.
+        pixels: uint8 (N, H, W, 3); None where the number of frames is not the one that was expected, or only
+            seconds were asked for.
         seconds: N of them, or None without a clock.
         refused, numbers: a reason, and numbers that belong to it.
         detail: the technical cause.
@@ -131,10 +132,6 @@ class Worker:
         if not isinstance(message.get("facts"), dict):
             raise WireError("an answer without facts")
         facts = Facts.checked(message["facts"], self.limits)
-        if "frames" not in message:
-            return Answer(facts=facts)
-        if message["frames"] != num_wanted:
-            raise WireError("another number of frames than was asked for")
         seconds = message.get("seconds")
         if seconds is not None:
             try:
@@ -143,6 +140,10 @@ class Worker:
                 raise WireError("seconds that are no numbers") from error
             if len(seconds) != num_wanted or not np.isfinite(seconds).all():
                 raise WireError("seconds that cannot be true")
+        if "frames" not in message:
+            return Answer(facts=facts, seconds=seconds)
+        if message["frames"] != num_wanted:
+            raise WireError("another number of frames than was asked for")
         shape = (num_wanted, facts.height, facts.width, 3)
         pixels = np.frombuffer(_pages(math.prod(shape)), np.uint8).reshape(shape)
         self._read_into(pixels.data.cast("B"))

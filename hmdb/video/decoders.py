@@ -41,6 +41,9 @@ class Reader(Protocol):
             UnfitError: another decoder should try.
         """
 
+    def second(self, index: int) -> float | None:
+        """When a frame is shown; None without a clock."""
+
 
 class DecordReader:
     """decord with one thread: more give wrong frames for VP9 and AVI."""
@@ -92,6 +95,9 @@ class DecordReader:
                 raise UnfitError(f"decord returns frames of shape {pixels.shape}")
         return {index: (pixels, _clock(self._survey, index)) for index, pixels in found.items()}
 
+    def second(self, index: int) -> float | None:
+        return _clock(self._survey, index)
+
     def _jumped_to(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(indices), BATCH):
             batch = list(indices[start : start + BATCH])
@@ -113,10 +119,14 @@ class PyAVReader:
     """
 
     def __init__(self, path: str, survey: Survey, limits: Limits) -> None:
+        from av.video.reformatter import VideoReformatter
+
         self._path = path
         self._survey = survey
         self._size = limits.fitted(survey.width, survey.height)
         self._limits = limits
+        # A frame's own converter, with its threads, would live as long as the frame, and hundreds are kept.
+        self._to_8_bits, self._to_rgb = VideoReformatter(), VideoReformatter()
         self._errors = 0
         self._num_frames = survey.num_frames
         self._kept: list[VideoFrame] = []
@@ -151,6 +161,9 @@ class PyAVReader:
             if len(jumped) == len(indices):
                 return jumped
         return {index: self._picture(index, frame) for index, frame in self._passed(indices)}
+
+    def second(self, index: int) -> float | None:
+        return self._second(index, self._kept[index]) if self._kept else _clock(self._survey, index)
 
     def _passed(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         wanted, index = set(indices), -1
@@ -204,18 +217,20 @@ class PyAVReader:
 
     def _picture(self, index: int, frame: VideoFrame) -> Picture:
         width, height = self._size
-        turns = round(frame.rotation / 90) % 4
-        if self._survey.container.constant_rate:
-            seconds = _clock(self._survey, index)
-        else:
-            seconds = None if frame.time is None else frame.time - self._survey.start
+        turns, seconds = round(frame.rotation / 90) % 4, self._second(index, frame)
         if turns % 2:
             width, height = height, width
         if deep := DEEP_FORMAT.match(frame.format.name):
             # By way of 8 bits: FFmpeg's versions differ by 3 grey levels in the direct conversion.
-            frame = frame.reformat(format=deep[1])
-        pixels = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="BILINEAR")
+            frame = self._to_8_bits.reformat(frame, format=deep[1])
+        rgb = self._to_rgb.reformat(frame, format="rgb24", width=width, height=height, interpolation="BILINEAR")
+        pixels = rgb.to_ndarray()
         return np.rot90(pixels, turns) if turns else pixels, seconds
+
+    def _second(self, index: int, frame: VideoFrame) -> float | None:
+        if self._survey.container.constant_rate:
+            return _clock(self._survey, index)
+        return None if frame.time is None else frame.time - self._survey.start
 
 
 def _clock(survey: Survey, index: int) -> float | None:

@@ -63,25 +63,48 @@ class VideoFile(Video):
         return f"The file is damaged: {facts.num_frames} frames could be read, and some may be broken."
 
     def frames_at(self, indices: Sequence[int]) -> Frames:
-        before = self._facts
-        for index in indices:
-            if not 0 <= index < before.num_frames:
-                raise VideoError(f"{self._name} has {before.num_frames} frames and no frame {index}.")
+        self._check(indices, self.num_frames)
         if not indices:
             width, height = self.size
             return Frames(pixels=np.empty((0, height, width, 3), np.uint8), seconds=() if self.fps else None)
-        answer = self._ask(indices, before)
-        self._facts = answer.facts
-        if answer.pixels is None or answer.facts.num_frames != before.num_frames:
-            raise RecountedError(f"{self._name} has {answer.facts.num_frames} frames, not {before.num_frames}.")
+        before, answer = self._facts, self._told(indices, pixels=True)
+        if answer.pixels is None:
+            raise self._recounted(before)
         return Frames(pixels=answer.pixels, seconds=answer.seconds)
 
-    def _ask(self, indices: Sequence[int], expected: Facts | None = None) -> _Accepted:
+    def seconds_at(self, indices: Sequence[int]) -> tuple[float, ...] | None:
+        end = self.num_frames
+        self._check(indices, end + 1)
+        seconds = self._told([min(index, end - 1) for index in indices], pixels=False).seconds
+        if seconds is None:
+            return None
+        lasting = 1 / self.fps if self.fps else 0.0
+        return tuple(second + lasting * (index == end) for index, second in zip(indices, seconds, strict=True))
+
+    def _check(self, indices: Sequence[int], end: int) -> None:
+        for index in indices:
+            if not 0 <= index < end:
+                raise VideoError(f"{self._name} has {self.num_frames} frames and no frame {index}.")
+
+    def _told(self, indices: Sequence[int], *, pixels: bool) -> _Accepted:
+        """What the worker answers about frames of the video as it is known."""
+        before = self._facts
+        answer = self._ask(indices, before, pixels=pixels)
+        self._facts = answer.facts
+        if answer.facts.num_frames != before.num_frames:
+            raise self._recounted(before)
+        return answer
+
+    def _recounted(self, before: Facts) -> RecountedError:
+        return RecountedError(f"{self._name} has {self.num_frames} frames, not {before.num_frames}.")
+
+    def _ask(self, indices: Sequence[int], expected: Facts | None = None, *, pixels: bool = False) -> _Accepted:
         request = {
             "path": str(self._path),
             "container": asdict(self._container),
             "decord": expected is None or expected.decoder != PYAV,
             "indices": list(indices),
+            "pixels": pixels,
         }
         if expected is not None:
             request["num_frames"] = expected.num_frames

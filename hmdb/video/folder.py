@@ -18,15 +18,22 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # what Pillow may take an image for, w
 
 
 def is_frame_folder(path: Path) -> bool:
-    return path.is_dir() and any(child.suffix.lower() in IMAGE_SUFFIXES for child in path.iterdir())
+    return path.is_dir() and any(map(_is_frame, path.iterdir()))
 
 
 def frame_paths(folder: Path) -> list[Path]:
     """The images of a folder in natural order: frame 2 before frame 10."""
-    images = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    return sorted(
-        images, key=lambda path: [(int(n), "") if n.isdigit() else (0, n) for n in re.split(r"(\d+)", path.name)]
-    )
+    return sorted(filter(_is_frame, folder.iterdir()), key=_natural)
+
+
+def _is_frame(path: Path) -> bool:
+    """By its name. Those that begin with a dot are a system's own: macOS writes ._1.jpg beside 1.jpg."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _natural(path: Path) -> tuple[list[tuple[int, str]], str]:
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in parts], path.name
 
 
 class FrameFolder(Video):
@@ -49,8 +56,8 @@ class FrameFolder(Video):
         for index, size in enumerate(sizes):
             if size != sizes[0]:
                 raise VideoError(
-                    f"{self._name}: the frames differ in size ({self._paths[0].name} is {width} x {height}, "
-                    f"{self._paths[index].name} is {size[0]} x {size[1]})."
+                    f"{self._name}: the frames differ in size ({shown_name(self._paths[0])} is {width} x {height}, "
+                    f"{shown_name(self._paths[index])} is {size[0]} x {size[1]})."
                 )
         if width * height > limits.source_pixels:
             raise VideoError(

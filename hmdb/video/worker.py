@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -79,6 +79,8 @@ class _Server:
         current = self._open(request)
         if not indices or current.facts.num_frames != request["num_frames"]:
             return {"facts": vars(current.facts)}, []
+        if not request["pixels"]:
+            return {"facts": vars(current.facts), "seconds": _clock(map(current.second, indices))}, []
         wanted = sorted(set(indices))
         try:
             found = current.frames(wanted)
@@ -92,11 +94,9 @@ class _Server:
             if current.facts.num_frames > wanted[-1]:
                 raise RefusedError("unreadable", os.stat(path).st_size)
             return {"facts": vars(current.facts)}, []
-        seconds = [found[index][1] for index in indices]
-        clock = None if any(second is None for second in seconds) else seconds
-        return {"facts": vars(current.facts), "seconds": clock, "frames": len(indices)}, [
-            found[index][0] for index in indices
-        ]
+        seconds = _clock(found[index][1] for index in indices)
+        pictures = [found[index][0] for index in indices]
+        return {"facts": vars(current.facts), "seconds": seconds, "frames": len(pictures)}, pictures
 
     def _open(self, request: Mapping[str, Any]) -> Reader:
         path, use_decord = request["path"], request["decord"] and self._decord
@@ -134,6 +134,12 @@ class _Server:
         rest = memoryview(data)
         while rest:
             rest = rest[self._answers.write(rest) :]
+
+
+def _clock(seconds: Iterable[float | None]) -> list[float] | None:
+    known = list(seconds)
+    told = [second for second in known if second is not None]
+    return told if len(told) == len(known) else None
 
 
 class _Complaints:

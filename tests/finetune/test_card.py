@@ -1,12 +1,14 @@
+import argparse
 import copy
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
 
-from finetune.card import caveats, licence, model_card
-from finetune.recipe import PAPER
+from finetune.card import caveats, command, licence, model_card
+from finetune.recipe import PAPER, Recipe, recipe_of
 from hmdb.labels import HMDB_SIMP
 
 K400 = "facebook/timesformer-base-finetuned-k400"
@@ -61,6 +63,9 @@ def test_a_run_that_is_not_the_papers_says_so(report: dict[str, Any]) -> None:
     assert "28 / 8 / 4 clips" in text
     assert "init scratch:timesformer-tiny" in text
     assert "hmdb51" not in text.split("---")[1]
+    report["test_alone"] = report["test"] | {"clips": 3}
+    assert "1 of the test clips resemble a train or val clip" in model_card(report, None)
+    report["test_alone"] = None
     report["val"] = report.pop("test")
     assert "not from a test split" in model_card(report, None)
     assert "split: validation" in model_card(report, None)
@@ -84,3 +89,14 @@ def test_the_licence_is_inherited(report: dict[str, Any], base: str | None, teac
     report["distillation"] = plan if teacher else None
     assert licence(report) == expected
     assert ModelCard(model_card(report, None)).data.license == expected
+
+
+def test_the_command_of_a_run_is_the_one_that_made_it(report: dict[str, Any]) -> None:
+    typed = command(report).split()
+    assert typed[:3] == ["python", "-m", "finetune"]
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+    for field in fields(Recipe):
+        options = {"action": "store_true"} if field.type == "bool" else {"type": type(field.default)}
+        parser.add_argument(f"--{field.name.replace('_', '-')}", **options)
+    chosen = vars(parser.parse_args(typed[typed.index("--data") + 2 :]))
+    assert vars(recipe_of("paper", chosen)) == report["recipe"]

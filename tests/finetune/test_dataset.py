@@ -9,7 +9,9 @@ from finetune.dataset import UNLABELLED, ClipDataset, refuse_many_broken
 from finetune.sources import Sample, collect
 from hmdb.clip import ClipSpec
 from hmdb.errors import DataError
-from hmdb.preprocess import PixelSpec
+from hmdb.preprocess import PixelSpec, fit
+from hmdb.reader import read_clip
+from tests.conftest import moving_bar, write_mp4
 from tests.datasets import write_dataset
 
 EVEN = ClipSpec(sampler="equidistant")
@@ -82,3 +84,21 @@ def test_a_full_disk_is_seen_before_reading(samples: tuple[Sample, ...], monkeyp
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10, 0, 10))
     with pytest.raises(DataError, match="no room for the decoded clips"):
         ClipDataset(samples, ("circle", "square"), EVEN, PIXELS)
+
+
+def test_videos_are_read_like_folders_of_frames(tmp_path: Path) -> None:
+    for label in ("circle", "square"):
+        (tmp_path / label).mkdir()
+        for number, num_frames in enumerate((5, 40, 300)):
+            write_mp4(tmp_path / label / f"{number}.mp4", moving_bar(num_frames, (64, 48)))
+    (tmp_path / "square" / "3.avi").write_bytes(b"RIFF")
+    samples = collect(str(tmp_path)).samples
+    clips = ClipDataset(samples, ("circle", "square"), ClipSpec(), PIXELS)
+    assert list(clips.broken) == ["square/3.avi"]
+    assert len(clips) == 6
+    for index in range(6):
+        pixels = clips.frames(index)
+        assert pixels.shape == (8, 16, 16, 3)
+        assert pixels.std() > 10
+        alone = fit(read_clip(clips.samples[index].path, ClipSpec()).pixels, PIXELS)
+        assert np.array_equal(pixels, alone)

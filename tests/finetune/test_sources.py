@@ -40,6 +40,9 @@ def test_a_root_that_is_too_low_or_too_high_is_said_to_be(tmp_path: Path) -> Non
     root = write_dataset(tmp_path / "above" / "data", 2)
     with pytest.raises(DataError, match=r"above is one level too high.*Try .*data\."):
         collect(str(root.parent))
+    write_clip(root.parent / "other" / "clip", np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(DataError, match=r"above is one level too high.*Try .*data\."):
+        collect(str(root.parent))
     with pytest.raises(DataError, match=r"one level too low.*Try .*data\."):
         collect(str(root / "circle"))
     with pytest.raises(DataError, match="two levels too low"):

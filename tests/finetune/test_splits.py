@@ -32,6 +32,12 @@ def test_groups_keep_a_source_video_on_one_side(tmp_path: Path) -> None:
     assert not sources[1] & sources[2]
     assert sum(map(len, splits.parts().values())) == 80
     assert 6 <= len(splits.test) <= 10
+    assert "unknown" not in splits.origin
+
+
+def test_groups_say_where_no_source_is_known(dataset: Path) -> None:
+    splits = read_splits(DataSource(str(dataset), "groups"))
+    assert "unknown for 40 clips, each taken by itself" in splits.origin
 
 
 def test_official_split_with_val_taken_from_its_train_part(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -77,7 +78,7 @@ def test_a_finished_run_is_not_run_again_and_another_not_over_it(
     assert train(RECIPE, DataSource(str(dataset)), output, resume=True) == json.loads(json.dumps(report))
     with pytest.raises(DataError, match="is not empty: --resume goes on with it"):
         train(RECIPE, DataSource(str(dataset)), output)
-    with pytest.raises(DataError, match="other settings"):
+    with pytest.raises(DataError, match=r"other settings \(epochs was 2, now 3\)"):
         train(replace(RECIPE, epochs=3), DataSource(str(dataset)), output, resume=True)
 
 
@@ -142,6 +143,17 @@ def test_ctrl_c_keeps_the_best_checkpoint(dataset: Path, tmp_path: Path, monkeyp
     assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
 
 
+def test_a_run_stopped_in_its_first_epoch_begins_again(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        Interruption(patch, 1, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt, match="No epoch was complete"):
+            train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
+
+
 @pytest.mark.parametrize("init", ["scratch:timesformer-tiny", "scratch:vivit-tiny"])
 def test_the_best_epoch_is_what_is_kept_and_what_a_resumed_run_goes_on_from(
     init: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -181,6 +193,18 @@ def test_a_full_disk_leaves_the_best_checkpoint_whole(
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["checkpoint-4"]
     assert Recognizer.from_pretrained(tmp_path / "run" / "checkpoints" / "checkpoint-4").labels == ("circle", "square")
     assert train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]
+
+
+def test_a_full_disk_at_the_end_loses_no_epoch(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.train.save_checkpoint", full)
+        with pytest.raises(DataError, match="The disk is full"):
+            train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
+    monkeypatch.setattr(ClipTrainer, "training_step", full)
+    assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -127,9 +127,43 @@ def test_seconds_are_those_of_the_timestamps(tmp_path: Path) -> None:
         assert seconds == pytest.approx([ms / 1000 - start for ms in shown_at], abs=0.002)
 
 
+@pytest.mark.parametrize("kept", [0, 256])  # MB: packets tell, frames tell
+@pytest.mark.parametrize("pixel_format", ["yuv420p", "yuv420p10le"])  # decord, PyAV
+def test_seconds_are_told_without_frames(tmp_path: Path, pixel_format: str, kept: int) -> None:
+    shown_at = [500, 520, 600, 1200, 1220]
+    for name in ("late.mp4", "late.ts", "even.avi"):
+        codec, rate = ("mpeg4", None) if name == "even.avi" else ("libx264", shown_at)
+        chosen = "yuv420p" if codec == "mpeg4" else pixel_format
+        path = write_video(
+            tmp_path / name, num_frames=5, milliseconds=rate, max_b_frames=0, codec=codec, pixel_format=chosen
+        )
+        video = open_video(path, limits=Limits(kept_mb=kept))
+        seconds = video.frames_at(range(5)).seconds
+        assert seconds is not None
+        assert video.fps is not None
+        assert video.seconds_at([4, 0, 5]) == pytest.approx((seconds[4], seconds[0], seconds[4] + 1 / video.fps))
+    with pytest.raises(VideoError, match="no frame 6"):
+        video.seconds_at([6])
+
+
+def test_seconds_of_a_damaged_file_are_those_of_its_true_frames(tmp_path: Path) -> None:
+    options = {"g": "250", "crf": "5"}
+    path = write_video(
+        tmp_path / "scratched.mp4", num_frames=100, options=options, container_options={"movflags": "faststart"}
+    )
+    video = open_video(scratched(path))
+    with pytest.raises(RecountedError):
+        video.frames_at([0, 99])
+    everything = range(video.num_frames)
+    assert video.seconds_at(everything) == video.frames_at(everything).seconds
+    with pytest.raises(VideoError, match="no frame 99"):
+        video.seconds_at([99])
+
+
 def test_a_raw_stream_has_no_clock(tmp_path: Path) -> None:
     video = open_video(write_video(tmp_path / "raw.h264"))
     assert (video.fps, video.duration, video.frames_at([3]).seconds) == (None, None, None)
+    assert video.seconds_at([0, 30]) is None
 
 
 def test_length_and_rate(tmp_path: Path) -> None:
@@ -258,3 +292,9 @@ def test_mangled_files_are_answered_or_refused_in_one_line(tmp_path: Path) -> No
             answers.append(str(error).startswith(path.name) and "\n" not in str(error))
     assert all(answers)
     assert len(answers) == 24
+
+
+def test_every_frame_of_a_kept_video_can_be_had(tmp_path: Path) -> None:
+    video = open_video(write_video(tmp_path / "long.ts", num_frames=500, max_b_frames=0))
+    assert video.decoder == "PyAV"
+    assert numbers(video.frames_at(range(500)).pixels) == list(range(500))

@@ -64,3 +64,29 @@ def test_a_folder_without_frames(tmp_path: Path) -> None:
     assert frame_paths(tmp_path) == []
     with pytest.raises(VideoError, match="holds no frames"):
         open_video(tmp_path)
+
+
+def test_whatever_digits_names_hold_they_have_an_order(tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for name in ("10.png", "²3.png", "2.png", "01.png", "1.png", "٣.png"):
+        Image.new("RGB", (32, 24)).save(folder / name)
+    assert [path.name for path in frame_paths(folder)] == ["01.png", "1.png", "2.png", "٣.png", "10.png", "²3.png"]
+
+
+def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "clip", 3)
+    (folder / "._frame_1.png").write_bytes(b"\0\5\x16\7 what macOS knows of frame_1.png")
+    assert open_video(folder).num_frames == 3
+    hidden = tmp_path / "hidden"
+    hidden.mkdir()
+    (hidden / "._frame_1.png").touch()
+    assert not is_frame_folder(hidden)
+
+
+def test_an_error_is_one_line_whatever_a_frame_is_called(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "clip", 2)
+    Image.new("RGB", (32, 24)).save(folder / "frame\n\x1b[2J.png")
+    with pytest.raises(VideoError, match=r"frame\?\?\[2J\.png is 32 x 24") as caught:
+        open_video(folder)
+    assert str(caught.value).isprintable()
