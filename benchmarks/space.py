@@ -33,14 +33,18 @@ class App:
     page_seconds: float  # from the command to the page
 
     def megabytes(self) -> float:
-        """Resident, with its decoding processes."""
-        found = 0
-        for process in (self.process, *self.process.children(recursive=True)):
-            try:
-                found += process.memory_info().rss
-            except psutil.NoSuchProcess:
-                continue
-        return found / 1e6
+        return resident(self.process)
+
+
+def resident(process: psutil.Process) -> float:
+    """MB that a process and its children hold."""
+    found = 0
+    try:
+        for each in (process, *process.children(recursive=True)):
+            found += each.memory_info().rss
+    except psutil.NoSuchProcess:
+        pass
+    return found / 1e6
 
 
 @contextmanager
