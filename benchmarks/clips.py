@@ -19,10 +19,11 @@ def write_clip(
     *,
     num_frames: int = NUM_FRAMES,
     size: tuple[int, int] = SIZE,
+    seed: int = 0,
 ) -> Path:
     """Blobs that wander over noise: compresses about as a real video does."""
     width, height = size
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     ground = rng.integers(60, 120, (height, width, 3), dtype=np.uint8)
     with av.open(str(path), "w", options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=FPS, options=options or {"preset": "veryfast"})

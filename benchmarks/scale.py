@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,14 +75,15 @@ def files(folder: Path) -> Figures:
 
 def visitors(folder: Path) -> Figures:
     """Many ask the app at the same moment."""
-    video = write_clip(folder / "clip.mp4", num_frames=3 * FPS)
+    # each their own: Gradio writes the frames of the same video to the same file, also while another reads it
+    videos = [write_clip(folder / f"{seed}.mp4", num_frames=FPS, seed=seed) for seed in range(max(VISITORS))]
     found: Figures = []
     with running() as app:
-        _ask(app, video, 1)
-        alone = statistics.median(_ask(app, video, 1)["last"] for _ in range(5))
+        _ask(app, videos[:1])
+        alone = statistics.median(_ask(app, videos[:1])["last"] for _ in range(5))
         memory = app.megabytes()
         for count in VISITORS:
-            asked = _ask(app, video, count)
+            asked = _ask(app, videos[:count])
             asked |= {"predicted last": burst(visitors=asked["answered"], service=alone)[-1]}
             asked |= {"memory before": memory, "memory after": app.megabytes()}
             found.append(asked)
@@ -90,13 +91,13 @@ def visitors(folder: Path) -> Figures:
     return found
 
 
-def _ask(app: App, video: Path, count: int) -> dict[str, Any]:
-    clients = [Client(app.url, verbose=False) for _ in range(count)]
+def _ask(app: App, videos: Sequence[Path]) -> dict[str, Any]:
+    clients = [Client(app.url, verbose=False) for _ in videos]
     outcomes: list[str] = []
     taken: list[float] = []
-    together = threading.Barrier(count)
+    together = threading.Barrier(len(videos))
 
-    def visit(client: Client) -> None:
+    def visit(client: Client, video: Path) -> None:
         together.wait()
         began = time.perf_counter()
         try:
@@ -106,14 +107,14 @@ def _ask(app: App, video: Path, count: int) -> dict[str, Any]:
         except Exception as error:  # whatever the client makes of it
             outcomes.append("told that it is full" if "full" in str(error).lower() else f"lost: {error}")
 
-    threads = [threading.Thread(target=visit, args=(client,)) for client in clients]
+    threads = [threading.Thread(target=visit, args=pair) for pair in zip(clients, videos, strict=True)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     counts = Counter(outcomes)
     return {
-        "visitors": count,
+        "visitors": len(videos),
         "answered": counts.pop("answered", 0),
         "told": counts.pop("told that it is full", 0),
         "lost": sorted(counts.elements()),
