@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -266,11 +266,9 @@ def in_turn(handler: Callable[..., Any]) -> Callable[..., Any]:
         from hmdb.attention import stoppable
 
         try:
-            with self.turns.taken() as check:
-                results = handler(self, *arguments, **options)
+            with self.turns.taken() as check, closing(handler(self, *arguments, **options)) as results:
                 while True:
                     with stoppable(check):  # of the thread that makes this step; the next may run in another
-                        check()
                         try:
                             result = next(results)
                         except StopIteration:
@@ -367,17 +365,22 @@ class Handlers:
         Args:
             video: a video file.
         """
-        path = given(video)
-        seconds = min(self._settings.seconds, GPU_SECONDS) if ZERO_GPU else self._settings.seconds
-        deadline = time.monotonic() + seconds * 0.9  # so that what is known by then still gets out
+        path, timeline = given(video), None
+        name = Path(path).stem
+        lease = time.monotonic() + 0.9 * GPU_SECONDS if ZERO_GPU else float("inf")
         progress(0, desc="Reading the video")
-        for timeline in self._first.follow(path, max_windows=self._settings.windows):
-            done = len(timeline.answers)
-            progress((done, timeline.num_windows), desc="Looking at windows of it", unit="windows")
-            finished = timeline.is_complete or time.monotonic() > deadline
-            yield timeline_outputs(timeline, Path(path).stem, finished)
-            if finished:
-                return
+        try:
+            for timeline in self._first.follow(path, max_windows=self._settings.windows):
+                done = len(timeline.answers)
+                progress((done, timeline.num_windows), desc="Looking at windows of it", unit="windows")
+                if timeline.is_complete or time.monotonic() > lease:
+                    break
+                yield timeline_outputs(timeline, name, finished=False)
+        except StoppedError:
+            if timeline is None:
+                raise
+        if timeline is not None:
+            yield timeline_outputs(timeline, name, finished=True)
 
     @in_turn
     def compare(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
@@ -395,7 +398,7 @@ class Handlers:
         for name, model, sampler in plan:
             progress((len(runs), len(plan)), desc=f"Taking frames: {name}", unit="runs")
             runs.append((name, model.ask("predict", model.here().read(path, sampler=sampler))))
-            yield agreement(runs), comparison(runs), [frame for _, run in runs for frame in gallery(run.clip)]
+        yield agreement(runs), comparison(runs), [frame for _, run in runs for frame in gallery(run.clip)]
 
     def _samplers(self) -> list[str]:
         """The paper's three, and the checkpoint's own where it has another."""
@@ -742,7 +745,7 @@ def overlays(explanation: Explanation, opacity: float) -> list[tuple[Image.Image
     return list(zip(map(small, drawn), captions, strict=True))
 
 
-def timeline_outputs(timeline: Timeline, name: str, finished: bool) -> tuple[Any, ...]:
+def timeline_outputs(timeline: Timeline, name: str, *, finished: bool) -> tuple[Any, ...]:
     """Words, chart, table, files (once finished) and JSON of a timeline."""
     from hmdb.figures import timeline_chart
 
@@ -763,7 +766,7 @@ def timeline_outputs(timeline: Timeline, name: str, finished: bool) -> tuple[Any
     files = None
     if finished:
         texts = {"json": timeline.to_json(), "csv": timeline.to_csv()}
-        if timeline.fps is not None:  # without a clock there are no subtitles
+        if timeline.has_clock:
             texts["srt"] = timeline.to_srt()
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder, f"{name}.{suffix}") for suffix in texts]
