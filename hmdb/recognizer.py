@@ -58,7 +58,7 @@ class Recognizer:
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler.
+            ModelError: no such sampler, or an answer that is not finite.
         """
         return self.predict(self.read(path, sampler=sampler), top_k=top_k)
 
@@ -93,7 +93,8 @@ class Recognizer:
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler or label, or a network for which there is no map.
+            ModelError: no such sampler or label, a network for which there is no map, or an answer that is not
+                finite.
         """
         clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
         network, pixel_values = self.loaded.network, self._pixel_values([clip])
@@ -153,7 +154,7 @@ class Recognizer:
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler.
+            ModelError: no such sampler, or an answer that is not finite.
         """
         spec = self.loaded.clip_spec.with_sampler(sampler)
         video = open_video(path)
