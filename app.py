@@ -14,6 +14,7 @@ import re
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
@@ -200,44 +201,59 @@ def raised(result: Any) -> Any:
     return result
 
 
-class Turns:
-    """Who is being answered: so many at a time, each until its deadline or until its visitor cancels.
+class Turn:
+    """The answering of one visitor's request, which ends at its deadline or when he cancels."""
 
-    Gradio forgets an event that is cancelled, but not the thread that works on it. That one keeps its
-    turn, and ends at the next layer of the network.
+    def __init__(self, session: str, seconds: float) -> None:
+        self.session = session
+        self.cancelled = False
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """
+        Raises:
+            StoppedError: it is over.
+        """
+        if self.cancelled:
+            raise StoppedError("Cancelled.")
+        if time.monotonic() > self._deadline:
+            raise StoppedError(f"This took longer than {self._seconds:g} seconds. Try a shorter video.")
+
+
+class Turns:
+    """Who is being answered: so many at a time.
+
+    Gradio forgets an event that is cancelled, but not the thread that works on it. That one counts
+    until it ends, at the next layer of the network.
     """
 
     def __init__(self, at_once: int, seconds: float) -> None:
         self._free = threading.BoundedSemaphore(at_once)
         self._seconds = seconds
-        self._stops: dict[str, list[threading.Event]] = {}
+        self._begun: weakref.WeakSet[Turn] = weakref.WeakSet()
+
+    def begin(self) -> Turn:
+        turn = Turn(_session(), self._seconds)
+        self._begun.add(turn)
+        return turn
 
     @contextmanager
-    def taken(self) -> Iterator[Callable[[], None]]:
-        """Waits for a turn; gives what raises StoppedError once the turn is over."""
-        session, stop = _session(), threading.Event()
-        self._stops.setdefault(session, []).append(stop)
-        try:
-            with self._free:
-                deadline = time.monotonic() + self._seconds
+    def step(self, turn: Turn) -> Iterator[None]:
+        """Waits until there is room for a step of this answer, and lets the network ask whether to go on.
 
-                def check() -> None:
-                    if stop.is_set():
-                        raise StoppedError("Cancelled.")
-                    if time.monotonic() > deadline:
-                        raise StoppedError(f"This took longer than {self._seconds:g} seconds. Try a shorter video.")
+        An answer in steps holds no room between them: Gradio may never ask for the next.
+        """
+        from hmdb.attention import stoppable
 
-                check()
-                yield check
-        finally:
-            self._stops[session].remove(stop)
-            if not self._stops[session]:
-                del self._stops[session]
+        with self._free, stoppable(turn.check):
+            yield
 
     def cancel(self) -> None:
         """Ends what is under way for this visitor."""
-        for stop in self._stops.get(_session(), ()):
-            stop.set()
+        for turn in list(self._begun):
+            if turn.session == _session():
+                turn.cancelled = True
 
 
 def _session() -> str:
@@ -263,12 +279,11 @@ def in_turn(handler: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(handler)
     def answer(self: Handlers, *arguments: Any, **options: Any) -> Iterator[Any]:
-        from hmdb.attention import stoppable
-
+        turn = self.turns.begin()
         try:
-            with self.turns.taken() as check, closing(handler(self, *arguments, **options)) as results:
+            with closing(handler(self, *arguments, **options)) as results:
                 while True:
-                    with stoppable(check):  # of the thread that makes this step; the next may run in another
+                    with self.turns.step(turn):
                         try:
                             result = next(results)
                         except StopIteration:
