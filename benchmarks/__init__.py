@@ -1,1 +1,1 @@
-"""Measurements, each runnable by itself: `python -m benchmarks.memory`."""
+"""Measurements: `python -m benchmarks` prints and writes a table; see `python -m benchmarks --help`."""

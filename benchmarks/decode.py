@@ -1,57 +1,46 @@
-"""What the worker costs over decord in this process: `python -m benchmarks.decode [--rounds 40]`
-
-Eight equidistant frames of a 10 s clip of 320x240 are read both ways, in turn, so that the noise of the
-machine meets both. Each round opens the file anew.
-"""
+"""Eight equidistant frames of a video: with the worker, in this process, and with transformers' own loader."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from fractions import Fraction
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import av
 import decord
 import numpy as np
+from transformers.video_utils import load_video
 
+from benchmarks.clips import FPS, write_clip, write_repeated
+from benchmarks.race import Row, race
 from hmdb.sampling import spread
 from hmdb.video import open_video
 
-NUM_FRAMES, FPS, SIZE = 300, 30, (320, 240)
+
+def rows(folder: Path, rounds: int) -> Iterator[Row]:
+    clip = write_clip(folder / "clip.mp4")
+    yield from compare("10 s of 320x240, H.264", clip, rounds)
+    avi = write_clip(folder / "clip.avi", "mpeg4", {"b": "1500k", "g": "12"})
+    yield from compare("10 s of 320x240, MPEG-4 in AVI", avi, rounds)
+    large = write_clip(folder / "5s.mp4", options={"preset": "ultrafast"}, num_frames=5 * FPS, size=(1920, 1080))
+    yield from compare("60 s of 1080p, H.264", write_repeated(folder / "60s.mp4", large, 12), max(rounds // 3, 2))
 
 
-def write_clip(
-    path: Path,
-    codec: str,
-    options: dict[str, str],
-    container_options: dict[str, str] | None = None,
-    *,
-    num_frames: int = NUM_FRAMES,
-    size: tuple[int, int] = SIZE,
-) -> Path:
-    """Blobs that wander over noise: compresses about as a real video does."""
-    width, height = size
-    rng = np.random.default_rng(0)
-    ground = rng.integers(60, 120, (height, width, 3), dtype=np.uint8)
-    with av.open(str(path), "w", options=container_options or {}) as container:
-        stream = container.add_stream(codec, rate=FPS, options=options)
-        assert isinstance(stream, av.VideoStream)  # noqa: S101 - for mypy
-        stream.width, stream.height = size
-        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-        for index in range(num_frames):
-            picture = np.roll(ground, index, axis=1)
-            for blob in range(5):
-                x, y = (index * (blob + 1)) % (width - 40), (blob * 45 + index // 2) % (height - 40)
-                picture[y : y + 40, x : x + 40] = (50 * blob, 255 - 40 * blob, 128)
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = index, Fraction(1, FPS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return path
+def compare(work: str, path: Path, rounds: int) -> list[Row]:
+    ways: dict[str, Callable[[Path], np.ndarray]] = {
+        "hmdb": with_worker,
+        "decord, in this process": in_sequence if path.suffix == ".avi" else at_random,
+        "transformers.load_video, PyAV": with_transformers,
+        "transformers.load_video, decord": partial(with_transformers, backend="decord"),
+    }
+    pixels = {way: read(path) for way, read in ways.items()}
+    ours = pixels["hmdb"]
+    notes = {
+        way: "the same pixels" if np.array_equal(ours, found) else f"of {found.shape[2]}x{found.shape[1]}"
+        for way, found in pixels.items()
+        if way != "hmdb"
+    }
+    return race("decode", work, {way: partial(read, path) for way, read in ways.items()}, rounds, notes)
 
 
 def with_worker(path: Path) -> np.ndarray:
@@ -72,33 +61,9 @@ def in_sequence(path: Path) -> np.ndarray:
     return np.stack([frame.asnumpy() for index, frame in enumerate(frames) if index in wanted])
 
 
-def compare(name: str, path: Path, plain: Callable[[Path], np.ndarray], rounds: int) -> None:
-    ways = {"in this process": plain, "with the worker": with_worker}
-    same = np.array_equal(with_worker(path), plain(path))  # and warms both
-    times: dict[str, list[float]] = {way: [] for way in ways}
-    for _ in range(rounds):
-        for way, read in ways.items():
-            start = time.perf_counter()
-            read(path)
-            times[way].append((time.perf_counter() - start) * 1e3)
-    print(f"{name}: {'the same frames' if same else 'OTHER FRAMES'}, {rounds} rounds")
-    for way, values in times.items():
-        print(f"  {way}  min {min(values):6.1f} ms  median {statistics.median(values):6.1f} ms")
-    here, there = times.values()
-    difference = statistics.median(b - a for a, b in zip(here, there, strict=True))
-    print(f"  extra            min {min(there) - min(here):6.1f} ms  median {difference:6.1f} ms")
+def with_transformers(path: Path, backend: str = "pyav") -> np.ndarray:
+    def indices(metadata: Any, **_: Any) -> np.ndarray:
+        return np.array(spread(int(metadata.total_num_frames), 8))
 
-
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.decode", description="What the worker costs.")
-    parser.add_argument("--rounds", type=int, default=40)
-    rounds = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory() as folder:
-        mp4 = write_clip(Path(folder) / "clip.mp4", "libx264", {"preset": "veryfast"})
-        avi = write_clip(Path(folder) / "clip.avi", "mpeg4", {"b": "1500k", "g": "12"})
-        compare("mp4 (H.264), random access", mp4, at_random, rounds)
-        compare("avi (MPEG-4), in sequence", avi, in_sequence, rounds)
-
-
-if __name__ == "__main__":
-    main()
+    pixels: np.ndarray = load_video(str(path), backend=backend, sample_indices_fn=indices)[0]  # type: ignore[arg-type]
+    return pixels

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.decode import write_clip
+from benchmarks.clips import write_clip
 from hmdb.clip import ClipSpec
 from hmdb.errors import VideoError
 from hmdb.limits import Limits

@@ -165,6 +165,7 @@ def training_arguments(recipe: Recipe, precision: str, checkpoints: Path) -> Tra
         warmup_steps=recipe.warmup,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
+        tf32=True if on_gpu and torch.cuda.get_device_capability() >= (8, 0) else None,
         seed=recipe.seed,
         data_seed=recipe.seed,
         use_cpu=not on_gpu,
@@ -186,5 +187,9 @@ def training_arguments(recipe: Recipe, precision: str, checkpoints: Path) -> Tra
 
 def optimizer(recipe: Recipe) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     """The class and the options of a recipe's optimizer."""
-    options = {"lr": recipe.learning_rate} | ({"momentum": recipe.momentum} if recipe.optimizer == "sgd" else {})
+    options: dict[str, Any] = {"lr": recipe.learning_rate} | (
+        {"momentum": recipe.momentum} if recipe.optimizer == "sgd" else {}
+    )
+    if torch.cuda.is_available():
+        options["fused"] = True
     return OPTIMIZERS[recipe.optimizer], options

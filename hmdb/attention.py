@@ -36,6 +36,7 @@ from transformers.models.vivit.modeling_vivit import VivitAttention
 from hmdb.clip import Prediction
 from hmdb.errors import ModelError
 
+PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at once: 8 MB, for the cache to hold
 BLOCK_ROWS = 256  # of a joint attention that are in memory at once: 39 MB of ViViT-base's 472
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -168,11 +169,11 @@ class FusedSelfAttention(TimesformerSelfAttention):
 
 
 class RecordedVivitAttention(VivitAttention):
-    """ViViT's attention, which is fused already and takes another way only in a recording."""
+    """ViViT's attention, which is fused already and takes another way in a recording, or where one is faster."""
 
     def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
         """(B, N, C) -> ((B, N, C), the attention or None)."""
-        if _recorder() is None:
+        if _recorder() is None and not _by_products(self.q_proj.weight):
             return super().forward(hidden_states, attention_mask, **kwargs)
         query, key, value = (
             projection(hidden_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, H, N, D)
@@ -189,11 +190,28 @@ def _attend(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scale: float
 ) -> torch.Tensor:
     """(B, H, N, D) three times -> (B, N, H * D); tells the recording of this thread, if there is one."""
-    context = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
+    if _by_products(query) and not dropout:
+        context = _attend_by_products(query, key, value, scale)
+    else:
+        context = functional.scaled_dot_product_attention(query, key, value, dropout_p=dropout, scale=scale)
     record = _recorder()
     if record is not None:
         record(module, Attended(query, key, value, context, scale))
     return context.transpose(1, 2).flatten(2)
+
+
+def _by_products(like: torch.Tensor) -> bool:
+    """Whether torch's fused kernel is the slower one: for bfloat16 on a CPU, where it has no matrix instructions."""
+    return like.dtype == torch.bfloat16 and like.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """(B, H, N, D) three times -> (B, H, N, D), so many rows at a time that their weights stay in the cache."""
+    batch, heads, tokens, _ = query.shape
+    rows = max(PRODUCT_WEIGHTS // (batch * heads * tokens), 1)
+    keys, value = key.transpose(-2, -1).contiguous(), value.contiguous()
+    parts = [((part * scale) @ keys).softmax(dim=-1) @ value for part in torch.split(query, rows, dim=2)]
+    return torch.cat(parts, dim=2)
 
 
 def _recorder() -> Callable[[nn.Module, Attended], None] | None:

@@ -1,4 +1,4 @@
-"""The command line of hmdb: `python -m hmdb VIDEO...`."""
+"""The command line of hmdb: `python -m hmdb VIDEO...`, or `accelerate launch -m hmdb VIDEO...` for many."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from hmdb import __version__
-from hmdb.clip import SAMPLERS, Prediction
+from hmdb.clip import SAMPLERS
 from hmdb.errors import DataError, HmdbError
 from hmdb.labels import readable
 from hmdb.video import VIDEO_SUFFIXES, is_frame_folder, one_line, shown_name
@@ -27,10 +28,10 @@ MANY = 4  # videos, from which on a progress bar is shown
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
-    """What came of one video: a prediction, or the reason why there is none."""
+    """What came of one video: a prediction as a dictionary, without its pixels, or the reason why there is none."""
 
     video: Path
-    prediction: Prediction | None
+    prediction: dict[str, Any] | None
     error: str | None
 
 
@@ -45,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with _file(options.csv) if options.csv else contextlib.nullcontext(print) as write:
             answers = _answers(options)
+            if answers is None:
+                return 0
             write(form(answers))
     except HmdbError as error:
         print(error, file=sys.stderr)
@@ -55,8 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if any(answer.error for answer in answers) else 0
 
 
-def _answers(options: argparse.Namespace) -> list[Answer]:
-    """Loads the model and asks it about each video.
+def _answers(options: argparse.Namespace) -> list[Answer] | None:
+    """Loads the model and asks it about each video. Where several processes share the videos the first gets
+    all answers and the others None.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -64,25 +68,32 @@ def _answers(options: argparse.Namespace) -> list[Answer]:
     # torch and transformers take seconds; --help need not wait for them
     from transformers.utils.logging import disable_progress_bar
 
+    from hmdb.processes import Processes
     from hmdb.recognizer import Recognizer
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     videos = [video for path in options.videos for video in find_videos(path)]
-    recognizer = Recognizer.from_pretrained(options.model, options.revision, options.device)
-    checkpoint = recognizer.loaded.checkpoint
-    print(f"Model: {checkpoint.name}" + (f" @ {checkpoint.revision}" if checkpoint.revision else ""), file=sys.stderr)
-    for note in recognizer.loaded.notes:
-        print(f"Note: {note}", file=sys.stderr)
+    processes = Processes()
+    device = options.device or processes.device
+    recognizer = Recognizer.from_pretrained(options.model, options.revision, device, dtype=options.dtype)
+    if processes.index == 0:
+        checkpoint = recognizer.loaded.checkpoint
+        revision = f" @ {checkpoint.revision}" if checkpoint.revision else ""
+        print(f"Model: {checkpoint.name}{revision}", file=sys.stderr)
+        for note in recognizer.loaded.notes:
+            print(f"Note: {note}", file=sys.stderr)
 
     answers = []
-    for video in tqdm(videos, unit="video", disable=len(videos) < MANY or not sys.stderr.isatty()):
+    quiet = processes.index > 0 or len(videos) < MANY or not sys.stderr.isatty()
+    for video in tqdm(processes.share(videos), unit="video", disable=quiet):
         try:
-            prediction = recognizer(video, top_k=options.top_k, sampler=options.sampler)
+            prediction = recognizer(video, top_k=options.top_k, sampler=options.sampler).to_dict()
             answers.append(Answer(video=video, prediction=prediction, error=None))
         except HmdbError as error:
             answers.append(Answer(video=video, prediction=None, error=str(error)))
             tqdm.write(str(error), file=sys.stderr)
-    return answers
+    answers = processes.gather(answers)
+    return answers if processes.index == 0 else None
 
 
 @contextlib.contextmanager
@@ -144,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="Hub id or folder; if not given, HMDB_MODEL or the bundled checkpoint")
     parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
     parser.add_argument("--device", help="cpu, cuda, ...; if not given, a GPU where there is one")
+    parser.add_argument("--dtype", default="auto", help="of the arithmetic: auto, float32 or bfloat16 (%(default)s)")
     parser.add_argument("--sampler", choices=SAMPLERS, help="how frames are taken; if not given, the checkpoint's way")
     parser.add_argument("--top-k", type=_count, default=5, metavar="K", help="answers for each video (%(default)s)")
     form = parser.add_mutually_exclusive_group()
@@ -196,10 +208,7 @@ def to_table(answers: Sequence[Answer]) -> str:
     often = Counter(names)
     rows = [
         [name if name and often[name] == 1 else one_line(str(answer.video))]
-        + [
-            f"{readable(label)} {probability:.1%}"
-            for label, probability in zip(answer.prediction.labels, answer.prediction.probabilities, strict=True)
-        ]
+        + [f"{readable(each['label'])} {each['probability']:.1%}" for each in answer.prediction["top"]]
         for name, answer in zip(names, answers, strict=True)
         if answer.prediction
     ]
@@ -212,11 +221,7 @@ def to_table(answers: Sequence[Answer]) -> str:
 def to_json(answers: Sequence[Answer]) -> str:
     """A list of objects: `video` with the answer as `Prediction.to_dict` gives it, or with `error`."""
     return json.dumps(
-        [
-            {"video": str(answer.video)}
-            | (answer.prediction.to_dict() if answer.prediction else {"error": answer.error})
-            for answer in answers
-        ],
+        [{"video": str(answer.video)} | (answer.prediction or {"error": answer.error}) for answer in answers],
         indent=2,
     )
 
@@ -228,10 +233,9 @@ def to_csv(answers: Sequence[Answer]) -> str:
     rows.writerow(("video", "rank", "label", "probability", "error"))
     for answer in answers:
         if answer.prediction:
-            pairs = zip(answer.prediction.labels, answer.prediction.probabilities, strict=True)
             rows.writerows(
-                (answer.video, rank, label, f"{probability:.6f}", "")
-                for rank, (label, probability) in enumerate(pairs, start=1)
+                (answer.video, rank, each["label"], f"{each['probability']:.6f}", "")
+                for rank, each in enumerate(answer.prediction["top"], start=1)
             )
         else:
             rows.writerow((answer.video, "", "", "", answer.error))

@@ -10,6 +10,7 @@ import torch
 
 from hmdb.attention import Explanation, class_relevance, fuse, grid, normalized, rollout
 from hmdb.clip import Clip, ClipSpec, Prediction
+from hmdb.engine import quicken, use_available_cores
 from hmdb.errors import ModelError
 from hmdb.faithfulness import DRAWS, Faithfulness, at_random, mask, most_relevant
 from hmdb.model import LoadedModel, load
@@ -35,14 +36,25 @@ class Recognizer:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path | None = None, revision: str | None = None, device: str | None = None
+        cls,
+        model: str | Path | None = None,
+        revision: str | None = None,
+        device: str | None = None,
+        *,
+        dtype: str = "auto",
     ) -> Recognizer:
         """Loads a model; see `hmdb.model.load` for what is taken when none is named.
 
+        Args:
+            dtype: "float32", "bfloat16" or "auto"; see `hmdb.engine.quicken`.
+
         Raises:
-            ModelError: the model that was named cannot be loaded.
+            ModelError: the model that was named cannot be loaded, or there is no such dtype.
         """
-        return cls(load(model, revision, device))
+        recognizer = cls(load(model, revision, device))
+        quicken(recognizer.loaded.network, dtype)
+        use_available_cores()
+        return recognizer
 
     @property
     def labels(self) -> tuple[str, ...]:

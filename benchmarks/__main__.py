@@ -1,0 +1,59 @@
+"""`python -m benchmarks [PART...]`: prints the table and writes it as Markdown and JSON."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from transformers.utils.logging import disable_progress_bar
+
+from benchmarks import answer, decode, forward, memory, networks, peers, space
+from benchmarks.race import Row, to_json, to_markdown
+
+Part = Callable[[Path, int, Sequence[str]], Iterator[Row]]
+
+PARTS: dict[str, Part] = {
+    "decode": lambda folder, rounds, _: decode.rows(folder, rounds),
+    "preprocess": forward.preprocess_rows,
+    "forward": forward.forward_rows,
+    "maps": forward.maps_rows,
+    "answer": answer.rows,
+    "app": space.rows,
+    "memory": lambda folder, rounds, models: memory.rows(models),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What each stage costs, beside others.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all, if none is named")
+    parser.add_argument("--models", nargs="+", choices=networks.ALL, default=networks.ALL, metavar="MODEL")
+    parser.add_argument("--rounds", type=int, default=6, help="of each race (%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("runs"), help="folder for the table (%(default)s)")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    about = (
+        f"{platform.machine()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, "
+        f"torch {torch.__version__}; not installed: {', '.join(peers.missing()) or 'nothing'}"
+    )
+    print(about)
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for part in arguments.parts or PARTS:
+            found = list(PARTS[part](Path(folder), arguments.rounds, arguments.models))
+            rows += found
+            print(to_markdown(found), flush=True)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    (arguments.output / "benchmarks.md").write_text(f"{about}\n\n{to_markdown(rows)}", encoding="utf-8")
+    (arguments.output / "benchmarks.json").write_text(to_json(rows), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""That the measurements measure what they say. How long anything takes is no test."""
+
+import doctest
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from benchmarks import queueing
+from benchmarks.clips import write_clip, write_exactly, write_repeated
+from benchmarks.queueing import burst, mean_wait, servers_needed
+from benchmarks.race import race, to_json, to_markdown
+
+
+def decoded(path: Path) -> np.ndarray:
+    with av.open(str(path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def test_a_race_is_run_in_turn_and_compared_with_its_first() -> None:
+    order: list[str] = []
+    rows = race("part", "work", {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, rounds=2)
+    assert order == ["a", "b", "a", "b", "a", "b"]  # the first of each only warms it
+    assert [row.way for row in rows] == ["a", "b"]
+    assert all(0 <= row.least <= row.median for row in rows)
+    lines = to_markdown(rows).splitlines()
+    assert len(lines) == 4
+    assert lines[2].startswith("| part | work | a |")
+    assert "| 1.00 |" in lines[2]
+    assert lines[3].startswith("|  |  | b |")
+    assert to_json(rows).count('"way"') == 2
+
+
+def test_an_exact_video_has_the_pixels_it_was_given(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(decoded(write_exactly(tmp_path / "exact.mp4", pixels)), pixels)
+
+
+def test_a_repeated_video_shows_its_clip_again_and_again(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", num_frames=5, size=(96, 64))
+    once, thrice = decoded(clip), decoded(write_repeated(tmp_path / "three.mp4", clip, 3))
+    np.testing.assert_array_equal(thrice, np.concatenate([once] * 3))
+
+
+def test_waiting_is_as_the_textbook_says() -> None:
+    assert not doctest.testmod(queueing).failed
+    # M/D/1: load * service / (2 (1 - load))
+    assert mean_wait(arrivals=0.4, service=2.0, servers=1) == pytest.approx(0.8 * 2 / (2 * 0.2))
+    # M/M/2 waits load^2 * service / (1 - load^2) with the load of each; M/D/2 half of that
+    assert mean_wait(arrivals=1.0, service=1.0, servers=2) == pytest.approx(0.25 / 0.75 / 2)
+    assert mean_wait(arrivals=2.0, service=1.0, servers=2) == math.inf
+    assert servers_needed(visitors_per_hour=3600, service=1.0, wait=10.0) == 2
+    assert burst(visitors=5, service=2.0, servers=2) == [2.0, 2.0, 4.0, 4.0, 6.0]
