@@ -14,9 +14,10 @@ import re
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,44 +201,59 @@ def raised(result: Any) -> Any:
     return result
 
 
-class Turns:
-    """Who is being answered: so many at a time, each until its deadline or until its visitor cancels.
+class Turn:
+    """The answering of one visitor's request, which ends at its deadline or when he cancels."""
 
-    Gradio forgets an event that is cancelled, but not the thread that works on it. That one keeps its
-    turn, and ends at the next layer of the network.
+    def __init__(self, session: str, seconds: float) -> None:
+        self.session = session
+        self.cancelled = False
+        self._seconds = seconds
+        self._deadline = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """
+        Raises:
+            StoppedError: it is over.
+        """
+        if self.cancelled:
+            raise StoppedError("Cancelled.")
+        if time.monotonic() > self._deadline:
+            raise StoppedError(f"This took longer than {self._seconds:g} seconds. Try a shorter video.")
+
+
+class Turns:
+    """Who is being answered: so many at a time.
+
+    Gradio forgets an event that is cancelled, but not the thread that works on it. That one counts
+    until it ends, at the next layer of the network.
     """
 
     def __init__(self, at_once: int, seconds: float) -> None:
         self._free = threading.BoundedSemaphore(at_once)
         self._seconds = seconds
-        self._stops: dict[str, list[threading.Event]] = {}
+        self._begun: weakref.WeakSet[Turn] = weakref.WeakSet()
+
+    def begin(self) -> Turn:
+        turn = Turn(_session(), self._seconds)
+        self._begun.add(turn)
+        return turn
 
     @contextmanager
-    def taken(self) -> Iterator[Callable[[], None]]:
-        """Waits for a turn; gives what raises StoppedError once the turn is over."""
-        session, stop = _session(), threading.Event()
-        self._stops.setdefault(session, []).append(stop)
-        try:
-            with self._free:
-                deadline = time.monotonic() + self._seconds
+    def step(self, turn: Turn) -> Iterator[None]:
+        """Waits until there is room for a step of this answer, and lets the network ask whether to go on.
 
-                def check() -> None:
-                    if stop.is_set():
-                        raise StoppedError("Cancelled.")
-                    if time.monotonic() > deadline:
-                        raise StoppedError(f"This took longer than {self._seconds:g} seconds. Try a shorter video.")
+        An answer in steps holds no room between them: Gradio may never ask for the next.
+        """
+        from hmdb.attention import stoppable
 
-                check()
-                yield check
-        finally:
-            self._stops[session].remove(stop)
-            if not self._stops[session]:
-                del self._stops[session]
+        with self._free, stoppable(turn.check):
+            yield
 
     def cancel(self) -> None:
         """Ends what is under way for this visitor."""
-        for stop in self._stops.get(_session(), ()):
-            stop.set()
+        for turn in list(self._begun):
+            if turn.session == _session():
+                turn.cancelled = True
 
 
 def _session() -> str:
@@ -263,14 +279,11 @@ def in_turn(handler: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(handler)
     def answer(self: Handlers, *arguments: Any, **options: Any) -> Iterator[Any]:
-        from hmdb.attention import stoppable
-
+        turn = self.turns.begin()
         try:
-            with self.turns.taken() as check:
-                results = handler(self, *arguments, **options)
+            with closing(handler(self, *arguments, **options)) as results:
                 while True:
-                    with stoppable(check):  # of the thread that makes this step; the next may run in another
-                        check()
+                    with self.turns.step(turn):
                         try:
                             result = next(results)
                         except StopIteration:
@@ -367,17 +380,22 @@ class Handlers:
         Args:
             video: a video file.
         """
-        path = given(video)
-        seconds = min(self._settings.seconds, GPU_SECONDS) if ZERO_GPU else self._settings.seconds
-        deadline = time.monotonic() + seconds * 0.9  # so that what is known by then still gets out
+        path, timeline = given(video), None
+        name = Path(path).stem
+        lease = time.monotonic() + 0.9 * GPU_SECONDS if ZERO_GPU else float("inf")
         progress(0, desc="Reading the video")
-        for timeline in self._first.follow(path, max_windows=self._settings.windows):
-            done = len(timeline.answers)
-            progress((done, timeline.num_windows), desc="Looking at windows of it", unit="windows")
-            finished = timeline.is_complete or time.monotonic() > deadline
-            yield timeline_outputs(timeline, Path(path).stem, finished)
-            if finished:
-                return
+        try:
+            for timeline in self._first.follow(path, max_windows=self._settings.windows):
+                done = len(timeline.answers)
+                progress((done, timeline.num_windows), desc="Looking at windows of it", unit="windows")
+                if timeline.is_complete or time.monotonic() > lease:
+                    break
+                yield timeline_outputs(timeline, name, finished=False)
+        except StoppedError:
+            if timeline is None:
+                raise
+        if timeline is not None:
+            yield timeline_outputs(timeline, name, finished=True)
 
     @in_turn
     def compare(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
@@ -395,7 +413,7 @@ class Handlers:
         for name, model, sampler in plan:
             progress((len(runs), len(plan)), desc=f"Taking frames: {name}", unit="runs")
             runs.append((name, model.ask("predict", model.here().read(path, sampler=sampler))))
-            yield agreement(runs), comparison(runs), [frame for _, run in runs for frame in gallery(run.clip)]
+        yield agreement(runs), comparison(runs), [frame for _, run in runs for frame in gallery(run.clip)]
 
     def _samplers(self) -> list[str]:
         """The paper's three, and the checkpoint's own where it has another."""
@@ -742,7 +760,7 @@ def overlays(explanation: Explanation, opacity: float) -> list[tuple[Image.Image
     return list(zip(map(small, drawn), captions, strict=True))
 
 
-def timeline_outputs(timeline: Timeline, name: str, finished: bool) -> tuple[Any, ...]:
+def timeline_outputs(timeline: Timeline, name: str, *, finished: bool) -> tuple[Any, ...]:
     """Words, chart, table, files (once finished) and JSON of a timeline."""
     from hmdb.figures import timeline_chart
 
@@ -763,7 +781,7 @@ def timeline_outputs(timeline: Timeline, name: str, finished: bool) -> tuple[Any
     files = None
     if finished:
         texts = {"json": timeline.to_json(), "csv": timeline.to_csv()}
-        if timeline.fps is not None:  # without a clock there are no subtitles
+        if timeline.has_clock:
             texts["srt"] = timeline.to_srt()
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder, f"{name}.{suffix}") for suffix in texts]

@@ -72,11 +72,12 @@ class PixelSpec:
         ):
             if not _is_many(values, count, (int, float), low, LARGEST):
                 raise ModelError(
-                    f"{name} in {PIXELS_FILE} must be {count} from {low:g} to {LARGEST:g}, not {values!r}."
+                    f"{name} in {PIXELS_FILE} must be numbers from {low:g} to {LARGEST:g}, {count} in all, "
+                    f"not {values!r}."
                 )
         if not isinstance(self.processor, str):
             raise ModelError(f"image_processor_type in {PIXELS_FILE} must be a name, not {self.processor!r}.")
-        _ = self.shape
+        _ = self.shape  # raises where there is none
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -70,7 +70,7 @@ class Recognizer:
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler.
+            ModelError: no such sampler, or an answer that is not finite.
             ValueError: top_k below 1.
         """
         _check_positive(top_k=top_k)
@@ -112,7 +112,8 @@ class Recognizer:
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler or label, or a network for which there is no map.
+            ModelError: no such sampler or label, a network for which there is no map, or an answer that is not
+                finite.
             ValueError: top_k below 1.
         """
         _check_positive(top_k=top_k)
@@ -178,7 +179,7 @@ class Recognizer:
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler.
+            ModelError: no such sampler, or an answer that is not finite.
             ValueError: max_windows below 1.
         """
         _check_positive(max_windows=max_windows)

@@ -80,7 +80,7 @@ def test_fit_keeps_bytes() -> None:
         ({"crop_size": {"height": 224, "width": 225}}, "crop_size .* larger than the size"),
         ({"size": {"shortest_edge": 1e6}}, "size .* at most 1024, not"),
         ({"do_normalize": False}, "do_normalize .* is False; only true"),
-        ({"image_std": [0.2, 0.0, 0.2]}, "image_std .* must be 3 from 1e-06 to 1000"),
+        ({"image_std": [0.2, 0.0, 0.2]}, "image_std .* must be numbers from 1e-06 to 1000, 3 in all"),
         ({"rescale_factor": float("nan")}, r"rescale_factor .* not \(nan,\)"),
         ({"resample": 99}, "resample .* not 99"),
     ],

@@ -75,6 +75,8 @@ class VideoFile(Video):
     def seconds_at(self, indices: Sequence[int]) -> tuple[float, ...] | None:
         end = self.num_frames
         self._check(indices, end + 1)
+        if not indices:
+            return () if self.fps else None
         seconds = self._told([min(index, end - 1) for index in indices], pixels=False).seconds
         if seconds is None:
             return None

@@ -142,6 +142,7 @@ def test_seconds_are_told_without_frames(tmp_path: Path, pixel_format: str, kept
         assert seconds is not None
         assert video.fps is not None
         assert video.seconds_at([4, 0, 5]) == pytest.approx((seconds[4], seconds[0], seconds[4] + 1 / video.fps))
+    assert video.seconds_at([]) == ()
     with pytest.raises(VideoError, match="no frame 6"):
         video.seconds_at([6])
 
