@@ -83,6 +83,7 @@ def test_attention_by_products_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_bfloat16_is_chosen_where_it_pays(network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmdb.engine.NARROWEST", 128)
     for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr("hmdb.engine.multiplies_bfloat16", lambda has=has: has)
         quick = quicken(fuse(copy.deepcopy(network)))
