@@ -33,6 +33,7 @@ from hmdb.labels import readable
 from hmdb.recognizer import Recognizer
 from tests.browser import open_page
 from tests.conftest import moving_bar, write_mp4
+from tests.hub import HubServer
 
 SETTINGS = app.Settings(max_upload_mb=1)
 
@@ -305,6 +306,21 @@ def test_a_timeline_that_takes_too_long_ends_with_what_is_known(recognizer: Reco
         client.close()
     assert "Stopped there, as it took too long" in words
     assert 0 < timeline["num_answered"] < timeline["num_windows"]
+
+
+def test_the_page_answers_with_a_model_of_the_hub(
+    checkpoint: Path, recognizer: Recognizer, video: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with HubServer() as hub:
+        hub.use(monkeypatch, tmp_path / "cache")
+        commit = hub.add("someone/actions", checkpoint)
+        monkeypatch.setenv("HMDB_MODEL", "someone/actions")
+        with served(app.build_demo(app.Loading(app.load_recognizer), settings=SETTINGS)) as url:
+            client = Client(url, verbose=False)
+            answer = client.predict(handle_file(video), api_name="/predict")[-1]
+            client.close()
+    assert (answer["model"], answer["revision"]) == ("someone/actions", commit)
+    assert [each["label"] for each in answer["top"]] == list(recognizer(video).labels)
 
 
 def test_compare_with_a_second_model(recognizer: Recognizer, video: Path) -> None:
