@@ -202,7 +202,7 @@ def raised(result: Any) -> Any:
 
 
 class Turn:
-    """The answering of one visitor's request, which ends at its deadline or when he cancels."""
+    """The answering of one request, which ends at its deadline or when its visitor cancels."""
 
     def __init__(self, session: str, seconds: float) -> None:
         self.session = session

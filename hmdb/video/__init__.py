@@ -9,7 +9,7 @@
     survey.py    in the worker: what a file holds, from its packets, and which decoder suits it
     decoders.py  in the worker: decord and PyAV
 
-Nothing that a visitor sends is decoded in the process that answers him: a loop, an abort or a memory
+Nothing that a visitor sends is decoded in the process that answers: a loop, an abort or a memory
 bomb ends a worker, which has no torch, no secrets and no state, and the request that it came with.
 """
 
