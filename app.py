@@ -279,8 +279,9 @@ def in_turn(handler: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(handler)
     def answer(self: Handlers, *arguments: Any, **options: Any) -> Iterator[Any]:
-        turn = self.turns.begin()
         try:
+            self.wait()  # loading the model, which may be a download, is no part of anybody's turn
+            turn = self.turns.begin()
             with closing(handler(self, *arguments, **options)) as results:
                 while True:
                     with self.turns.step(turn):
@@ -306,6 +307,14 @@ class Handlers:
         self._second = Lent(second) if second else None
         self._settings = settings
         self.turns = Turns(settings.at_once, settings.seconds)
+
+    def wait(self) -> None:
+        """Returns once the model that answers is there.
+
+        Raises:
+            HmdbError: it cannot be loaded.
+        """
+        self._first.here()
 
     @in_turn
     def predict(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008

@@ -420,6 +420,16 @@ def test_an_answer_ends_at_its_deadline(recognizer: Recognizer, video: Path) -> 
         client.close()
 
 
+def test_waiting_for_the_model_is_no_part_of_the_deadline(recognizer: Recognizer, video: Path) -> None:
+    def slow() -> Recognizer:
+        time.sleep(2)
+        return recognizer
+
+    do = app.Handlers(app.Loading(slow), None, app.Settings(seconds=1.5))
+    ((action, *_),) = do.predict(str(video))
+    assert action
+
+
 def test_a_label_is_text_and_nothing_else(recognizer: Recognizer, video: Path) -> None:
     wicked = tuple(f"<img src='http://203.0.113.9/{n}.png'>![x](http://203.0.113.9/{n})</details>" for n in range(25))
     loaded = dataclasses.replace(recognizer.loaded, labels=wicked)
