@@ -6,7 +6,6 @@ for the whole process.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -220,14 +219,6 @@ def reliability_chart(confidence: np.ndarray, accuracy: np.ndarray, weight: np.n
     axes.set_ylabel("share of right answers")
     _bare(axes)
     return figure
-
-
-def as_image(figure: Figure) -> np.ndarray:
-    """The figure drawn: uint8 RGB (H, W, 3)."""
-    png = io.BytesIO()
-    figure.savefig(png, format="png")
-    with Image.open(png) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def _figure(width: float, height: float) -> Figure:
