@@ -55,10 +55,15 @@ class Moment:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What suits an action: scenes, how tall the figure is (share of the picture), seconds of a clip."""
+    """What suits an action: scenes, how tall the figure is (share of the picture), seconds of a clip.
+
+    Attributes:
+        gist: the seconds from and to which it has to be seen to be known.
+    """
 
     scenes: tuple[str, ...]
     tall: float
+    gist: tuple[float, float]
     seconds: float = 4.0
     left: float = 0.5  # where x = 0 is, share of the width
 
@@ -382,15 +387,18 @@ def climb_stairs(t: float) -> Moment:
 
 
 ACTIONS: dict[str, tuple[Callable[[float], Moment], Setting]] = {
-    "cartwheel": (cartwheel, Setting(scenes=("park", "beach", "gym", "studio"), tall=0.52)),
-    "climb_stairs": (climb_stairs, Setting(scenes=("street", "studio", "park"), tall=0.55, left=0.45)),
-    "golf": (golf, Setting(scenes=("park", "beach"), tall=0.6, left=0.6)),
-    "handstand": (handstand, Setting(scenes=("beach", "gym", "park", "studio"), tall=0.56)),
-    "pullup": (pullup, Setting(scenes=("gym", "park", "studio"), tall=0.54)),
-    "pushup": (pushup, Setting(scenes=("gym", "studio", "beach", "park"), tall=0.8, left=0.58)),
-    "ride_bike": (ride_bike, Setting(scenes=("street", "park"), tall=0.64)),
-    "shoot_bow": (shoot_bow, Setting(scenes=("park", "studio", "gym"), tall=0.56, seconds=4.8, left=0.45)),
-    "situp": (situp, Setting(scenes=("gym", "studio", "beach"), tall=0.82)),
-    "throw": (throw, Setting(scenes=("beach", "park", "street"), tall=0.56)),
-    "wave": (wave, Setting(scenes=("street", "studio", "park", "beach"), tall=0.74, seconds=3.2)),
+    "cartwheel": (cartwheel, Setting(scenes=("park", "beach", "gym", "studio"), tall=0.52, gist=(0.4, 1.6))),
+    "climb_stairs": (climb_stairs, Setting(scenes=("street", "studio", "park"), tall=0.55, gist=(1.4, 2.8), left=0.45)),
+    "golf": (golf, Setting(scenes=("park", "beach"), tall=0.6, gist=(0.8, 2.2), left=0.6)),
+    "handstand": (handstand, Setting(scenes=("beach", "gym", "park", "studio"), tall=0.56, gist=(0.9, 1.9))),
+    "pullup": (pullup, Setting(scenes=("gym", "park", "studio"), tall=0.54, gist=(1.9, 3.8))),
+    "pushup": (pushup, Setting(scenes=("gym", "studio", "beach", "park"), tall=0.8, gist=(1.35, 2.7), left=0.58)),
+    "ride_bike": (ride_bike, Setting(scenes=("street", "park"), tall=0.64, gist=(1.2, 2.4))),
+    "shoot_bow": (
+        shoot_bow,
+        Setting(scenes=("park", "studio", "gym"), tall=0.56, gist=(0.4, 1.8), seconds=4.8, left=0.45),
+    ),
+    "situp": (situp, Setting(scenes=("gym", "studio", "beach"), tall=0.82, gist=(1.7, 3.4))),
+    "throw": (throw, Setting(scenes=("beach", "park", "street"), tall=0.56, gist=(0.4, 1.3))),
+    "wave": (wave, Setting(scenes=("street", "studio", "park", "beach"), tall=0.74, gist=(0.7, 2.1), seconds=3.2)),
 }

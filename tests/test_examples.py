@@ -3,11 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from examples import make_training
 from examples.actions import ACTIONS
-from examples.drawing import render
+from examples.drawing import generator, random_look, render
 from examples.figure import FOREARM, UPPER_ARM, at, reach
 from examples.make_examples import EXAMPLES, HERE, MAX_BYTES, make
-from examples.scenes import SCENES
+from examples.scenes import SCENES, TRAINING_SCENES
 from hmdb.labels import HMDB_SIMP
 from hmdb.preview import plays_in_browser
 from hmdb.video import open_video
@@ -40,7 +41,7 @@ def test_a_seed_is_a_clip() -> None:
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("scene", SCENES)
+@pytest.mark.parametrize("scene", SCENES | TRAINING_SCENES)
 def test_any_action_fits_in_any_scene(scene: str) -> None:
     assert render("wave", seed=0, scene=scene, seconds=0.2, fps=10).shape == (2, 240, 320, 3)
 
@@ -65,3 +66,44 @@ def test_the_committed_examples_are_what_the_script_draws(tmp_path: Path) -> Non
     (made,) = make(tmp_path, ["wave"])
     drawn, kept = (open_video(path).frames_at([0, 30, 60]).pixels.astype(int) for path in (made, HERE / "wave.mp4"))
     assert np.abs(drawn - kept).mean() < 1
+
+
+def test_no_clip_to_train_on_is_like_an_example() -> None:
+    assert not SCENES.keys() & TRAINING_SCENES.keys()
+    assert {scene for _, scene in EXAMPLES.values()} <= SCENES.keys()
+    shown = [random_look(generator(action, seed)) for action, (seed, _) in EXAMPLES.items()]
+    first = make_training.FIRST_SEED
+    assert first > max(seed for seed, _ in EXAMPLES.values())
+    for clip in (make_training.plan(action, first + number) for action in ACTIONS for number in range(20)):
+        assert clip.scene in TRAINING_SCENES
+        for part in ("shirt", "trousers", "shoes"):
+            color = np.array(getattr(clip.look, part))
+            assert min(np.linalg.norm(color - getattr(look, part)) for look in shown) > 20
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_clip_to_train_on_shows_the_gist_of_its_action(action: str) -> None:
+    begin, end = ACTIONS[action][1].gist
+    clips = [make_training.plan(action, seed) for seed in range(1000, 1050)]
+    for clip in clips:
+        assert 1 <= clip.seconds <= 6
+        assert 12 <= clip.fps <= 30
+        assert clip.size[0] % 2 == clip.size[1] % 2 == 0
+        assert 0 <= clip.start <= begin
+        assert clip.start + clip.seconds * clip.tempo * make_training.SLOWEST >= end - 1e-6
+    assert clips[0] == make_training.plan(action, 1000)
+    assert len({clip.scene for clip in clips}) > 5
+    assert len({clip.size for clip in clips}) > 20
+
+
+def test_the_clips_to_train_on_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(make_training, "ACTIONS", {action: ACTIONS[action] for action in ("throw", "wave")})
+    paths = make_training.make(tmp_path, clips=1)
+    assert [str(path.relative_to(tmp_path)) for path in paths] == ["throw/throw_0.mp4", "wave/wave_0.mp4"]
+    clip, video = make_training.plan("throw", make_training.FIRST_SEED), open_video(paths[0])
+    assert video.size == clip.size
+    assert video.duration == pytest.approx(clip.seconds, abs=0.1)
+    with pytest.raises(ValueError, match="clips is 0"):
+        make_training.make(tmp_path, clips=0)
+    with pytest.raises(ValueError, match="seed is -1"):
+        make_training.make(tmp_path, seed=-1)
