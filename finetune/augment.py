@@ -1,47 +1,98 @@
-"""What training does to its clips, on the device that trains."""
+"""What training does to its clips, on the device that trains.
+
+A `View` is drawn first and looked through afterwards, so that what belongs to the same pixels, a teacher's
+feature maps say, can be cut, mirrored and reversed with them.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import affine_grid, grid_sample
 
-CROP_AREA = (0.5, 1.0)  # of the frame
+CROP_AREA = (0.4, 1.0)  # of the frame
 CROP_ASPECT = 4 / 3  # widest to tallest
+SHORTEST = 0.3  # of the clip's time
 GAIN = 0.4  # brightness and contrast change by up to this much
 NOISE = 6.0  # grey levels, standard deviation at most
 
 
-def augment(pixels: torch.Tensor) -> torch.Tensor:
-    """Every frame of a clip cut, mirrored and lit alike; time reversed for half of the clips.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class View:
+    """What is seen of each clip of a batch.
+
+    Attributes:
+        moments: int64 (B, T'), the frames that are seen, in their order.
+        window: float32 (B, 2, 3), the affine map from the seen frame to the whole one, both in -1..1.
+    """
+
+    moments: torch.Tensor
+    window: torch.Tensor
+
+    @classmethod
+    def draw(cls, batch: int, frames: int, *, kept: int | None = None, device: torch.device | None = None) -> View:
+        """A crop of 0.4 to 1 of the area, mirrored for half of the clips; a stretch of the clip's time for half
+        of them, as if sampled more densely, and backwards for half.
+
+        Args:
+            frames: T, of the clips.
+            kept: T', how many of the frames are seen, drawn anew for each clip; all with None.
+        """
+
+        def uniform(low: float, high: float) -> torch.Tensor:
+            return torch.empty(batch, device=device).uniform_(low, high)
+
+        area, aspect = uniform(*CROP_AREA), CROP_ASPECT ** uniform(-1, 1)
+        wide, tall = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
+        window = torch.zeros(batch, 2, 3, device=device)
+        window[:, 0, 0], window[:, 0, 2] = wide * uniform(-1, 1).sign(), uniform(-1, 1) * (1 - wide)
+        window[:, 1, 1], window[:, 1, 2] = tall, uniform(-1, 1) * (1 - tall)
+
+        length = torch.where(uniform(0, 1) < 0.5, uniform(SHORTEST, 1), torch.ones(batch, device=device))
+        begin = uniform(0, 1) * (1 - length)
+        ticks = (torch.arange(frames, device=device) + 0.5) / frames
+        moments = ((begin[:, None] + length[:, None] * ticks) * frames).long().clamp(max=frames - 1)
+        if kept is not None and kept < frames:
+            chosen = torch.rand(batch, frames, device=device).topk(kept, dim=1).indices.sort(dim=1).values
+            moments = moments.gather(1, chosen)
+        moments = torch.where(uniform(-1, 1)[:, None] > 0, moments, moments.flip(1))
+        return cls(moments=moments, window=window)
+
+    def of(self, values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        """What is seen of clips or of maps that belong to them.
+
+        Args:
+            values: (B, T, H, W, C) of any dtype.
+            size: (height, width) of the result.
+
+        Returns:
+            float32 (B, T', height, width, C).
+        """
+        batch, channels = len(values), values.shape[-1]
+        chosen = values[torch.arange(batch, device=values.device)[:, None], self.moments].float()
+        planes = chosen.permute(0, 1, 4, 2, 3).flatten(1, 2)  # (B, T' * C, H, W)
+        grid = affine_grid(self.window, [batch, 1, *size], align_corners=False)
+        seen = grid_sample(planes, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+        return seen.view(batch, -1, channels, *size).permute(0, 1, 3, 4, 2)
+
+
+def relight(clips: torch.Tensor) -> torch.Tensor:
+    """Other contrast, brightness and tint for each clip, and some noise.
 
     Args:
-        pixels: uint8 or float (B, T, H, W, 3) in 0..255.
+        clips: float32 (B, T, H, W, 3) in 0..255.
 
     Returns:
         float32, the same shape and range.
     """
-    batch, frames, height, width, channels = pixels.shape
+    batch = len(clips)
 
-    def draw(low: float, high: float) -> torch.Tensor:
-        return torch.empty(batch, device=pixels.device).uniform_(low, high)
+    def uniform(low: float, high: float, channels: int = 1) -> torch.Tensor:
+        return torch.empty(batch, 1, 1, 1, channels, device=clips.device).uniform_(low, high)
 
-    area, aspect = draw(*CROP_AREA), CROP_ASPECT ** draw(-1, 1)
-    scale_x, scale_y = (area * aspect).sqrt().clamp(max=1), (area / aspect).sqrt().clamp(max=1)
-    mirror = draw(-1, 1).sign()
-    theta = torch.zeros(batch, 2, 3, device=pixels.device)
-    theta[:, 0, 0], theta[:, 0, 2] = scale_x * mirror, draw(-1, 1) * (1 - scale_x)
-    theta[:, 1, 1], theta[:, 1, 2] = scale_y, draw(-1, 1) * (1 - scale_y)
-
-    planes = pixels.float().permute(0, 1, 4, 2, 3).reshape(batch, frames * channels, height, width)
-    grid = affine_grid(theta, list(planes.shape), align_corners=False)
-    planes = grid_sample(planes, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    clips = planes.reshape(batch, frames, channels, height, width).permute(0, 1, 3, 4, 2)  # (B, T, H, W, 3)
-
-    clips = torch.where(draw(-1, 1).view(-1, 1, 1, 1, 1) > 0, clips, clips.flip(1))
     mean = clips.mean(dim=(1, 2, 3, 4), keepdim=True)
-    contrast = 1 + draw(-GAIN, GAIN).view(-1, 1, 1, 1, 1)
-    brightness = 1 + draw(-GAIN, GAIN).view(-1, 1, 1, 1, 1)
-    tint = 1 + GAIN / 4 * torch.empty(batch, 1, 1, 1, channels, device=pixels.device).uniform_(-1, 1)
-    clips = ((clips - mean) * contrast + mean) * brightness * tint
-    clips = clips + torch.randn_like(clips) * draw(0, NOISE).view(-1, 1, 1, 1, 1)
+    clips = (clips - mean) * (1 + uniform(-GAIN, GAIN)) + mean
+    clips = clips * (1 + uniform(-GAIN, GAIN)) * (1 + GAIN / 4 * uniform(-1, 1, channels=3))
+    clips = clips + torch.randn_like(clips) * uniform(0, NOISE)
     return clips.clamp(0, 255)

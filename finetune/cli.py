@@ -15,13 +15,14 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from finetune.folder import is_first_process
-from finetune.recipe import CHOICES, PAPER_ROWS, RECIPES, Recipe, recipe_of
+from finetune.recipe import CHOICES, PAPER, PAPER_ROWS, RECIPES, SCRATCH_PREFIX, Recipe, recipe_of
 from finetune.splits import DIVISIONS, DataSource
 from hmdb.errors import HmdbError
 from hmdb.labels import HMDB_SIMP
 
 DEFAULT_DATA = "data/HMDB_simp"
 DEFAULT_OUTPUT = Path("runs/timesformer")
+SMALL_STUDENT = "scratch:small"
 INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 
 log = logging.getLogger("finetune")
@@ -64,7 +65,7 @@ def _train(words: Sequence[str]) -> None:
     parser.add_argument(
         "--resume", action="store_true", default=False, help="go on with the run in --output, if there is one"
     )
-    _add_data(parser)
+    _add_data(parser, more=True)
     _add_output(parser, DEFAULT_OUTPUT)
     _add_push(parser)
     _add_recipe(parser)
@@ -75,21 +76,31 @@ def _train(words: Sequence[str]) -> None:
 
 def _distill(words: Sequence[str]) -> None:
     parser = _parser("distill", "Train a small student on the answers of a teacher.")
-    parser.add_argument("--teacher", required=True, metavar="MODEL", help="Hub id or folder of a video classifier")
-    parser.add_argument("--student", default="scratch:small", metavar="INIT", help="as --init; %(default)s")
+    parser.add_argument(
+        "--teacher",
+        required=True,
+        metavar="MODEL",
+        help="a video classifier, or an image model: Hub id, folder or pypi:NAME",
+    )
+    parser.add_argument(
+        "--student", default="", metavar="INIT", help=f"as --init; the recipe's own, or {SMALL_STUDENT} for the paper's"
+    )
     parser.add_argument("--temperature", type=float, default=2.0, help="of both answers, %(default)s")
     parser.add_argument("--weight", type=float, default=0.7, help="of the teacher in the loss, 0 to 1, %(default)s")
+    parser.add_argument("--features", type=float, default=1.0, help="weight of an image model's features, %(default)s")
     parser.add_argument("--unlabelled", default=None, metavar="DIR", help="more videos, that nobody has labelled")
     parser.add_argument("--recipe", default="paper", metavar="NAME", help=f"{', '.join(RECIPES)}; %(default)s")
     parser.add_argument(
         "--resume", action="store_true", default=False, help="go on with the run in --output, if there is one"
     )
-    _add_data(parser)
+    _add_data(parser, more=True)
     _add_output(parser, Path("runs/student"))
     _add_push(parser)
     _add_recipe(parser, without=("init",))
     chosen = parser.parse_args(words)
-    recipe = recipe_of(chosen.recipe, _changes(chosen) | {"init": chosen.student})
+    own = RECIPES.get(chosen.recipe, PAPER).init
+    student = chosen.student or (own if own.startswith(SCRATCH_PREFIX) else SMALL_STUDENT)
+    recipe = recipe_of(chosen.recipe, _changes(chosen) | {"init": student})
 
     from finetune.distill import Distillation
 
@@ -97,6 +108,7 @@ def _distill(words: Sequence[str]) -> None:
         teacher=chosen.teacher,
         temperature=chosen.temperature,
         weight=chosen.weight,
+        features=chosen.features,
         unlabelled=chosen.unlabelled,
     )
     _train_and_push(recipe, chosen, plan)
@@ -224,7 +236,7 @@ def _parser(job: str, description: str) -> argparse.ArgumentParser:
     )
 
 
-def _add_data(parser: argparse.ArgumentParser) -> None:
+def _add_data(parser: argparse.ArgumentParser, *, more: bool = False) -> None:
     group = parser.add_argument_group("data")
     group.add_argument(
         "--data",
@@ -233,13 +245,17 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
         help="a folder <class>/<clip>, a csv of path and label, or hub:<dataset id>; %(default)s",
     )
     group.add_argument("--split", default="auto", metavar="NAME", help=f"{', '.join(DIVISIONS)}; %(default)s")
+    if more:
+        group.add_argument(
+            "--more", default="", metavar="DIR", help="further clips <class>/<video>, for training alone"
+        )
     group.add_argument(
         "--allow-broken", action="store_true", default=False, help="go on where over 2 %% of the clips cannot be read"
     )
 
 
 def _data(chosen: argparse.Namespace) -> DataSource:
-    return DataSource(chosen.data, chosen.split, chosen.allow_broken)
+    return DataSource(chosen.data, chosen.split, chosen.allow_broken, getattr(chosen, "more", ""))
 
 
 def _add_output(parser: argparse.ArgumentParser, default: Path) -> None:

@@ -34,10 +34,10 @@ class ClipDataset(Dataset[dict[str, Any]]):
     """Clips of a data set, each read once when the dataset is made.
 
     An item is {"pixel_values": uint8 (T, H, W, 3), resized and cropped, "labels": class id}, and
-    "targets": float32 (number of classes,) where there are targets. Normalising is left to the device
-    that trains. Where the sampler always takes the same frames the clips are kept on disk, shared by
-    all processes and workers; the random sampler draws afresh each epoch (`redraw`), or always the
-    same where it evaluates.
+    "targets": float32 (number of classes,) or "maps": float16 (T, h, w, C) where there are such.
+    Normalising is left to the device that trains. Where the sampler always takes the same frames the
+    clips are kept on disk, shared by all processes and workers; the random sampler draws afresh each
+    epoch (`redraw`), or always the same where it evaluates.
 
     Args:
         samples: a label that is not among the classes makes an unlabelled clip.
@@ -49,7 +49,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
     Attributes:
         samples: the clips that can be read, in the order of the items.
         broken: name -> reason, of those that cannot and were left out.
-        targets: float32 (N, number of classes), given by a teacher; None for none.
+        targets: float32 (N, number of classes), given by a teacher of videos; None for none.
+        maps: float16 (N, T, h, w, C), given by a teacher of images; None for none.
 
     Raises:
         DataError: from `__getitem__`, a clip that could be read before and cannot any more, by name.
@@ -68,6 +69,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         progress: bool = False,
     ) -> None:
         self.targets: np.ndarray | None = None
+        self.maps: np.ndarray | None = None
         self._ids = {label: index for index, label in enumerate(classes)}
         self._clip_spec = clip_spec
         self._pixel_spec = pixel_spec
@@ -88,8 +90,11 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return len(self._rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        item = {"pixel_values": torch.from_numpy(self.frames(index)), "labels": self.class_id(index)}
-        return item if self.targets is None else {**item, "targets": torch.from_numpy(self.targets[index])}
+        item: dict[str, Any] = {"pixel_values": torch.from_numpy(self.frames(index)), "labels": self.class_id(index)}
+        for name, taught in (("targets", self.targets), ("maps", self.maps)):
+            if taught is not None:
+                item[name] = torch.from_numpy(np.array(taught[index]))
+        return item
 
     @property
     def num_frames(self) -> int:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from transformers import AutoConfig, AutoModelForVideoClassification, PreTrainedModel
 
 from finetune.dataset import UNLABELLED, ClipDataset
+from finetune.image_models import PYPI_PREFIX, FeatureMaps, feature_maps
 from finetune.leaks import clip_hashes, resembling
 from finetune.sources import Sample, find_clips, source_of
 from finetune.splits import Splits
@@ -22,6 +23,7 @@ from hmdb.errors import DataError, ModelError
 from hmdb.model import FAMILIES, Checkpoint, find, load, read_json
 from hmdb.preprocess import PIXELS_FILE, PixelSpec, normalize
 
+FRAME_COUNTS = {"num_frames", "frames_per_clip"}  # in the configuration of a model of videos
 NO_LABEL = ""  # of a sample that nobody has labelled
 
 log = logging.getLogger(__name__)
@@ -32,15 +34,18 @@ class Distillation:
     """Who teaches, and how much it counts.
 
     Attributes:
-        teacher: a Hub id or folder of any video classifier of transformers with the classes of the data.
+        teacher: a Hub id or folder of any video classifier of transformers with the classes of the data, or
+            of an image model, which then teaches what it sees in each frame (`finetune.lessons`).
         temperature: what the logits of both are divided by before they are compared; above 0.
         weight: of the teacher's answers in the loss, 0..1; the labels have the rest.
+        features: how much an image model's features count beside the answers; at least 0.
         unlabelled: a folder with more videos, at any depth, that only the teacher has an opinion on.
     """
 
     teacher: str
     temperature: float = 2.0
     weight: float = 0.7
+    features: float = 1.0
     unlabelled: str | None = None
 
     def __post_init__(self) -> None:
@@ -48,6 +53,8 @@ class Distillation:
             raise DataError(f"temperature must be above 0, not {self.temperature}.")
         if not 0 <= self.weight <= 1:
             raise DataError(f"weight must be in 0..1, not {self.weight}.")
+        if self.features < 0:
+            raise DataError(f"features must be at least 0, not {self.features}.")
 
     def to_dict(self) -> dict[str, Any]:
         """For a report that others read: folders by their names alone."""
@@ -74,14 +81,18 @@ class Teacher:
     pixel_spec: PixelSpec
 
 
-def find_teacher(model: str, device: torch.device) -> Teacher:
-    """Loads a teacher.
+def find_teacher(model: str, device: torch.device) -> Teacher | FeatureMaps:
+    """Loads a teacher, of videos or of images.
 
     Raises:
         ModelError: it cannot be loaded.
     """
+    if model.startswith(PYPI_PREFIX):
+        return feature_maps(model, device)
     checkpoint = find(model)
     config = read_json(checkpoint.folder / "config.json", checkpoint.name)
+    if not FRAME_COUNTS & config.keys():
+        return feature_maps(model, device)
     if config.get("model_type") in FAMILIES:
         loaded = load(checkpoint.folder, device=str(device))
         return Teacher(
@@ -100,9 +111,7 @@ def _other_family(checkpoint: Checkpoint, device: torch.device) -> Teacher:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"The teacher {checkpoint.name} cannot be loaded: {reason}") from error
-    num_frames = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
-    if not num_frames:
-        raise ModelError(f"The teacher {checkpoint.name} does not say how many frames it takes.")
+    num_frames = next(getattr(config, name) for name in FRAME_COUNTS if hasattr(config, name))
     return Teacher(
         network=network.train(False).to(device),
         labels=tuple(config.id2label[index] for index in range(config.num_labels)),
@@ -111,29 +120,32 @@ def _other_family(checkpoint: Checkpoint, device: torch.device) -> Teacher:
     )
 
 
-def find_unlabelled(folder: str, splits: Splits, evaluated: Sequence[ClipDataset]) -> list[Sample]:
-    """More clips for a student, none of which it is evaluated on.
+def find_more(folder: str, splits: Splits, evaluated: Sequence[ClipDataset], *, labelled: bool = False) -> list[Sample]:
+    """More clips to train on, none of which the model is evaluated on.
 
     Clips that are one of val or test, by source video, content or near-duplicate frames, are left out.
 
     Args:
+        folder: has videos at any depth, or, labelled, <class>/<video>.
         evaluated: the val and test clips as they were read.
 
     Raises:
-        DataError: no such folder, or nothing usable in it.
+        DataError: no such folder, nothing usable in it, or a label that is no class of the data.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise DataError(f"There is no folder {root} with unlabelled videos.")
+        raise DataError(f"There is no folder {root} with more videos.")
     samples = [
         Sample(
             path,
-            NO_LABEL,
-            f"unlabelled/{path.relative_to(root).as_posix()}",
+            path.relative_to(root).parts[0] if labelled else NO_LABEL,
+            f"{root.name}/{path.relative_to(root).as_posix()}",
             source_of(path.name, path.parent.name),
         )
         for path in find_clips(root)
     ]
+    if unknown := sorted({sample.label for sample in samples} - {NO_LABEL, *splits.classes}):
+        raise DataError(f"{root} has a folder {unknown[0]}, which is no class of {splits.data}.")
     known = {sample.path.resolve() for sample in splits.train}
     samples = [sample for sample in samples if sample.path.resolve() not in known]
     read = evaluated[0].like(samples)
@@ -142,7 +154,7 @@ def find_unlabelled(folder: str, splits: Splits, evaluated: Sequence[ClipDataset
     taken = resembling(samples, held_out, hashes)
     kept = [sample for sample in read.samples if sample.name not in taken]
     if taken:
-        log.info("%d unlabelled clip(s) are left out: they are clips of val or test.", len(taken))
+        log.info("%d clip(s) of %s are left out: they are clips of val or test.", len(taken), root)
     if not kept:
         raise DataError(f"{root} has no videos that are not in the data set already.")
     return kept

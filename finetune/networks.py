@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForVideoClassification, PreTrainedModel, TimesformerConfig, VivitConfig
 
+from finetune.inflate import inflate
 from finetune.recipe import SCRATCH_PREFIX
 from hmdb.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
@@ -33,6 +34,9 @@ log = logging.getLogger(__name__)
 SCRATCH: dict[str, TimesformerConfig | VivitConfig] = {
     "timesformer-tiny": TimesformerConfig(**_sizes(hidden=32, layers=2, heads=2, image=32)),
     "timesformer-small": TimesformerConfig(**_sizes(hidden=192, layers=8, heads=3, image=112)),
+    "timesformer-compact": TimesformerConfig(
+        **_sizes(hidden=384, layers=5, heads=6, image=112, patch=14) | {"intermediate_size": 1280}
+    ),  # of DINOv2-small's width and patches
     "timesformer-base": TimesformerConfig(),
     "vivit-tiny": VivitConfig(**_sizes(hidden=32, layers=2, heads=2, image=32), num_frames=8, tubelet_size=[2, 16, 16]),
     "vivit-small": VivitConfig(
@@ -61,7 +65,13 @@ class Start:
 
 
 def start(
-    init: str, classes: Sequence[str], *, sampler: str | None, extension: str | None, paper_pixels: bool
+    init: str,
+    classes: Sequence[str],
+    *,
+    sampler: str | None,
+    extension: str | None,
+    paper_pixels: bool,
+    inflated: str = "",
 ) -> Start:
     """The network that `init` names, with one logit per class.
 
@@ -70,10 +80,11 @@ def start(
         classes: the class names in the order of their ids.
         sampler, extension: of the clips; with None the family's own.
         paper_pixels: squash frames and use ImageNet statistics, rather than the checkpoint's way.
+        inflated: the image transformer that fills a new network, as `finetune.inflate.inflate` takes it.
 
     Raises:
         DataError: no such new network.
-        ModelError: the checkpoint cannot be loaded.
+        ModelError: the checkpoint or the image transformer cannot be loaded, or does not fit.
     """
     labels: dict[str, Any] = {
         "id2label": dict(enumerate(classes)),
@@ -82,6 +93,8 @@ def start(
     base = revision = None
     if init.startswith(SCRATCH_PREFIX):
         network, pixel_spec = _new(init.removeprefix(SCRATCH_PREFIX), labels)
+        if inflated:
+            base = inflate(network, inflated)
     else:
         checkpoint = find(init)
         base, revision = checkpoint.name, checkpoint.revision

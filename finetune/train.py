@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,12 +25,14 @@ from finetune import folder, report
 from finetune.board import Board, Stopwatch
 from finetune.checkpoint import copy_checkpoint, save_checkpoint
 from finetune.dataset import ClipDataset, refuse_many_broken
-from finetune.distill import Distillation, find_teacher, find_unlabelled, teach
+from finetune.distill import NO_LABEL, Distillation, Teacher, find_more, find_teacher, teach
 from finetune.leaks import LeakReport, clip_hashes, find_leaks
+from finetune.lessons import Pupil, study
 from finetune.networks import Start, start
+from finetune.probe import start_head
 from finetune.recipe import Recipe
 from finetune.report import Outcome
-from finetune.sources import SPLITS
+from finetune.sources import SPLITS, Sample
 from finetune.splits import DataSource, Splits, read_splits
 from finetune.trainer import (
     ClipTrainer,
@@ -107,7 +109,12 @@ def train(
     precision = usable_precision(recipe.precision)
     arguments = training_arguments(recipe, precision, output / CHECKPOINTS)
     splits = read_splits(source, recipe.seed)
-    settings = {**asdict(recipe), "split": splits.hash, **(asdict(distillation) if distillation else {})}
+    settings = {
+        **asdict(recipe),
+        "split": splits.hash,
+        "more": source.more,
+        **(asdict(distillation) if distillation else {}),
+    }
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0:
             folder.claim(output, settings, resume=resume)
@@ -122,6 +129,7 @@ def train(
         sampler=recipe.sampler,
         extension=recipe.extension,
         paper_pixels=recipe.pixels == "paper",
+        inflated=recipe.inflate,
     )
     check_fit(origin.network.config, origin.clip_spec, origin.pixel_spec, recipe.init)
     setattr(origin.network.config, CLIP_SPEC_KEY, origin.clip_spec.to_dict())
@@ -129,8 +137,11 @@ def train(
     with arguments.main_process_first(local=True):
         datasets = _read(splits, origin, recipe, output / CLIPS, progress=arguments.local_process_index == 0)
     material = _checked(splits, datasets, allow_broken=source.allow_broken)
-    if distillation:
-        _attach_teacher(distillation, material, recipe)
+    if source.more:
+        _add(find_more(source.more, material.splits, _evaluated(datasets), labelled=True), material)
+    pupil = _attach_teacher(distillation, material, origin, recipe, output / CLIPS) if distillation else None
+    if recipe.inflate and not last:
+        start_head(origin.network, datasets["train"], origin.pixel_spec)
 
     stopwatch = Stopwatch()
     board = Board(output / "runs", datasets["train"], splits.classes)
@@ -138,6 +149,7 @@ def train(
         pixel_spec=origin.pixel_spec,
         recipe=recipe,
         distillation=distillation,
+        pupil=pupil,
         model=origin.network,
         args=arguments,
         train_dataset=datasets["train"],
@@ -208,10 +220,12 @@ def _epochs(state: TrainerState) -> dict[str, Any]:
 
 
 def _described(material: _Material) -> dict[str, Any]:
-    unlabelled = len(material.datasets["train"]) - len(material.splits.train)
+    added = material.datasets["train"].samples[len(material.splits.train) :]
+    unlabelled = sum(sample.label == NO_LABEL for sample in added)
     return {
         **report.describe(material.splits, material.broken),
         "unlabelled": unlabelled,
+        "more": len(added) - unlabelled,
         "leaks": material.leaks.to_dict(),
         "leak_lines": material.leaks.lines(),
     }
@@ -245,14 +259,32 @@ def _checked(splits: Splits, datasets: dict[str, ClipDataset], *, allow_broken: 
     return _Material(splits=splits, datasets=datasets, broken=broken, leaks=leaks)
 
 
-def _attach_teacher(plan: Distillation, material: _Material, recipe: Recipe) -> None:
-    """Gives the training clips their targets, and adds the unlabelled ones to them."""
-    datasets, splits = material.datasets, material.splits
+def _evaluated(datasets: dict[str, ClipDataset]) -> list[ClipDataset]:
+    return [datasets["val"], datasets["test"]]
+
+
+def _add(more: Sequence[Sample], material: _Material) -> None:
+    """More training clips, which are no part of the division."""
+    datasets = material.datasets
+    datasets["train"] = datasets["train"].like([*datasets["train"].samples, *more])
+
+
+def _attach_teacher(
+    plan: Distillation, material: _Material, origin: Start, recipe: Recipe, cache: Path
+) -> Pupil | None:
+    """Gives the training clips what the teacher says of them, after the unlabelled ones were added to them."""
+    datasets, classes = material.datasets, material.splits.classes
     teacher = find_teacher(plan.teacher, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if plan.unlabelled:
-        more = find_unlabelled(plan.unlabelled, splits, [datasets["val"], datasets["test"]])
-        datasets["train"] = datasets["train"].like([*datasets["train"].samples, *more])
-    datasets["train"].targets = teach(teacher, datasets["train"], splits.classes, recipe.batch_size)
+        _add(find_more(plan.unlabelled, material.splits, _evaluated(datasets)), material)
+    if isinstance(teacher, Teacher):
+        datasets["train"].targets = teach(teacher, datasets["train"], classes, recipe.batch_size)
+        return None
+    if recipe.augment == "none":
+        raise DataError("A teacher of images teaches augmented clips: set --augment clips.")
+    lessons = study(teacher, datasets["train"], origin.clip_spec, classes, cache / "maps.npy")
+    datasets["train"].maps = lessons.maps
+    return Pupil(origin.network.config.hidden_size, lessons)
 
 
 def _run(trainer: ClipTrainer, last: Path | None, patience: int) -> None:
