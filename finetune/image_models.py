@@ -16,7 +16,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from transformers import AutoBackbone
+from transformers import AutoConfig
+from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
 from hmdb.errors import ModelError
 from hmdb.model import find, read_json
@@ -68,9 +69,10 @@ def feature_maps(model: str, device: torch.device) -> FeatureMaps:
         return FeatureMaps(network=_efficientnet(name).to(device), pixel_spec=pixel_spec, name=model)
     checkpoint = find(model)
     try:
-        network = AutoBackbone.from_pretrained(  # type: ignore[no-untyped-call]
-            checkpoint.folder, local_files_only=True, use_safetensors=True
-        )
+        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
+        # AutoBackbone itself asks the Hub about a folder
+        family = MODEL_FOR_BACKBONE_MAPPING[type(config)]
+        network = family.from_pretrained(checkpoint.folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{checkpoint.name} cannot be loaded as a teacher of images: {reason}") from error

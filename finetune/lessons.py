@@ -93,8 +93,8 @@ class Pupil(nn.Module):
     def __init__(self, hidden: int, lessons: Lessons) -> None:
         super().__init__()
         self.say = nn.Sequential(nn.BatchNorm1d(hidden), nn.Linear(hidden, lessons.maps.shape[-1]))
-        self.register_buffer("weight", lessons.weight)
-        self.register_buffer("bias", lessons.bias)
+        self.register_buffer("weight", lessons.weight.clone())  # made in inference mode
+        self.register_buffer("bias", lessons.bias.clone())
 
     def forward(self, tokens: torch.Tensor, maps: torch.Tensor, view: View) -> tuple[torch.Tensor, torch.Tensor]:
         """How far the student is from the teacher.

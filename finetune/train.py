@@ -183,7 +183,7 @@ def train(
                 "clip_spec": origin.clip_spec.to_dict(),
                 "parameters": origin.network.num_parameters(),
                 "classes": list(splits.classes),
-                "data": _described(material),
+                "data": _described(material, source.more),
                 "val": report.headline(val),
                 "test": report.details(test, splits.classes, fitted),
                 "test_alone": _alone(test, material.leaks),
@@ -219,13 +219,14 @@ def _epochs(state: TrainerState) -> dict[str, Any]:
     return {"epochs": rows, "best_epoch": next(row["epoch"] for row in rows if row["top1"] == state.best_metric)}
 
 
-def _described(material: _Material) -> dict[str, Any]:
+def _described(material: _Material, more: str) -> dict[str, Any]:
     added = material.datasets["train"].samples[len(material.splits.train) :]
     unlabelled = sum(sample.label == NO_LABEL for sample in added)
     return {
         **report.describe(material.splits, material.broken),
         "unlabelled": unlabelled,
         "more": len(added) - unlabelled,
+        "more_from": Path(more).resolve().name if more else None,
         "leaks": material.leaks.to_dict(),
         "leak_lines": material.leaks.lines(),
     }

@@ -79,9 +79,7 @@ class ClipTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if self._pupil:
-            optimizer.add_param_group(
-                {"params": list(self._pupil.parameters()), "lr": PUPIL_RATE, "weight_decay": 0.0}
-            )
+            optimizer.add_param_group({"params": list(self._pupil.parameters()), "lr": PUPIL_RATE, "weight_decay": 0.0})
         return optimizer
 
     def compute_loss(

