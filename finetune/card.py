@@ -290,7 +290,7 @@ def command(report: Mapping[str, Any]) -> str:
         usual = Distillation(teacher="")
         words += [f"--{key} {value}" for key, value in plan.items() if value not in (None, getattr(usual, key))]
     for setting, value in differences(Recipe(**report["recipe"]), RECIPES.get(name, PAPER)).items():
-        flag = setting.replace("_", "-")
+        flag = "student" if setting == "init" and report.get("distillation") else setting.replace("_", "-")
         words.append((f"--{flag}" if value else f"--no-{flag}") if isinstance(value, bool) else f"--{flag} {value}")
     return " ".join(words)
 

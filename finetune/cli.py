@@ -15,7 +15,7 @@ from huggingface_hub.utils.tqdm import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
 from finetune.folder import is_first_process
-from finetune.recipe import CHOICES, PAPER, PAPER_ROWS, RECIPES, SCRATCH_PREFIX, Recipe, recipe_of
+from finetune.recipe import CHOICES, DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_of
 from finetune.splits import DIVISIONS, DataSource
 from hmdb.errors import HmdbError
 from hmdb.labels import HMDB_SIMP
@@ -98,8 +98,7 @@ def _distill(words: Sequence[str]) -> None:
     _add_push(parser)
     _add_recipe(parser, without=("init",))
     chosen = parser.parse_args(words)
-    own = RECIPES.get(chosen.recipe, PAPER).init
-    student = chosen.student or (own if own.startswith(SCRATCH_PREFIX) else SMALL_STUDENT)
+    student = chosen.student or (RECIPES[chosen.recipe].init if chosen.recipe in DISTILLED else SMALL_STUDENT)
     recipe = recipe_of(chosen.recipe, _changes(chosen) | {"init": student})
 
     from finetune.distill import Distillation
