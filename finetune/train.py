@@ -175,7 +175,8 @@ def train(
             result = {
                 "model": output.name,
                 "recipe_name": name,
-                "recipe": asdict(recipe) | {"precision": precision, "init": origin.base or recipe.init},
+                "recipe": asdict(recipe)
+                | {"precision": precision, "init": recipe.init if recipe.inflate else origin.base or recipe.init},
                 "distillation": distillation.to_dict() if distillation else None,
                 "base": origin.base,
                 "base_revision": origin.revision,
