@@ -261,8 +261,8 @@ def _arithmetic_lines(found: dict[str, Any]) -> list[str]:
         "",
         "Each clip was answered in both, in turn. The first answer is the same for "
         f"{percent(found['same_top1'])} % of them; the largest change of a probability is "
-        f"{found['largest_probability_change']:.4f}. On disk the weights stay as they are, {found['on_disk_mb']:.1f} MB. "
-        f"All other figures here are those in {name}.",
+        f"{found['largest_probability_change']:.4f}. On disk the weights stay as they are, "
+        f"{found['on_disk_mb']:.1f} MB. All other figures here are those in {name}.",
     ]
 
 
