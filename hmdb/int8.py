@@ -74,14 +74,15 @@ def to_int8(linear: nn.Linear, result: torch.dtype) -> None:
         scale = linear.weight.abs().amax(1).clamp(min=TINY) / REACH
         rounded = (linear.weight / scale[:, None]).round().to(torch.int8)
         bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
-    del linear.weight, linear.bias
-    linear.__class__ = Int8Linear
+    layer: Any = linear
+    del layer.weight, layer.bias
+    layer.__class__ = Int8Linear
+    layer.result = result
     # On other CPUs oneDNN has this product too, a thousand times as slow.
     packed = torch.ops.onednn.qlinear_prepack(rounded, None) if multiplies_int8() else rounded.t()
     values = {"weight": packed, "bias": bias, "scale": scale, "zeros": torch.zeros(len(scale), dtype=torch.int32)}
     for name, value in values.items():
-        linear.register_buffer(name, value, persistent=False)
-    linear.result = result  # type: ignore[assignment]
+        layer.register_buffer(name, value, persistent=False)
 
 
 def multiplies_int8() -> bool:
