@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import html
 import json
+import logging
 import os
 import re
 import tempfile
@@ -18,7 +19,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,8 @@ CSS = """
 @media (max-width: 640px) {.frames .grid-container {grid-template-columns: repeat(2, 1fr) !important}}
 """
 
+log = logging.getLogger(__name__)
+
 # Gradio gives the buttons of a dataset of videos no names, and people who cannot see them need some.
 NAME_EXAMPLES = f"""() => {{
     const names = {json.dumps([readable(path.stem) for path in EXAMPLES])};
@@ -87,6 +90,7 @@ class Settings(FromEnvironment):
         windows: of a long video that are looked at, at most.
         keep_seconds: until uploads and results are deleted.
         compare: a second checkpoint, Hub id or folder, to set beside the first; none by default.
+        dtype: the arithmetic, as `Recognizer` takes it; int8 only for checkpoints that lose little by it.
     """
 
     prefix = "HMDB_"
@@ -98,6 +102,7 @@ class Settings(FromEnvironment):
     windows: int = 48
     keep_seconds: int = 3600
     compare: str = ""
+    dtype: str = "auto"
 
 
 class Loading:
@@ -131,13 +136,24 @@ class Loading:
         return self.start().result()
 
 
-def load_recognizer(model: str | None = None) -> Recognizer:
+def load_recognizer(model: str | None = None, dtype: str = "auto") -> Recognizer:
+    """A model for visitors. Where int8 is asked for and is not for this one, its notes say why.
+
+    Raises:
+        HmdbError: it cannot be loaded, or there is no such dtype.
+    """
     from transformers.utils.logging import disable_progress_bar
 
+    from hmdb.model import load
     from hmdb.recognizer import Recognizer
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    return Recognizer.from_pretrained(model)
+    loaded = load(model)
+    if dtype == "int8" and loaded.no_int8:
+        note = f"int8 is not in use: {loaded.no_int8}"
+        log.warning(note)
+        loaded, dtype = replace(loaded, notes=(*loaded.notes, note)), "auto"
+    return Recognizer.of(loaded, dtype)
 
 
 def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -435,8 +451,11 @@ class Handlers:
 
     @told
     def model(self) -> dict[str, Any]:
-        """Which model answers: its id, revision, how it takes clips, and what its user should know."""
-        return self._first.here().loaded.to_dict()
+        """Which model answers: its id, revision, how it takes clips, its arithmetic and whether int8 is offered,
+        and what its user should know.
+        """
+        recognizer = self._first.here()
+        return {**recognizer.loaded.to_dict(), "dtype": recognizer.dtype}
 
     @told
     def preview(self, video: str | None) -> Any:
@@ -819,8 +838,8 @@ try:
     settings = Settings.from_environment()
 except DataError as error:
     raise SystemExit(str(error)) from error
-loading = Loading(load_recognizer)
-second = Loading(functools.partial(load_recognizer, settings.compare)) if settings.compare else None
+loading = Loading(functools.partial(load_recognizer, dtype=settings.dtype))
+second = Loading(functools.partial(load_recognizer, settings.compare, settings.dtype)) if settings.compare else None
 demo = build_demo(loading, second, settings)
 if ZERO_GPU:  # what is on the GPU before the first visitor comes is there for all of them
     for each in filter(None, (loading, second)):

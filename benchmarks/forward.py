@@ -42,7 +42,8 @@ def _forward(name: str, checkpoint: Path, rounds: int) -> Iterator[Row]:
     network = networks.plain(checkpoint)
     clip = networks.pixels(network)
     ways: dict[str, Callable[[], np.ndarray]] = {}
-    ways |= {f"hmdb, {dtype}": partial(_logits, quick(checkpoint, dtype), clip) for dtype in ("auto", "float32")}
+    for dtype in ("auto", "float32", "int8"):
+        ways[f"hmdb, {dtype}"] = partial(_logits, quick(checkpoint, dtype), clip)
     ways["transformers"] = partial(_logits, network, clip)
     ways["transformers, bfloat16"] = partial(_logits, networks.plain(checkpoint, torch.bfloat16), clip.bfloat16())
     ways |= peers.forwards(networks.plain(checkpoint), clip)

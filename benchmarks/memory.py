@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from benchmarks.race import Row, row
 
 FAMILIES = ("timesformer", "vivit")
-ANSWERS = ("plain", "rollout", "class", "transformers")
+ANSWERS = ("plain", "int8", "rollout", "class", "transformers")
 
 
 def measure(family: str, answer: str) -> float:
@@ -38,7 +38,7 @@ def measure(family: str, answer: str) -> float:
     )
     network.train(mode=False)
     if answer != "transformers":
-        quicken(fuse(network))
+        quicken(fuse(network), "int8" if answer == "int8" else "auto")
     pixel_values = torch.randn(1, network.config.num_frames, 3, 224, 224)
     if answer == "rollout":
         rollout(network, pixel_values)

@@ -12,7 +12,9 @@ from transformers import PreTrainedModel
 
 from hmdb.calibration import Calibration
 from hmdb.clip import ClipSpec
-from hmdb.model import CALIBRATION_KEY, CLIP_SPEC_KEY
+from hmdb.errors import DataError
+from hmdb.int8 import Int8Cost
+from hmdb.model import CALIBRATION_KEY, CLIP_SPEC_KEY, INT8_KEY, read_json
 from hmdb.preprocess import PIXELS_FILE, PixelSpec
 
 
@@ -36,6 +38,7 @@ def save_checkpoint(
     setattr(network.config, CLIP_SPEC_KEY, clip_spec.to_dict())
     if calibrated:
         setattr(network.config, CALIBRATION_KEY, calibrated.to_dict())
+    vars(network.config).pop(INT8_KEY, None)  # what int8 cost the weights that these began as
     with _staged(output) as staging:
         state = {name: value.half() for name, value in network.state_dict().items()} if half else None
         network.save_pretrained(staging, state_dict=state)
@@ -48,6 +51,22 @@ def copy_checkpoint(checkpoint: Path, pixel_spec: PixelSpec, output: Path) -> No
         for path in (checkpoint / "config.json", *checkpoint.glob("*.safetensors*")):
             shutil.copy2(path, staging)
         write_pixel_spec(pixel_spec, staging)
+
+
+def keep_int8_cost(folder: Path, cost: Int8Cost) -> None:
+    """Writes what int8 costs a checkpoint into its config.json; the rest of it stays.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    path = folder / "config.json"
+    config = read_json(path, folder.name) | {INT8_KEY: cost.to_dict()}
+    part = path.with_name(f".{path.name}")
+    try:
+        part.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def write_pixel_spec(pixel_spec: PixelSpec, target: Path) -> None:

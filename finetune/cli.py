@@ -160,6 +160,12 @@ def _evaluate(words: Sequence[str]) -> None:
     )
     parser.add_argument("--batch-size", type=int, default=8, help="%(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the split, %(default)s")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="the arithmetic; %(default)s"
+    )
+    parser.add_argument(
+        "--keep", action="store_true", default=False, help="write what int8 costs into the checkpoint, for the page"
+    )
     _add_data(parser)
     _add_output(parser, Path("runs/report"))
     chosen = parser.parse_args(words)
@@ -175,10 +181,17 @@ def _evaluate(words: Sequence[str]) -> None:
         sampler=chosen.sampler,
         batch_size=chosen.batch_size,
         seed=chosen.seed,
+        dtype=chosen.dtype,
+        keep=chosen.keep,
     )
     if is_first_process():
         figures = report[chosen.part]
         print(f"{chosen.part}: top-1 {figures['top1']:.1%}, top-5 {figures['top5']:.1%} of {figures['clips']} clips")
+        if found := report["arithmetic"]:
+            print(
+                f"{found['dtype']} beside float32: top-1 {found['top1_change']:+.1f} points, "
+                f"{found[found['dtype']]['median_ms'] / found['float32']['median_ms']:.2f} of its time"
+            )
         print(f"The report is {chosen.output / 'report.md'}")
 
 

@@ -221,6 +221,8 @@ def to_markdown(report: dict[str, Any], part: str, drawn: Sequence[str]) -> str:
             f"- {readable(pair['label'])} taken for {readable(pair['taken_for'])}: {pair['clips']}"
             for pair in found["confused_pairs"]
         ]
+    if compared := report.get("arithmetic"):
+        lines += ["", *_arithmetic_lines(compared)]
     calibration = found["calibration"]
     lines += [
         "",
@@ -237,6 +239,31 @@ def to_markdown(report: dict[str, Any], part: str, drawn: Sequence[str]) -> str:
     lines += [f"![{kind}]({FIGURES}/{kind}.png)\n" for kind in ("right", "wrong") if kind in drawn]
     lines += ["## Data", "", *_data_lines(data), "", "## Run", "", *_run_lines(report)]
     return "\n".join(lines) + "\n"
+
+
+def _arithmetic_lines(found: dict[str, Any]) -> list[str]:
+    """Of what `finetune.arithmetic.compare` found."""
+    name = found["dtype"]
+    plain, other = found["float32"], found[name]
+    lines = ["## Arithmetic", "", f"| | float32 | {name} | |", "|---|---|---|---|"]
+    for key, title in (("top1", "top-1"), ("top5", "top-5")):
+        change = f"{found[f'{key}_change']:+.1f} points"
+        lines.append(f"| {title} | {percent(plain[key])} % | {percent(other[key])} % | {change} |")
+    for key, title, unit in (
+        ("median_ms", "one clip, median", "ms"),
+        ("least_ms", "one clip, least", "ms"),
+        ("weights_mb", "weights in memory", "MB"),
+    ):
+        times = f"x {other[key] / plain[key]:.2f}"
+        lines.append(f"| {title} | {plain[key]:.1f} {unit} | {other[key]:.1f} {unit} | {times} |")
+    return [
+        *lines,
+        "",
+        "Each clip was answered in both, in turn. The first answer is the same for "
+        f"{percent(found['same_top1'])} % of them; the largest change of a probability is "
+        f"{found['largest_probability_change']:.4f}. On disk the weights stay as they are, "
+        f"{found['on_disk_mb']:.1f} MB. All other figures here are those in {name}.",
+    ]
 
 
 def _data_lines(data: dict[str, Any]) -> list[str]:

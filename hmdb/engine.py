@@ -4,7 +4,8 @@
 
 - Its linear layers multiply with oneDNN. For float32 torch takes MKL, which is half as fast on AMD's CPUs.
 - In bfloat16 they have bfloat16 weights. What lies between them stays float32: residuals,
-  normalisation, embeddings, the classifier and its logits.
+  normalisation, embeddings, the classifier and its logits. In int8 what is rounded to 8 bits is their weights
+  and their inputs.
 - TimeSformer's two dense layers after temporal attention have nothing between them, and become one.
 - ViViT's activation is one operation, not eight.
 - The last layer's MLP is computed for the class token alone, since nothing else of it is read.
@@ -24,8 +25,9 @@ from transformers import PreTrainedModel
 from transformers.activations import FastGELUActivation
 
 from hmdb.errors import ModelError
+from hmdb.int8 import Int8Linear, to_int8
 
-DTYPES = ("auto", "float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16", "int8")
 NARROWEST = 384  # hidden size, below which an answer is mostly decoding, and bfloat16 saves little of it
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -33,23 +35,26 @@ CGROUPS = Path("/sys/fs/cgroup")
 def quicken(network: PreTrainedModel, dtype: str = "auto") -> PreTrainedModel:
     """Makes a fused TimeSformer or ViViT classifier answer faster. It cannot be trained or saved any more.
 
-    Answers in float32 stay the same to 1e-4. In bfloat16 logits move by about 1 % of their range.
+    Answers in float32 stay the same to 1e-4. In bfloat16 logits move by about 1 % of their range, in int8 by
+    as much as the checkpoint makes of it, which is to be measured.
 
     Args:
-        dtype: of the products: "float32", "bfloat16", or "auto", which is bfloat16 on a CPU that has
-            instructions for it and a network wide enough to gain by them, else float32.
+        dtype: of the products: "float32", "bfloat16", "int8" (on a CPU), or "auto", which is bfloat16 on a CPU
+            that has instructions for it and a network wide enough to gain by them, else float32.
 
     Returns:
         The network.
 
     Raises:
-        ModelError: no such dtype.
+        ModelError: no such dtype, or int8 elsewhere than on a CPU.
     """
     if dtype not in DTYPES:
         raise ModelError(f"The dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
     if dtype == "auto":
         pays = network.device.type == "cpu" and network.config.hidden_size >= NARROWEST and multiplies_bfloat16()
         dtype = "bfloat16" if pays else "float32"
+    if dtype == "int8" and network.device.type != "cpu":
+        raise ModelError(f"int8 is for a CPU, and the model is on {network.device}: take another dtype or device.")
     base: Any = network.base_model
     layers: Any = base.encoder.layer if network.config.model_type == "timesformer" else base.layers
     with torch.no_grad():
@@ -62,10 +67,25 @@ def quicken(network: PreTrainedModel, dtype: str = "auto") -> PreTrainedModel:
     for module in layers.modules():
         if isinstance(getattr(module, "activation_fn", None), FastGELUActivation):
             module.activation_fn = nn.GELU(approximate="tanh")
-        if type(module) is nn.Linear:
+        if type(module) is nn.Linear and dtype == "int8":
+            to_int8(module, torch.bfloat16 if multiplies_bfloat16() else torch.float32)
+        elif type(module) is nn.Linear:
             module.__class__ = QuickLinear
             module.to(getattr(torch, dtype))
     return network
+
+
+def arithmetic(network: PreTrainedModel) -> str:
+    """The dtype of the products of a network, quickened or not: "float32", "bfloat16", "int8", ..."""
+    for module in network.modules():
+        if isinstance(module, QuickLinear | Int8Linear):
+            return str(module.weight.dtype).removeprefix("torch.")
+    return str(network.dtype).removeprefix("torch.")
+
+
+def weight_bytes(network: PreTrainedModel) -> int:
+    """What the weights of a network take in memory."""
+    return sum(each.nbytes for each in (*network.parameters(), *network.buffers()))
 
 
 class QuickLinear(nn.Linear):

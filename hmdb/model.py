@@ -25,6 +25,7 @@ from transformers import AutoConfig, AutoModelForVideoClassification, PreTrained
 from hmdb.calibration import Calibration
 from hmdb.clip import ClipSpec
 from hmdb.errors import ModelError
+from hmdb.int8 import WORST, Int8Cost
 from hmdb.preprocess import PIXELS_FILE, PixelSpec
 
 MODEL_VARIABLE = "HMDB_MODEL"
@@ -34,6 +35,7 @@ HUB_SECONDS = 2.5  # until the Hub counts as out of reach; its own client retrie
 
 CLIP_SPEC_KEY = "clip_spec"  # in config.json
 CALIBRATION_KEY = "calibration"  # in config.json; it may be missing
+INT8_KEY = "int8"  # likewise
 FILES = ("config.json", PIXELS_FILE, "*.safetensors", "*.safetensors.index.json")
 
 # What a checkpoint without a clip spec was trained on.
@@ -97,6 +99,7 @@ class LoadedModel:
         pixel_spec: what is done to their pixels.
         checkpoint: which one it is.
         calibration: how its logits become probabilities.
+        int8_cost: what int8 costs it; None where nobody has measured that.
         notes: what its user should know, a sentence each: why it answers in place of another,
             what it did not say about itself.
     """
@@ -107,7 +110,23 @@ class LoadedModel:
     pixel_spec: PixelSpec
     checkpoint: Checkpoint
     calibration: Calibration = field(default_factory=Calibration)
+    int8_cost: Int8Cost | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def no_int8(self) -> str | None:
+        """Why int8 is not to be offered, in a sentence; None where it may be."""
+        if self.network.device.type != "cpu":
+            return "int8 is for a CPU."
+        if self.int8_cost is None:
+            return f"nobody has measured what it costs {self.checkpoint.name}."
+        if not self.int8_cost.is_small:
+            cost = self.int8_cost
+            return (
+                f"{self.checkpoint.name} loses {-cost.top1_change:.1f} points of top-1 by it on {cost.clips} "
+                f"{cost.part} clips, more than {-WORST:g}."
+            )
+        return None
 
     def to_dict(self) -> dict[str, Any]:
         """All but the network and where it lies, ready for JSON."""
@@ -118,6 +137,7 @@ class LoadedModel:
             "clip_spec": self.clip_spec.to_dict(),
             "pixel_spec": self.pixel_spec.to_dict(),
             "calibration": self.calibration.to_dict(),
+            "int8": {"offered": self.no_int8 is None, "cost": self.int8_cost.to_dict() if self.int8_cost else None},
             "notes": list(self.notes),
         }
 
@@ -212,6 +232,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
         notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
     pixel_spec = PixelSpec.from_dict(read_json(folder / PIXELS_FILE, name))
     calibration = Calibration.from_dict(config.get(CALIBRATION_KEY, {}))
+    int8_cost = Int8Cost.from_dict(config[INT8_KEY]) if INT8_KEY in config else None
     network, new, unused = _read_network(checkpoint)
     if new:
         raise ModelError(f"{name} lacks weights that its config.json asks for: {_some(new)}")
@@ -232,6 +253,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
         pixel_spec=pixel_spec,
         checkpoint=checkpoint,
         calibration=calibration,
+        int8_cost=int8_cost,
         notes=tuple(notes),
     )
 

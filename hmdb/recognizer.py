@@ -10,7 +10,7 @@ import torch
 
 from hmdb.attention import Explanation, class_relevance, fuse, grid, normalized, rollout
 from hmdb.clip import Clip, ClipSpec, Prediction
-from hmdb.engine import quicken, use_available_cores
+from hmdb.engine import arithmetic, quicken, use_available_cores
 from hmdb.errors import ModelError
 from hmdb.faithfulness import DRAWS, Faithfulness, at_random, mask, most_relevant
 from hmdb.model import LoadedModel, load
@@ -46,15 +46,29 @@ class Recognizer:
         """Loads a model; see `hmdb.model.load` for what is taken when none is named.
 
         Args:
-            dtype: "float32", "bfloat16" or "auto"; see `hmdb.engine.quicken`.
+            dtype: "float32", "bfloat16", "int8" or "auto"; see `hmdb.engine.quicken`.
 
         Raises:
-            ModelError: the model that was named cannot be loaded, or there is no such dtype.
+            ModelError: the model that was named cannot be loaded, or there is no such dtype there.
         """
-        recognizer = cls(load(model, revision, device))
-        quicken(recognizer.loaded.network, dtype)
+        return cls.of(load(model, revision, device), dtype)
+
+    @classmethod
+    def of(cls, loaded: LoadedModel, dtype: str = "auto") -> Recognizer:
+        """Answers with a model that is loaded, which is quickened in place.
+
+        Raises:
+            ModelError: no such dtype where the model is.
+        """
+        recognizer = cls(loaded)
+        quicken(loaded.network, dtype)
         use_available_cores()
         return recognizer
+
+    @property
+    def dtype(self) -> str:
+        """The arithmetic in use: "float32", "bfloat16" or "int8"."""
+        return arithmetic(self.loaded.network)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -28,7 +29,9 @@ from mcp.client.streamable_http import streamable_http_client
 from playwright.sync_api import Locator, Page, expect
 
 import app
+from finetune.checkpoint import keep_int8_cost
 from hmdb.errors import ModelError
+from hmdb.int8 import Int8Cost
 from hmdb.labels import readable
 from hmdb.recognizer import Recognizer
 from tests.browser import open_page
@@ -334,7 +337,40 @@ def test_compare_with_a_second_model(recognizer: Recognizer, video: Path) -> Non
 
 def test_labels_and_model(client: Client, recognizer: Recognizer) -> None:
     assert client.predict(api_name="/labels") == list(recognizer.labels)
-    assert client.predict(api_name="/model") == recognizer.loaded.to_dict()
+    answer = client.predict(api_name="/model")
+    assert answer == {**recognizer.loaded.to_dict(), "dtype": "float32"}
+    assert answer["int8"] == {"offered": False, "cost": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype", "note"),
+    [
+        (-1.0, "int8", None),
+        (-1.3, "float32", "int8 is not in use: copy loses 1.3 points of top-1 by it on 225 val clips, more than 1."),
+        (None, "float32", "int8 is not in use: nobody has measured what it costs copy."),
+    ],
+)
+def test_int8_is_for_checkpoints_that_lose_little_by_it(
+    change: float | None,
+    dtype: str,
+    note: str | None,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    cost = None if change is None else Int8Cost(top1_change=change, clips=225, part="val")
+    if cost:
+        keep_int8_cost(copy, cost)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    do = app.Handlers(app.Loading(lambda: app.load_recognizer(str(copy), "int8")), None, SETTINGS)
+    model = do.model()
+    assert model["dtype"] == dtype
+    assert model["int8"] == {"offered": note is None, "cost": cost and cost.to_dict()}
+    assert model["notes"] == ([note] if note else [])
+    assert caplog.messages == model["notes"]
+    assert ("int8 is not in use" in do.describe()[0]) is bool(note)
 
 
 def test_every_output_has_a_name(client: Client) -> None:

@@ -40,6 +40,19 @@ def test_json_for_programs(videos: Path, checkpoint: Path, capsys: pytest.Captur
     assert answer["model"] == "tiny"
 
 
+def test_int8_is_there_for_any_checkpoint(videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [str(videos / "a.mp4"), "--model", str(checkpoint), "--device", "cpu", "--json"]
+    answers = {}
+    for dtype in ("float32", "int8"):
+        assert main([*command, "--dtype", dtype]) == 0
+        (answer,) = json.loads(capsys.readouterr().out)
+        answers[dtype] = {each["label"]: each["probability"] for each in answer["top"]}
+    assert answers["int8"] != answers["float32"]
+    both = answers["int8"].keys() & answers["float32"].keys()
+    assert len(both) >= 3
+    assert all(answers["int8"][label] == pytest.approx(answers["float32"][label], abs=0.01) for label in both)
+
+
 def test_csv_for_programs_with_the_failed_ones_in_it(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     table = tmp_path / "answers.csv"
     paths = [str(videos / "a.mp4"), str(videos / "gone.mp4")]

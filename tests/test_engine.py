@@ -64,7 +64,14 @@ def test_in_bfloat16_they_are_close_and_float32(network: PreTrainedModel, clip: 
     torch.testing.assert_close(after, before, atol=0.05 * float(before.abs().max()), rtol=0)
 
 
-@pytest.mark.parametrize(("dtype", "alike"), [("float32", 0.99999), ("bfloat16", 0.98)])
+def test_in_int8_they_are_close_and_float32(network: PreTrainedModel, clip: torch.Tensor) -> None:
+    before = logits(network, clip)
+    after = logits(quicken(fuse(network), "int8"), clip)
+    assert after.dtype == torch.float32
+    assert float((after - before).norm() / before.norm()) < 0.1
+
+
+@pytest.mark.parametrize(("dtype", "alike"), [("float32", 0.99999), ("bfloat16", 0.98), ("int8", 0.9)])
 def test_maps_stay_what_they_were(network: PreTrainedModel, clip: torch.Tensor, dtype: str, alike: float) -> None:
     quick = quicken(fuse(copy.deepcopy(network)), dtype)
     for explain in (rollout, lambda *given: class_relevance(*given, label=1)):
@@ -99,7 +106,7 @@ def test_a_narrow_network_stays_float32(tmp_path: Path) -> None:
 
 
 def test_an_unknown_dtype_is_refused_by_name(checkpoint: Path) -> None:
-    with pytest.raises(ModelError, match="must be one of auto, float32, bfloat16, not 'float8'"):
+    with pytest.raises(ModelError, match="must be one of auto, float32, bfloat16, int8, not 'float8'"):
         Recognizer.from_pretrained(checkpoint, dtype="float8")
 
 

@@ -16,6 +16,7 @@ FLOORS = {
     "clip": 0,
     "limits": 0,
     "calibration": 1,
+    "int8": 1,
     "sampling": 1,
     "timeline": 1,
     "video": 1,

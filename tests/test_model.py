@@ -97,9 +97,11 @@ def test_a_checkpoint_that_does_not_fit_is_refused(copy: Path, changes: dict[str
 LABELS = {str(index): f"action {index}" for index in range(25)}
 LABEL: list[Any] = ["", " ", "action 4", "\x1b[31m", "a" * 201, [], None, 3]
 NUMBERS: list[Any] = [[0.5, 0.5], "abc", None, 0.5, [0.5, 0.5, "x"], [0.5, 0.5, float("nan")], [0.5, 0.5, 10**400]]
+COST = {"top1_change": 0.0, "clips": 225, "part": "val"}
 CONFIG: dict[str, list[Any]] = {
     "clip_spec": [[], None, 3, "uniform", {"stride": True}, {"a\nb": 1}],
     "calibration": [[], None, 3, {"temperature": 1e-320}, {"threshold": True}],
+    "int8": [[], None, 3, {"top1_change": 0.0}, COST | {"top1_change": "0"}, COST | {"clips": 0}, COST | {"part": "x"}],
     "id2label": [[], ["a", "b"], 3, "ab", *({**LABELS, "3": label} for label in LABEL)],
     "model_type": [[], {}, None, 3, "a\nb"],
     "num_frames": [None, 0, -8, 8.0, "8", 10**9],

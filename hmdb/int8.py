@@ -1,0 +1,134 @@
+"""Products of 8-bit integers: the layer that computes them, and what they cost a checkpoint.
+
+Weights are rounded once, when the network is loaded, with a scale for each output. What comes in is rounded
+as it comes, with a scale for each token, so that an answer does not depend on what else is in its batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from hmdb.errors import ModelError
+
+REACH = 127  # the largest of the whole numbers that are used; the least is -127
+MIDDLE = 128  # stands for zero among the unsigned ones, which are the ones that the instructions take
+TINY = 1e-12  # the least scale x REACH: what is all zeros stays so
+WORST = -1.0  # points of top-1: a checkpoint that loses more is not offered in int8
+
+_HALF_UP = torch.tensor(MIDDLE + 0.5)  # turns cutting off into rounding
+
+
+class Int8Linear(nn.Linear):
+    """A linear layer that takes any floating dtype, multiplies in int8 and returns `result`.
+
+    On a CPU without the instructions (AVX512-VNNI), and where gradients are asked for, the same rounded
+    numbers are multiplied in float32. Rounding counts as no step there: gradients pass it unchanged.
+
+    Attributes:
+        weight: int8 (in, out), in oneDNN's arrangement where it multiplies.
+        scale: float32 (out,), what the whole numbers of each output stand for.
+        bias: float32 (out,).
+        result: the dtype of what it returns.
+    """
+
+    scale: torch.Tensor
+    zeros: torch.Tensor
+    result: torch.dtype
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
+        """(..., in) -> (..., out)."""
+        values = input.float()
+        with torch.no_grad():
+            largest = torch.maximum(values.amax(-1, keepdim=True), -values.amin(-1, keepdim=True))
+            step = largest.clamp_(min=TINY).div_(REACH)  # (..., 1)
+            lifted = torch.addcmul(_HALF_UP, values, step.reciprocal())
+        if self.weight.layout == torch.strided or torch.is_grad_enabled():
+            rounded = (lifted.floor_() - MIDDLE) * step
+            values = values + (rounded - values).detach()
+            return functional.linear(values, self.numbers(), self.bias).to(self.result)
+        bias, scale = self.bias.to(self.result), step.to(self.result)
+        product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+            lifted.to(torch.uint8), 1.0, MIDDLE, self.weight, self.scale, self.zeros, None, 1.0, 0, self.result,
+            "none", [], "",
+        )  # fmt: skip
+        return torch.addcmul(bias, product, scale, out=product)
+
+    def numbers(self) -> torch.Tensor:
+        """float32 (out, in): what the rounded weights stand for."""
+        return (self.weight.to_dense() * self.scale).t()
+
+
+def to_int8(linear: nn.Linear, result: torch.dtype) -> None:
+    """Rounds the weights of a layer on the CPU, in place. It cannot be trained, saved or copied any more.
+
+    Args:
+        result: of its products, as `Int8Linear` has it.
+    """
+    with torch.no_grad():
+        scale = linear.weight.abs().amax(1).clamp(min=TINY) / REACH
+        rounded = (linear.weight / scale[:, None]).round().to(torch.int8)
+        bias = torch.zeros(linear.out_features) if linear.bias is None else linear.bias.detach()
+    layer: Any = linear
+    del layer.weight, layer.bias
+    layer.__class__ = Int8Linear
+    layer.result = result
+    # On other CPUs oneDNN has this product too, a thousand times as slow.
+    packed = torch.ops.onednn.qlinear_prepack(rounded, None) if multiplies_int8() else rounded.t()
+    values = {"weight": packed, "bias": bias, "scale": scale, "zeros": torch.zeros(len(scale), dtype=torch.int32)}
+    for name, value in values.items():
+        layer.register_buffer(name, value, persistent=False)
+
+
+def multiplies_int8() -> bool:
+    """Whether this CPU has instructions for products of int8, and torch a way to them."""
+    return bool(torch.cpu._is_vnni_supported()) and hasattr(torch.ops.onednn, "qlinear_pointwise")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Cost:
+    """What int8 costs a checkpoint, measured. It travels in a checkpoint's config.json.
+
+    Attributes:
+        top1_change: in points, against float32 on the same clips; negative where int8 is worse.
+        clips: how many they were, at least 1.
+        part: of the data set.
+
+    Raises:
+        ModelError: a value that is no such thing.
+    """
+
+    top1_change: float
+    clips: int
+    part: str
+
+    def __post_init__(self) -> None:
+        if type(self.top1_change) not in (int, float) or not -100 <= self.top1_change <= 100:
+            raise ModelError(f"The top1_change of int8 must be a number from -100 to 100, not {self.top1_change!r}.")
+        if type(self.clips) is not int or self.clips < 1:
+            raise ModelError(f"The clips of int8 must be a whole number of at least 1, not {self.clips!r}.")
+        if self.part not in ("val", "test"):
+            raise ModelError(f"The part of int8 must be val or test, not {self.part!r}.")
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it is small enough to offer int8."""
+        return self.top1_change >= WORST
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: object) -> Int8Cost:
+        """
+        Raises:
+            ModelError: not an object, other settings than those above, or values out of range.
+        """
+        if not isinstance(values, Mapping) or set(values) != {field.name for field in fields(cls)}:
+            raise ModelError(f"What config.json says of int8 is not what this version knows: {values}.")
+        return cls(**values)
