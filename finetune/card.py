@@ -139,11 +139,12 @@ def _results(report: Mapping[str, Any], part: str) -> str:
     ]
     lines += [f"- {caveat}" for caveat in caveats(report, part)]
     lines += ["", f"![Confusion matrix]({FIGURES}/confusion.png)", ""]
-    if pairs := report[part]["confused_pairs"]:
-        told = "; ".join(
-            f"{readable(pair['label'])} taken for {readable(pair['taken_for'])} ({pair['clips']})" for pair in pairs
-        )
-        lines += [f"Most often confused on the {PARTS[part]} split: {told}.", ""]
+    told = "; ".join(
+        f"{readable(pair['label'])} taken for {readable(pair['taken_for'])} ({pair['clips']})"
+        for pair in report[part]["confused_pairs"]
+        if pair["clips"] > 1
+    )
+    lines += [f"Confused more than once on the {PARTS[part]} split: {told or 'no two classes'}.", ""]
     lines += ["All figures: [report.md](report.md).", "", *_classes(report, part), "", *_calibration(report, part)]
     return "\n".join(lines)
 
@@ -198,7 +199,8 @@ def caveats(report: Mapping[str, Any], part: str) -> list[str]:
         told, theirs = (" / ".join(f"{each[name]}" for name in PAPER_COUNTS) for each in (counts, PAPER_COUNTS))
         found.append(f"It saw {told} clips (train / val / test) where the paper had {theirs}.")
     if report.get("recipe"):
-        changed = differences(Recipe(**report["recipe"]), RECIPES.get(report["recipe_name"], PAPER))
+        usual = RECIPES[report["recipe_name"]] if report["recipe_name"] in PAPER_ROWS else PAPER
+        changed = differences(Recipe(**report["recipe"]), usual)
         if changed:
             told = ", ".join(f"{name} {value}" for name, value in changed.items())
             found.append(f"Settings that differ from the paper's: {told}.")

@@ -28,7 +28,7 @@ from hmdb.errors import ModelError
 from hmdb.int8 import Int8Linear, to_int8
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
-NARROWEST = 384  # hidden size, below which an answer is mostly decoding, and bfloat16 saves little of it
+NARROWEST = 512  # hidden size, below which bfloat16 saves little of an answer and moves it more
 CGROUPS = Path("/sys/fs/cgroup")
 
 
