@@ -137,8 +137,6 @@ BUNDLED = Recipe(
 )
 
 RECIPES: dict[str, Recipe] = {
-    "bundled": BUNDLED,
-    "bundled-more": replace(BUNDLED, init="runs/bundled", inflate="", learning_rate=3e-5, averaging=0.99, epochs=6),
     "paper": PAPER,
     "table1-1": PAPER,
     "table1-2": replace(PAPER, learning_rate=0.0045),
@@ -166,6 +164,8 @@ RECIPES: dict[str, Recipe] = {
     ),
     "table5-before": PAPER,
     "table5-after": replace(PAPER, extension="after"),
+    "bundled": BUNDLED,
+    "bundled-more": replace(BUNDLED, init="runs/bundled", inflate="", learning_rate=3e-5, averaging=0.99, epochs=6),
 }
 
 DISTILLED = ("bundled", "bundled-more")  # recipes of students, which name these themselves

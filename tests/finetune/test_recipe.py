@@ -2,7 +2,7 @@ from dataclasses import fields
 
 import pytest
 
-from finetune.recipe import PAPER, PAPER_ROWS, RECIPES, Recipe, differences, recipe_of
+from finetune.recipe import DISTILLED, PAPER, PAPER_ROWS, RECIPES, Recipe, differences, recipe_of
 from hmdb.errors import DataError
 
 BEST = ("table1-1", "table2-k400", "table3-uniform", "table4-timesformer", "table5-before")
@@ -36,7 +36,7 @@ def test_a_row_states_its_differences_alone(name: str, changed: dict[str, object
 
 
 def test_every_row_of_the_tables_has_a_recipe() -> None:
-    assert set(RECIPES) == {"paper", *PAPER_ROWS}
+    assert set(RECIPES) == {"paper", *PAPER_ROWS, *DISTILLED}
     assert RECIPES["table4-vivit"].accumulation == 4
 
 
@@ -59,3 +59,20 @@ def test_a_bare_size_is_of_the_recipes_family() -> None:
     assert recipe_of("table4-vivit", {"init": "scratch:tiny"}).init == "scratch:vivit-tiny"
     assert recipe_of("table1-1", {"init": "scratch:tiny"}).init == "scratch:timesformer-tiny"
     assert recipe_of("table1-1", {"init": "scratch:vivit-tiny"}).init == "scratch:vivit-tiny"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"frames": -1}, "frames must be at least 0"),
+        ({"frames": 4, "activation_checkpointing": True}, "do not go together"),
+        (
+            {"inflate": "facebook/dinov2-small"},
+            r"inflate fills a new network \(scratch:NAME\), not facebook/timesformer",
+        ),
+        ({"averaging": 1.0}, "averaging must be at least 0 and below 1"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(settings: dict[str, object], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        Recipe(**settings)
