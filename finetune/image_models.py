@@ -71,7 +71,7 @@ def feature_maps(model: str, device: torch.device) -> FeatureMaps:
     try:
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
         # AutoBackbone itself asks the Hub about a folder
-        family = MODEL_FOR_BACKBONE_MAPPING[type(config)]
+        family: Any = MODEL_FOR_BACKBONE_MAPPING[type(config)]
         network = family.from_pretrained(checkpoint.folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
