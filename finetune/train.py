@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import platform
 import shutil
 import sys
@@ -282,11 +283,17 @@ def _attach_teacher(
     if isinstance(teacher, Teacher):
         datasets["train"].targets = teach(teacher, datasets["train"], classes, recipe.batch_size)
         return None
+    if _processes() > 1:
+        raise DataError("A teacher of images teaches in one process: leave out accelerate launch.")
     if recipe.augment == "none":
         raise DataError("A teacher of images teaches augmented clips: set --augment clips.")
     lessons = study(teacher, datasets["train"], origin.clip_spec, classes, cache / "maps.npy")
     datasets["train"].maps = lessons.maps
     return Pupil(origin.network.config.hidden_size, lessons)
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _run(trainer: ClipTrainer, last: Path | None, patience: int) -> None:

@@ -171,6 +171,14 @@ def test_an_image_model_teaches_with_more_clips_and_averaged_weights(
         train(plain, source, tmp_path / "plain", distillation=images)
 
 
+def test_an_image_model_teaches_in_one_process_alone(
+    images: Distillation, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetune.train._processes", lambda: 2)
+    with pytest.raises(DataError, match="teaches in one process: leave out accelerate launch"):
+        train(recipe_of("paper", IMAGES), DataSource(str(dataset)), tmp_path / "run", distillation=images)
+
+
 def test_a_student_of_images_resumes_where_it_was(
     images: Distillation, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
