@@ -5,7 +5,7 @@
 - Its linear layers multiply with oneDNN. For float32 torch takes MKL, which is half as fast on AMD's CPUs.
 - In bfloat16 they have bfloat16 weights. What lies between them stays float32: residuals,
   normalisation, embeddings, the classifier and its logits. In int8 what is rounded to 8 bits is their weights
-  and their inputs.
+  and their inputs; what they return is of the dtype that "auto" would take.
 - TimeSformer's two dense layers after temporal attention have nothing between them, and become one.
 - ViViT's activation is one operation, not eight.
 - The last layer's MLP is computed for the class token alone, since nothing else of it is read.
@@ -50,9 +50,10 @@ def quicken(network: PreTrainedModel, dtype: str = "auto") -> PreTrainedModel:
     """
     if dtype not in DTYPES:
         raise ModelError(f"The dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
+    pays = network.device.type == "cpu" and network.config.hidden_size >= NARROWEST and multiplies_bfloat16()
+    best = "bfloat16" if pays else "float32"
     if dtype == "auto":
-        pays = network.device.type == "cpu" and network.config.hidden_size >= NARROWEST and multiplies_bfloat16()
-        dtype = "bfloat16" if pays else "float32"
+        dtype = best
     if dtype == "int8" and network.device.type != "cpu":
         raise ModelError(f"int8 is for a CPU, and the model is on {network.device}: take another dtype or device.")
     base: Any = network.base_model
@@ -68,7 +69,7 @@ def quicken(network: PreTrainedModel, dtype: str = "auto") -> PreTrainedModel:
         if isinstance(getattr(module, "activation_fn", None), FastGELUActivation):
             module.activation_fn = nn.GELU(approximate="tanh")
         if type(module) is nn.Linear and dtype == "int8":
-            to_int8(module, torch.bfloat16 if multiplies_bfloat16() else torch.float32)
+            to_int8(module, getattr(torch, best))
         elif type(module) is nn.Linear:
             module.__class__ = QuickLinear
             module.to(getattr(torch, dtype))

@@ -18,6 +18,7 @@ from hmdb.errors import ModelError
 
 REACH = 127  # the largest of the whole numbers that are used; the least is -127
 MIDDLE = 128  # stands for zero among the unsigned ones, which are the ones that the instructions take
+CACHED = 2**20  # numbers that lie between the steps at once: 4 MB, for the cache to hold
 TINY = 1e-12  # the least scale x REACH: what is all zeros stays so
 WORST = -1.0  # points of top-1: a checkpoint that loses more is not offered in int8
 
@@ -43,25 +44,39 @@ class Int8Linear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
         """(..., in) -> (..., out)."""
-        values = input.float()
-        with torch.no_grad():
-            largest = torch.maximum(values.amax(-1, keepdim=True), -values.amin(-1, keepdim=True))
-            step = largest.clamp_(min=TINY).div_(REACH)  # (..., 1)
-            lifted = torch.addcmul(_HALF_UP, values, step.reciprocal())
         if self.weight.layout == torch.strided or torch.is_grad_enabled():
-            rounded = (lifted.floor_() - MIDDLE) * step
-            values = values + (rounded - values).detach()
-            return functional.linear(values, self.numbers(), self.bias).to(self.result)
-        bias, scale = self.bias.to(self.result), step.to(self.result)
-        product: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
-            lifted.to(torch.uint8), 1.0, MIDDLE, self.weight, self.scale, self.zeros, None, 1.0, 0, self.result,
-            "none", [], "",
-        )  # fmt: skip
-        return torch.addcmul(bias, product, scale, out=product)
+            return self._in_float32(input.float()).to(self.result)
+        tokens = input.reshape(-1, self.in_features)
+        result = torch.empty(len(tokens), self.out_features, dtype=self.result)
+        rows = max(CACHED // max(self.in_features, self.out_features), 1)
+        for some, place in zip(torch.split(tokens, rows), torch.split(result, rows), strict=True):
+            lifted, step = _lifted(some.float())
+            product = torch.ops.onednn.qlinear_pointwise(
+                lifted.to(torch.uint8), 1.0, MIDDLE, self.weight, self.scale, self.zeros, None, 1.0, 0, torch.float32,
+                "none", [], "",
+            )  # fmt: skip
+            if self.result == torch.float32:
+                torch.addcmul(self.bias, product, step, out=place)
+            else:
+                place.copy_(torch.addcmul(self.bias, product, step, out=product))
+        return result.view(*input.shape[:-1], -1)
+
+    def _in_float32(self, values: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            lifted, step = _lifted(values)
+            error = (lifted.floor_() - MIDDLE) * step - values
+        return functional.linear(values + error, self.numbers(), self.bias)
 
     def numbers(self) -> torch.Tensor:
         """float32 (out, in): what the rounded weights stand for."""
         return (self.weight.to_dense() * self.scale).t()
+
+
+def _lifted(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """float32 (..., in) -> what cut off is the whole numbers plus MIDDLE, and what they stand for, (..., 1)."""
+    largest = torch.maximum(values.amax(-1, keepdim=True), -values.amin(-1, keepdim=True))
+    step = largest.clamp_(min=TINY).div_(REACH)
+    return torch.addcmul(_HALF_UP, values, step.reciprocal()), step
 
 
 def to_int8(linear: nn.Linear, result: torch.dtype) -> None:

@@ -64,7 +64,11 @@ def test_in_bfloat16_they_are_close_and_float32(network: PreTrainedModel, clip: 
     torch.testing.assert_close(after, before, atol=0.05 * float(before.abs().max()), rtol=0)
 
 
-def test_in_int8_they_are_close_and_float32(network: PreTrainedModel, clip: torch.Tensor) -> None:
+@pytest.mark.parametrize("narrowest", [128, 384])  # hidden units, from which on bfloat16 lies between the products
+def test_in_int8_they_are_close_and_float32(
+    network: PreTrainedModel, clip: torch.Tensor, narrowest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmdb.engine.NARROWEST", narrowest)
     before = logits(network, clip)
     after = logits(quicken(fuse(network), "int8"), clip)
     assert after.dtype == torch.float32
