@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import platform
 import shutil
 import sys
 import time
@@ -48,6 +46,7 @@ from hmdb import calibration
 from hmdb.attention import fuse
 from hmdb.calibration import Calibration
 from hmdb.errors import DataError
+from hmdb.memory import keep_freed_memory
 from hmdb.model import CLIP_SPEC_KEY, check_fit
 from hmdb.preprocess import PixelSpec
 
@@ -353,17 +352,3 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _is_full_disk(error: BaseException) -> bool:
     return "No space left" in str(error) or "PytorchStreamWriter" in str(error)
-
-
-def keep_freed_memory() -> None:
-    """Tells glibc to keep freed memory instead of returning it to the kernel at once.
-
-    Training on a CPU frees and asks for the same large blocks at each step; where the kernel has no
-    transparent huge pages, faulting them in again took most of the time.
-    """
-    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
-        return
-    m_trim_threshold, m_mmap_max = -1, -4
-    libc = ctypes.CDLL(None)
-    libc.mallopt(m_mmap_max, 0)
-    libc.mallopt(m_trim_threshold, 2**31 - 1)
