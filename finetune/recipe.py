@@ -82,6 +82,8 @@ class Recipe:
                 raise DataError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if self.frames < 0:
             raise DataError(f"frames must be at least 0, not {self.frames}.")
+        if self.frames and self.augment == "none":
+            raise DataError("frames is of augmented clips: set augment to clips, or leave frames out.")
         if self.frames and self.activation_checkpointing:
             raise DataError("frames and activation_checkpointing do not go together; leave one of them out.")
         if self.inflate and not self.init.startswith(SCRATCH_PREFIX):

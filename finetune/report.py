@@ -274,6 +274,8 @@ def _data_lines(data: dict[str, Any]) -> list[str]:
     ]
     if data["unlabelled"]:
         lines.append(f"- and {data['unlabelled']} unlabelled clips, on which the teacher alone was asked")
+    if data.get("more"):
+        lines.append(f"- and {data['more']} further clips, for training alone")
     if data["broken"]:
         lines.append(f"- {len(data['broken'])} clip(s) could not be read and were left out:")
         lines += [f"  - {name}: {reason}" for name, reason in data["broken"].items()]

@@ -131,6 +131,8 @@ def train(
         paper_pixels=recipe.pixels == "paper",
         inflated=recipe.inflate,
     )
+    if recipe.frames and origin.network.config.model_type != "timesformer":
+        raise DataError("Only a TimeSformer can train on fewer frames than it answers with; leave frames out.")
     check_fit(origin.network.config, origin.clip_spec, origin.pixel_spec, recipe.init)
     setattr(origin.network.config, CLIP_SPEC_KEY, origin.clip_spec.to_dict())
     fuse(origin.network)

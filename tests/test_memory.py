@@ -6,7 +6,7 @@ import pytest
 
 from hmdb import memory
 
-# Twenty threads, one after the other, hold and free 8 MB in small blocks; each leaves what it freed in its arena.
+# Twenty threads at once hold and free 8 MB in small blocks; each that has an arena leaves what it freed there.
 THREADS = """
 import sys, threading, psutil
 from hmdb.memory import share_freed_memory

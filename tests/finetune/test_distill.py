@@ -163,6 +163,7 @@ def test_an_image_model_teaches_with_more_clips_and_averaged_weights(
     assert report["data"]["more"] > 0 == report["data"]["unlabelled"]
     assert report["data"]["split"]["train"] == 28
     assert report["clip_spec"]["num_frames"] == 8
+    assert f"and {report['data']['more']} further clips" in (tmp_path / "run" / "report.md").read_text()
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"model.safetensors", "report.json"}
     recognizer = Recognizer.from_pretrained(tmp_path / "run")
     assert len(recognizer(dataset / "circle" / "clip_00").clip.frames) == 8
@@ -177,6 +178,12 @@ def test_an_image_model_teaches_in_one_process_alone(
     monkeypatch.setattr("finetune.train._processes", lambda: 2)
     with pytest.raises(DataError, match="teaches in one process: leave out accelerate launch"):
         train(recipe_of("paper", IMAGES), DataSource(str(dataset)), tmp_path / "run", distillation=images)
+
+
+def test_only_a_timesformer_trains_on_fewer_frames(dataset: Path, tmp_path: Path) -> None:
+    recipe = recipe_of("paper", IMAGES | {"init": "scratch:vivit-tiny"})
+    with pytest.raises(DataError, match="Only a TimeSformer can train on fewer frames"):
+        train(recipe, DataSource(str(dataset)), tmp_path / "run")
 
 
 def test_a_student_of_images_resumes_where_it_was(

@@ -65,7 +65,8 @@ def test_a_bare_size_is_of_the_recipes_family() -> None:
     ("settings", "reason"),
     [
         ({"frames": -1}, "frames must be at least 0"),
-        ({"frames": 4, "activation_checkpointing": True}, "do not go together"),
+        ({"frames": 4}, "frames is of augmented clips"),
+        ({"frames": 4, "augment": "clips", "activation_checkpointing": True}, "do not go together"),
         (
             {"inflate": "facebook/dinov2-small"},
             r"inflate fills a new network \(scratch:NAME\), not facebook/timesformer",
