@@ -101,7 +101,7 @@ class Clip:
         pixels: uint8 RGB, (T, H, W, 3).
         frames: where each of the T frames came from.
         spec: how they were taken.
-        decoder: who decoded them: "decord", "decord, in sequence", "PyAV" or "folder".
+        decoder: who decoded them: "decord", "PyAV" or "folder".
         notes: what is wrong with the video, in lines for people.
     """
 

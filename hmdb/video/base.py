@@ -44,7 +44,7 @@ class Video(ABC):
         fps: mean frame rate; None where there is no clock.
         size: (width, height) in pixels of the frames, as they are delivered: upright, and reduced where
             the source is larger than `Limits.pixels`.
-        decoder: who reads it: "decord", "decord, in sequence", "PyAV" or "folder".
+        decoder: who reads it: "decord", "PyAV" or "folder".
         note: what is wrong with it, in a line for people; None where nothing is known to be. Reading
             frames can change it, and `decoder`, as damage shows itself only then.
     """

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from hmdb.limits import Limits
-from hmdb.video.survey import RefusedError, Survey, opened, packets, picture_track
-from hmdb.video.wire import DECORD_IN_SEQUENCE, PYAV, Facts
+from hmdb.video.survey import RefusedError, Survey, is_filler, opened, packets, picture_track
+from hmdb.video.wire import DECORD, PYAV, Facts
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -46,28 +46,22 @@ class Reader(Protocol):
 
 
 class DecordReader:
-    """decord with one thread: more give wrong frames for VP9 and AVI."""
+    """decord with one thread: more give wrong frames for VP9."""
 
     def __init__(self, path: str, survey: Survey, limits: Limits, complaints: Callable[[], bool]) -> None:
-        self._path = path
         self._survey = survey
         self._size = limits.fitted(survey.width, survey.height)
         self._complaints = complaints
-        self._in_sequence = survey.decoder == DECORD_IN_SEQUENCE
-        self._open()
-
-    def _open(self) -> None:
         import decord
 
-        reduced = self._size != (self._survey.width, self._survey.height)
+        reduced = self._size != (survey.width, survey.height)
         width, height = self._size if reduced else (-1, -1)
         try:
-            self._reader = decord.VideoReader(self._path, num_threads=1, width=width, height=height)
+            self._reader = decord.VideoReader(path, num_threads=1, width=width, height=height)
         except Exception as error:  # decord raises its own errors, RuntimeError and UnicodeError
             raise UnfitError("decord cannot open it") from error
-        if len(self._reader) != self._survey.num_packets:
-            raise UnfitError(f"decord counts {len(self._reader)} frames, not {self._survey.num_packets}")
-        self._next = 0
+        if len(self._reader) != survey.num_packets:
+            raise UnfitError(f"decord counts {len(self._reader)} frames, not {survey.num_packets}")
 
     @property
     def facts(self) -> Facts:
@@ -77,7 +71,7 @@ class DecordReader:
             fps=_fps(self._survey),
             width=width,
             height=height,
-            decoder=self._survey.decoder,
+            decoder=DECORD,
             damaged=False,
             announced=0,
         )
@@ -85,8 +79,11 @@ class DecordReader:
     def frames(self, indices: Sequence[int]) -> dict[int, Picture]:
         self._complaints()
         try:
-            found = dict(self._passed(indices) if self._in_sequence else self._jumped_to(indices))
-        except Exception as error:  # decord raises its own errors, RuntimeError, IndexError and StopIteration
+            found = dict(self._read(indices))
+            # It decodes ahead of what was asked for, whole minutes of it, into memory and beside the network;
+            # a seek ends that.
+            self._reader.seek(0)
+        except Exception as error:  # decord raises its own errors, RuntimeError and IndexError
             raise UnfitError("decord cannot decode it") from error
         if self._complaints():
             raise UnfitError("decord reports damage")
@@ -98,24 +95,16 @@ class DecordReader:
     def second(self, index: int) -> float | None:
         return _clock(self._survey, index)
 
-    def _jumped_to(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+    def _read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(indices), BATCH):
             batch = list(indices[start : start + BATCH])
             yield from zip(batch, self._reader.get_batch(batch).asnumpy(), strict=True)
 
-    def _passed(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        if indices[0] < self._next:
-            self._open()
-        for index in indices:
-            while self._next <= index:
-                frame = self._reader.next()
-                self._next += 1
-            yield index, frame.asnumpy()
-
 
 class PyAVReader:
-    """PyAV. Short videos are decoded at once and kept, undisplayed frames in their small native format;
-    of longer ones, only what is asked for is decoded, from the nearest place that can be jumped to.
+    """PyAV. Where it can jump, it decodes what is asked for from the nearest such place. Other short videos,
+    and those that are damaged or that decord has failed at, are decoded at once and kept, undisplayed, in
+    their small native format.
     """
 
     def __init__(self, path: str, survey: Survey, limits: Limits) -> None:
@@ -130,7 +119,8 @@ class PyAVReader:
         self._errors = 0
         self._num_frames = survey.num_frames
         self._kept: list[VideoFrame] = []
-        if survey.num_frames * survey.frame_bytes <= limits.kept_mb * 2**20:
+        can_jump = bool(survey.keys) and not (survey.truncated or survey.suits_decord)
+        if not can_jump and survey.num_frames * survey.frame_bytes <= limits.kept_mb * 2**20:
             with opened(path, survey.container) as source:
                 self._kept = list(self._decoded(source))
             if not self._kept:
@@ -199,6 +189,8 @@ class PyAVReader:
 
         track = picture_track(source, self._survey.stream)
         for packet in packets(source, track, damaged=self._count_error):
+            if is_filler(packet, track.codec_context.name):
+                continue
             try:
                 frames = packet.decode()
             except av.EOFError:
@@ -258,13 +250,3 @@ def decord_works() -> bool:
     return True
 
 
-def reader(path: str, survey: Survey, limits: Limits, complaints: Callable[[], bool]) -> Reader:
-    """The reader that suits a file.
-
-    Raises:
-        RefusedError: nothing in it can be decoded.
-        UnfitError: decord was thought to suit, and does not.
-    """
-    if survey.decoder == PYAV:
-        return PyAVReader(path, survey, limits)
-    return DecordReader(path, survey, limits, complaints)

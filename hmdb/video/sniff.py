@@ -27,29 +27,29 @@ class Container:
 
     Attributes:
         demuxer: FFmpeg's name for it. PyAV is told to use this one and no other.
+        seekable: whether a frame can be jumped to by its timestamp.
         decord: whether decord may see the file. It takes no such order, so only where FFmpeg's own guess
-            is certain, and not for streams (TS, PS, raw), of which it returns wrong frames.
-        seekable: whether decord's random access may be used; else it reads in sequence.
+            is certain; and it is right only where it can jump.
         own_clock: whether the clock starts at zero by definition; else at the first timestamp.
         constant_rate: whether it has no timestamps, only a rate: AVI.
     """
 
     demuxer: str
-    decord: bool = False
     seekable: bool = False
+    decord: bool = False
     own_clock: bool = True
     constant_rate: bool = False
 
 
-MOV = Container("mov", decord=True, seekable=True)
+MOV = Container("mov", seekable=True, decord=True)
 CONTAINERS = {
     container.demuxer: container
     for container in (
         MOV,
-        Container("matroska", decord=True, seekable=True),
-        Container("flv", decord=True, seekable=True),
-        Container("avi", decord=True, constant_rate=True),
-        Container("asf", decord=True),
+        Container("matroska", seekable=True, decord=True),
+        Container("flv", seekable=True, decord=True),
+        Container("avi", constant_rate=True),
+        Container("asf"),
         Container("ogg"),
         Container("gif"),
         Container("apng"),

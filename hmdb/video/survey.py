@@ -1,4 +1,4 @@
-"""What a file holds, from its packets and its first frame; and which decoder suits it. Runs in a worker.
+"""What a file holds, from its packets and its first frame; and whether it suits decord. Runs in a worker.
 
 Reading all packets costs about a millisecond for 300 frames and tells what decord does not: frames that
 an edit list hides, timestamps that are missing or come twice, places that cannot be jumped to.
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from hmdb.limits import Limits
 from hmdb.video.sniff import Container
-from hmdb.video.wire import DECORD, DECORD_IN_SEQUENCE, PYAV
 
 if TYPE_CHECKING:
     import av
@@ -26,8 +25,6 @@ THREADS = 2  # of PyAV; more only cost memory
 LARGE = 1280 * 720  # pixels
 MAX_RESTARTS = 100  # of the packets of a damaged file
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
-MAX_SEQUENCE_PIXELS = 10**9  # about three seconds of decord's time: 9,000 frames of 320x240
-FRAME_PIXELS = 30_000  # what a frame costs besides, in pixels
 FEW = 100  # frames
 # Codecs without frames out of order, of which every key frame is a clean cut.
 ALWAYS_CLEAN = frozenset({"vp8", "vp9", "h263", "flv", "mjpeg", "prores", "dnxhd", "rawvideo"})
@@ -64,7 +61,7 @@ class Survey:
         frame_bytes: memory that a decoded frame takes.
         announced: frames that the file says it has; 0 where it does not.
         truncated: whether its end is missing.
-        decoder: the one that suits it.
+        suits_decord: whether decord should read it.
     """
 
     container: Container
@@ -81,7 +78,7 @@ class Survey:
     frame_bytes: int
     announced: int
     truncated: bool
-    decoder: str
+    suits_decord: bool
 
 
 def opened(path: str, container: Container) -> InputContainer:
@@ -138,7 +135,7 @@ def packets(
         return
 
 
-def survey(path: str, container: Container, limits: Limits, decord_works: bool) -> Survey:
+def survey(path: str, container: Container, limits: Limits) -> Survey:
     """Looks at a file.
 
     Raises:
@@ -165,18 +162,16 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
         announced, truncated = _announced(path, source, track, tally)
         depth = max((component.bits for component in first.format.components), default=8)
         suits_decord = (
-            decord_works
-            and container.decord
+            container.decord
+            and tally.clean  # so that any frame can be jumped to
+            and not tally.num_hidden
             and len(_tracks(source)) == 1  # it cannot be told which one
             and min(first.width, first.height) >= DECORD_MIN_SIDE
             and depth <= 8  # its conversion differs
             and not truncated
             and track.frames <= 2 * tally.num_packets + FEW  # it reserves memory for so many
-            and (unique or container.demuxer == "avi")
+            and unique
         )
-        in_sequence = not (container.seekable and tally.clean and not tally.num_hidden)
-        if in_sequence and tally.num_packets * (first.width * first.height + FRAME_PIXELS) > MAX_SEQUENCE_PIXELS:
-            suits_decord = False  # it would convert every frame on the way
         can_jump = container.seekable or (container.constant_rate and not track.codec_context.has_b_frames)
         turned = first.rotation % 180 != 0
         return Survey(
@@ -194,7 +189,7 @@ def survey(path: str, container: Container, limits: Limits, decord_works: bool) 
             frame_bytes=first.width * first.height * max(first.format.padded_bits_per_pixel, 8) // 8,
             announced=announced if announced <= limits.frames else 0,
             truncated=truncated,
-            decoder=PYAV if not suits_decord else DECORD_IN_SEQUENCE if in_sequence else DECORD,
+            suits_decord=suits_decord,
         )
 
 
@@ -241,8 +236,8 @@ class _Tally:
         codec = self._track.codec_context.name
         if packet.is_discard:
             self.num_hidden += 1
-        elif codec == "mpeg4" and packet.size < len(VOP):
-            self.num_empty += 1  # a filler that DivX writes after two frames in one packet
+        elif is_filler(packet, codec):
+            self.num_empty += 1
         else:
             self.shown.append(packet.dts if self._only_order else packet.pts)
         if packet.is_keyframe:
@@ -250,6 +245,11 @@ class _Tally:
             self.clean = self.clean and clean
             if packet.pts is not None and (clean or codec != "h264"):
                 self.keys.append(packet.pts)
+
+
+def is_filler(packet: av.Packet[Any], codec: str) -> bool:
+    """Whether it is what DivX writes after two frames in one packet: no picture, and no damage."""
+    return codec == "mpeg4" and 0 < packet.size < len(VOP)
 
 
 def _announced(path: str, source: InputContainer, track: VideoStream, tally: _Tally) -> tuple[int, bool]:

@@ -17,8 +17,8 @@ from hmdb.limits import Limits
 
 LENGTH = struct.Struct(">I")
 MAX_MESSAGE = 16 * 2**20  # bytes
-DECORD, DECORD_IN_SEQUENCE, PYAV = "decord", "decord, in sequence", "PyAV"
-DECODERS = (DECORD, DECORD_IN_SEQUENCE, PYAV)
+DECORD, PYAV = "decord", "PyAV"
+DECODERS = (DECORD, PYAV)
 
 Read = Callable[[int], bytes]
 

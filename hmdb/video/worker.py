@@ -20,10 +20,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hmdb.limits import Limits
-from hmdb.video.decoders import PyAVReader, Reader, UnfitError, decord_works, reader
+from hmdb.video.decoders import DecordReader, PyAVReader, Reader, UnfitError, decord_works
 from hmdb.video.sniff import Container
 from hmdb.video.survey import RefusedError, survey
-from hmdb.video.wire import PYAV, WireError, packed, received
+from hmdb.video.wire import DECORD, PYAV, WireError, packed, received
 
 CPU_FACTOR = 4  # processor seconds for each second of a request's deadline: a few threads
 IDLE = 30  # seconds after which the last file is closed
@@ -106,11 +106,12 @@ class _Server:
             self._tell(self._reader.facts.decoder)
             return self._reader
         self._reader = None  # before the next takes its memory
-        surveyed = survey(path, Container(**request["container"]), self._limits, use_decord)
-        self._tell(surveyed.decoder)
-        try:
-            self._reader = reader(path, surveyed, self._limits, self._complaints)
-        except UnfitError:
+        surveyed = survey(path, Container(**request["container"]), self._limits)
+        if use_decord and surveyed.suits_decord:
+            self._tell(DECORD)
+            with contextlib.suppress(UnfitError):
+                self._reader = DecordReader(path, surveyed, self._limits, self._complaints)
+        if self._reader is None:
             self._tell(PYAV)
             self._reader = PyAVReader(path, surveyed, self._limits)
         self._key = key

@@ -1,9 +1,11 @@
 import itertools
 import random
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from hmdb.clip import ClipSpec
@@ -11,7 +13,8 @@ from hmdb.errors import VideoError
 from hmdb.limits import Limits
 from hmdb.reader import read_clip
 from hmdb.video import RecountedError, open_video
-from hmdb.video.decoders import reader
+from hmdb.video.client import pool
+from hmdb.video.decoders import DecordReader, PyAVReader
 from hmdb.video.sniff import sniff
 from hmdb.video.survey import survey
 from tests.videos import TOP, insert_packets, number, numbers, remux, trim, write_video
@@ -31,17 +34,17 @@ KINDS: dict[str, tuple[dict[str, Any], str]] = {
     "odd.mp4": ({"size": (161, 99), "pixel_format": "yuv444p"}, "decord"),
     "intra refresh.mp4": (
         {"num_frames": 60, "options": {"x264-params": "intra-refresh=1:keyint=20"}},
-        "decord, in sequence",
+        "PyAV",
     ),
     "open gop.mp4": (
         {"codec": "libx265", "options": {"x265-params": "open-gop=1:keyint=10:min-keyint=5:log-level=none"}},
-        "decord, in sequence",
+        "PyAV",
     ),
-    "xvid.avi": ({"codec": "mpeg4", "options": {"g": "12"}, "max_b_frames": 0}, "decord, in sequence"),
-    "b-frames.avi": ({"codec": "mpeg4", "options": {"g": "12"}, "max_b_frames": 2}, "decord, in sequence"),
-    "mpeg-4.mp4": ({"codec": "mpeg4", "max_b_frames": 2}, "decord, in sequence"),
-    "mpeg-2.mov": ({"codec": "mpeg2video", "max_b_frames": 2}, "decord, in sequence"),
-    "windows.wmv": ({"codec": "wmv2"}, "decord, in sequence"),
+    "xvid.avi": ({"codec": "mpeg4", "options": {"g": "12"}, "max_b_frames": 0}, "PyAV"),
+    "b-frames.avi": ({"codec": "mpeg4", "options": {"g": "12"}, "max_b_frames": 2}, "PyAV"),
+    "mpeg-4.mp4": ({"codec": "mpeg4", "max_b_frames": 2}, "PyAV"),
+    "mpeg-2.mov": ({"codec": "mpeg2video", "max_b_frames": 2}, "PyAV"),
+    "windows.wmv": ({"codec": "wmv2"}, "PyAV"),
     "no duration.webm": ({"codec": "libvpx", "container_options": {"live": "1"}}, "PyAV"),
     "transport.ts": ({}, "PyAV"),
     "program.mpg": ({"codec": "mpeg2video", "format": "mpeg"}, "PyAV"),
@@ -71,15 +74,26 @@ def test_the_right_frames_of_every_kind(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, (_, decoder) in KINDS.items() if decoder != "PyAV"])
 def test_both_decoders_give_the_same_frames(tmp_path: Path, name: str) -> None:
-    path, limits, pictures = write_video(tmp_path / name, **KINDS[name][0]), Limits(), []
-    for decord in (True, False):
-        looked_at = survey(str(path), sniff(path), limits, decord)
-        indices = range(0, looked_at.num_frames, 4)
-        found = reader(str(path), looked_at, limits, lambda: False).frames(indices)
-        pictures.append([found[index] for index in indices])
-    for (here, second), (there, other_second) in zip(*pictures, strict=True):
+    path, limits = write_video(tmp_path / name, **KINDS[name][0]), Limits()
+    looked_at = survey(str(path), sniff(path), limits)
+    indices = range(0, looked_at.num_frames, 4)
+    by_decord = DecordReader(str(path), looked_at, limits, lambda: False).frames(indices)
+    by_pyav = PyAVReader(str(path), looked_at, limits).frames(indices)
+    for index in indices:
+        (here, second), (there, other_second) = by_decord[index], by_pyav[index]
         assert np.abs(here.astype(int) - there).mean() < 2  # grey levels
         assert second == pytest.approx(other_second)
+
+
+def test_nothing_is_decoded_that_nobody_asked_for(tmp_path: Path) -> None:
+    options = {"g": "250", "preset": "ultrafast"}
+    video = open_video(write_video(tmp_path / "long.mp4", num_frames=1000, size=(320, 240), options=options))
+    (worker,) = pool().workers()
+    before = psutil.Process(worker.pid).memory_info().rss
+    video.frames_at([5, 100])
+    time.sleep(0.3)  # in which decord would decode the rest: 115 MB
+    assert video.decoder == "decord"
+    assert psutil.Process(worker.pid).memory_info().rss - before < 40e6
 
 
 @pytest.mark.parametrize("rotation", [90, 180, -90])
@@ -94,7 +108,7 @@ def test_a_turned_video_stands_upright(tmp_path: Path, rotation: int, depth: str
 def test_frames_that_a_trim_hides_stay_hidden(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mp4", num_frames=60, options={"g": "60"})
     video = open_video(remux(whole, tmp_path / "part.mp4", start=20))
-    assert (video.num_frames, video.decoder) == (40, "decord, in sequence")
+    assert (video.num_frames, video.decoder) == (40, "PyAV")
     frames = video.frames_at([0, 10, 39])
     assert numbers(frames.pixels) == [20, 30, 59]
     assert frames.seconds == pytest.approx((0, 0.4, 1.56))
@@ -104,7 +118,7 @@ def test_frames_that_a_trim_hides_stay_hidden(tmp_path: Path) -> None:
 def test_a_phones_trim_shows_what_is_between_its_ends_and_is_no_damage(tmp_path: Path, b_frames: int) -> None:
     whole = write_video(tmp_path / "whole.mp4", num_frames=60, options={"g": "10"}, max_b_frames=b_frames)
     video = open_video(trim(whole, tmp_path / "part.mp4", first=25, num_frames=20))
-    assert (video.num_frames, video.decoder, video.note) == (20, "decord, in sequence", None)
+    assert (video.num_frames, video.decoder, video.note) == (20, "PyAV", None)
     frames = video.frames_at(range(20))
     assert numbers(frames.pixels) == list(range(25, 45))
     assert frames.seconds == pytest.approx([index / 25 for index in range(20)])
@@ -113,7 +127,7 @@ def test_a_phones_trim_shows_what_is_between_its_ends_and_is_no_damage(tmp_path:
 def test_packets_without_a_picture_are_not_counted(tmp_path: Path) -> None:
     plain = write_video(tmp_path / "plain.avi", codec="mpeg4", max_b_frames=0)
     video = open_video(insert_packets(plain, tmp_path / "divx.avi", {0: b"\x7f"}))
-    assert (video.num_frames, video.decoder, video.note) == (30, "decord, in sequence", None)
+    assert (video.num_frames, video.decoder, video.note) == (30, "PyAV", None)
     assert numbers(video.frames_at([0, 1, 29]).pixels) == [0, 1, 29]
 
 
@@ -184,26 +198,21 @@ def test_large_pictures_are_delivered_reduced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
-def test_long_videos_are_read_from_the_nearest_clean_cut(tmp_path: Path, codec: str) -> None:
+def test_pyav_reads_from_the_nearest_clean_cut(tmp_path: Path, codec: str) -> None:
     options = {"g": "10", "x265-params": "open-gop=1:keyint=10:min-keyint=5:log-level=none"}
     path = write_video(tmp_path / "long.mp4", num_frames=100, codec=codec, options=options, pixel_format="yuv420p10le")
-    limits = Limits(kept_mb=1)  # as if it were too long to be kept
-    video = open_video(path, limits=limits)
+    video = open_video(path)
     indices = random.Random(0).sample(range(100), 30)
     assert numbers(video.frames_at(indices).pixels) == indices
     assert video.note is None
-    looked_at = survey(str(path), sniff(path), limits, decord_works=False)
-    assert len(looked_at.keys) >= 10
+    assert len(survey(str(path), sniff(path), Limits()).keys) >= 10
 
 
-def test_long_avis_are_jumped_in(tmp_path: Path) -> None:
+def test_avis_are_jumped_in(tmp_path: Path) -> None:
     path = write_video(tmp_path / "long.avi", num_frames=100, codec="mpeg4", options={"g": "10"}, max_b_frames=0)
-    limits = Limits(kept_mb=1)
-    looked_at = survey(str(path), sniff(path), limits, decord_works=False)
     indices = [95, 3, 40, 41, 77]
-    found = reader(str(path), looked_at, limits, lambda: False).frames(sorted(indices))
-    assert {index: number(pixels) for index, (pixels, _) in found.items()} == {index: index for index in indices}
-    assert len(looked_at.keys) >= 10
+    assert numbers(open_video(path).frames_at(indices).pixels) == indices
+    assert len(survey(str(path), sniff(path), Limits()).keys) >= 10
 
 
 def test_what_is_over_a_limit_is_refused(tmp_path: Path) -> None:
@@ -269,7 +278,7 @@ def test_damage_that_shows_in_reading_is_told_and_the_clip_taken_of_what_is_ther
 
 def test_a_clip_tells_its_decoder(tmp_path: Path) -> None:
     clip = read_clip(write_video(tmp_path / "clip.avi", codec="mpeg4"), ClipSpec())
-    assert (clip.decoder, clip.notes) == ("decord, in sequence", ())
+    assert (clip.decoder, clip.notes) == ("PyAV", ())
 
 
 def test_the_frames_of_a_file_are_the_same_in_every_run(tmp_path: Path) -> None:
