@@ -248,5 +248,3 @@ def decord_works() -> bool:
     except (ImportError, OSError):
         return False
     return True
-
-
