@@ -51,7 +51,8 @@ OVERALL = "Everything it looked at"
 GPU_SECONDS = 60  # for which ZeroGPU lends its GPU to one answer
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 FRAME_SIDE = 480  # pixels, the longest side of a frame in a gallery
-EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.mp4"))
+EXAMPLES_FOLDER = Path(__file__).parent / "examples"
+EXAMPLES = sorted(EXAMPLES_FOLDER.glob("*.mp4"))
 
 CSS = """
 .gradio-container {max-width: 1180px !important; margin: 0 auto !important}
@@ -853,7 +854,7 @@ def serve(demo: gr.Blocks, settings: Settings, **options: Any) -> str:
         theme=gr.themes.Soft(),
         css=CSS,
         max_file_size=f"{settings.max_upload_mb}mb",
-        allowed_paths=[str(path) for path in EXAMPLES],
+        allowed_paths=[str(EXAMPLES_FOLDER)],  # not its files: Gradio holds every file of an answer against each
         show_error=False,
         run_history=False,
         enable_monitoring=False,
