@@ -26,7 +26,7 @@ from gradio_client import Client, handle_file
 
 from benchmarks.clips import FPS, write_clip, write_repeated
 from benchmarks.queueing import burst
-from benchmarks.space import App, resident, running
+from benchmarks.space import App, client, resident, running
 
 LENGTHS = (1, 10, 60, 600, 3600)  # seconds
 FILES = (1, 10, 100, 1000)
@@ -92,16 +92,16 @@ def visitors(folder: Path) -> Figures:
 
 
 def _ask(app: App, videos: Sequence[Path]) -> dict[str, Any]:
-    clients = [Client(app.url, verbose=False) for _ in videos]
+    clients = [client(app) for _ in videos]
     outcomes: list[str] = []
     taken: list[float] = []
     together = threading.Barrier(len(videos))
 
-    def visit(client: Client, video: Path) -> None:
+    def visit(visitor: Client, video: Path) -> None:
         together.wait()
         began = time.perf_counter()
         try:
-            client.predict(handle_file(video), api_name="/predict")
+            visitor.predict(handle_file(video), api_name="/predict")
             outcomes.append("answered")
             taken.append(time.perf_counter() - began)
         except Exception as error:  # whatever the client makes of it
