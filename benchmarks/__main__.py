@@ -6,25 +6,25 @@ import argparse
 import platform
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from benchmarks import answer, decode, forward, memory, networks, peers, space
+from benchmarks import networks, peers
 from benchmarks.race import Row, to_json, to_markdown
 
-Part = Callable[[Path, int, Sequence[str]], Iterator[Row]]
-
-PARTS: dict[str, Part] = {
-    "decode": lambda folder, rounds, _: decode.rows(folder, rounds),
-    "preprocess": forward.preprocess_rows,
-    "forward": forward.forward_rows,
-    "maps": forward.maps_rows,
-    "answer": answer.rows,
-    "app": space.rows,
-    "memory": lambda folder, rounds, models: memory.rows(models),
+# By name, as not every machine has what each of them needs: a decoder, Gradio, a GPU.
+PARTS = {
+    "decode": "benchmarks.decode:rows",
+    "preprocess": "benchmarks.forward:preprocess_rows",
+    "forward": "benchmarks.forward:forward_rows",
+    "maps": "benchmarks.forward:maps_rows",
+    "answer": "benchmarks.answer:rows",
+    "app": "benchmarks.space:rows",
+    "memory": "benchmarks.memory:rows",
+    "training": "benchmarks.training:rows",
 }
 
 
@@ -46,7 +46,7 @@ def main() -> int:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for part in arguments.parts or PARTS:
-            found = list(PARTS[part](Path(folder), arguments.rounds, arguments.models))
+            found = list(resolve_name(PARTS[part])(Path(folder), arguments.rounds, arguments.models))
             rows += found
             print(to_markdown(found), flush=True)
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from hmdb.sampling import spread
 from hmdb.video import open_video
 
 
-def rows(folder: Path, rounds: int) -> Iterator[Row]:
+def rows(folder: Path, rounds: int, models: Sequence[str] = ()) -> Iterator[Row]:
     clip = write_clip(folder / "clip.mp4")
     yield from compare("10 s of 320x240, H.264", clip, rounds)
     avi = write_clip(folder / "clip.avi", "mpeg4", {"b": "1500k", "g": "12"})

@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from benchmarks.race import Row, row
 
@@ -56,7 +57,7 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kilo / 1024
 
 
-def rows(models: Sequence[str]) -> Iterator[Row]:
+def rows(folder: Path, rounds: int, models: Sequence[str]) -> Iterator[Row]:
     for family in FAMILIES:
         if f"{family}-base" not in models:
             continue

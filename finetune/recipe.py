@@ -44,6 +44,7 @@ class Recipe:
         epochs: passes over the training clips.
         patience: epochs without a better val top-1 before training stops; 0 for never.
         precision: fp32, bf16 or fp16 arithmetic; fp32 where the device has no other.
+        compile: let torch compile the network before it is trained: a minute or more, faster steps after it.
         activation_checkpointing: recompute activations instead of keeping them: less memory, more time.
         half: save the weights as float16, at half the size; training and answering on a CPU stay in fp32.
         seed: of weights, order, augmentation and the random sampler.
@@ -69,6 +70,7 @@ class Recipe:
     epochs: int = 8
     patience: int = 4
     precision: Precision = "fp32"
+    compile: bool = False
     activation_checkpointing: bool = False
     half: bool = False
     seed: int = 0

@@ -73,7 +73,7 @@ class ClipTrainer(Trainer):
 
     @property
     def _network(self) -> PreTrainedModel:
-        network: PreTrainedModel = self.accelerator.unwrap_model(self.model)
+        network: PreTrainedModel = self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
         return network
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
@@ -268,6 +268,7 @@ def training_arguments(recipe: Recipe, precision: str, checkpoints: Path) -> Tra
         per_device_train_batch_size=recipe.batch_size // devices,
         per_device_eval_batch_size=recipe.batch_size // devices,
         gradient_accumulation_steps=recipe.accumulation,
+        torch_compile=recipe.compile,
         activation_checkpointing=recipe.activation_checkpointing,
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,

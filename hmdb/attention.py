@@ -37,6 +37,7 @@ from hmdb.clip import Prediction
 from hmdb.errors import ModelError
 
 PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at once: 8 MB, for the cache to hold
+SHORT = 256  # tokens, whose attention weights take hardly more memory than their values
 BLOCK_ROWS = 256  # of a joint attention that are in memory at once: 39 MB of ViViT-base's 472
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -202,7 +203,8 @@ def _attend(
 
 def _by_products(like: torch.Tensor) -> bool:
     """Whether torch's fused kernel is the slower one: for bfloat16 on a CPU, where it has no matrix instructions."""
-    return like.dtype == torch.bfloat16 and like.device.type == "cpu" and not torch.is_grad_enabled()
+    kept = like.shape[-2] if torch.is_grad_enabled() else 0  # weights of each token, for the way back
+    return like.dtype == torch.bfloat16 and like.device.type == "cpu" and kept <= SHORT
 
 
 def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:

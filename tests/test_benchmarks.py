@@ -8,10 +8,11 @@ import av
 import numpy as np
 import pytest
 
-from benchmarks import queueing
+from benchmarks import queueing, training
 from benchmarks.clips import write_clip, write_exactly, write_repeated
 from benchmarks.queueing import burst, mean_wait, servers_needed
 from benchmarks.race import race, to_json, to_markdown
+from finetune.recipe import Recipe
 
 
 def decoded(path: Path) -> np.ndarray:
@@ -42,6 +43,14 @@ def test_a_repeated_video_shows_its_clip_again_and_again(tmp_path: Path) -> None
     clip = write_clip(tmp_path / "clip.mp4", num_frames=5, size=(96, 64))
     once, thrice = decoded(clip), decoded(write_repeated(tmp_path / "three.mp4", clip, 3))
     np.testing.assert_array_equal(thrice, np.concatenate([once] * 3))
+
+
+def test_training_steps_are_taken_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "WAYS", {"plain": Recipe()})  # compiling takes half a minute
+    fused, eager = training.rows(tmp_path, 2, ["timesformer-tiny"])
+    assert (fused.way, eager.way) == ("plain", training.EAGER)
+    assert 0 < fused.least <= fused.median
+    assert "clips/s" in fused.note
 
 
 def test_waiting_is_as_the_textbook_says() -> None:

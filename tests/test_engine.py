@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, TimesformerConfig, VivitConfig
 from transformers import TimesformerForVideoClassification as Timesformer
 from transformers import VivitForVideoClassification as Vivit
 
-from hmdb.attention import PRODUCT_WEIGHTS, _attend_by_products, class_relevance, fuse, rollout
+from hmdb.attention import PRODUCT_WEIGHTS, _attend, _attend_by_products, class_relevance, fuse, rollout
 from hmdb.engine import available_cores, multiplies_bfloat16, quicken
 from hmdb.errors import ModelError
 from hmdb.recognizer import Recognizer
@@ -91,6 +91,18 @@ def test_attention_by_products_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), whole)
     monkeypatch.setattr("hmdb.attention.PRODUCT_WEIGHTS", 2 * 4 * 50 * 7)
     torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), whole)
+
+
+@pytest.mark.parametrize("tokens", [5, 300])  # by products, and by the fused kernel
+def test_in_training_bfloat16_attention_has_the_gradients_of_float32(tokens: int) -> None:
+    torch.manual_seed(0)
+    exact = [torch.randn(2, 3, tokens, 8, requires_grad=True) for _ in range(3)]
+    rounded = [part.detach().bfloat16().requires_grad_() for part in exact]
+    weight = torch.randn(2, tokens, 24)
+    for parts in (exact, rounded):
+        (_attend(torch.nn.Identity(), *parts, 0.0, 0.35) * weight).sum().backward()
+    for one, other in zip(exact, rounded, strict=True):
+        assert torch.corrcoef(torch.stack([one.grad.flatten(), other.grad.float().flatten()]))[0, 1] > 0.999
 
 
 def test_bfloat16_is_chosen_where_it_pays(network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,17 @@ def test_tensorboard_has_scalars_clips_and_the_confusion_matrix(finished: tuple[
     assert {"val/confusion", "clips/circle", "clips/square"} <= set(tags["images"])
 
 
+@pytest.mark.slow  # last run 2026-11-22
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # by torch's own compiler
+def test_compiled_training_learns_the_same(
+    finished: tuple[Path, dict[str, Any]], dataset: Path, tmp_path: Path
+) -> None:
+    report = train(replace(RECIPE, compile=True), DataSource(str(dataset)), tmp_path / "compiled")
+    for here, there in zip(report["epochs"], finished[1]["epochs"], strict=True):
+        assert here["loss"] == pytest.approx(there["loss"], abs=1e-4)
+    assert set(Recognizer.from_pretrained(tmp_path / "compiled").labels) == {"circle", "square"}
+
+
 def test_a_finished_run_is_not_run_again_and_another_not_over_it(
     finished: tuple[Path, dict[str, Any]], dataset: Path
 ) -> None:
