@@ -30,6 +30,10 @@ from hmdb.errors import DataError, ModelError
 from hmdb.model import Checkpoint, read_network
 from hmdb.preprocess import PixelSpec, normalize
 
+# Its name in transformers, since and until some way through version 5.
+RECOMPUTING = (
+    "activation_checkpointing" if hasattr(TrainingArguments, "activation_checkpointing") else "gradient_checkpointing"
+)
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 log = logging.getLogger(__name__)
@@ -263,13 +267,13 @@ def training_arguments(recipe: Recipe, precision: str, checkpoints: Path) -> Tra
     devices = processes if processes > 1 else max(torch.cuda.device_count(), 1)
     if recipe.batch_size % devices:
         raise DataError(f"A batch of {recipe.batch_size} does not divide among {devices} devices; change --batch-size.")
+    recomputing: dict[str, Any] = {RECOMPUTING: recipe.activation_checkpointing}
     return TrainingArguments(
         output_dir=str(checkpoints),
         per_device_train_batch_size=recipe.batch_size // devices,
         per_device_eval_batch_size=recipe.batch_size // devices,
         gradient_accumulation_steps=recipe.accumulation,
         torch_compile=recipe.compile,
-        activation_checkpointing=recipe.activation_checkpointing,
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
@@ -294,6 +298,7 @@ def training_arguments(recipe: Recipe, precision: str, checkpoints: Path) -> Tra
         dataloader_num_workers=min(8, os.cpu_count() or 1) if on_gpu else 0,
         dataloader_pin_memory=on_gpu,
         disable_tqdm=not sys.stderr.isatty(),
+        **recomputing,
     )
 
 
