@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
+import numpy as np
 import pandas as pd
 from gradio.context import LocalContext
 from gradio.processing_utils import save_file_to_cache
@@ -51,6 +52,7 @@ OVERALL = "Everything it looked at"
 GPU_SECONDS = 60  # for which ZeroGPU lends its GPU to one answer
 ZERO_GPU = bool(os.environ.get("SPACES_ZERO_GPU"))
 FRAME_SIDE = 480  # pixels, the longest side of a frame in a gallery
+FRAME_QUALITY = 88  # of its JPEG
 EXAMPLES_FOLDER = Path(__file__).parent / "examples"
 EXAMPLES = sorted(EXAMPLES_FOLDER.glob("*.mp4"))
 
@@ -759,15 +761,30 @@ def verdict(prediction: Prediction, num_labels: int) -> str:
     return " ".join((sentence, *map(shown, prediction.clip.notes)))
 
 
-def gallery(clip: Clip) -> list[tuple[Image.Image, str]]:
-    """The frames of a clip with their captions, small enough to send."""
-    return list(zip(map(small, clip.pixels), map(caption, clip.frames), strict=True))
+Gallery = list[tuple[str, str]]  # files and captions
 
 
-def small(pixels: Any) -> Image.Image:
-    image = Image.fromarray(pixels)
-    image.thumbnail((FRAME_SIDE, FRAME_SIDE))
-    return image
+def gallery(clip: Clip) -> Gallery:
+    """The frames of a clip with their captions."""
+    return pictures(clip.pixels, map(caption, clip.frames))
+
+
+def pictures(pixels: Iterable[np.ndarray], captions: Iterable[str]) -> Gallery:
+    """Pictures, small enough to send, in files of this answer alone.
+
+    Left to Gradio, the same picture of two visitors would be one file, written again while it is read, and
+    WebP, which takes longer to write than the network to answer.
+    """
+    Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=get_upload_folder()))
+    found = []
+    for number, (frame, words) in enumerate(zip(pixels, captions, strict=True)):
+        image = Image.fromarray(frame)
+        image.thumbnail((FRAME_SIDE, FRAME_SIDE))
+        path = folder / f"{number}.jpg"
+        image.save(path, quality=FRAME_QUALITY)
+        found.append((str(path), words))
+    return found
 
 
 def caption(frame: ClipFrame) -> str:
@@ -776,7 +793,7 @@ def caption(frame: ClipFrame) -> str:
     return f"{moment} · {frame.kind}"
 
 
-def overlays(explanation: Explanation, opacity: float) -> list[tuple[Image.Image, str]]:
+def overlays(explanation: Explanation, opacity: float) -> Gallery:
     """The frames under their map, each with a bar for how much it mattered."""
     from hmdb.figures import importance_bars, overlay
 
@@ -787,7 +804,7 @@ def overlays(explanation: Explanation, opacity: float) -> list[tuple[Image.Image
         f"{caption(frame)} · mattered {share:.0%}"
         for frame, share in zip(clip.frames, explanation.frame_importance, strict=True)
     ]
-    return list(zip(map(small, drawn), captions, strict=True))
+    return pictures(drawn, captions)
 
 
 def timeline_outputs(timeline: Timeline, name: str, *, finished: bool) -> tuple[Any, ...]:

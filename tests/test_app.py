@@ -21,11 +21,13 @@ from typing import Any
 
 import gradio as gr
 import httpx
+import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
+from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
 import app
@@ -530,6 +532,14 @@ def test_two_visitors_get_their_own_answers(url: str, recognizer: Recognizer, tm
 
     with ThreadPoolExecutor(2) as pool:
         assert list(pool.map(ask, paths * 2)) == expected * 2
+
+
+def test_no_answer_writes_into_files_of_another(recognizer: Recognizer, video: Path) -> None:
+    clip = recognizer.read(video)
+    one, other = app.gallery(clip), app.gallery(clip)
+    assert not {path for path, _ in one} & {path for path, _ in other}
+    for (path, _), frame in zip(one, clip.pixels, strict=True):
+        assert np.abs(np.asarray(Image.open(path)).astype(int) - frame).mean() < 3  # grey levels
 
 
 def test_the_same_as_an_mcp_tool(url: str, video: Path, recognizer: Recognizer) -> None:
