@@ -35,7 +35,7 @@ from hmdb.clip import Clip, ClipFrame, Prediction
 from hmdb.errors import DataError, HmdbError, StoppedError, VideoError
 from hmdb.labels import readable
 from hmdb.limits import FromEnvironment
-from hmdb.memory import share_freed_memory
+from hmdb.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from hmdb.attention import Explanation
@@ -884,7 +884,7 @@ def serve(demo: gr.Blocks, settings: Settings, **options: Any) -> str:
 
 def main() -> None:
     """Serves the page, and loads the model once it is up."""
-    share_freed_memory()
+    keep_freed_memory()
     serve(demo, settings)
     loading.start()
     demo.block_thread()

@@ -14,6 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from benchmarks import networks, peers
 from benchmarks.race import Row, to_json, to_markdown
+from hmdb.memory import keep_freed_memory
 
 # By name, as not every machine has what each of them needs: a decoder, Gradio, a GPU.
 PARTS = {
@@ -38,6 +39,7 @@ def main() -> int:
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     disable_progress_bar()  # type: ignore[no-untyped-call]
+    keep_freed_memory()  # as the page and the commands do; the others gain as much
     about = (
         f"{platform.machine()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, "
         f"torch {torch.__version__}; not installed: {', '.join(peers.missing()) or 'nothing'}"

@@ -6,7 +6,6 @@ transformers and the weights in it: random ones, as memory does not depend on wh
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -52,9 +51,11 @@ def measure(family: str, answer: str) -> float:
 
 
 def peak() -> float:
-    """The largest resident size of this process until now, in MB."""
-    kilo = 1024 if sys.platform == "darwin" else 1
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / kilo / 1024
+    """The largest resident size of this process until now, in MB. (Linux; `getrusage` counts that of the process
+    that started it as well.)
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def rows(folder: Path, rounds: int, models: Sequence[str]) -> Iterator[Row]:

@@ -46,7 +46,6 @@ from hmdb import calibration
 from hmdb.attention import fuse
 from hmdb.calibration import Calibration
 from hmdb.errors import DataError
-from hmdb.memory import keep_freed_memory
 from hmdb.model import CLIP_SPEC_KEY, check_fit
 from hmdb.preprocess import PixelSpec
 
@@ -104,7 +103,6 @@ def train(
         KeyboardInterrupt: with a text that says what was kept.
     """
     began = time.monotonic()
-    keep_freed_memory()
     output = output.resolve()
     precision = usable_precision(recipe.precision)
     arguments = training_arguments(recipe, precision, output / CHECKPOINTS)

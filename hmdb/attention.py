@@ -37,6 +37,7 @@ from hmdb.clip import Prediction
 from hmdb.errors import ModelError
 
 PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at once: 8 MB, for the cache to hold
+PRODUCT_ROWS = 256  # of them, more of which gain nothing
 SHORT = 256  # tokens, whose attention weights take hardly more memory than their values
 BLOCK_ROWS = 256  # of a joint attention that are in memory at once: 39 MB of ViViT-base's 472
 
@@ -208,12 +209,18 @@ def _by_products(like: torch.Tensor) -> bool:
 
 
 def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
-    """(B, H, N, D) three times -> (B, H, N, D), so many rows at a time that their weights stay in the cache."""
-    batch, heads, tokens, _ = query.shape
-    rows = max(PRODUCT_WEIGHTS // (batch * heads * tokens), 1)
-    keys, value = key.transpose(-2, -1).contiguous(), value.contiguous()
-    parts = [((part * scale) @ keys).softmax(dim=-1) @ value for part in torch.split(query, rows, dim=2)]
-    return torch.cat(parts, dim=2)
+    """(B, H, N, D) three times -> (B, H, N, D), in parts whose weights stay in the cache."""
+    batch, _, tokens, _ = query.shape
+    rows = max(min(PRODUCT_WEIGHTS // (batch * tokens), PRODUCT_ROWS), 1)
+    heads = max(PRODUCT_WEIGHTS // (batch * min(rows, tokens) * tokens), 1)
+    keys, values = key.transpose(-2, -1).contiguous(), value.contiguous()
+    found = []
+    for some, theirs, of_these in zip(
+        *(torch.split(each, heads, dim=1) for each in (query, keys, values)), strict=True
+    ):
+        parts = [((part * scale) @ theirs).softmax(dim=-1) @ of_these for part in torch.split(some, rows, dim=2)]
+        found.append(torch.cat(parts, dim=2))
+    return torch.cat(found, dim=1)
 
 
 def _recorder() -> Callable[[nn.Module, Attended], None] | None:

@@ -29,6 +29,7 @@ from hmdb.int8 import Int8Linear, to_int8
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 NARROWEST = 512  # hidden size, below which bfloat16 saves little of an answer and moves it more
+BLOCK, MANY_ROWS = 16, 1024  # rows of a product that oneDNN takes together, and from how many on it matters
 CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -94,12 +95,27 @@ class QuickLinear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
         """(..., in) -> (..., out)."""
-        values = input.to(self.weight.dtype)
-        if values.device.type != "cpu" or torch.is_grad_enabled() or not _has_onednn():
-            return functional.linear(values, self.weight, self.bias)
+        if input.device.type != "cpu" or torch.is_grad_enabled() or not _has_onednn():
+            return functional.linear(input.to(self.weight.dtype), self.weight, self.bias)
         # what torch's own compiler makes of a linear layer on a CPU; it has no gradient
+        rows = input.numel() // self.in_features
+        values = _in_whole_blocks(input.reshape(rows, -1), self.weight.dtype)
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
-        return product
+        return product[:rows].view(*input.shape[:-1], -1)
+
+
+def _in_whole_blocks(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Rows as oneDNN likes them: (N, C) -> (at least N, C), with rows of zeros at the end.
+
+    It takes a quarter longer for the 3137 tokens of a ViViT-base than for 3136 or 3152.
+    """
+    missing = -len(values) % BLOCK
+    if len(values) < MANY_ROWS or not missing:
+        return values.to(dtype)
+    padded = values.new_empty(len(values) + missing, values.shape[1], dtype=dtype)
+    padded[: len(values)] = values
+    padded[len(values) :] = 0
+    return padded
 
 
 class ClassTokenNorm(nn.LayerNorm):

@@ -6,30 +6,19 @@ import ctypes
 import platform
 import sys
 
-ARENAS = 2  # of memory, for all threads together
-
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Keeps freed memory instead of returning it to the kernel at once; whether that could be asked for.
+    """Keeps freed memory for the next who asks, in whichever thread; whether that could be asked for.
 
-    Training on a CPU frees and asks for the same large blocks at each step; where the kernel has no
-    transparent huge pages, faulting them in again took most of the time.
+    A network frees and asks for the same large blocks again and again, and returning them to the kernel in
+    between costs up to a fifth of an answer; where the kernel has no huge pages, most of a training step. Without
+    being told, each thread keeps what it freed to itself: a server of many threads holds it many times. For a program
+    to call that answers or trains, before there are threads, and for no library: it concerns the whole process, whose
+    memory stays where it was at its largest.
     """
-    return _ask(_MMAP_MAX, 0) and _ask(_TRIM_THRESHOLD, 2**31 - 1)
-
-
-def share_freed_memory() -> bool:
-    """Lets threads use what other threads have freed; whether that could be asked for.
-
-    Each thread has an arena of its own otherwise, and a server of many threads holds in each what one answer
-    took at some time. To be called before there are threads.
-    """
-    return _ask(_ARENA_MAX, ARENAS)
-
-
-def _ask(parameter: int, value: int) -> bool:
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
-    return bool(ctypes.CDLL(None).mallopt(parameter, value))
+    ask = ctypes.CDLL(None).mallopt
+    return all([ask(_ARENA_MAX, 1), ask(_MMAP_MAX, 0), ask(_TRIM_THRESHOLD, 2**31 - 1)])
