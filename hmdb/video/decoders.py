@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.frame import VideoFrame
 
+SKIPPING = frozenset({"h264", "hevc"})  # codecs that say of a frame whether others are made of it
 BATCH = 16  # frames that decord is asked for at once
 DEEP_FORMAT = re.compile(r"(yuva?4\d\dp)\d")  # yuv420p10le and its like
 
@@ -170,27 +171,32 @@ class PyAVReader:
     def _jumped_to(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Ends early at a frame that does not come with the timestamp it should have."""
         pts, keys, at = self._survey.pts, self._survey.keys, -1
+        wanted = {pts[index] for index in indices}
         with opened(self._path, self._survey.container) as source:
             track = source.streams[self._survey.stream]
-            frames = self._decoded(source)
+            frames = self._decoded(source, wanted)
             for index in indices:
                 nearest = bisect.bisect_right(keys, index) - 1
                 if nearest >= 0 and keys[nearest] > at + 1:
                     source.seek(pts[keys[nearest]], stream=track)
-                    frames = self._decoded(source)
+                    frames = self._decoded(source, wanted)
                 frame = next((frame for frame in frames if frame.pts is not None and frame.pts >= pts[index]), None)
                 if frame is None or frame.pts != pts[index]:
                     return
                 at = index
                 yield index, frame
 
-    def _decoded(self, source: InputContainer) -> Iterator[VideoFrame]:
+    def _decoded(self, source: InputContainer, wanted: Collection[int] | None = None) -> Iterator[VideoFrame]:
+        """The frames that follow; with timestamps, those alone and what they are made of, for codecs that tell."""
         import av
 
         track = picture_track(source, self._survey.stream)
+        skips = wanted is not None and track.codec_context.name in SKIPPING
         for packet in packets(source, track, damaged=self._count_error):
             if is_filler(packet, track.codec_context.name):
                 continue
+            if skips:
+                track.codec_context.skip_frame = "DEFAULT" if packet.pts in (wanted or ()) else "NONREF"
             try:
                 frames = packet.decode()
             except av.EOFError:
