@@ -15,10 +15,11 @@ import re
 import tempfile
 import threading
 import time
+import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -775,16 +776,28 @@ def pictures(pixels: Iterable[np.ndarray], captions: Iterable[str]) -> Gallery:
     Left to Gradio, the same picture of two visitors would be one file, written again while it is read, and
     WebP, which takes longer to write than the network to answer.
     """
-    Path(get_upload_folder()).mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=get_upload_folder()))
+    folder = picture_folder()
+    folder.mkdir(parents=True, exist_ok=True)
     found = []
-    for number, (frame, words) in enumerate(zip(pixels, captions, strict=True)):
+    for frame, words in zip(pixels, captions, strict=True):
         image = Image.fromarray(frame)
         image.thumbnail((FRAME_SIDE, FRAME_SIDE))
-        path = folder / f"{number}.jpg"
+        path = folder / f"{uuid.uuid4().hex}.jpg"
         image.save(path, quality=FRAME_QUALITY)
         found.append((str(path), words))
     return found
+
+
+def picture_folder() -> Path:
+    return Path(get_upload_folder()) / "pictures"
+
+
+def delete_old_pictures(keep_seconds: float) -> None:
+    """Gradio does so with what an answer has brought to a visitor, but does not know of one that was cancelled."""
+    for path in picture_folder().glob("*.jpg"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > keep_seconds:
+                path.unlink()
 
 
 def caption(frame: ClipFrame) -> str:
@@ -882,10 +895,17 @@ def serve(demo: gr.Blocks, settings: Settings, **options: Any) -> str:
     return url
 
 
+def keep_clean(keep_seconds: int) -> None:
+    while True:
+        time.sleep(keep_seconds / 4)
+        delete_old_pictures(keep_seconds)
+
+
 def main() -> None:
     """Serves the page, and loads the model once it is up."""
     keep_freed_memory()
     serve(demo, settings)
+    threading.Thread(target=keep_clean, args=(settings.keep_seconds,), name="keep-clean", daemon=True).start()
     loading.start()
     demo.block_thread()
 

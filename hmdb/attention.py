@@ -38,7 +38,7 @@ from hmdb.errors import ModelError
 
 PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at once: 8 MB, for the cache to hold
 PRODUCT_ROWS = 256  # of them, more of which gain nothing
-SHORT = 256  # tokens, whose attention weights take hardly more memory than their values
+SHORT = 256  # tokens; the weights of more are too much to keep for the way back
 BLOCK_ROWS = 256  # of a joint attention that are in memory at once: 39 MB of ViViT-base's 472
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -98,10 +98,10 @@ class QuickLinear(nn.Linear):
         if input.device.type != "cpu" or torch.is_grad_enabled() or not _has_onednn():
             return functional.linear(input.to(self.weight.dtype), self.weight, self.bias)
         # what torch's own compiler makes of a linear layer on a CPU; it has no gradient
-        rows = input.numel() // self.in_features
-        values = _in_whole_blocks(input.reshape(rows, -1), self.weight.dtype)
+        rows = input.reshape(-1, self.in_features)
+        values = _in_whole_blocks(rows, self.weight.dtype)
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
-        return product[:rows].view(*input.shape[:-1], -1)
+        return product[: len(rows)].view(*input.shape[:-1], self.out_features)
 
 
 def _in_whole_blocks(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

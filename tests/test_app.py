@@ -168,7 +168,7 @@ def test_a_long_video_can_be_cancelled(recognizer: Recognizer, long_clip: Path, 
         panel = tab(page, "Long video")
         upload(panel, long_clip)
         panel.get_by_role("button", name="Make the timeline").click()
-        wait_until(lambda: bool(steps))
+        expect(panel.get_by_text("Looked at 4 of 11 windows.")).to_be_visible(timeout=30_000)
         panel.get_by_role("button", name="Cancel").click()
         expect(panel.get_by_text("Cancelled.")).to_be_visible()
         cancelled = time.monotonic()
@@ -540,6 +540,14 @@ def test_no_answer_writes_into_files_of_another(recognizer: Recognizer, video: P
     assert not {path for path, _ in one} & {path for path, _ in other}
     for (path, _), frame in zip(one, clip.pixels, strict=True):
         assert np.abs(np.asarray(Image.open(path)).astype(int) - frame).mean() < 3  # grey levels
+
+
+def test_pictures_that_nobody_fetched_are_deleted(recognizer: Recognizer, video: Path) -> None:
+    old, *others = (Path(path) for path, _ in app.gallery(recognizer.read(video)))
+    os.utime(old, (time.time() - 100, time.time() - 100))
+    app.delete_old_pictures(60)
+    assert not old.exists()
+    assert all(path.exists() for path in others)
 
 
 def test_the_same_as_an_mcp_tool(url: str, video: Path, recognizer: Recognizer) -> None:

@@ -8,7 +8,7 @@ from transformers import TimesformerForVideoClassification as Timesformer
 from transformers import VivitForVideoClassification as Vivit
 
 from hmdb.attention import PRODUCT_WEIGHTS, _attend, _attend_by_products, class_relevance, fuse, rollout
-from hmdb.engine import available_cores, multiplies_bfloat16, quicken
+from hmdb.engine import QuickLinear, available_cores, multiplies_bfloat16, quicken
 from hmdb.errors import ModelError
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
@@ -82,6 +82,17 @@ def test_maps_stay_what_they_were(network: PreTrainedModel, clip: torch.Tensor, 
         expected, found = explain(network, clip[:1])[1], explain(quick, clip[:1])[1]
         both = torch.stack([torch.from_numpy(each).flatten() for each in (expected, found)])
         assert torch.corrcoef(both)[0, 1] > alike
+
+
+def test_any_number_of_rows() -> None:
+    layer = torch.nn.Linear(32, 48)
+    for shape in ((32,), (0, 32), (2, 0, 32), (3, 1024, 32), (3, 1025, 32)):
+        values = torch.randn(shape)
+        layer.__class__ = torch.nn.Linear
+        expected = layer(values)
+        layer.__class__ = QuickLinear
+        with torch.inference_mode():
+            torch.testing.assert_close(layer(values), expected.detach())
 
 
 def test_attention_by_products_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 BITS = 10  # numbers up to 1023
 DARK, BRIGHT = 40, 215
+VOP = b"\x00\x00\x01\xb6"  # what an MPEG-4 picture starts with
 TOP = (200, 80, 60)  # RGB of the upper half, so that a turned or miscoloured picture shows
 
 
@@ -141,6 +142,31 @@ def trim(source: Path, path: Path, *, first: int, num_frames: int, fps: int = 25
     return path
 
 
+def claim_keys(path: Path) -> Path:
+    """An AVI whose index says of every packet that decoding can start there."""
+    data = bytearray(path.read_bytes())
+    index = data.rfind(b"idx1")
+    for entry in range(index + 8, index + 8 + int.from_bytes(data[index + 4 : index + 8], "little"), 16):
+        data[entry + 4] |= 0x10
+    path.write_bytes(data)
+    return path
+
+
+def cut_before(source: Path, path: Path, index: int) -> Path:
+    """The packets of a video from the first key packet on that comes behind `index` others, as they are."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as part:
+        track = whole.streams.video[0]
+        copy = part.add_stream_from_template(track)
+        rest = [packet for packet in whole.demux(track) if packet.size][index:]
+        rest = list(itertools.dropwhile(lambda packet: not packet.is_keyframe, rest))
+        first = min(packet.pts or 0 for packet in rest)
+        for packet in rest:
+            packet.pts, packet.dts = (packet.pts or 0) - first, (packet.dts or 0) - first
+            packet.stream = copy
+            part.mux(packet)
+    return path
+
+
 def insert_packets(source: Path, path: Path, packets: Mapping[int, bytes]) -> Path:
     """An AVI with further packets, each behind the packet of that number."""
     with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
@@ -155,3 +181,24 @@ def insert_packets(source: Path, path: Path, packets: Mapping[int, bytes]) -> Pa
                 time += 1
                 copy.mux(extra)
     return path
+
+
+def packed(source: Path, path: Path) -> Path:
+    """An AVI as DivX wrote them: each B frame in the packet of the frame before, then a filler in its place."""
+    with av.open(str(source)) as whole:
+        packets = [bytes(packet) for packet in whole.demux(whole.streams.video[0]) if packet.size]
+    with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
+        stream = copy.add_stream_from_template(whole.streams.video[0])
+        for time, (here, following) in enumerate(itertools.pairwise([*packets, b""])):
+            data = b"\x7f" if _is_b(here) else here + following if _is_b(following) else here
+            if time == 0:
+                data = data.replace(VOP, b"\x00\x00\x01\xb2DivX503b1393p" + VOP, 1)
+            packet = av.Packet(data)
+            packet.stream, packet.dts, packet.time_base = stream, time, Fraction(1, 25)
+            copy.mux(packet)
+    return path
+
+
+def _is_b(packet: bytes) -> bool:
+    at = packet.find(VOP)
+    return at >= 0 and packet[at + 4] >> 6 == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -103,12 +104,15 @@ class DecordReader:
 
 
 class PyAVReader:
-    """PyAV. Where it can jump, it decodes what is asked for from the nearest such place. Other short videos,
-    and those that are damaged or that decord has failed at, are decoded at once and kept, undisplayed, in
-    their small native format.
+    """PyAV. Where it can jump, it decodes what is asked for from the nearest such place, so it does not see damage
+    elsewhere. Where it cannot, and as soon as a jump meets damage or another frame than it should, a short
+    video is decoded as a whole and kept, undisplayed, in its small native format.
+
+    Args:
+        whole: never jump; for files that are thought to be damaged.
     """
 
-    def __init__(self, path: str, survey: Survey, limits: Limits) -> None:
+    def __init__(self, path: str, survey: Survey, limits: Limits, *, whole: bool = False) -> None:
         from av.video.reformatter import VideoReformatter
 
         self._path = path
@@ -120,9 +124,14 @@ class PyAVReader:
         self._errors = 0
         self._num_frames = survey.num_frames
         self._kept: list[VideoFrame] = []
-        can_jump = bool(survey.keys) and not (survey.truncated or survey.suits_decord)
-        if not can_jump and survey.num_frames * survey.frame_bytes <= limits.kept_mb * 2**20:
-            with opened(path, survey.container) as source:
+        self._jumps = True
+        if whole or survey.truncated or not survey.keys:
+            self._stop_jumping()
+
+    def _stop_jumping(self) -> None:
+        self._jumps, self._errors = False, 0
+        if self._survey.num_frames * self._survey.frame_bytes <= self._limits.kept_mb * 2**20:
+            with opened(self._path, self._survey.container) as source:
                 self._kept = list(self._decoded(source))
             if not self._kept:
                 raise RefusedError("unreadable")
@@ -144,14 +153,17 @@ class PyAVReader:
         )
 
     def frames(self, indices: Sequence[int]) -> dict[int, Picture]:
-        if self._kept:
-            found: Iterable[tuple[int, VideoFrame]] = ((i, self._kept[i]) for i in indices if i < len(self._kept))
-            return {index: self._picture(index, frame) for index, frame in found}
-        if self._survey.keys:
+        if self._jumps:
             jumped = {index: self._picture(index, frame) for index, frame in self._jumped_to(indices)}
-            if len(jumped) == len(indices):
+            if len(jumped) == len(indices) and not self._errors:
                 return jumped
-        return {index: self._picture(index, frame) for index, frame in self._passed(indices)}
+            self._stop_jumping()
+        found: Iterable[tuple[int, VideoFrame]] = (
+            ((index, self._kept[index]) for index in indices if index < len(self._kept))
+            if self._kept
+            else self._passed(indices)
+        )
+        return {index: self._picture(index, frame) for index, frame in found}
 
     def second(self, index: int) -> float | None:
         return self._second(index, self._kept[index]) if self._kept else _clock(self._survey, index)
@@ -169,17 +181,23 @@ class PyAVReader:
         self._num_frames = index + 1
 
     def _jumped_to(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """Ends early at a frame that does not come with the timestamp it should have."""
+        """Ends early at a frame that does not come with the timestamp it should have, or after a jump to one
+        that is no key: some codecs in AVIs take the index at its word, and it can be wrong.
+        """
         pts, keys, at = self._survey.pts, self._survey.keys, -1
         wanted = {pts[index] for index in indices}
         with opened(self._path, self._survey.container) as source:
             track = source.streams[self._survey.stream]
-            frames = self._decoded(source, wanted)
+            frames: Iterator[VideoFrame] = self._decoded(source, wanted)
             for index in indices:
                 nearest = bisect.bisect_right(keys, index) - 1
                 if nearest >= 0 and keys[nearest] > at + 1:
                     source.seek(pts[keys[nearest]], stream=track)
                     frames = self._decoded(source, wanted)
+                    first = next(frames, None)
+                    if first is None or not first.key_frame:
+                        return
+                    frames = itertools.chain([first], frames)
                 frame = next((frame for frame in frames if frame.pts is not None and frame.pts >= pts[index]), None)
                 if frame is None or frame.pts != pts[index]:
                     return
@@ -193,8 +211,6 @@ class PyAVReader:
         track = picture_track(source, self._survey.stream)
         skips = wanted is not None and track.codec_context.name in SKIPPING
         for packet in packets(source, track, damaged=self._count_error):
-            if is_filler(packet, track.codec_context.name):
-                continue
             if skips:
                 track.codec_context.skip_frame = "DEFAULT" if packet.pts in (wanted or ()) else "NONREF"
             try:
@@ -202,7 +218,8 @@ class PyAVReader:
             except av.EOFError:
                 return
             except av.FFmpegError:
-                self._count_error()
+                if not is_filler(packet, track.codec_context.name):
+                    self._count_error()
                 continue
             for frame in frames:
                 if frame.width * frame.height > self._limits.source_pixels:

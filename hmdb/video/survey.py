@@ -249,7 +249,9 @@ class _Tally:
 
 
 def is_filler(packet: av.Packet[Any], codec: str) -> bool:
-    """Whether it is what DivX writes after two frames in one packet: no picture, and no damage."""
+    """Whether it is what DivX writes after two frames in one packet: no picture of its own, and no damage. It makes
+    the decoder give the second of the two.
+    """
     return codec == "mpeg4" and 0 < packet.size < len(VOP)
 
 

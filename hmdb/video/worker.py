@@ -113,7 +113,8 @@ class _Server:
                 self._reader = DecordReader(path, surveyed, self._limits, self._complaints)
         if self._reader is None:
             self._tell(PYAV)
-            self._reader = PyAVReader(path, surveyed, self._limits)
+            failed = surveyed.suits_decord and self._decord  # else decord would read it
+            self._reader = PyAVReader(path, surveyed, self._limits, whole=failed)
         self._key = key
         return self._reader
 

@@ -17,7 +17,7 @@ from hmdb.video.client import pool
 from hmdb.video.decoders import DecordReader, PyAVReader
 from hmdb.video.sniff import sniff
 from hmdb.video.survey import survey
-from tests.videos import TOP, insert_packets, number, numbers, remux, trim, write_video
+from tests.videos import TOP, claim_keys, cut_before, insert_packets, number, numbers, packed, remux, trim, write_video
 
 pytest.importorskip("decord")
 
@@ -132,6 +132,38 @@ def test_packets_without_a_picture_are_not_counted(tmp_path: Path) -> None:
     video = open_video(insert_packets(plain, tmp_path / "divx.avi", {0: b"\x7f"}))
     assert (video.num_frames, video.decoder, video.note) == (30, "PyAV", None)
     assert numbers(video.frames_at([0, 1, 29]).pixels) == [0, 1, 29]
+
+
+def test_what_divx_packs_together_comes_apart(tmp_path: Path) -> None:
+    plain = write_video(tmp_path / "plain.avi", num_frames=40, codec="mpeg4", options={"g": "12"}, max_b_frames=1)
+    video = open_video(packed(plain, tmp_path / "divx.avi"))
+    assert (video.num_frames, video.decoder, video.note) == (40, "PyAV", None)
+    assert numbers(video.frames_at(range(40)).pixels) == list(range(40))
+
+
+def test_an_index_that_lies_about_keys_gives_no_wrong_frames(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "all.avi", num_frames=60, codec="msmpeg4", options={"g": "20"}, max_b_frames=0)
+    video = open_video(claim_keys(path))
+    assert numbers(video.frames_at([33, 37]).pixels) == [33, 37]
+    assert numbers(video.frames_at([0, 15, 30, 59]).pixels) == [0, 15, 30, 59]
+
+
+def test_a_frame_is_the_same_one_whatever_else_is_asked_for(tmp_path: Path) -> None:
+    options = {"x265-params": "open-gop=1:keyint=20:min-keyint=20:bframes=4:log-level=none"}
+    whole = write_video(tmp_path / "whole.mp4", num_frames=100, codec="libx265", options=options)
+    video = open_video(cut_before(whole, tmp_path / "cut.mp4", 10))  # its first frames need what is no longer there
+    with pytest.raises(RecountedError):
+        video.frames_at([0, video.num_frames - 1])
+    middle = video.num_frames // 2
+    (alone,), (_, beside) = (numbers(video.frames_at(indices).pixels) for indices in ([middle], [0, middle]))
+    assert alone == beside
+
+
+def test_without_decord_a_sound_video_is_jumped_in(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mp4", num_frames=60, options={"g": "10"})
+    reader = PyAVReader(str(path), survey(str(path), sniff(path), Limits()), Limits())
+    assert number(reader.frames([33])[33][0]) == 33
+    assert not reader._kept
 
 
 def test_seconds_are_those_of_the_timestamps(tmp_path: Path) -> None:
