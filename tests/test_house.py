@@ -17,6 +17,7 @@ FLOORS = {
     "limits": 0,
     "calibration": 1,
     "int8": 1,
+    "memory": 0,
     "sampling": 1,
     "timeline": 1,
     "video": 1,
