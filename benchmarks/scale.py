@@ -75,7 +75,6 @@ def files(folder: Path) -> Figures:
 
 def visitors(folder: Path) -> Figures:
     """Many ask the app at the same moment."""
-    # each their own: Gradio writes the frames of the same video to the same file, also while another reads it
     videos = [write_clip(folder / f"{seed}.mp4", num_frames=FPS, seed=seed) for seed in range(max(VISITORS))]
     found: Figures = []
     with running() as app:

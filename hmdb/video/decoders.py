@@ -106,13 +106,14 @@ class DecordReader:
 class PyAVReader:
     """PyAV. Where it can jump, it decodes what is asked for from the nearest such place, so it does not see damage
     elsewhere. Where it cannot, and as soon as a jump meets damage or another frame than it should, a short
-    video is decoded as a whole and kept, undisplayed, in its small native format.
+    video is decoded as a whole and kept, undisplayed, in its small native format; a long one is read from its
+    beginning where it cannot be jumped in.
 
     Args:
-        whole: never jump; for files that are thought to be damaged.
+        suspect: the file is thought to be damaged, so a short one is decoded as a whole at once.
     """
 
-    def __init__(self, path: str, survey: Survey, limits: Limits, *, whole: bool = False) -> None:
+    def __init__(self, path: str, survey: Survey, limits: Limits, *, suspect: bool = False) -> None:
         from av.video.reformatter import VideoReformatter
 
         self._path = path
@@ -124,13 +125,15 @@ class PyAVReader:
         self._errors = 0
         self._num_frames = survey.num_frames
         self._kept: list[VideoFrame] = []
+        self._short = survey.num_frames * survey.frame_bytes <= limits.kept_mb * 2**20
         self._jumps = True
-        if whole or survey.truncated or not survey.keys:
+        if not survey.keys or (self._short and (suspect or survey.truncated)):
             self._stop_jumping()
 
     def _stop_jumping(self) -> None:
-        self._jumps, self._errors = False, 0
-        if self._survey.num_frames * self._survey.frame_bytes <= self._limits.kept_mb * 2**20:
+        self._jumps = False
+        if self._short:
+            self._errors = 0
             with opened(self._path, self._survey.container) as source:
                 self._kept = list(self._decoded(source))
             if not self._kept:
@@ -155,7 +158,7 @@ class PyAVReader:
     def frames(self, indices: Sequence[int]) -> dict[int, Picture]:
         if self._jumps:
             jumped = {index: self._picture(index, frame) for index, frame in self._jumped_to(indices)}
-            if len(jumped) == len(indices) and not self._errors:
+            if len(jumped) == len(indices) and not (self._errors and self._short):
                 return jumped
             self._stop_jumping()
         found: Iterable[tuple[int, VideoFrame]] = (

@@ -114,7 +114,7 @@ class _Server:
         if self._reader is None:
             self._tell(PYAV)
             failed = surveyed.suits_decord and self._decord  # else decord would read it
-            self._reader = PyAVReader(path, surveyed, self._limits, whole=failed)
+            self._reader = PyAVReader(path, surveyed, self._limits, suspect=failed)
         self._key = key
         return self._reader
 
