@@ -14,7 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from benchmarks import networks, peers
 from benchmarks.race import Row, to_json, to_markdown
-from hmdb.memory import keep_freed_memory
+from hmdb.machine import keep_freed_memory
 
 # By name, as not every machine has what each of them needs: a decoder, Gradio, a GPU.
 PARTS = {

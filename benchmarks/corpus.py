@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from hmdb.clips.sampling import spread
 from hmdb.errors import VideoError
-from hmdb.sampling import spread
 from hmdb.video import Frames, Video, open_video, recounted
 
 TOLERANCE = 0.1  # grey levels: frames that are shown twice have thumbnails that differ by less

@@ -13,7 +13,7 @@ from transformers.video_utils import load_video
 
 from benchmarks.clips import FPS, write_clip, write_repeated
 from benchmarks.race import Row, race
-from hmdb.sampling import spread
+from hmdb.clips.sampling import spread
 from hmdb.video import open_video
 
 

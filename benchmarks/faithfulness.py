@@ -12,8 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from finetune.splits import DataSource, read_splits
-from hmdb.faithfulness import Faithfulness
 from hmdb.recognizer import Recognizer
+from hmdb.results import Faithfulness
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 
 from benchmarks import networks, peers
 from benchmarks.race import Row, milliseconds, race, row
-from hmdb.attention import class_relevance, rollout
-from hmdb.model import load
-from hmdb.preprocess import preprocess
+from hmdb.explain.maps import class_relevance, rollout
+from hmdb.model.loading import load
+from hmdb.model.preprocess import preprocess
 from hmdb.recognizer import Recognizer
 
 

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.clips import write_clip
-from hmdb.clip import ClipSpec
+from hmdb.clips.clip import ClipSpec
+from hmdb.clips.reader import read_clip
 from hmdb.errors import VideoError
-from hmdb.limits import Limits
-from hmdb.reader import read_clip
 from hmdb.video.client import pool
+from hmdb.video.limits import Limits
 
 SEEDS: tuple[tuple[str, str, dict[str, str], dict[str, str]], ...] = (
     ("plain.mp4", "libx264", {"preset": "veryfast", "g": "50"}, {}),

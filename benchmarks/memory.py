@@ -28,8 +28,9 @@ def measure(family: str, answer: str) -> float:
         VivitForVideoClassification,
     )
 
-    from hmdb.attention import class_relevance, fuse, rollout
-    from hmdb.engine import quicken
+    from hmdb.explain.maps import class_relevance, rollout
+    from hmdb.model.attention import fuse
+    from hmdb.model.inference import quicken
 
     network: PreTrainedModel = (
         TimesformerForVideoClassification(TimesformerConfig())

@@ -14,7 +14,7 @@ from transformers import AutoImageProcessor, AutoModelForVideoClassification, Pr
 from finetune.checkpoint import save_checkpoint
 from finetune.networks import start
 from hmdb.labels import HMDB_SIMP
-from hmdb.model import BUNDLED
+from hmdb.model.loading import BUNDLED
 
 RANDOM = ("timesformer-base", "vivit-base")
 ALL = (*RANDOM, "bundled")

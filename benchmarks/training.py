@@ -23,8 +23,8 @@ from benchmarks.race import Row, milliseconds, row
 from finetune.networks import start
 from finetune.recipe import PAPER, Recipe
 from finetune.trainer import ClipTrainer, optimizer, training_arguments, usable_precision
-from hmdb.attention import fuse
 from hmdb.labels import HMDB_SIMP
+from hmdb.model.attention import fuse
 
 ON_GPU = torch.cuda.is_available()
 BATCH = PAPER.batch_size if ON_GPU else 2

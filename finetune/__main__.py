@@ -1,7 +1,7 @@
 import sys
 
 from finetune.cli import main
-from hmdb.memory import keep_freed_memory
+from hmdb.machine import keep_freed_memory
 
 keep_freed_memory()
 sys.exit(main())

@@ -15,10 +15,10 @@ from transformers import PreTrainedModel
 from finetune.dataset import ClipDataset
 from finetune.metrics import top_k_accuracy
 from finetune.report import Outcome
-from hmdb.attention import fuse
-from hmdb.engine import quicken, weight_bytes
-from hmdb.model import LoadedModel
-from hmdb.preprocess import normalize
+from hmdb.model.attention import fuse
+from hmdb.model.inference import quicken, weight_bytes
+from hmdb.model.loading import LoadedModel
+from hmdb.model.preprocess import normalize
 
 PLAIN = "float32"
 MB = 1e6
@@ -31,7 +31,7 @@ def compare(loaded: LoadedModel, dataset: ClipDataset, part: str, dtype: str) ->
     Args:
         loaded: its network is quickened in place, to the other arithmetic.
         part: "val" or "test".
-        dtype: as `hmdb.engine.quicken` takes it.
+        dtype: as `hmdb.model.inference.quicken` takes it.
 
     Returns:
         The answers in the other arithmetic, and the comparison, ready for JSON: changes in points, from

@@ -14,8 +14,8 @@ from transformers.trainer_utils import EvalPrediction
 
 from finetune.dataset import ClipDataset
 from finetune.metrics import accuracies, confusion
-from hmdb.calibration import negative_log_likelihood
 from hmdb.figures import confusion_matrix, sheet
+from hmdb.model.calibration import negative_log_likelihood
 
 SHOWN_CLIPS = 4
 

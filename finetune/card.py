@@ -11,7 +11,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from finetune.distill import Distillation
 from finetune.recipe import PAPER, PAPER_ROWS, RECIPES, Recipe, differences
 from finetune.report import FIGURES, percent, with_interval
-from hmdb.labels import HMDB_SIMP, readable
+from hmdb.labels import HMDB_SIMP
+from hmdb.text import readable
 
 CARD_FILE = "README.md"
 OWN_LICENCE = "apache-2.0"  # of weights that started from random numbers

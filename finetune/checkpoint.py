@@ -10,12 +10,13 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from hmdb.calibration import Calibration
-from hmdb.clip import ClipSpec
+from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
-from hmdb.int8 import Int8Cost
-from hmdb.model import CALIBRATION_KEY, CLIP_SPEC_KEY, INT8_KEY, read_json
-from hmdb.preprocess import PIXELS_FILE, PixelSpec
+from hmdb.model.calibration import Calibration
+from hmdb.model.checks import read_json
+from hmdb.model.int8 import Int8Cost
+from hmdb.model.loading import CALIBRATION_KEY, CLIP_SPEC_KEY, INT8_KEY
+from hmdb.model.preprocess import PIXELS_FILE, PixelSpec
 
 
 def save_checkpoint(

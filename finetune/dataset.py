@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from finetune.sources import Sample
 from finetune.splits import Splits
-from hmdb.clip import ClipSpec
+from hmdb.clips.clip import ClipSpec
+from hmdb.clips.reader import read_clip
 from hmdb.errors import DataError, VideoError
-from hmdb.preprocess import PixelSpec, fit
-from hmdb.reader import read_clip
+from hmdb.model.preprocess import PixelSpec, fit
 
 MAX_BROKEN = 0.02  # of all clips
 THUMBNAIL = 64  # pixels a side, enough to compare frames

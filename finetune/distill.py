@@ -18,10 +18,12 @@ from finetune.image_models import PYPI_PREFIX, FeatureMaps, feature_maps
 from finetune.leaks import clip_hashes, resembling
 from finetune.sources import Sample, find_clips, source_of
 from finetune.splits import Splits
-from hmdb.clip import ClipSpec
+from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
-from hmdb.model import FAMILIES, Checkpoint, find, load, read_json
-from hmdb.preprocess import PIXELS_FILE, PixelSpec, normalize
+from hmdb.model.checks import FAMILIES, read_json
+from hmdb.model.hub import Checkpoint, find
+from hmdb.model.loading import load
+from hmdb.model.preprocess import PIXELS_FILE, PixelSpec, normalize
 
 FRAME_COUNTS = {"num_frames", "frames_per_clip"}  # in the configuration of a model of videos
 NO_LABEL = ""  # of a sample that nobody has labelled

@@ -15,10 +15,11 @@ from finetune.dataset import ClipDataset, refuse_many_broken
 from finetune.folder import is_first_process
 from finetune.splits import DataSource, read_splits
 from finetune.trainer import ClipTrainer, evaluation_arguments
-from hmdb.engine import use_available_cores
 from hmdb.errors import DataError
-from hmdb.int8 import Int8Cost
-from hmdb.model import find, read
+from hmdb.machine import use_available_cores
+from hmdb.model.hub import find
+from hmdb.model.int8 import Int8Cost
+from hmdb.model.loading import read
 
 
 def evaluate(

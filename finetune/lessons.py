@@ -19,9 +19,9 @@ from finetune.augment import View
 from finetune.dataset import ClipDataset
 from finetune.image_models import FeatureMaps
 from finetune.probe import SMALLEST_SPREAD, probe
-from hmdb.clip import ClipSpec
+from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
-from hmdb.preprocess import normalize
+from hmdb.model.preprocess import normalize
 
 STRENGTH = 0.01  # of the teacher's linear layer: weak, since there are more features than clips
 

@@ -12,10 +12,12 @@ from transformers import AutoModelForVideoClassification, PreTrainedModel, Times
 
 from finetune.inflate import inflate
 from finetune.recipe import SCRATCH_PREFIX
-from hmdb.clip import ClipSpec
+from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
-from hmdb.model import FAMILIES, find, read_json, read_network
-from hmdb.preprocess import PIXELS_FILE, PixelSpec
+from hmdb.model.checks import FAMILIES, read_json
+from hmdb.model.hub import find
+from hmdb.model.loading import read_network
+from hmdb.model.preprocess import PIXELS_FILE, PixelSpec
 
 
 def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from transformers import PreTrainedModel
 
 from finetune.dataset import ClipDataset
-from hmdb.preprocess import PixelSpec, normalize
+from hmdb.model.preprocess import PixelSpec, normalize
 
 SMALLEST_SPREAD = 1e-3  # of a feature, below which it says nothing
 

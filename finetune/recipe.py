@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from hmdb.clip import EXTENSIONS, SAMPLERS
+from hmdb.clips.clip import EXTENSIONS, SAMPLERS
 from hmdb.errors import DataError
-from hmdb.model import KINETICS_400
+from hmdb.model.loading import KINETICS_400
 
 Pixels = Literal["paper", "checkpoint"]
 Optimizer = Literal["sgd", "adam", "adamw"]

@@ -20,11 +20,12 @@ from finetune.folder import REPORT_FILE
 from finetune.metrics import accuracies, confused_pairs, confusion, per_class, wilson_interval
 from finetune.splits import Splits
 from hmdb import figures
-from hmdb.attention import grid, normalized, rollout
-from hmdb.calibration import Calibration, expected_calibration_error, negative_log_likelihood, reliability
 from hmdb.errors import HmdbError
-from hmdb.labels import readable
-from hmdb.preprocess import PixelSpec, normalize
+from hmdb.explain.maps import normalized, rollout
+from hmdb.model.attention import grid
+from hmdb.model.calibration import Calibration, expected_calibration_error, negative_log_likelihood, reliability
+from hmdb.model.preprocess import PixelSpec, normalize
+from hmdb.text import readable
 
 REPORT_TEXT = "report.md"
 FIGURES = "figures"

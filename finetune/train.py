@@ -42,12 +42,13 @@ from finetune.trainer import (
     training_arguments,
     usable_precision,
 )
-from hmdb import calibration
-from hmdb.attention import fuse
-from hmdb.calibration import Calibration
 from hmdb.errors import DataError
-from hmdb.model import CLIP_SPEC_KEY, check_fit
-from hmdb.preprocess import PixelSpec
+from hmdb.model import calibration
+from hmdb.model.attention import fuse
+from hmdb.model.calibration import Calibration
+from hmdb.model.checks import check_fit
+from hmdb.model.loading import CLIP_SPEC_KEY
+from hmdb.model.preprocess import PixelSpec
 
 CHECKPOINTS = "checkpoints"  # of the Trainer: the best epoch and the last
 CLIPS = "clips"  # decoded once, shared by all processes

@@ -27,8 +27,9 @@ from finetune.lessons import Pupil
 from finetune.recipe import Recipe
 from finetune.report import Outcome
 from hmdb.errors import DataError, ModelError
-from hmdb.model import Checkpoint, read_network
-from hmdb.preprocess import PixelSpec, normalize
+from hmdb.model.hub import Checkpoint
+from hmdb.model.loading import read_network
+from hmdb.model.preprocess import PixelSpec, normalize
 
 # Its name in transformers, since and until some way through version 5.
 RECOMPUTING = (

@@ -8,8 +8,9 @@ print(recognizer("clip.avi").label)
 
 from typing import TYPE_CHECKING, Any
 
-from hmdb.clip import Clip, ClipFrame, ClipSpec, Prediction
+from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
 from hmdb.errors import DataError, HmdbError, ModelError, VideoError
+from hmdb.results import Prediction
 
 if TYPE_CHECKING:
     from hmdb.recognizer import Recognizer

@@ -18,10 +18,10 @@ from typing import Any
 from tqdm import tqdm
 
 from hmdb import __version__
-from hmdb.clip import SAMPLERS
+from hmdb.clips.clip import SAMPLERS
 from hmdb.errors import DataError, HmdbError
-from hmdb.labels import readable
-from hmdb.video import VIDEO_SUFFIXES, is_frame_folder, one_line, shown_name
+from hmdb.text import one_line, readable, shown_name
+from hmdb.video.find import find_videos
 
 MANY = 4  # videos, from which on a progress bar is shown
 
@@ -68,7 +68,7 @@ def _answers(options: argparse.Namespace) -> list[Answer] | None:
     # torch and transformers take seconds; --help need not wait for them
     from transformers.utils.logging import disable_progress_bar
 
-    from hmdb.processes import Processes
+    from hmdb.machine import Processes
     from hmdb.recognizer import Recognizer
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -169,35 +169,6 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
-
-
-def find_videos(path: Path) -> list[Path]:
-    """The videos that a path names: a file, a folder of frames, or all of these inside a folder.
-
-    A path with nothing of the kind is returned as it is; what is wrong with it is said when it is read.
-    """
-    return (list(_walk(path)) if os.path.isdir(path) else []) or [path]
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Hidden things are left out; links to folders too, as they may lead in circles."""
-    try:
-        if is_frame_folder(folder):
-            yield folder
-            return
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except OSError:
-        yield folder
-        return
-    for entry in entries:
-        child = folder / entry.name
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(child)
-        elif child.suffix.lower() in VIDEO_SUFFIXES:
-            yield child
 
 
 def to_table(answers: Sequence[Answer]) -> str:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from hmdb.labels import readable
-from hmdb.timeline import NONE_OF_THESE, Timeline
+from hmdb.results import NONE_OF_THESE, Timeline
+from hmdb.text import readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -206,7 +206,7 @@ def reliability_chart(confidence: np.ndarray, accuracy: np.ndarray, weight: np.n
     """How often the model is right against how sure it says it is; on the diagonal the two agree.
 
     Args:
-        confidence, accuracy, weight: (bins,), as `hmdb.calibration.reliability` gives them.
+        confidence, accuracy, weight: (bins,), as `hmdb.model.calibration.reliability` gives them.
     """
     figure = _figure(4.4, 4.2)
     axes = figure.subplots()

@@ -27,8 +27,3 @@ HMDB_SIMP = (
     "throw",
     "wave",
 )
-
-
-def readable(label: str) -> str:
-    """The label as people write it: `"ride_bike"` -> `"ride bike"`."""
-    return label.replace("_", " ")

@@ -8,15 +8,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hmdb.attention import Explanation, class_relevance, fuse, grid, normalized, rollout
-from hmdb.clip import Clip, ClipSpec, Prediction
-from hmdb.engine import arithmetic, quicken, use_available_cores
+from hmdb.clips.clip import Clip, ClipSpec
+from hmdb.clips.reader import read_clip, take_clips
+from hmdb.clips.windows import MAX_WINDOWS, batches, borders, windows
 from hmdb.errors import ModelError
-from hmdb.faithfulness import DRAWS, Faithfulness, at_random, mask, most_relevant
-from hmdb.model import LoadedModel, load
-from hmdb.preprocess import preprocess
-from hmdb.reader import read_clip, take_clips
-from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, batches, borders, windows
+from hmdb.explain.faithfulness import DRAWS, at_random, mask, most_relevant
+from hmdb.explain.maps import class_relevance, normalized, rollout
+from hmdb.machine import use_available_cores
+from hmdb.model.attention import fuse, grid
+from hmdb.model.inference import arithmetic, quicken
+from hmdb.model.loading import LoadedModel, load
+from hmdb.model.preprocess import preprocess
+from hmdb.results import Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
 from hmdb.video import RecountedError, Video, open_video
 
 BATCH_WINDOWS = 4  # windows of a long video that are answered together
@@ -43,10 +46,10 @@ class Recognizer:
         *,
         dtype: str = "auto",
     ) -> Recognizer:
-        """Loads a model; see `hmdb.model.load` for what is taken when none is named.
+        """Loads a model; see `hmdb.model.loading.load` for what is taken when none is named.
 
         Args:
-            dtype: "float32", "bfloat16", "int8" or "auto"; see `hmdb.engine.quicken`.
+            dtype: "float32", "bfloat16", "int8" or "auto"; see `hmdb.model.inference.quicken`.
 
         Raises:
             ModelError: the model that was named cannot be loaded, or there is no such dtype there.

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hmdb.cli import find_videos, main
+from hmdb.cli import main
 from hmdb.recognizer import Recognizer
+from hmdb.video.find import find_videos
 from tests.conftest import moving_bar, write_frames, write_mp4
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from hmdb import ClipSpec, figures
-from hmdb.timeline import Timeline, WindowAnswer
+from hmdb.results import Timeline, WindowAnswer
 
 GREY = np.full((3, 40, 60, 3), 100, np.uint8)
 

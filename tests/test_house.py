@@ -1,72 +1,100 @@
-"""The directions of imports: data flows one way."""
+"""The directions of imports: app.py -> hmdb <- finetune, and within each from the upper floors to the lower."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
+# From the ground up. A room imports from lower floors only; rooms of one floor do not know each other.
 FLOORS = {
-    "errors": -1,  # the ground that all stand on
-    "labels": 0,
-    "clip": 0,
-    "limits": 0,
-    "calibration": 1,
-    "int8": 1,
-    "memory": 0,
-    "sampling": 1,
-    "timeline": 1,
-    "video": 1,
-    "preprocess": 1,
-    "processes": 1,
-    "reader": 2,
-    "attention": 2,
-    "engine": 2,
-    "figures": 2,
-    "model": 2,
-    "preview": 2,
-    "faithfulness": 3,
-    "recognizer": 4,
-    "cli": 5,
-    "__main__": 6,
+    "hmdb": (
+        ("errors",),
+        ("text", "settings", "machine"),
+        ("video",),
+        ("clips",),
+        ("results",),
+        ("model",),
+        ("explain", "figures"),
+        ("recognizer",),
+        ("cli", "page"),
+        ("__main__",),
+    ),
 }
 
 
 def imports(path: Path) -> Iterator[str]:
+    """The modules that a file imports, anywhere in it, with dots."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def module(path: Path) -> str:
-    return path.relative_to(ROOT / "hmdb").parts[0].removesuffix(".py")
+    """
+    >>> module(ROOT / "hmdb" / "clips" / "clip.py")
+    'hmdb.clips.clip'
+    """
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-LIBRARY = [
-    path for path in sorted((ROOT / "hmdb").rglob("*.py")) if path.parent.name != "hmdb" or path.stem != "__init__"
-]
+FILES = {module(path): path for package in ("hmdb", "finetune") for path in sorted((ROOT / package).rglob("*.py"))}
+IMPORTS = {
+    name: {
+        next((known for known in (target, target.rpartition(".")[0]) if known in FILES), target)
+        for target in imports(path)
+    }
+    for name, path in FILES.items()
+}
 
 
-@pytest.mark.parametrize("path", LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_module_of_hmdb_imports_only_from_lower_floors(path: Path) -> None:
-    here = module(path)
-    for name in imports(path):
-        parts = name.split(".")
-        assert parts[0] not in {"gradio", "app", "finetune", "spaces"}, f"{path.name} knows {name}"
-        if parts[0] == "hmdb" and len(parts) > 1 and parts[1] != here:
-            assert FLOORS[parts[1]] < FLOORS[here], f"{path.name} imports {name}"
+@pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] in FLOORS and "." in name])
+def test_a_room_imports_from_lower_floors_only(name: str) -> None:
+    package, here, *_ = name.split(".")
+    floor = {room: number for number, rooms in enumerate(FLOORS[package]) for room in rooms}
+    for target in IMPORTS[name]:
+        parts = target.split(".")
+        if parts[0] == package and len(parts) > 1 and parts[1] != here:
+            assert floor[parts[1]] < floor[here], f"{name} imports {target}"
+
+
+def test_no_import_leads_in_a_circle() -> None:
+    known = {name: {target for target in targets if target in FILES} - {name} for name, targets in IMPORTS.items()}
+    tuple(TopologicalSorter(known).static_order())  # raises CycleError, which names the circle
 
 
 def test_the_two_front_doors_do_not_know_each_other() -> None:
-    for path in (ROOT / "finetune").rglob("*.py"):
-        assert not {"gradio", "app"} & {name.split(".")[0] for name in imports(path)}, path
-    assert "finetune" not in {name.split(".")[0] for name in imports(ROOT / "app.py")}
+    for name, targets in IMPORTS.items():
+        foreign = {"app", "hmdb.page"} if name.startswith("finetune") else {"app", "finetune"}
+        for target in targets:
+            assert not any(target == each or target.startswith(f"{each}.") for each in foreign), (name, target)
+    assert not any(target.split(".")[0] == "finetune" for target in imports(ROOT / "app.py"))
+
+
+def test_only_the_page_knows_gradio() -> None:
+    for name, targets in IMPORTS.items():
+        if name.split(".")[:2] != ["hmdb", "page"]:
+            assert not {"gradio", "gradio_client", "spaces"} & {target.split(".")[0] for target in targets}, name
+
+
+def test_importing_the_page_reads_no_settings_and_builds_nothing() -> None:
+    code = (
+        "import importlib, pkgutil, gradio, hmdb.page\n"
+        "for found in pkgutil.iter_modules(hmdb.page.__path__):\n"
+        "    importlib.import_module(f'hmdb.page.{found.name}')\n"
+        "assert gradio.context.Context.root_block is None\n"
+    )
+    environment = {**os.environ, "HMDB_AT_ONCE": "none", "HMDB_DECODE_SECONDS": "soon", "HMDB_MODEL": "no/model"}
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.parametrize(

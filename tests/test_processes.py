@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from hmdb.cli import main
-from hmdb.processes import Processes
+from hmdb.machine import Processes
 from tests.conftest import moving_bar, write_mp4
 from tests.test_house import ROOT
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hmdb.clips.reader import read_clip
 from hmdb.errors import ModelError, VideoError
-from hmdb.reader import read_clip
 from hmdb.recognizer import Recognizer
 from tests.conftest import moving_bar, write_checkpoint, write_mp4
 

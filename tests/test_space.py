@@ -14,7 +14,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from hmdb.limits import Limits
+from hmdb.page.settings import Settings
+from hmdb.video.limits import Limits
 from tests.hub import HubServer
 
 ROOT = Path(__file__).parents[1]
@@ -58,9 +59,7 @@ def test_the_ranges_admit_what_zero_gpu_and_others_bring(name: str, version: str
 
 
 def test_every_setting_is_in_the_readme() -> None:
-    import app
-
-    for settings in (Limits, app.Settings):
+    for settings in (Limits, Settings):
         for name in settings.__dataclass_fields__:
             assert f"`{settings.prefix}{name.upper()}`" in README
 

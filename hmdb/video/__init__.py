@@ -18,10 +18,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from hmdb.errors import VideoError
-from hmdb.limits import Limits
-from hmdb.video.base import Frames, RecountedError, Video, one_line, recounted, shown_name
+from hmdb.text import one_line, shown_name
+from hmdb.video.base import Frames, RecountedError, Video, recounted
 from hmdb.video.file import VideoFile
 from hmdb.video.folder import IMAGE_SUFFIXES, FrameFolder, frame_paths, is_frame_folder
+from hmdb.video.limits import Limits
 from hmdb.video.sniff import VIDEO_SUFFIXES
 
 __all__ = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -95,14 +94,3 @@ def recounted(work: Callable[[], T]) -> T:
         return work()
     except RecountedError:
         return work()
-
-
-def one_line(text: str) -> str:
-    """Text without what would move the cursor or end the line."""
-    return "".join(char if char.isprintable() else "?" for char in text)
-
-
-def shown_name(path: Path) -> str:
-    """The name of a file as it is shown to people: no folders, one line, not endless."""
-    name = one_line(path.name)
-    return name if len(name) <= 80 else f"{name[:50]}...{name[-20:]}"

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 
-import hmdb
-from hmdb.limits import Limits
+from hmdb.video.limits import Limits
 from hmdb.video.wire import DECORD, Facts, WireError, packed, received
 
-ROOT = Path(hmdb.__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 # A worker's environment: enough to start Python, and none of the secrets of this process.
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TEMP", "TMPDIR")
 WORKER_VARIABLES = {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from hmdb.limits import Limits
+from hmdb.video.limits import Limits
 from hmdb.video.survey import RefusedError, Survey, is_filler, opened, packets, picture_track
 from hmdb.video.wire import DECORD, PYAV, Facts
 

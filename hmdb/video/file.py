@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from hmdb.errors import VideoError
-from hmdb.limits import Limits
-from hmdb.video.base import Frames, RecountedError, Video, shown_name
+from hmdb.text import shown_name
+from hmdb.video.base import Frames, RecountedError, Video
 from hmdb.video.client import Answer, DiedError, TimedOutError, WorkerError, pool
+from hmdb.video.limits import Limits
 from hmdb.video.sniff import ADVICE, sniff
 from hmdb.video.wire import PYAV, Facts
 

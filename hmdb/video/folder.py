@@ -10,8 +10,9 @@ import numpy as np
 from PIL import Image
 
 from hmdb.errors import VideoError
-from hmdb.limits import Limits
-from hmdb.video.base import Frames, Video, shown_name
+from hmdb.text import shown_name
+from hmdb.video.base import Frames, Video
+from hmdb.video.limits import Limits
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # what Pillow may take an image for, whatever its name

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, cast
 
-from hmdb.limits import Limits
+from hmdb.video.limits import Limits
 from hmdb.video.sniff import Container
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from hmdb.limits import Limits
+from hmdb.video.limits import Limits
 
 LENGTH = struct.Struct(">I")
 MAX_MESSAGE = 16 * 2**20  # bytes

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hmdb.limits import Limits
 from hmdb.video.decoders import DecordReader, PyAVReader, Reader, UnfitError, decord_works
+from hmdb.video.limits import Limits
 from hmdb.video.sniff import Container
 from hmdb.video.survey import RefusedError, survey
 from hmdb.video.wire import DECORD, PYAV, WireError, packed, received

@@ -7,10 +7,10 @@ import torch
 
 from finetune.dataset import UNLABELLED, ClipDataset, refuse_many_broken
 from finetune.sources import Sample, collect
-from hmdb.clip import ClipSpec
+from hmdb.clips.clip import ClipSpec
+from hmdb.clips.reader import read_clip
 from hmdb.errors import DataError
-from hmdb.preprocess import PixelSpec, fit
-from hmdb.reader import read_clip
+from hmdb.model.preprocess import PixelSpec, fit
 from tests.conftest import moving_bar, write_mp4
 from tests.datasets import write_dataset
 

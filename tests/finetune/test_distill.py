@@ -16,9 +16,9 @@ from finetune.recipe import recipe_of
 from finetune.splits import DataSource, read_splits
 from finetune.train import train
 from finetune.trainer import ClipTrainer
-from hmdb.clip import ClipSpec
+from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
-from hmdb.preprocess import PixelSpec
+from hmdb.model.preprocess import PixelSpec
 from hmdb.recognizer import Recognizer
 from tests.datasets import shape_clip, write_clip, write_dataset
 from tests.finetune.conftest import TINY

@@ -12,8 +12,9 @@ from finetune.evaluate import evaluate
 from finetune.report import Outcome, to_markdown
 from finetune.splits import DataSource
 from hmdb.errors import DataError
-from hmdb.int8 import Int8Cost
-from hmdb.model import find, read
+from hmdb.model.hub import find
+from hmdb.model.int8 import Int8Cost
+from hmdb.model.loading import read
 from tests.datasets import write_dataset
 from tests.hub import HubServer
 

@@ -7,7 +7,7 @@ from transformers import Dinov2Backbone, Dinov2Config, ResNetBackbone, ResNetCon
 from finetune.checkpoint import write_pixel_spec
 from finetune.image_models import feature_maps
 from hmdb.errors import ModelError
-from hmdb.preprocess import PixelSpec
+from hmdb.model.preprocess import PixelSpec
 
 CPU = torch.device("cpu")
 

@@ -11,8 +11,8 @@ from finetune.dataset import ClipDataset
 from finetune.image_models import feature_maps
 from finetune.lessons import Lessons, Pupil, study
 from finetune.splits import DataSource, read_splits
-from hmdb.clip import ClipSpec
-from hmdb.preprocess import PixelSpec
+from hmdb.clips.clip import ClipSpec
+from hmdb.model.preprocess import PixelSpec
 
 EVEN = ClipSpec(sampler="equidistant")
 

@@ -8,7 +8,7 @@ from finetune.dataset import UNLABELLED, ClipDataset
 from finetune.networks import start
 from finetune.probe import probe, start_head
 from finetune.splits import DataSource, read_splits
-from hmdb.preprocess import normalize
+from hmdb.model.preprocess import normalize
 
 
 @pytest.mark.parametrize("classes", [2, 4])

@@ -18,7 +18,7 @@ from finetune.recipe import recipe_of
 from finetune.splits import DataSource
 from finetune.train import train
 from hmdb.errors import DataError
-from hmdb.model import KINETICS_400
+from hmdb.model.loading import KINETICS_400
 from hmdb.recognizer import Recognizer
 from tests.finetune.conftest import TINY
 from tests.hub import TOKEN, USER, HubServer

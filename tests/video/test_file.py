@@ -8,13 +8,13 @@ import numpy as np
 import psutil
 import pytest
 
-from hmdb.clip import ClipSpec
+from hmdb.clips.clip import ClipSpec
+from hmdb.clips.reader import read_clip
 from hmdb.errors import VideoError
-from hmdb.limits import Limits
-from hmdb.reader import read_clip
 from hmdb.video import RecountedError, open_video
 from hmdb.video.client import pool
 from hmdb.video.decoders import DecordReader, PyAVReader
+from hmdb.video.limits import Limits
 from hmdb.video.sniff import sniff
 from hmdb.video.survey import survey
 from tests.videos import TOP, claim_keys, cut_before, insert_packets, number, numbers, packed, remux, trim, write_video

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from hmdb.errors import VideoError
-from hmdb.limits import Limits
 from hmdb.video import frame_paths, is_frame_folder, open_video
+from hmdb.video.limits import Limits
 from tests.videos import numbered, numbers
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from hmdb.errors import VideoError
-from hmdb.limits import Limits
 from hmdb.video import open_video
 from hmdb.video.client import ROOT, Answer, Pool, TimedOutError, pool
+from hmdb.video.limits import Limits
 from hmdb.video.wire import DECORD, PYAV, Facts, WireError
 from tests.videos import numbers, write_video
 

@@ -1,0 +1,1 @@
+"""Number of frames -> virtual frames -> clip."""

@@ -1,0 +1,117 @@
+"""What passes between the stages: how a clip is taken, the clip itself, the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from hmdb.errors import ModelError
+
+Sampler = Literal["uniform", "equidistant", "random", "centered"]
+Extension = Literal["before", "after"]
+
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+EXTENSIONS: tuple[Extension, ...] = get_args(Extension)
+
+MAX_NUM_FRAMES = 256
+MAX_STRIDE = 1024  # frames; with MAX_NUM_FRAMES it bounds what an extension can grow to
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipSpec:
+    """How the frames of a clip are taken from a video. It travels in a checkpoint's config.json.
+
+    Attributes:
+        num_frames: frames in a clip, 1 to 256. TimeSformer 8, ViViT 32.
+        stride: source frames from one sampled frame to the next, for "uniform" and "centered".
+        sampler: "uniform", "equidistant" or "random" (paper, section 3); "centered" is ViViT's.
+        extension: whether "uniform" lengthens a short video "before" or "after" it samples
+            (paper, table 5). The other samplers need no extension.
+
+    Raises:
+        ModelError: a value outside these.
+    """
+
+    num_frames: int = 8
+    stride: int = 32
+    sampler: Sampler = "uniform"
+    extension: Extension = "before"
+
+    def __post_init__(self) -> None:
+        for name, largest in (("num_frames", MAX_NUM_FRAMES), ("stride", MAX_STRIDE)):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= largest:
+                raise ModelError(f"{name} must be a whole number from 1 to {largest}, not {value!r}.")
+        for name, known in (("sampler", SAMPLERS), ("extension", EXTENSIONS)):
+            if getattr(self, name) not in known:
+                raise ModelError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}.")
+
+    @property
+    def min_source_frames(self) -> int:
+        """Frames that a video needs to be sampled without extension, "uniform" only: 8 x 32 = 256."""
+        return self.num_frames * self.stride
+
+    def with_sampler(self, sampler: str | None) -> ClipSpec:
+        """The same spec with another sampler; unchanged where None is given."""
+        return self if sampler is None else replace(self, sampler=sampler)  # type: ignore[arg-type]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: object) -> ClipSpec:
+        """
+        Raises:
+            ModelError: not an object, unknown settings or values out of range.
+        """
+        if not isinstance(values, Mapping):
+            raise ModelError(f"A clip spec must be an object with settings, not {values!r}.")
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ModelError(
+                f"The clip spec has settings that this version does not know: {', '.join(sorted(unknown))}."
+            )
+        return cls(**values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFrame:
+    """Where one frame of a clip came from.
+
+    Attributes:
+        sources: the 1 to 3 source frames it is made of, as 0-based indices in ascending order.
+        seconds: its moment in the video (the weighted mean of its sources'); None where the source
+            has no clock, as a folder of frames has none.
+        kind: "real", or what was done to it, joined by " + ": "interpolated", "reversed", "brightened".
+    """
+
+    sources: tuple[int, ...]
+    seconds: float | None
+    kind: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Clip:
+    """The frames a model looks at.
+
+    Attributes:
+        pixels: uint8 RGB, (T, H, W, 3).
+        frames: where each of the T frames came from.
+        spec: how they were taken.
+        decoder: who decoded them: "decord", "PyAV" or "folder".
+        notes: what is wrong with the video, in lines for people.
+    """
+
+    pixels: np.ndarray
+    frames: tuple[ClipFrame, ...]
+    spec: ClipSpec
+    decoder: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        expected = f"uint8 ({len(self.frames)}, H, W, 3)"
+        if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[::3] != (len(self.frames), 3):
+            raise ValueError(f"clip pixels must be {expected}, got {self.pixels.dtype} {self.pixels.shape}")

@@ -1,0 +1,223 @@
+"""Which frames a clip shows: pure index arithmetic from the number of frames in a video.
+
+A clip is a list of *virtual frames*. Each is a small expression over source frames: a source, the
+mean of two virtual frames, a gain on one. Extending a video to 256 frames and sampling eight of
+them is work on such expressions, so it costs nothing, and only the sources that the eight need are
+ever decoded.
+
+    >>> [frame.sources for frame in sample(90, ClipSpec())]  # 90 -> 179 -> 357 -> cut to 256
+    [(0,), (16,), (32,), (48,), (64,), (80,), (82,), (66,)]
+
+Source: the paper, section 3 and table 5; what it leaves open follows its public code.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hmdb.clips.clip import ClipSpec
+from hmdb.errors import VideoError
+
+GAINS = (0.6, 0.8, 1.2, 1.4)
+MAX_ROUNDS = 5
+
+
+class VirtualFrame(ABC):
+    """What one frame of a clip shows, as an expression over source frames."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def weights(self) -> dict[int, float]:
+        """How much each source frame contributes, gains apart; the weights sum to 1."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> frozenset[str]:
+        """What was done to the sources: "interpolated", "reversed", "brightened" or nothing."""
+
+    @property
+    def sources(self) -> tuple[int, ...]:
+        """The source frames it is made of, in ascending order."""
+        return tuple(sorted(self.weights))
+
+    @property
+    def kind(self) -> str:
+        """The steps in words: "real", "reversed", "interpolated + brightened", ..."""
+        known = ("interpolated", "reversed", "brightened")
+        return " + ".join(step for step in known if step in self.steps) or "real"
+
+
+@dataclass(frozen=True, slots=True)
+class Source(VirtualFrame):
+    """A frame of the video, by its 0-based index."""
+
+    index: int
+
+    @property
+    def weights(self) -> dict[int, float]:
+        return {self.index: 1.0}
+
+    @property
+    def steps(self) -> frozenset[str]:
+        return frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Mean(VirtualFrame):
+    """The pixel mean of two neighbours."""
+
+    first: VirtualFrame
+    second: VirtualFrame
+
+    @property
+    def weights(self) -> dict[int, float]:
+        total: dict[int, float] = {}
+        for part in (self.first, self.second):
+            for index, weight in part.weights.items():
+                total[index] = total.get(index, 0.0) + weight / 2
+        return total
+
+    @property
+    def steps(self) -> frozenset[str]:
+        return self.first.steps | self.second.steps | {"interpolated"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Altered(VirtualFrame):
+    """One other virtual frame, after one more step."""
+
+    step: ClassVar[str]
+    frame: VirtualFrame
+
+    @property
+    def weights(self) -> dict[int, float]:
+        return self.frame.weights
+
+    @property
+    def steps(self) -> frozenset[str]:
+        return self.frame.steps | {self.step}
+
+
+@dataclass(frozen=True, slots=True)
+class Gain(_Altered):
+    """A frame made darker or brighter: its pixels times `factor`, clipped to 0..255."""
+
+    step: ClassVar[str] = "brightened"
+    factor: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reversed(_Altered):
+    """A frame met on the way back: the same pixels, in reversed time."""
+
+    step: ClassVar[str] = "reversed"
+
+
+def interpolated(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
+    """Between each two neighbours their mean: n -> 2n - 1."""
+    between = [Mean(first, second) for first, second in itertools.pairwise(frames)]
+    return [frame for pair in zip(frames, between, strict=False) for frame in pair] + list(frames[-1:])
+
+
+def and_back(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
+    """The list, then the list in reverse without the frame it turns at: n -> 2n - 1."""
+    return [*frames, *(Reversed(frame) for frame in frames[-2::-1])]
+
+
+def brightened(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
+    """The list, then once more with each of GAINS: n -> 5n."""
+    return [*frames, *(Gain(frame, gain) for gain in GAINS for frame in frames)]
+
+
+def extended(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFrame]:
+    """The list lengthened to `num_frames`, each step over all that the one before it made.
+
+    12 frames -> 23 (interpolated) -> 45 (and back) -> 225 (brightened) -> 449, cut to 256.
+    A list that is long enough is returned whole.
+    """
+    result = list(frames)
+    if len(result) >= num_frames:
+        return result
+    for step in (interpolated, and_back, brightened) * MAX_ROUNDS:
+        result = step(result)
+        if len(result) >= num_frames:
+            break
+    return result[:num_frames]
+
+
+def repeated(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFrame]:
+    """A sampled list lengthened to `num_frames`: interpolated once, then its reverse appended until
+    there are enough (table 5, "after sampling"). The frame it turns at is shown twice.
+
+    3 frames a b c -> a ab b bc c | c bc b | ...
+    """
+    result = list(frames)
+    if len(result) < num_frames:
+        result = interpolated(result)
+    while len(result) < num_frames:
+        result += [Reversed(frame) for frame in reversed(result)]
+    return result[:num_frames]
+
+
+def spread(num_source_frames: int, num_frames: int) -> list[int]:
+    """`num_frames` indices over the whole video, int(i * n / num_frames); repeated where n is smaller.
+
+    >>> spread(20, 8)
+    [0, 2, 5, 7, 10, 12, 15, 17]
+    """
+    return [i * num_source_frames // num_frames for i in range(num_frames)]
+
+
+def sample(num_source_frames: int, spec: ClipSpec, rng: random.Random | None = None) -> tuple[VirtualFrame, ...]:
+    """The virtual frames of a clip of a video with `num_source_frames` frames.
+
+    - "uniform": every `stride`-th frame, the first `num_frames` of them. A video of fewer than
+      num_frames * stride frames is extended first ("before"), or the few frames that were sampled
+      are ("after").
+    - "equidistant": index int(i * n / num_frames); i mod n where n <= num_frames.
+    - "random": drawn without replacement and shown in the order drawn; with replacement where
+      n < num_frames. `rng` draws; without one the draw depends on n alone, so it can be repeated.
+    - "centered": num_frames * stride consecutive frames in the middle, every `stride`-th of them;
+      int(i * n / num_frames) where the video is shorter than that.
+
+    Raises:
+        VideoError: a video without frames.
+    """
+    n, wanted = num_source_frames, spec.num_frames
+    if n < 1:
+        raise VideoError("The video has no frames.")
+    return tuple(_SAMPLERS[spec.sampler](n, wanted, spec, rng))
+
+
+def _uniform(n: int, wanted: int, spec: ClipSpec, rng: random.Random | None) -> Sequence[VirtualFrame]:
+    if spec.extension == "after":
+        return repeated([Source(index) for index in range(0, n, spec.stride)][:wanted], wanted)
+    enough = spec.min_source_frames
+    return extended([Source(index) for index in range(min(n, enough))], enough)[:: spec.stride]
+
+
+def _equidistant(n: int, wanted: int, spec: ClipSpec, rng: random.Random | None) -> Iterator[VirtualFrame]:
+    indices = spread(n, wanted) if n > wanted else [i % n for i in range(wanted)]
+    return map(Source, indices)
+
+
+def _random(n: int, wanted: int, spec: ClipSpec, rng: random.Random | None) -> Iterator[VirtualFrame]:
+    rng = rng or random.Random(n)
+    indices = rng.sample(range(n), wanted) if n >= wanted else rng.choices(range(n), k=wanted)
+    return map(Source, indices)
+
+
+def _centered(n: int, wanted: int, spec: ClipSpec, rng: random.Random | None) -> Iterator[VirtualFrame]:
+    window = spec.min_source_frames
+    first = (n - window) // 2
+    return map(Source, range(first, first + window, spec.stride) if n >= window else spread(n, wanted))
+
+
+_SAMPLERS = {"uniform": _uniform, "equidistant": _equidistant, "random": _random, "centered": _centered}

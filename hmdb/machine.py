@@ -1,0 +1,98 @@
+"""The machine this runs on: its cores, its memory, and the processes that share one piece of work."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def use_available_cores() -> None:
+    """Lets torch have no more threads than there are cores for this process."""
+    import torch
+
+    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
+
+
+def available_cores(cgroups: Path = CGROUPS) -> int:
+    """How many cores this process may keep busy: what its affinity and the quota of its container leave."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # version 2, version 1
+        try:
+            quota, period = " ".join((cgroups / file).read_text() for file in files).split()
+            if float(quota) > 0:  # version 1 says -1 and version 2 "max" where there is none
+                cores = min(cores, math.ceil(float(quota) / float(period)))
+        except (OSError, ValueError):
+            continue
+    return max(cores, 1)
+
+
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # glibc's malloc.h
+
+
+def keep_freed_memory() -> bool:
+    """Keeps freed memory for the next who asks, in whichever thread; whether that could be asked for.
+
+    A network frees and asks for the same large blocks again and again, and returning them to the kernel in
+    between costs up to a fifth of an answer; where the kernel has no huge pages, most of a training step. Without
+    being told, each thread keeps what it freed to itself: a server of many threads holds it many times. For a program
+    to call that answers or trains, before there are threads, and for no library: it concerns the whole process, whose
+    memory stays where it was at its largest.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    ask = ctypes.CDLL(None).mallopt
+    return all([ask(_ARENA_MAX, 1), ask(_MMAP_MAX, 0), ask(_TRIM_THRESHOLD, 2**31 - 1)])
+
+
+T = TypeVar("T")
+U = TypeVar("U")
+_NOTHING: Any = object()
+PATIENCE = timedelta(days=7)  # of the processes that are done, with those that are not
+
+
+class Processes:
+    """This process among those that work together; alone, where it was started alone.
+
+    Attributes:
+        index, count: 0-based number of this process, and how many there are.
+        device: of this process, as torch names it; None where it is alone.
+    """
+
+    def __init__(self) -> None:
+        self.index, self.count = 0, 1
+        self.device: str | None = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            import torch
+            from accelerate import PartialState
+
+            self._state: Any = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
+            self.index, self.count = self._state.process_index, self._state.num_processes
+            self.device = str(self._state.device)
+
+    def share(self, items: Sequence[T]) -> Sequence[T]:
+        """Every count-th of the items, so that long ones that lie together are shared too."""
+        return items[self.index :: self.count]
+
+    def gather(self, results: list[U]) -> list[U]:
+        """The results for all items in the order of the items, given those for the share of each process.
+
+        The processes part company here.
+        """
+        if self.count == 1:
+            return results
+        from accelerate.utils import gather_object
+
+        shares: list[list[U]] = gather_object([results])
+        self._state.destroy_process_group()
+        rounds = itertools.zip_longest(*shares, fillvalue=_NOTHING)
+        return [result for each in rounds for result in each if result is not _NOTHING]

@@ -1,0 +1,1 @@
+"""A checkpoint -> a network that answers, and what it was trained to be given."""

@@ -1,0 +1,141 @@
+"""Finds a checkpoint: a local folder, or the Hub, from which only safetensors are downloaded."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+
+from hmdb.errors import ModelError
+from hmdb.model.preprocess import PIXELS_FILE
+from hmdb.text import first_line
+
+HUB_SECONDS = 2.5  # until the Hub counts as out of reach; its own client retries for 23 s
+FILES = ("config.json", PIXELS_FILE, "*.safetensors", "*.safetensors.index.json")
+# The `main` of these holds a pickle only; their safetensors wait in the pull request of the Hub's
+# conversion robot. A pull request can move, and its commit is not pinned here; whatever it moves to is
+# still read as safetensors only, which cannot carry code, and the answer names its commit.
+SAFETENSORS_REVISIONS = {
+    "facebook/timesformer-base-finetuned-k400": "refs/pr/5",
+    "facebook/timesformer-base-finetuned-ssv2": "refs/pr/5",
+    "google/vivit-b-16x2-kinetics400": "refs/pr/3",
+}
+
+
+CONVERSION_ROBOT = "SFconvertbot"
+
+
+class HubUnreachableError(ModelError):
+    """The Hub did not answer in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint on this machine's disk.
+
+    Attributes:
+        folder: where config.json, preprocessor_config.json and the safetensors are.
+        name: what to call it: its Hub id, its folder's name, "bundled".
+        revision: its commit on the Hub; None for a local one.
+    """
+
+    folder: Path
+    name: str
+    revision: str | None = None
+
+
+def find(model: str | Path, revision: str | None = None, *, online: bool = True) -> Checkpoint:
+    """The checkpoint of a local folder or a Hub id, downloaded if need be.
+
+    Args:
+        online: whether the Hub may be asked; if not, only what an earlier download left is found.
+
+    Raises:
+        HubUnreachableError: the Hub does not answer and nothing was downloaded before.
+        ModelError: there is no such folder or id, it holds no safetensors, or a revision of a folder.
+    """
+    folder = Path(model)
+    if folder.is_dir():
+        if revision is not None:
+            raise ModelError(f"{folder.resolve().name} is a folder here and has no revisions, so no {revision}.")
+        return Checkpoint(folder=folder, name=folder.resolve().name)
+    name = str(model)
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise ModelError(f"{name} is neither a folder here nor a Hub id of the form owner/name.")
+    cause = None
+    if online:
+        try:
+            return _download(name, _safetensors_revision(name, revision), online=True)
+        except HubUnreachableError as error:
+            cause = error
+    for kept in dict.fromkeys((revision, revision or SAFETENSORS_REVISIONS.get(name))):
+        with suppress(ModelError):
+            return _download(name, kept, online=False)
+    raise HubUnreachableError("the Hub is out of reach.") from cause
+
+
+def _safetensors_revision(name: str, revision: str | None) -> str | None:
+    """The revision to download: the one asked for, else `main` if it has safetensors, else the robot's."""
+    files = _files_on_hub(name, revision)
+    if any(file.endswith(".safetensors") for file in files):
+        return revision
+    if revision is None:
+        converted = SAFETENSORS_REVISIONS.get(name) or _robots_revision(name)
+        if converted:
+            return converted
+    raise ModelError(f"{name} has no weights as safetensors on the Hub, and pickles are not loaded.")
+
+
+def _files_on_hub(name: str, revision: str | None) -> list[str]:
+    """Lists a repository, and is the one probe that tells whether the Hub can be reached.
+
+    It runs in a thread of its own because no time-out of the client covers the name look-up.
+    """
+    answer: list[list[str]] = []
+    failure: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            info = HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS)
+            answer.append([file.rfilename for file in info.siblings or []])
+        except Exception as error:  # handed to the caller's thread, which sorts it
+            failure.append(error)
+
+    thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    if answer:
+        return answer[0]
+    cause = failure[0] if failure else None
+    match cause:
+        case GatedRepoError():
+            raise ModelError(f"{name} is gated: accept its terms on the Hub and set HF_TOKEN.") from cause
+        case RepositoryNotFoundError():
+            raise ModelError(f"{name} is not on the Hub, or is private: set HF_TOKEN to see it.") from cause
+        case RevisionNotFoundError():
+            raise ModelError(f"{name} has no revision {revision}.") from cause
+        case HfHubHTTPError():
+            raise ModelError(f"The Hub refused {name}: {first_line(cause)}") from cause
+        case ValueError():
+            raise ModelError(f"{name} is not a valid Hub id.") from cause
+    raise HubUnreachableError("the Hub is out of reach.") from cause
+
+
+def _robots_revision(name: str) -> str | None:
+    try:
+        requests = HfApi().get_repo_discussions(name, author=CONVERSION_ROBOT, discussion_type="pull_request")
+        return next((f"refs/pr/{request.num}" for request in requests if "safetensors" in request.title), None)
+    except HfHubHTTPError as error:
+        raise ModelError(f"The pull requests of {name} cannot be listed: {first_line(error)}") from error
+
+
+def _download(name: str, revision: str | None, *, online: bool) -> Checkpoint:
+    try:
+        folder = snapshot_download(name, revision=revision, allow_patterns=list(FILES), local_files_only=not online)
+    except Exception as error:  # the client raises its HTTP library's errors beside its own
+        raise ModelError(f"{name} cannot be downloaded: {first_line(error)}") from error
+    return Checkpoint(folder=Path(folder), name=name, revision=Path(folder).name)

@@ -1,0 +1,274 @@
+"""Finds a checkpoint and loads it: a local folder, the Hub, the one that is bundled.
+
+Safetensors only and no remote code. Whatever is loaded says where it came from and, where it is
+not what was asked for, why.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import torch
+from transformers import AutoModelForVideoClassification, PreTrainedModel
+
+from hmdb.clips.clip import ClipSpec
+from hmdb.errors import ModelError
+from hmdb.model.calibration import Calibration
+from hmdb.model.checks import FAMILIES, SIZES, check_fit, check_size, family_of, labels_of, read_json, rehearse
+from hmdb.model.hub import Checkpoint, HubUnreachableError, find
+from hmdb.model.int8 import WORST, Int8Cost
+from hmdb.model.preprocess import PIXELS_FILE, PixelSpec
+from hmdb.text import first_line
+
+MODEL_VARIABLE = "HMDB_MODEL"
+KINETICS_400 = "facebook/timesformer-base-finetuned-k400"
+BUNDLED = Path(__file__).parents[1] / "bundled"
+
+CLIP_SPEC_KEY = "clip_spec"  # in config.json
+CALIBRATION_KEY = "calibration"  # in config.json; it may be missing
+INT8_KEY = "int8"  # likewise
+
+
+MAX_MESSAGE = 300  # characters
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LoadedModel:
+    """A checkpoint ready to answer.
+
+    Attributes:
+        network: the video classifier, in eval mode; float32 on a CPU.
+        labels: the label of each logit.
+        clip_spec: how its clips are taken.
+        pixel_spec: what is done to their pixels.
+        checkpoint: which one it is.
+        calibration: how its logits become probabilities.
+        int8_cost: what int8 costs it; None where nobody has measured that.
+        notes: what its user should know, a sentence each: why it answers in place of another,
+            what it did not say about itself.
+    """
+
+    network: PreTrainedModel
+    labels: tuple[str, ...]
+    clip_spec: ClipSpec
+    pixel_spec: PixelSpec
+    checkpoint: Checkpoint
+    calibration: Calibration = field(default_factory=Calibration)
+    int8_cost: Int8Cost | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def no_int8(self) -> str | None:
+        """Why int8 is not to be offered, in a sentence; None where it may be."""
+        if self.network.device.type != "cpu":
+            return "int8 is for a CPU."
+        if self.int8_cost is None:
+            return f"nobody has measured what it costs {self.checkpoint.name}."
+        if not self.int8_cost.is_small:
+            cost = self.int8_cost
+            return (
+                f"{self.checkpoint.name} loses {-cost.top1_change:.1f} points of top-1 by it on {cost.clips} "
+                f"{cost.part} clips, more than {-WORST:g}."
+            )
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the network and where it lies, ready for JSON."""
+        return {
+            "model": self.checkpoint.name,
+            "revision": self.checkpoint.revision,
+            "num_labels": len(self.labels),
+            "clip_spec": self.clip_spec.to_dict(),
+            "pixel_spec": self.pixel_spec.to_dict(),
+            "calibration": self.calibration.to_dict(),
+            "int8": {"offered": self.no_int8 is None, "cost": self.int8_cost.to_dict() if self.int8_cost else None},
+            "notes": list(self.notes),
+        }
+
+
+def load(model: str | Path | None = None, revision: str | None = None, device: str | None = None) -> LoadedModel:
+    """The model to answer with.
+
+    Args:
+        model: a local folder or a Hub id. With none, the environment variable HMDB_MODEL; where that
+            cannot be loaded the Kinetics-400 weights, and where those cannot either the bundled
+            checkpoint, with the reasons in `notes`. Without the variable the bundled checkpoint at
+            once; the network is not asked.
+        revision: branch, tag or commit on the Hub.
+        device: as torch names it; a GPU where there is one, if not given.
+
+    Raises:
+        ModelError: the model asked for by argument cannot be loaded, or there is no such device, or no
+            model that the revision could be of.
+    """
+    target = _device(device)
+    if model is not None:
+        return read(find(model, revision), target)
+    wanted = os.environ.get(MODEL_VARIABLE, "").strip()
+    if revision is not None and not wanted:
+        raise ModelError(f"No model is named that {revision} could be a revision of.")
+    notes: list[str] = []
+    online = True
+    for candidate in dict.fromkeys((wanted, KINETICS_400)) if wanted else ():
+        try:
+            loaded = read(find(candidate, revision if candidate == wanted else None, online=online), target)
+            break
+        except ModelError as error:
+            online = online and not isinstance(error, HubUnreachableError)
+            notes.append(f"{candidate} is not in use: {error}")
+    else:
+        loaded = read(Checkpoint(folder=BUNDLED, name="bundled"), target)
+    return replace(loaded, notes=(*notes, *loaded.notes))
+
+
+def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedModel:
+    """Reads a checkpoint from disk.
+
+    Raises:
+        ModelError: a file is missing or wrong, the architecture is not known, labels are missing or
+            mangled, the weights are not those that config.json asks for or not finite, or the clip spec
+            does not fit the network.
+    """
+    with _in_one_line(checkpoint.name):
+        return _read(checkpoint, device or _device(None))
+
+
+def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
+    name, folder = checkpoint.name, checkpoint.folder
+    config = read_json(folder / "config.json", name)
+    family = family_of(config, name)
+    labels = labels_of(config, name)
+    notes = []
+    if CLIP_SPEC_KEY in config:
+        clip_spec = ClipSpec.from_dict(config[CLIP_SPEC_KEY])
+    else:
+        clip_spec = replace(FAMILIES[family], num_frames=config.get("num_frames", FAMILIES[family].num_frames))
+        notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
+    pixel_spec = PixelSpec.from_dict(read_json(folder / PIXELS_FILE, name))
+    calibration = Calibration.from_dict(config.get(CALIBRATION_KEY, {}))
+    int8_cost = Int8Cost.from_dict(config[INT8_KEY]) if INT8_KEY in config else None
+    network, new, unused = _read_network(checkpoint)
+    if new:
+        raise ModelError(f"{name} lacks weights that its config.json asks for: {_some(new)}")
+    if unused:
+        raise ModelError(f"{name} has weights that its config.json has no place for: {_some(unused)}")
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise ModelError(f"The weights of {name} are damaged: some are not finite numbers.")
+    check_fit(network.config, clip_spec, pixel_spec, name)
+    rehearse(network, labels, clip_spec, pixel_spec, name)
+    try:
+        network.train(False).to(device)
+    except RuntimeError as error:
+        raise ModelError(f"{name} does not go onto {device}: {first_line(error)}") from error
+    return LoadedModel(
+        network=network,
+        labels=labels,
+        clip_spec=clip_spec,
+        pixel_spec=pixel_spec,
+        checkpoint=checkpoint,
+        calibration=calibration,
+        int8_cost=int8_cost,
+        notes=tuple(notes),
+    )
+
+
+def read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str]]:
+    """The network of a checkpoint, in float32 on the CPU, and the names of its weights that are new
+    because the checkpoint holds none of that name and shape.
+
+    Args:
+        changes: to its configuration, as `from_pretrained` takes them; another number of labels, say.
+
+    Raises:
+        ModelError: an unknown architecture, or weights that are missing, broken or no safetensors.
+    """
+    with _in_one_line(checkpoint.name):
+        network, new, _ = _read_network(checkpoint, **changes)
+        return network, new
+
+
+def _read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
+    """The network, the names of its weights that are new, and those in the checkpoint that it has no place for."""
+    name, folder = checkpoint.name, checkpoint.folder
+    config = read_json(folder / "config.json", name)
+    family_of(config, name)
+    for key, largest in SIZES.items():
+        value = config.get(key, 1)
+        if type(value) is not int or not 1 <= value <= largest:
+            raise ModelError(
+                f"{key} in config.json of {name} must be a whole number from 1 to {largest}, not {value!r}."
+            )
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(f"{name} has no weights as safetensors, and other formats are not loaded.")
+    try:
+        with _without_load_report():
+            check_size(folder)
+            network, report = AutoModelForVideoClassification.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **changes,
+            )
+    except Exception as error:  # a mangled file fails in any part of transformers
+        raise ModelError(f"The weights of {name} cannot be loaded: {error or type(error).__name__}") from error
+    new = frozenset(report["missing_keys"]) | {key for key, *_ in report["mismatched_keys"]}
+    return network, new, frozenset(report["unexpected_keys"])
+
+
+@contextmanager
+def _in_one_line(name: str) -> Iterator[None]:
+    """Whatever a mangled checkpoint makes raise becomes a ModelError of one printable line."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error) if isinstance(error, ModelError) else f"{name} cannot be loaded: {error!r}"
+        printable = "".join(character if character.isprintable() else " " for character in text)
+        raise ModelError(shorten(printable, MAX_MESSAGE, placeholder=" ...")) from error
+
+
+@contextmanager
+def _without_load_report() -> Iterator[None]:
+    """Keeps transformers from printing, in this thread; what matters of its table of weights is raised."""
+    thread = threading.get_ident()
+
+    def others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    handlers = tuple(logging.getLogger("transformers").handlers)
+    for handler in handlers:
+        handler.addFilter(others)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(others)
+
+
+def _some(names: frozenset[str]) -> str:
+    return f"{', '.join(sorted(names)[:3])} ..."
+
+
+def _device(device: str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+        if target.type != "cuda":
+            torch.zeros(1, device=target).cpu()
+    except Exception as error:  # each kind of device has its own way to be missing
+        raise ModelError(f"{device} is not a device that torch knows here; try cpu or cuda.") from error
+    if target.type == "cuda" and not torch.cuda.is_available():
+        raise ModelError("There is no CUDA GPU here; try the device cpu.")
+    return target

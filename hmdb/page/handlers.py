@@ -1,0 +1,266 @@
+"""What the page, the API and the tools do.
+
+Every handler is a few lines: it asks the recognizer, which knows nothing of pages, and hands what comes
+back to components. What goes wrong on purpose (HmdbError) reaches the visitor as one line.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from hmdb.errors import HmdbError, StoppedError, VideoError
+from hmdb.page.files import served
+from hmdb.page.model import Loading
+from hmdb.page.present import (
+    agreement,
+    chart,
+    comparison,
+    confidences,
+    gallery,
+    overlays,
+    shown,
+    timeline_outputs,
+    verdict,
+)
+from hmdb.page.settings import Settings, lends_gpu
+from hmdb.page.turns import Turns
+from hmdb.page.zerogpu import GPU_SECONDS, Lent
+from hmdb.results import Prediction
+from hmdb.text import readable
+
+if TYPE_CHECKING:
+    from hmdb.results import Explanation
+
+PAPER_SAMPLERS = ("uniform", "equidistant", "random")
+OVERALL = "Everything it looked at"
+
+
+def told(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The handler, telling the visitor in one line what went wrong on purpose."""
+
+    @functools.wraps(handler)
+    def answer(*arguments: Any, **options: Any) -> Any:
+        try:
+            return handler(*arguments, **options)
+        except HmdbError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return answer
+
+
+def in_turn(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """The handler, a generator of what it knows so far, as `told` and in its turn."""
+
+    @functools.wraps(handler)
+    def answer(self: Handlers, *arguments: Any, **options: Any) -> Iterator[Any]:
+        try:
+            self.wait()  # loading the model, which may be a download, is no part of anybody's turn
+            turn = self.turns.begin()
+            with closing(handler(self, *arguments, **options)) as results:
+                while True:
+                    with self.turns.step(turn):
+                        try:
+                            result = next(results)
+                        except StopIteration:
+                            return
+                    yield result
+        except HmdbError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    return answer
+
+
+class Handlers:
+    """What the page, the API and the tools do.
+
+    Nothing here belongs to one visitor: what a handler knows it was given.
+    """
+
+    def __init__(self, loading: Loading, second: Loading | None, settings: Settings) -> None:
+        self._first = Lent(loading)
+        self._second = Lent(second) if second else None
+        self._settings = settings
+        self.turns = Turns(settings.at_once, settings.seconds)
+
+    def wait(self) -> None:
+        """Returns once the model that answers is there.
+
+        Raises:
+            HmdbError: it cannot be loaded.
+        """
+        self._first.here()
+
+    @in_turn
+    def predict(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
+        """Names the action in a short video: the five likeliest labels with their probabilities.
+
+        Args:
+            video: a video file.
+        """
+        recognizer = self._first.here()
+        progress(0.1, desc="Reading the video")
+        clip = recognizer.read(given(video))
+        progress(0.4, desc="Looking at its frames")
+        prediction = self._first.ask("predict", clip)
+        yield (
+            confidences(prediction),
+            verdict(prediction, len(recognizer.labels)),
+            chart(prediction),
+            gallery(clip),
+            prediction.to_dict(),
+        )
+
+    @in_turn
+    def explain(
+        self,
+        video: str | None,
+        label: str | None = OVERALL,
+        opacity: float = 0.7,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[tuple[Any, ...]]:
+        """Shows where in the frames the model looked, or what speaks for one label, and how much each frame
+        mattered.
+
+        Args:
+            video: a video file.
+            label: one of the model's labels for what speaks for it; left out, everything it looked at.
+            opacity: of the overlay, 0 to 1.
+        """
+        explanation = self._explanation(video, label, progress)
+        progress(0.8, desc="Drawing")
+        yield overlays(explanation, opacity), explanation.to_dict()
+
+    @in_turn
+    def check(
+        self,
+        video: str | None,
+        label: str | None = OVERALL,
+        progress: gr.Progress = gr.Progress(),  # noqa: B008
+    ) -> Iterator[str]:
+        """Says in words whether such a map means anything: masks what it marks, and as much at random.
+
+        Args:
+            video: a video file.
+            label: as for the map.
+        """
+        explanation = self._explanation(video, label, progress)
+        progress(0.5, desc="Masking what it marks, and as much at random")
+        yield shown(self._first.ask("faithfulness", explanation).sentence)
+
+    def _explanation(self, video: str | None, label: str | None, progress: gr.Progress) -> Explanation:
+        recognizer = self._first.here()
+        progress(0.1, desc="Reading the video")
+        clip = recognizer.read(given(video))
+        progress(0.3, desc="Looking at its frames")
+        wanted = None if label in (None, "", OVERALL) else named(str(label), recognizer.labels)
+        explanation: Explanation = self._first.ask("explain", clip, label=wanted)
+        return explanation
+
+    @in_turn
+    def timeline(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
+        """Follows a long video: which action when, as segments with start, end, label and probability.
+
+        Args:
+            video: a video file.
+        """
+        path, timeline = given(video), None
+        name = Path(path).stem
+        lease = time.monotonic() + 0.9 * GPU_SECONDS if lends_gpu() else float("inf")
+        progress(0, desc="Reading the video")
+        try:
+            for timeline in self._first.follow(path, max_windows=self._settings.windows):
+                done = len(timeline.answers)
+                progress((done, timeline.num_windows), desc="Looking at windows of it", unit="windows")
+                if timeline.is_complete or time.monotonic() > lease:
+                    break
+                yield timeline_outputs(timeline, name, finished=False)
+        except StoppedError:
+            if timeline is None:
+                raise
+        if timeline is not None:
+            yield timeline_outputs(timeline, name, finished=True)
+
+    @in_turn
+    def compare(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
+        """The same video under the paper's three ways to take frames, and under a second model where one is set.
+
+        Args:
+            video: a video file.
+        """
+        path = given(video)
+        plan: list[tuple[str, Lent, str | None]] = [(sampler, self._first, sampler) for sampler in self._samplers()]
+        if self._second:
+            checkpoint = self._second.here().loaded.checkpoint
+            plan.append((checkpoint.name, self._second, None))
+        runs: list[tuple[str, Prediction]] = []
+        for name, model, sampler in plan:
+            progress((len(runs), len(plan)), desc=f"Taking frames: {name}", unit="runs")
+            runs.append((name, model.ask("predict", model.here().read(path, sampler=sampler))))
+        yield agreement(runs), comparison(runs), [frame for _, run in runs for frame in gallery(run.clip)]
+
+    def _samplers(self) -> list[str]:
+        """The paper's three, and the checkpoint's own where it has another."""
+        return list(dict.fromkeys((*PAPER_SAMPLERS, self._first.here().loaded.clip_spec.sampler)))
+
+    @told
+    def labels(self) -> list[str]:
+        """The labels that the model knows."""
+        return list(self._first.here().labels)
+
+    @told
+    def model(self) -> dict[str, Any]:
+        """Which model answers: its id, revision, how it takes clips, its arithmetic and whether int8 is offered,
+        and what its user should know.
+        """
+        recognizer = self._first.here()
+        return {**recognizer.loaded.to_dict(), "dtype": recognizer.dtype}
+
+    @told
+    def preview(self, video: str | None) -> Any:
+        """Something that a browser can play, of any file that can be read."""
+        if video is None:
+            return gr.Video(value=None, visible=False)
+        from hmdb.page.preview import make_preview, plays_in_browser
+
+        if plays_in_browser(video):
+            return gr.Video(value=video, visible=True)
+        with tempfile.TemporaryDirectory() as folder:
+            return gr.Video(value=served(make_preview(video, Path(folder) / "preview")), visible=True)
+
+    def cancel(self) -> str:
+        """Ends what is under way for this visitor."""
+        self.turns.cancel()
+        return "Cancelled."
+
+    def describe(self) -> tuple[str, str]:
+        """Which weights answer and what their user should know about them; the actions they know."""
+        try:
+            loaded = self._first.here().loaded
+        except HmdbError as error:
+            return f"**No model could be loaded.** {shown(str(error))}", ""
+        checkpoint = loaded.checkpoint
+        at = f" at revision {checkpoint.revision[:12]}" if checkpoint.revision else ""
+        notes = "".join(f"\n\n**Note:** {shown(note)}" for note in loaded.notes)
+        answers = (
+            f"Answers come from **{shown(checkpoint.name)}**{at}, which knows {len(loaded.labels)} actions.{notes}"
+        )
+        return answers, ", ".join(shown(readable(label)) for label in loaded.labels)
+
+
+def given(video: str | None) -> str:
+    if not video:
+        raise VideoError("Choose or record a video first.")
+    return video
+
+
+def named(label: str, labels: tuple[str, ...]) -> str:
+    """The model's label for one that is written as people write it."""
+    return next((known for known in labels if label in (known, readable(known))), label)

@@ -1,0 +1,305 @@
+"""What the library answers: a prediction, an explanation and how far to trust it, a timeline."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from hmdb.clips.clip import Clip, ClipSpec
+from hmdb.clips.windows import borders
+from hmdb.errors import VideoError
+from hmdb.text import readable
+
+NONE_OF_THESE = "none of these"
+SHARE = 0.2  # of the patches that are masked
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prediction:
+    """The answer for one video.
+
+    Attributes:
+        labels: the top-k labels, the most likely first.
+        probabilities: theirs, in 0..1; over all labels of the model they would sum to 1.
+        clip: the frames that the model saw.
+        model: the Hub id or the name of the checkpoint that answered.
+        revision: its commit on the Hub; None for a local checkpoint.
+        threshold: the probability below which the clip may show none of the labels; None if the
+            checkpoint has none.
+    """
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    clip: Clip
+    model: str
+    revision: str | None
+    threshold: float | None = None
+
+    @property
+    def label(self) -> str:
+        return self.labels[0]
+
+    @property
+    def probability(self) -> float:
+        return self.probabilities[0]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the likeliest label is likely enough; if not, the clip may show none of them."""
+        return self.threshold is None or self.probability >= self.threshold
+
+    def to_dict(self) -> dict[str, Any]:
+        """The answer without its pixels, ready for JSON."""
+        return {
+            "label": self.label,
+            "probability": self.probability,
+            "is_known": self.is_known,
+            "threshold": self.threshold,
+            "top": [
+                {"label": label, "probability": probability}
+                for label, probability in zip(self.labels, self.probabilities, strict=True)
+            ],
+            "frames": [asdict(frame) for frame in self.clip.frames],
+            "decoder": self.clip.decoder,
+            "notes": list(self.clip.notes),
+            "model": self.model,
+            "revision": self.revision,
+            "clip_spec": self.clip.spec.to_dict(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Explanation:
+    """An answer and where the model looked for it.
+
+    Attributes:
+        prediction: the answer; its clip has the T frames.
+        label: the label that the map is about; None for rollout, which is about none.
+        heat: float32 (T, rows, columns), 0 at the least and 1 at the most relevant patch of the clip.
+        frame_importance: float32 (T,), each frame's share of the relevance; sums to 1.
+        region: (top, left, bottom, right) of what the model sees of a frame, as fractions of its height
+            and width: where the heat belongs. (0, 0, 1, 1) unless the checkpoint crops.
+    """
+
+    prediction: Prediction
+    label: str | None
+    heat: np.ndarray
+    frame_importance: np.ndarray
+    region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The map and the answer it belongs to, without pixels, ready for JSON."""
+        return {
+            "about": self.label,
+            "frame_importance": [round(float(share), 4) for share in self.frame_importance],
+            "heat": self.heat.round(3).tolist(),
+            "region": list(self.region),
+            "answer": self.prediction.to_dict(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faithfulness:
+    """What masking did to the probability of a label.
+
+    Attributes:
+        label: whose probability it is.
+        probability: with nothing masked.
+        masked: with the most relevant patches masked.
+        masked_at_random: with as many random ones masked, once for each draw.
+        share: of the patches that were masked.
+    """
+
+    label: str
+    probability: float
+    masked: float
+    masked_at_random: tuple[float, ...]
+    share: float = SHARE
+
+    @property
+    def drop(self) -> float:
+        """How far the probability falls without the most relevant patches; below 0 if it rises."""
+        return self.probability - self.masked
+
+    @property
+    def random_drop(self) -> float:
+        """How far it falls without random ones, on average."""
+        return self.probability - sum(self.masked_at_random) / len(self.masked_at_random)
+
+    @property
+    def beats_random(self) -> bool:
+        """Whether the map does more than every one of the random draws, and lowers the probability at all."""
+        return self.drop > 0 and self.masked < min(self.masked_at_random)
+
+    @property
+    def sentence(self) -> str:
+        """The figures in plain words."""
+        figures = (
+            f"Without the {self.share:.0%} of the patches that the map marks most, the probability of "
+            f"{readable(self.label)} goes from {self.probability:.1%} to {self.masked:.1%}; without as many "
+            f"random ones to {self.probability - self.random_drop:.1%} on average of {len(self.masked_at_random)}."
+        )
+        if self.beats_random:
+            return f"{figures} The map shows what this answer rests on better than chance."
+        return f"{figures} The map does not beat chance here: do not read much into it."
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowAnswer:
+    """The answer for one window.
+
+    Attributes:
+        frames: the source frames that it spans.
+        label: the most likely; None where its probability is below the model's threshold.
+        probability: of the most likely label, in 0..1.
+    """
+
+    frames: range
+    label: str | None
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A stretch of video whose windows have the same answer.
+
+    Attributes:
+        label: theirs; None for none of the model's labels.
+        probability: the mean of theirs.
+        start_frame, end_frame: 0-based source frames; the last is not included.
+        start_seconds, end_seconds: on the clock of the video, as a player shows it; None without a clock.
+    """
+
+    label: str | None
+    probability: float
+    start_frame: int
+    end_frame: int
+    start_seconds: float | None
+    end_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """What happens when, as far as the windows have been answered.
+
+    Attributes:
+        answers: of the windows, in order.
+        num_windows: how many there will be.
+        num_frames: of the video.
+        fps: its mean frame rate; None without a clock.
+        model, revision: which checkpoint answered.
+        spec: how the clip of each window was taken.
+        seconds: when each frame of `borders` is shown, on the clock of the video; None without a clock.
+    """
+
+    answers: tuple[WindowAnswer, ...]
+    num_windows: int
+    num_frames: int
+    fps: float | None
+    model: str
+    revision: str | None
+    spec: ClipSpec
+    seconds: tuple[float, ...] | None
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.answers) == self.num_windows
+
+    @property
+    def has_clock(self) -> bool:
+        """Whether its segments have seconds, and it subtitles."""
+        return self.seconds is not None
+
+    @property
+    def borders(self) -> tuple[int, ...]:
+        """The frames at which what one window stands for ends and the next begins, from 0 to the end of the
+        last that has been answered.
+        """
+        return borders([answer.frames for answer in self.answers])
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """Neighbouring windows of one label, joined. They follow one another without gaps."""
+        segments, first, frames = [], 0, self.borders
+        for label, group in itertools.groupby(self.answers, key=lambda answer: answer.label):
+            probabilities = [answer.probability for answer in group]
+            end = first + len(probabilities)
+            segments.append(
+                Segment(
+                    label=label,
+                    probability=sum(probabilities) / len(probabilities),
+                    start_frame=frames[first],
+                    end_frame=frames[end],
+                    start_seconds=self.seconds[first] if self.seconds else None,
+                    end_seconds=self.seconds[end] if self.seconds else None,
+                )
+            )
+            first = end
+        return tuple(segments)
+
+    @property
+    def coverage(self) -> float:
+        """The share of the video's frames that lie in an answered window, in 0..1."""
+        seen, end = 0, 0
+        for answer in self.answers:
+            seen += answer.frames.stop - max(answer.frames.start, end)
+            end = answer.frames.stop
+        return seen / self.num_frames
+
+    def to_dict(self) -> dict[str, Any]:
+        """The segments and where they come from, ready for JSON."""
+        return {
+            "segments": [asdict(segment) for segment in self.segments],
+            "num_windows": self.num_windows,
+            "num_answered": len(self.answers),
+            "num_frames": self.num_frames,
+            "fps": self.fps,
+            "coverage": self.coverage,
+            "model": self.model,
+            "revision": self.revision,
+            "clip_spec": self.spec.to_dict(),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2) + "\n"
+
+    def to_csv(self) -> str:
+        """A header and one line for each segment; a label of none of these is left empty."""
+        out = io.StringIO()
+        names = ("label", "probability", "start_seconds", "end_seconds", "start_frame", "end_frame")
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(names)
+        for segment in self.segments:
+            values = (getattr(segment, name) for name in names)
+            writer.writerow(round(value, 4) if isinstance(value, float) else value for value in values)
+        return out.getvalue()
+
+    def to_srt(self) -> str:
+        """Subtitles (SubRip): each segment's label and probability while it lasts.
+
+        Raises:
+            VideoError: the video has no clock.
+        """
+        blocks = []
+        for number, segment in enumerate(self.segments, start=1):
+            if segment.start_seconds is None or segment.end_seconds is None:
+                raise VideoError("This video has no clock, so it has no subtitles.")
+            text = f"{readable(segment.label or NONE_OF_THESE)} ({segment.probability:.0%})"
+            blocks.append(f"{number}\n{_srt(segment.start_seconds)} --> {_srt(segment.end_seconds)}\n{text}\n")
+        return "\n".join(blocks)
+
+
+def _srt(seconds: float) -> str:
+    """
+    >>> _srt(3661.5)
+    '01:01:01,500'
+    """
+    milliseconds = round(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02},{milliseconds % 1000:03}"

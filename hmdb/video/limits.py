@@ -1,0 +1,46 @@
+"""What reading one video may cost. Every limit is here, and each can be set by an environment variable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hmdb.settings import FromEnvironment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits(FromEnvironment):
+    """Limits on reading one video. HMDB_DECODE_SECONDS sets `seconds`, and so on for each name.
+
+    Attributes:
+        seconds: for one request (open, or read frames) to one decoder. A request that decord does not
+            answer is put once more, to PyAV, so the longest wait is twice this.
+        memory_mb: address space of a decoding process, in MiB.
+        source_pixels: the largest picture that is decoded, width x height: 8K.
+        pixels: the largest picture that is delivered, width x height: 720p. Larger ones are reduced.
+        frames: the longest video: an hour at 120 frames per second.
+        kept_mb: frames that a decoding process may keep between requests, in MiB.
+        workers: decoding processes of one process; further requests wait for one.
+        requests: after so many, a decoding process is replaced by a fresh one.
+    """
+
+    prefix = "HMDB_DECODE_"
+
+    seconds: float = 15.0
+    memory_mb: int = 3072
+    source_pixels: int = 8192 * 4320
+    pixels: int = 1280 * 720
+    frames: int = 3600 * 120
+    kept_mb: int = 256
+    workers: int = 2
+    requests: int = 200
+
+    def fitted(self, width: int, height: int) -> tuple[int, int]:
+        """The size that a picture is delivered at, with its aspect ratio kept: (width, height).
+
+        >>> Limits().fitted(3840, 2160), Limits().fitted(320, 240)
+        ((1280, 720), (320, 240))
+        """
+        scale = (self.pixels / (width * height)) ** 0.5
+        if scale >= 1:
+            return width, height
+        return max(1, round(width * scale)), max(1, round(height * scale))

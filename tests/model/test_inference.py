@@ -1,0 +1,160 @@
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel, TimesformerConfig, VivitConfig
+from transformers import TimesformerForVideoClassification as Timesformer
+from transformers import VivitForVideoClassification as Vivit
+
+from hmdb.errors import ModelError
+from hmdb.explain.maps import class_relevance, rollout
+from hmdb.machine import available_cores
+from hmdb.model.attention import PRODUCT_WEIGHTS, _attend, _attend_by_products, fuse
+from hmdb.model.inference import QuickLinear, multiplies_bfloat16, quicken
+from hmdb.recognizer import Recognizer
+from tests.conftest import write_checkpoint
+
+SIZES = {
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 48,
+    "num_frames": 4,
+    "num_labels": 5,
+}
+
+
+@pytest.fixture(params=["timesformer", "joint timesformer", "vivit"])
+def network(request: pytest.FixtureRequest) -> PreTrainedModel:
+    """With biases that are not zero, and logits that differ by about 1."""
+    torch.manual_seed(0)
+    kind = "joint_space_time" if "joint" in request.param else "divided_space_time"
+    made: PreTrainedModel = (
+        Vivit(VivitConfig(**SIZES, tubelet_size=[2, 16, 16]))
+        if request.param == "vivit"
+        else Timesformer(TimesformerConfig(**SIZES, attention_type=kind))
+    )
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return made.train(mode=False)
+
+
+@pytest.fixture
+def clip() -> torch.Tensor:
+    return torch.randn(2, 4, 3, 48, 48, generator=torch.Generator().manual_seed(1))
+
+
+def logits(network: PreTrainedModel, clip: torch.Tensor) -> torch.Tensor:
+    with torch.inference_mode():
+        found: torch.Tensor = network(pixel_values=clip).logits
+    return found
+
+
+def test_in_float32_the_logits_are_the_same(network: PreTrainedModel, clip: torch.Tensor) -> None:
+    before = logits(network, clip)
+    assert before.std() > 0.1
+    torch.testing.assert_close(logits(quicken(fuse(network), "float32"), clip), before, atol=1e-4, rtol=0)
+
+
+def test_in_bfloat16_they_are_close_and_float32(network: PreTrainedModel, clip: torch.Tensor) -> None:
+    before = logits(network, clip)
+    after = logits(quicken(fuse(network), "bfloat16"), clip)
+    assert after.dtype == torch.float32
+    torch.testing.assert_close(after, before, atol=0.05 * float(before.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("narrowest", [128, 384])  # hidden units, from which on bfloat16 lies between the products
+def test_in_int8_they_are_close_and_float32(
+    network: PreTrainedModel, clip: torch.Tensor, narrowest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmdb.model.inference.NARROWEST", narrowest)
+    before = logits(network, clip)
+    after = logits(quicken(fuse(network), "int8"), clip)
+    assert after.dtype == torch.float32
+    assert float((after - before).norm() / before.norm()) < 0.1
+
+
+@pytest.mark.parametrize(("dtype", "alike"), [("float32", 0.99999), ("bfloat16", 0.98), ("int8", 0.9)])
+def test_maps_stay_what_they_were(network: PreTrainedModel, clip: torch.Tensor, dtype: str, alike: float) -> None:
+    quick = quicken(fuse(copy.deepcopy(network)), dtype)
+    for explain in (rollout, lambda *given: class_relevance(*given, label=1)):
+        expected, found = explain(network, clip[:1])[1], explain(quick, clip[:1])[1]
+        both = torch.stack([torch.from_numpy(each).flatten() for each in (expected, found)])
+        assert torch.corrcoef(both)[0, 1] > alike
+
+
+def test_any_number_of_rows() -> None:
+    layer = torch.nn.Linear(32, 48)
+    for shape in ((32,), (0, 32), (2, 0, 32), (3, 1024, 32), (3, 1025, 32)):
+        values = torch.randn(shape)
+        layer.__class__ = torch.nn.Linear
+        expected = layer(values)
+        layer.__class__ = QuickLinear
+        with torch.inference_mode():
+            torch.testing.assert_close(layer(values), expected.detach())
+
+
+def test_attention_by_products_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    query, key, value = torch.randn(3, 2, 4, 50, 16, generator=torch.Generator().manual_seed(0)).unbind()
+    whole = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.25)
+    assert PRODUCT_WEIGHTS > 2 * 4 * 50 * 50
+    torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), whole)
+    monkeypatch.setattr("hmdb.model.attention.PRODUCT_WEIGHTS", 2 * 4 * 50 * 7)
+    torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), whole)
+
+
+@pytest.mark.parametrize("tokens", [5, 300])  # by products, and by the fused kernel
+def test_in_training_bfloat16_attention_has_the_gradients_of_float32(tokens: int) -> None:
+    torch.manual_seed(0)
+    exact = [torch.randn(2, 3, tokens, 8, requires_grad=True) for _ in range(3)]
+    rounded = [part.detach().bfloat16().requires_grad_() for part in exact]
+    weight = torch.randn(2, tokens, 24)
+    for parts in (exact, rounded):
+        (_attend(torch.nn.Identity(), *parts, 0.0, 0.35) * weight).sum().backward()
+    for one, other in zip(exact, rounded, strict=True):
+        assert torch.corrcoef(torch.stack([one.grad.flatten(), other.grad.float().flatten()]))[0, 1] > 0.999
+
+
+def test_bfloat16_is_chosen_where_it_pays(network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmdb.model.inference.NARROWEST", 128)
+    for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr("hmdb.model.inference.multiplies_bfloat16", lambda has=has: has)
+        quick = quicken(fuse(copy.deepcopy(network)))
+        # all but the classifier; what is not a linear layer stays float32
+        assert {parameter.dtype for parameter in quick.parameters()} == {torch.float32, dtype}
+        assert quick.classifier.weight.dtype == torch.float32
+    assert multiplies_bfloat16() in {True, False}
+
+
+def test_a_narrow_network_stays_float32(tmp_path: Path) -> None:
+    narrow = Recognizer.from_pretrained(write_checkpoint(tmp_path), device="cpu").loaded.network
+    assert {parameter.dtype for parameter in narrow.parameters()} == {torch.float32}
+
+
+def test_an_unknown_dtype_is_refused_by_name(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match="must be one of auto, float32, bfloat16, int8, not 'float8'"):
+        Recognizer.from_pretrained(checkpoint, dtype="float8")
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 2),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 64),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+        ({}, 64),
+    ],
+)
+def test_cores_are_those_of_the_container(
+    files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert available_cores(tmp_path) == cores

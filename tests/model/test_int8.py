@@ -1,0 +1,118 @@
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from hmdb.errors import ModelError
+from hmdb.model.inference import arithmetic, quicken, weight_bytes
+from hmdb.model.int8 import Int8Cost, Int8Linear, multiplies_int8, to_int8
+from hmdb.recognizer import Recognizer
+from tests.conftest import write_checkpoint
+
+WAYS = [False, *([True] if multiplies_int8() else [])]  # with the CPU's instructions, and without
+
+
+def layer(*, bias: bool = True) -> nn.Linear:
+    torch.manual_seed(0)
+    return nn.Linear(48, 40, bias=bias)
+
+
+def tokens() -> torch.Tensor:
+    """Of very different sizes, one of them zero."""
+    values = torch.randn(2, 9, 48, generator=torch.Generator().manual_seed(1))
+    values *= torch.logspace(-3, 3, 9)[:, None]
+    values[1, 4] = 0
+    return values
+
+
+def by_hand(linear: nn.Linear, values: torch.Tensor) -> torch.Tensor:
+    """The product of rounded numbers, in float64."""
+    weight, values = linear.weight.detach().double(), values.double()
+    scale = weight.abs().amax(1) / 127
+    step = (values.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-30)
+    product = (values / step).round() @ (weight / scale[:, None]).round().T * step * scale
+    return product + (0 if linear.bias is None else linear.bias.detach().double())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_layer_multiplies_rounded_numbers_exactly(way: bool, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmdb.model.int8.multiplies_int8", lambda: way)
+    monkeypatch.setattr("hmdb.model.int8.CACHED", 7 * 48)  # 7 of 18 tokens
+    linear, values = layer(bias=bias), tokens()
+    expected, exact = by_hand(linear, values), linear(values).detach()
+    to_int8(linear, torch.float32)
+    with torch.inference_mode():
+        found = linear(values)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected.float(), atol=1e-6, rtol=1e-5)
+    assert float((found - exact).norm() / exact.norm()) < 0.01
+    torch.testing.assert_close(linear(values), found, atol=1e-6, rtol=1e-5)  # where gradients could be asked for
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_token_is_answered_alike_in_any_company(way: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hmdb.model.int8.multiplies_int8", lambda: way)
+    linear, values = layer(), tokens()
+    to_int8(linear, torch.float32)
+    with torch.inference_mode():
+        torch.testing.assert_close(linear(values)[:1, :1], linear(values[:1, :1]), atol=1e-6, rtol=1e-5)
+
+
+def test_gradients_pass_the_rounding_unchanged() -> None:
+    linear, values = layer(), tokens().requires_grad_()
+    to_int8(linear, torch.float32)
+    (gradient,) = torch.autograd.grad(linear(values).sum(), [values])
+    torch.testing.assert_close(gradient, linear.numbers().sum(0).expand_as(values))
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    linear = layer()
+    to_int8(linear, torch.float32)
+    for wrong in (float("nan"), float("inf")):
+        values = tokens()
+        values[0, 0, 0] = wrong
+        with torch.inference_mode():
+            found = linear(values)
+        assert not found[0, 0].isfinite().any()
+        assert found[1].isfinite().all()
+
+
+@pytest.mark.parametrize("init", ["scratch:timesformer-tiny", "scratch:vivit-tiny"])
+def test_a_checkpoint_answers_and_explains_in_int8(init: str, tmp_path: Path, video: Path) -> None:
+    folder = write_checkpoint(tmp_path, init)
+    plain, quick = (Recognizer.from_pretrained(folder, device="cpu", dtype=dtype) for dtype in ("float32", "int8"))
+    assert (plain.dtype, quick.dtype) == ("float32", "int8")
+    assert weight_bytes(quick.loaded.network) < weight_bytes(plain.loaded.network)
+    clip = plain.read(video)
+    assert quick.probabilities(clip) == pytest.approx(plain.probabilities(clip), abs=0.01)
+    for label in (None, plain.labels[1]):
+        explanation = quick.explain(clip, label=label)
+        assert explanation.heat.max() == 1
+        assert explanation.prediction.probabilities == pytest.approx(quick.predict(clip).probabilities, abs=0.01)
+
+
+def test_int8_is_for_a_cpu(checkpoint: Path) -> None:
+    network = Recognizer.from_pretrained(checkpoint, device="cpu").loaded.network
+    with pytest.raises(ModelError, match="int8 is for a CPU, and the model is on meta: take another dtype or device"):
+        quicken(copy.deepcopy(network).to("meta"), "int8")
+
+
+def test_the_arithmetic_of_a_network_is_known(checkpoint: Path) -> None:
+    recognizers = {
+        dtype: Recognizer.from_pretrained(checkpoint, device="cpu", dtype=dtype) for dtype in ("bfloat16", "int8")
+    }
+    assert {dtype: each.dtype for dtype, each in recognizers.items()} == {"bfloat16": "bfloat16", "int8": "int8"}
+    network = recognizers["int8"].loaded.network
+    assert sum(isinstance(module, Int8Linear) for module in network.modules()) > 4
+    assert not isinstance(network.classifier, Int8Linear)
+    assert arithmetic(network) == "int8"
+
+
+@pytest.mark.parametrize(("change", "is_small"), [(0.5, True), (0, True), (-1.0, True), (-1.1, False), (-40, False)])
+def test_a_loss_of_one_point_is_small(change: float, is_small: bool) -> None:
+    cost = Int8Cost(top1_change=change, clips=200, part="val")
+    assert cost.is_small is is_small
+    assert Int8Cost.from_dict(cost.to_dict()) == cost

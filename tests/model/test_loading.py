@@ -1,0 +1,429 @@
+import io
+import json
+import logging
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from hmdb.clips.clip import ClipSpec
+from hmdb.errors import ModelError
+from hmdb.model import loading as model
+from hmdb.model.checks import SIZES
+from hmdb.model.hub import CONVERSION_ROBOT
+from hmdb.recognizer import Recognizer
+from tests.conftest import write_checkpoint
+from tests.hub import HubServer
+
+
+@pytest.fixture
+def copy(checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    config = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def test_a_folder_is_read_with_its_specs(checkpoint: Path) -> None:
+    loaded = model.load(checkpoint, device="cpu")
+    assert loaded.clip_spec == ClipSpec()
+    assert loaded.pixel_spec.shape == (32, 32)
+    assert len(loaded.labels) == 25
+    assert loaded.checkpoint.name == "tiny"
+    assert loaded.notes == ()
+    assert not loaded.network.training
+
+
+@pytest.mark.parametrize("num_labels", [2, 51, 400])
+def test_any_number_of_labels(num_labels: int, tmp_path: Path) -> None:
+    from finetune.checkpoint import save_checkpoint
+    from finetune.networks import start
+
+    labels = [f"action {index}" for index in range(num_labels)]
+    origin = start("scratch:timesformer-tiny", labels, sampler=None, extension=None, paper_pixels=True)
+    save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, tmp_path)
+    assert model.load(tmp_path).labels == tuple(labels)
+
+
+def test_vivit_brings_its_own_sampling(tmp_path: Path) -> None:
+    loaded = model.load(write_checkpoint(tmp_path, "scratch:vivit-tiny"))
+    assert loaded.clip_spec.sampler == "centered"
+    assert loaded.clip_spec.stride == 2
+
+
+def test_a_checkpoint_without_a_clip_spec_gets_its_familys_and_says_so(copy: Path) -> None:
+    change_config(copy, clip_spec=None)
+    loaded = model.load(copy)
+    assert loaded.clip_spec == ClipSpec()
+    assert "does not say how its clips were sampled" in loaded.notes[0]
+
+
+def test_half_precision_on_disk_is_single_on_a_cpu(copy: Path) -> None:
+    path = copy / "model.safetensors"
+    save_file({name: value.half() for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
+    change_config(copy, dtype="float16")
+    loaded = model.load(copy, device="cpu")
+    assert {parameter.dtype for parameter in loaded.network.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "bert"}, "copy is a bert model; known are timesformer, vivit"),
+        ({"id2label": None}, "does not name its labels"),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "does not name its labels"),
+        ({"id2label": {"0": "a", "2": "b"}}, "not numbered 0 to 1"),
+        ({"num_frames": 16}, "lacks weights that its config.json asks for: timesformer.embeddings.time_embeddings"),
+        ({"clip_spec": {"num_frames": 16}}, "takes 8 frames, not the 16 of its clip spec"),
+        ({"clip_spec": {"sampler": "psychic"}}, "sampler must be one of"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused(copy: Path, changes: dict[str, Any], message: str) -> None:
+    change_config(copy, **changes)
+    with pytest.raises(ModelError, match=message) as caught:
+        model.load(copy)
+    assert "\n" not in str(caught.value)
+
+
+# Whatever is mangled: one line, no traceback, no NaN
+
+LABELS = {str(index): f"action {index}" for index in range(25)}
+LABEL: list[Any] = ["", " ", "action 4", "\x1b[31m", "a" * 201, [], None, 3]
+NUMBERS: list[Any] = [[0.5, 0.5], "abc", None, 0.5, [0.5, 0.5, "x"], [0.5, 0.5, float("nan")], [0.5, 0.5, 10**400]]
+COST = {"top1_change": 0.0, "clips": 225, "part": "val"}
+CONFIG: dict[str, list[Any]] = {
+    "clip_spec": [[], None, 3, "uniform", {"stride": True}, {"a\nb": 1}],
+    "calibration": [[], None, 3, {"temperature": 1e-320}, {"threshold": True}],
+    "int8": [[], None, 3, {"top1_change": 0.0}, COST | {"top1_change": "0"}, COST | {"clips": 0}, COST | {"part": "x"}],
+    "id2label": [[], ["a", "b"], 3, "ab", *({**LABELS, "3": label} for label in LABEL)],
+    "model_type": [[], {}, None, 3, "a\nb"],
+    "num_frames": [None, 0, -8, 8.0, "8", 10**9],
+    "hidden_size": ["x", None, 0, -32, 10**9],
+    "num_attention_heads": [0, -2, 3, 10**9],
+    "num_hidden_layers": [0, 1, 3, True, 10**9],
+    "patch_size": [0, 32, [16, 16]],
+    "image_size": [-1, 64, None],
+    "hidden_act": [3, "foo"],
+    "attention_type": ["space_only", "foo"],
+    "qkv_bias": [False],
+    "return_dict": [False],
+    "use_return_dict": [False],
+    "quantization_config": [3, {"quant_method": "gptq"}],
+}
+PIXELS: dict[str, list[Any]] = {
+    "size": ["32", None, 1.5, float("nan"), 32.0, 0, -32, True, [32, 32], {"height": 32, "width": "32"}, {}],
+    "do_center_crop": ["no", 1],
+    "image_mean": NUMBERS,
+    "image_std": [*NUMBERS, *([0.5, deviation, 0.5] for deviation in (0, -1.0, 1e-320))],
+    "resample": [99, -1, "x", None, 2.0, True],
+    "rescale_factor": [float("nan"), float("inf"), 0, "1", None],
+    "do_resize": [False],
+    "do_rescale": [False],
+    "do_normalize": [False],
+    "offset": ["yes"],
+    "image_processor_type": [["x"]],
+}
+MANGLED: list[tuple[str, dict[str, Any] | str]] = [
+    *(("config.json", {key: value}) for key, values in CONFIG.items() for value in values),
+    *(("preprocessor_config.json", {key: value}) for key, values in PIXELS.items() for value in values),
+    *(
+        ("preprocessor_config.json", {"do_center_crop": True} | change)
+        for change in (
+            {"size": {"shortest_edge": 10**6}},
+            {"size": {"shortest_edge": 16}},
+            {"crop_size": "32"},
+            {"crop_size": {"height": 33, "width": 32}},
+        )
+    ),
+    *((file, text) for file in ("config.json", "preprocessor_config.json") for text in ("", "[]", "[" * 100_000)),
+]
+
+
+def mangle(folder: Path, file: str, change: dict[str, Any] | str) -> None:
+    path = folder / file
+    path.write_text(json.dumps(json.loads(path.read_text()) | change) if isinstance(change, dict) else change)
+
+
+def one_line(error: pytest.ExceptionInfo[ModelError]) -> bool:
+    return str(error.value).isprintable() and 0 < len(str(error.value)) <= 300
+
+
+@pytest.mark.parametrize(("file", "change"), MANGLED, ids=lambda value: str(value)[:60])
+def test_a_mangled_checkpoint_is_refused_in_one_line(copy: Path, file: str, change: dict[str, Any] | str) -> None:
+    mangle(copy, file, change)
+    with pytest.raises(ModelError) as caught:
+        model.load(copy, device="cpu")
+    assert one_line(caught)
+
+
+@pytest.mark.parametrize("key", ["do_resize", "do_rescale", "do_normalize"])
+def test_a_step_that_is_switched_off_is_named(copy: Path, key: str) -> None:
+    mangle(copy, "preprocessor_config.json", {key: False})
+    with pytest.raises(ModelError, match=f"{key} in preprocessor_config.json is False; only true is supported"):
+        model.load(copy)
+
+
+@pytest.mark.parametrize("key", ["num_frames", "hidden_size"])
+def test_a_mangled_checkpoint_in_the_variable_falls_back_with_its_reason(
+    copy: Path, checkpoint: Path, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mangle(copy, "config.json", {key: "x"})
+    monkeypatch.setenv("HMDB_MODEL", str(copy))
+    monkeypatch.setattr(model, "KINETICS_400", str(checkpoint))
+    loaded = model.load()
+    assert loaded.checkpoint.name == "tiny"
+    assert loaded.notes == (
+        f"{copy} is not in use: {key} in config.json of copy must be a whole number from 1 to {SIZES[key]}, not 'x'.",
+    )
+
+
+def test_no_memory_is_taken_for_a_network_that_its_files_do_not_hold(copy: Path) -> None:
+    change_config(copy, hidden_size=8192, intermediate_size=32768, num_hidden_layers=32)  # 160 GB
+    began = time.monotonic()
+    with pytest.raises(ModelError, match=r"config.json asks for \d+ numbers, and they are \d+ bytes"):
+        model.load(copy)
+    assert time.monotonic() - began < 5
+
+
+def scale_weights(folder: Path, factor: float) -> None:
+    path = folder / "model.safetensors"
+    save_file({name: value * factor for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+def test_weights_that_are_not_finite_are_refused(copy: Path) -> None:
+    scale_weights(copy, float("nan"))
+    with pytest.raises(ModelError, match="weights of copy are damaged: some are not finite"):
+        model.load(copy)
+
+
+def test_an_answer_that_is_not_finite_is_refused(copy: Path, video: Path) -> None:
+    scale_weights(copy, 1e37)
+    recognizer = Recognizer.from_pretrained(copy, device="cpu")
+    for answer in (recognizer, recognizer.explain):
+        with pytest.raises(ModelError, match=r"^copy gives no finite answer; its weights are damaged\.$"):
+            answer(video)
+
+
+def test_weights_that_have_no_place_are_refused(copy: Path) -> None:
+    change_config(copy, num_hidden_layers=1)
+    with pytest.raises(ModelError, match=r"no place for: timesformer\.encoder\.layer\.1\."):
+        model.load(copy)
+
+
+def test_transformers_prints_nothing_of_its_own(copy: Path) -> None:
+    logger, printed = logging.getLogger("transformers"), io.StringIO()
+    handler = logging.StreamHandler(printed)
+    logger.addHandler(handler)
+    try:
+        for change in ({"num_hidden_layers": 1}, {"num_hidden_layers": 3}, {"num_labels": 3}):
+            change_config(copy, **change)
+            with pytest.raises(ModelError):
+                model.load(copy)
+        assert not printed.getvalue()
+        logger.warning("heard again")
+        assert printed.getvalue() == "heard again\n"
+    finally:
+        logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])
+def test_a_missing_file_is_named(copy: Path, file: str) -> None:
+    (copy / file).unlink()
+    with pytest.raises(ModelError, match="safetensors" if file == "model.safetensors" else file):
+        model.load(copy)
+
+
+def test_a_pickle_is_not_loaded(copy: Path) -> None:
+    torch.save({}, copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="no weights as safetensors, and other formats are not loaded"):
+        model.load(copy)
+
+
+def test_damaged_weights_are_refused(copy: Path) -> None:
+    path = copy / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="weights of copy cannot be loaded"):
+        model.load(copy)
+
+
+def test_missing_weights_are_not_made_up(copy: Path) -> None:
+    path = copy / "model.safetensors"
+    weights = load_file(path)
+    del weights["classifier.weight"]
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"lacks weights .*: classifier\.weight"):
+        model.load(copy)
+
+
+@pytest.mark.parametrize("device", ["abacus", "xpu", "meta", "mps:9", ""])
+def test_an_unknown_device_is_refused(checkpoint: Path, device: str) -> None:
+    with pytest.raises(ModelError, match=f"^{device} is not a device") as caught:
+        model.load(checkpoint, device=device)
+    assert one_line(caught)
+
+
+def test_a_revision_is_one_of_the_hub(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match="tiny is a folder here and has no revisions, so no v1"):
+        model.load(checkpoint, "v1")
+    with pytest.raises(ModelError, match="No model is named that v1 could be a revision of"):
+        model.load(None, revision="v1")
+
+
+def test_without_a_variable_the_bundled_checkpoint_answers_without_the_network(
+    monkeypatch: pytest.MonkeyPatch, video: Path
+) -> None:
+    monkeypatch.setattr(model, "find", lambda *_: pytest.fail("the network was asked"))
+    recognizer = Recognizer.from_pretrained(device="cpu")
+    assert recognizer.loaded.checkpoint.name == "bundled"
+    assert recognizer.loaded.notes == ()
+    assert len(recognizer(video).labels) == 5
+
+
+# What is out of reach, by argument and by variable
+
+
+@pytest.fixture(params=["refused", "black hole"])
+def no_hub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A Hub that refuses connections, and one that accepts them and never says a word."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if request.param == "black hole":
+            server.listen(8)
+        endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+        monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_out_of_reach_the_bundled_checkpoint_answers_within_4_seconds_and_says_why(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HMDB_MODEL", "someone/timesformer")
+    began = time.monotonic()
+    loaded = model.load()
+    assert time.monotonic() - began < 4
+    assert loaded.checkpoint.name == "bundled"
+    assert loaded.notes == (
+        "someone/timesformer is not in use: the Hub is out of reach.",
+        f"{model.KINETICS_400} is not in use: the Hub is out of reach.",
+    )
+
+
+@pytest.mark.usefixtures("no_hub")
+def test_a_model_that_was_named_is_never_replaced() -> None:
+    with pytest.raises(ModelError, match="Hub is out of reach"):
+        model.load("someone/timesformer")
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "/no/such", "./missing", "justaname"])
+def test_what_is_neither_folder_nor_id_is_said(name: str) -> None:
+    with pytest.raises(ModelError, match="neither a folder here nor a Hub id"):
+        model.load(name)
+
+
+def test_the_variable_may_name_a_folder(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+    monkeypatch.setenv("HMDB_MODEL", str(checkpoint))
+    assert model.load().checkpoint.name == "tiny"
+
+
+# On a Hub
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    with HubServer() as hub:
+        hub.use(monkeypatch, tmp_path / "cache")
+        yield hub
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_model_of_the_hub_is_loaded_with_its_commit(hub: HubServer, checkpoint: Path) -> None:
+    commit = hub.add("someone/model", contents(checkpoint))
+    loaded = model.load("someone/model", device="cpu")
+    assert (loaded.checkpoint.name, loaded.checkpoint.revision) == ("someone/model", commit)
+
+
+def test_once_downloaded_it_answers_without_the_hub(hub: HubServer, checkpoint: Path) -> None:
+    commit = hub.add("someone/model", contents(checkpoint))
+    model.load("someone/model")
+    hub.broken[".*"] = 0
+    assert model.load("someone/model").checkpoint.revision == commit
+
+
+def test_without_the_hub_a_revision_is_not_replaced_by_another(hub: HubServer, checkpoint: Path) -> None:
+    files = contents(checkpoint)
+    hub.add(model.KINETICS_400, {name: content for name, content in files.items() if name != "model.safetensors"})
+    for number in range(1, 6):
+        hub.add_pull_request(model.KINETICS_400, f"Change {number}", "someone", files)
+    model.load(model.KINETICS_400)
+    hub.broken[".*"] = 0
+    with pytest.raises(ModelError, match="Hub is out of reach"):
+        model.load(model.KINETICS_400, "v9")
+
+
+def test_the_kinetics_weights_come_from_their_conversion(hub: HubServer, checkpoint: Path) -> None:
+    files = contents(checkpoint)
+    pickled = {name: content for name, content in files.items() if name != "model.safetensors"}
+    hub.add(model.KINETICS_400, pickled | {"pytorch_model.bin": b"a pickle"})
+    for number in range(1, 6):
+        hub.add_pull_request(model.KINETICS_400, f"Change {number}", "someone", files)
+    loaded = model.load(model.KINETICS_400)
+    assert loaded.checkpoint.revision == hub.repositories[f"models/{model.KINETICS_400}"].refs["refs/pr/5"]
+    assert not [request for request in hub.requests if "pytorch_model.bin" in request]
+
+
+def test_other_pickles_are_loaded_as_the_robot_converted_them(hub: HubServer, checkpoint: Path) -> None:
+    files = contents(checkpoint)
+    pickled = {name: content for name, content in files.items() if name != "model.safetensors"}
+    hub.add("someone/pickle", pickled)
+    hub.add_pull_request("someone/pickle", "Adding `safetensors` variant of this model", "an-impostor", files)
+    with pytest.raises(ModelError, match="no weights as safetensors on the Hub, and pickles are not loaded"):
+        model.load("someone/pickle")
+    hub.add_pull_request("someone/pickle", "Adding `safetensors` variant of this model", CONVERSION_ROBOT, files)
+    assert (
+        model.load("someone/pickle").checkpoint.revision == hub.repositories["models/someone/pickle"].refs["refs/pr/2"]
+    )
+
+
+def test_a_variable_that_names_nothing_falls_back_to_kinetics(
+    hub: HubServer, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(model.KINETICS_400, contents(checkpoint))
+    monkeypatch.setenv("HMDB_MODEL", "someone/missing")
+    loaded = model.load()
+    assert loaded.checkpoint.name == model.KINETICS_400
+    assert loaded.notes == (
+        "someone/missing is not in use: someone/missing is not on the Hub, or is private: set HF_TOKEN to see it.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "message"),
+    [
+        ("someone/missing", None, "not on the Hub, or is private"),
+        ("someone/model", "v9", "has no revision v9"),
+        ("bad//name", None, "neither a folder here nor a Hub id"),
+        ("a b/c", None, "not a valid Hub id"),
+    ],
+)
+def test_what_the_hub_does_not_have_is_said(
+    hub: HubServer, checkpoint: Path, name: str, revision: str | None, message: str
+) -> None:
+    hub.add("someone/model", contents(checkpoint))
+    with pytest.raises(ModelError, match=message):
+        model.load(name, revision)

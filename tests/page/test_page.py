@@ -1,0 +1,622 @@
+"""The page in a real browser, and the same through gradio_client and as MCP tools."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import httpx
+import numpy as np
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
+from PIL import Image
+from playwright.sync_api import Locator, Page, expect
+
+from finetune.checkpoint import keep_int8_cost
+from hmdb.errors import ModelError
+from hmdb.model.int8 import Int8Cost
+from hmdb.page.files import delete_old_pictures
+from hmdb.page.handlers import Handlers
+from hmdb.page.layout import build_demo
+from hmdb.page.model import Loading, load_recognizer
+from hmdb.page.present import gallery, verdict
+from hmdb.page.serve import serve
+from hmdb.page.settings import Settings
+from hmdb.recognizer import Recognizer
+from hmdb.text import readable
+from tests.browser import open_page
+from tests.conftest import moving_bar, write_mp4
+from tests.hub import HubServer
+from tests.test_house import ROOT
+
+EXAMPLES = ROOT / "examples"
+CLIPS = sorted(EXAMPLES.glob("*.mp4"))
+SETTINGS = Settings(max_upload_mb=1)
+
+
+@contextmanager
+def served(demo: gr.Blocks) -> Iterator[str]:
+    try:
+        yield serve(demo, SETTINGS, examples=EXAMPLES, quiet=True)
+    finally:
+        demo.close()
+
+
+@pytest.fixture(scope="module")
+def url(recognizer: Recognizer) -> Iterator[str]:
+    with served(build_demo(recognizer, settings=SETTINGS, examples=EXAMPLES)) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def client(url: str) -> Iterator[Client]:
+    client = Client(url, verbose=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 s, which are 11 windows."""
+    return write_mp4(tmp_path_factory.mktemp("long") / "long.mp4", moving_bar(1500, (64, 48)))
+
+
+# In the browser
+
+
+def tab(page: Page, name: str) -> Locator:
+    """The panel of a tab, once it is shown."""
+    page.get_by_role("tab", name=name).click()
+    return page.get_by_role("tabpanel").locator("visible=true").first
+
+
+def upload(panel: Locator, path: Path) -> None:
+    panel.locator("input[type=file]").first.set_input_files(path)
+
+
+def images(panel: Locator) -> Locator:
+    return panel.locator(".thumbnail-item img").locator("visible=true")
+
+
+@pytest.mark.browser
+def test_a_video_gets_its_label_five_bars_and_eight_frames(url: str, video: Path, recognizer: Recognizer) -> None:
+    prediction = recognizer(video)
+    with open_page(url) as (page, watch):
+        expect(page.get_by_text("Answers come from tiny, which knows 25 actions.")).to_be_visible()
+        panel = tab(page, "Upload")
+        upload(panel, video)
+        expect(panel.locator(".preview video")).to_be_visible()
+        panel.get_by_role("button", name="Name the action").click()
+        expect(panel.get_by_test_id("label-output-value")).to_have_text(readable(prediction.label), timeout=30_000)
+        expect(images(panel)).to_have_count(8)
+        expect(panel.get_by_text("0.64 s · real")).to_be_visible()
+        expect(panel.get_by_text("3.28 s · reversed")).to_be_visible()
+        expect(panel.locator("[aria-roledescription=bar]")).to_have_count(5)
+        watch.check()
+
+
+@pytest.mark.browser
+def test_a_visitor_sees_where_it_looked_and_what_that_is_worth(url: str, video: Path, recognizer: Recognizer) -> None:
+    second = readable(recognizer(video).labels[1])
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Upload")
+        upload(panel, video)
+        panel.get_by_role("button", name="Name the action").click()
+        expect(images(panel)).to_have_count(8, timeout=30_000)
+        panel.get_by_text("Where did it look").click()
+        panel.get_by_role("button", name="Show", exact=True).click()
+        expect(images(panel)).to_have_count(16, timeout=30_000)
+        expect(panel.get_by_text(re.compile(r"mattered \d+%"))).to_have_count(8)
+        panel.get_by_label("Show what speaks for").click()
+        page.get_by_role("option", name=second).click()
+        before = images(panel).last.get_attribute("src")
+        panel.get_by_role("button", name="Show", exact=True).click()
+        expect(images(panel).last).not_to_have_attribute("src", str(before))
+        panel.get_by_role("button", name="Does this map mean anything?").click()
+        expect(panel.get_by_text(f"the probability of {second} goes from")).to_be_visible()
+        watch.check()
+
+
+@pytest.mark.browser
+def test_a_recording_is_answered(url: str) -> None:
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Webcam")
+        panel.get_by_text("Click to Access Webcam").click()
+        page.wait_for_function("() => [...document.querySelectorAll('video')].some(v => v.videoWidth > 0)")
+        panel.get_by_text("Record", exact=True).click()
+        page.wait_for_timeout(1500)
+        panel.get_by_text("Stop", exact=True).click()
+        expect(panel.locator("video[src]")).to_be_visible()
+        panel.get_by_role("button", name="Name the action").click()
+        expect(images(panel)).to_have_count(8, timeout=30_000)
+        watch.check()
+
+
+@pytest.mark.browser
+def test_a_long_video_becomes_a_timeline_with_files(url: str, long_clip: Path) -> None:
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Long video")
+        upload(panel, long_clip)
+        panel.get_by_role("button", name="Make the timeline").click()
+        expect(panel.get_by_text("Looked at 11 of 11 windows.")).to_be_visible(timeout=60_000)
+        for suffix in ("json", "csv", "srt"):
+            expect(panel.locator(f"a[href$='long.{suffix}']")).to_be_visible()
+        watch.check()
+
+
+@pytest.mark.browser
+def test_a_long_video_can_be_cancelled(recognizer: Recognizer, long_clip: Path, video: Path) -> None:
+    steps: list[float] = []
+
+    class Slow(Recognizer):
+        def follow(self, *args: Any, **options: Any) -> Iterator[Any]:
+            for timeline in super().follow(*args, **options):
+                steps.append(time.monotonic())
+                yield timeline
+                time.sleep(1)
+
+    with served(build_demo(Slow(recognizer.loaded), settings=SETTINGS)) as url, open_page(url) as (page, _):
+        panel = tab(page, "Long video")
+        upload(panel, long_clip)
+        panel.get_by_role("button", name="Make the timeline").click()
+        expect(panel.get_by_text("Looked at 4 of 11 windows.")).to_be_visible(timeout=30_000)
+        panel.get_by_role("button", name="Cancel").click()
+        expect(panel.get_by_text("Cancelled.")).to_be_visible()
+        cancelled = time.monotonic()
+        page.wait_for_timeout(3000)
+        expect(panel.get_by_text("Cancelled.")).to_be_visible()
+        assert [step for step in steps if step > cancelled + 1.5] == []
+        client = Client(url, verbose=False)  # the next visitor's turn comes
+        assert client.predict(handle_file(video), api_name="/predict")[0]["label"]
+        client.close()
+
+
+@pytest.mark.browser
+def test_the_three_samplers_side_by_side(url: str, video: Path) -> None:
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Compare")
+        upload(panel, video)
+        panel.get_by_role("button", name="Compare").click()
+        expect(images(panel)).to_have_count(24, timeout=30_000)
+        expect(panel.get_by_text(re.compile("All 3 agree|They differ"))).to_be_visible()
+        watch.check()
+
+
+@pytest.mark.browser
+def test_an_example_is_one_click_away(url: str) -> None:
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Upload")
+        panel.get_by_role("button", name=f"Example: {readable(CLIPS[0].stem)}").click()
+        expect(panel.locator(f"a[href$='{CLIPS[0].name}']")).to_be_visible()
+        panel.get_by_role("button", name="Name the action").click()
+        expect(images(panel)).to_have_count(8, timeout=30_000)
+        watch.check()
+
+
+@pytest.mark.browser
+def test_a_file_that_browsers_do_not_play_gets_a_preview(url: str, tmp_path: Path) -> None:
+    avi = write_mp4(tmp_path / "old.avi", moving_bar(30))
+    with open_page(url) as (page, watch):
+        panel = tab(page, "Upload")
+        upload(panel, avi)
+        player = panel.locator(".preview video")
+        expect(player).to_be_visible()
+        page.wait_for_function("() => [...document.querySelectorAll('.preview video')].some(v => v.videoWidth > 0)")
+        watch.check()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["holiday.mp4", "song.mp4", "large.mp4"])
+def test_a_bad_upload_gets_one_clear_line(url: str, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    expected = name
+    if name == "holiday.mp4":
+        path.write_text("not a video")
+    elif name == "song.mp4":
+        write_sound(path)
+    else:
+        path.write_bytes(bytes(1_200_000))
+        expected = "maximum"
+    with open_page(url) as (page, _):
+        upload(tab(page, "Upload"), path)
+        toast = page.get_by_test_id("toast-body")
+        expect(toast).to_contain_text(expected, ignore_case=True)
+        assert str(tmp_path.parent) not in toast.inner_text()
+
+
+@pytest.mark.browser
+def test_the_page_is_up_before_the_model_and_says_so(recognizer: Recognizer) -> None:
+    gate = threading.Event()
+
+    def slow() -> Recognizer:
+        assert gate.wait(60)
+        return recognizer
+
+    with served(build_demo(Loading(slow), settings=SETTINGS)) as url, open_page(url) as (page, _):
+        expect(page.get_by_text("Loading the model")).to_be_visible()
+        gate.set()
+        expect(page.get_by_text("Answers come from tiny")).to_be_visible()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    ("name", "start"), [("Upload", "Name the action"), ("Long video", "Make the timeline"), ("Compare", "Compare")]
+)
+def test_on_a_phone_nothing_is_wider_than_the_screen(url: str, video: Path, name: str, start: str) -> None:
+    with open_page(url, width=390, height=844) as (page, _):
+        if not page.get_by_role("tab", name=name).is_visible():
+            page.locator(".overflow-menu button").first.click()
+            page.get_by_text(name, exact=True).last.click()
+        panel = page.get_by_role("tabpanel").locator("visible=true").first
+        upload(panel, video)
+        panel.get_by_role("button", name=start).click()
+        expect(panel.locator(".thumbnail-item img, a[href$='.srt']").first).to_be_visible(timeout=30_000)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+# Through the API
+
+
+def test_predict(client: Client, video: Path, recognizer: Recognizer) -> None:
+    action, words, top, frames, answer = client.predict(handle_file(video), api_name="/predict")
+    prediction = recognizer(video)
+    assert action["label"] == readable(prediction.label)
+    assert readable(prediction.label) in words
+    assert [row[0] for row in top["data"]] == list(map(readable, prediction.labels))
+    assert len(frames) == 8
+    assert answer["label"] == prediction.label
+    assert answer["probability"] == pytest.approx(prediction.probability, abs=1e-5)
+    assert answer["clip_spec"] == recognizer.loaded.clip_spec.to_dict()
+    assert (answer["model"], answer["revision"]) == ("tiny", None)
+
+
+def test_explain(client: Client, video: Path) -> None:
+    frames, explanation = client.predict(handle_file(video), api_name="/explain")
+    assert len(frames) == 8
+    assert explanation["about"] is None
+    assert sum(explanation["frame_importance"]) == pytest.approx(1, abs=0.01)
+    _, explanation = client.predict(handle_file(video), label="ride bike", opacity=0.3, api_name="/explain")
+    assert explanation["about"] == "ride_bike"
+
+
+def test_timeline(client: Client, long_clip: Path) -> None:
+    words, _, segments, files, timeline = client.predict(handle_file(long_clip), api_name="/timeline")
+    assert words == "Looked at 11 of 11 windows."
+    assert len(segments["data"]) == len(timeline["segments"])
+    assert [Path(file).suffix for file in files] == [".json", ".csv", ".srt"]
+    assert json.loads(Path(files[0]).read_text())["segments"] == timeline["segments"]
+    assert timeline["segments"][-1]["end_seconds"] == pytest.approx(60, abs=0.1)
+
+
+def test_a_timeline_that_takes_too_long_ends_with_what_is_known(recognizer: Recognizer, long_clip: Path) -> None:
+    class Slow(Recognizer):
+        def follow(self, *args: Any, **options: Any) -> Iterator[Any]:
+            for timeline in super().follow(*args, **options):
+                yield timeline
+                time.sleep(1.5)
+
+    with served(build_demo(Slow(recognizer.loaded), settings=Settings(seconds=3))) as url:
+        client = Client(url, verbose=False)
+        words, *_, timeline = client.predict(handle_file(long_clip), api_name="/timeline")
+        client.close()
+    assert "Stopped there, as it took too long" in words
+    assert 0 < timeline["num_answered"] < timeline["num_windows"]
+
+
+def test_the_page_answers_with_a_model_of_the_hub(
+    checkpoint: Path, recognizer: Recognizer, video: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with HubServer() as hub:
+        hub.use(monkeypatch, tmp_path / "cache")
+        commit = hub.add("someone/actions", checkpoint)
+        monkeypatch.setenv("HMDB_MODEL", "someone/actions")
+        with served(build_demo(Loading(load_recognizer), settings=SETTINGS)) as url:
+            client = Client(url, verbose=False)
+            answer = client.predict(handle_file(video), api_name="/predict")[-1]
+            client.close()
+    assert (answer["model"], answer["revision"]) == ("someone/actions", commit)
+    assert [each["label"] for each in answer["top"]] == list(recognizer(video).labels)
+
+
+def test_compare_with_a_second_model(recognizer: Recognizer, video: Path) -> None:
+    with served(build_demo(recognizer, recognizer, SETTINGS)) as url:
+        client = Client(url, verbose=False)
+        _, table, frames = client.predict(handle_file(video), api_name="/compare")
+        client.close()
+    assert table["headers"] == ["uniform", "equidistant", "random", "tiny"]
+    assert len(frames) == 32
+
+
+def test_labels_and_model(client: Client, recognizer: Recognizer) -> None:
+    assert client.predict(api_name="/labels") == list(recognizer.labels)
+    answer = client.predict(api_name="/model")
+    assert answer == {**recognizer.loaded.to_dict(), "dtype": "float32"}
+    assert answer["int8"] == {"offered": False, "cost": None}
+
+
+@pytest.mark.parametrize(
+    ("change", "dtype", "note"),
+    [
+        (-1.0, "int8", None),
+        (-1.3, "float32", "int8 is not in use: copy loses 1.3 points of top-1 by it on 225 val clips, more than 1."),
+        (None, "float32", "int8 is not in use: nobody has measured what it costs copy."),
+    ],
+)
+def test_int8_is_for_checkpoints_that_lose_little_by_it(
+    change: float | None,
+    dtype: str,
+    note: str | None,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    copy = shutil.copytree(checkpoint, tmp_path / "copy")
+    cost = None if change is None else Int8Cost(top1_change=change, clips=225, part="val")
+    if cost:
+        keep_int8_cost(copy, cost)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    do = Handlers(Loading(lambda: load_recognizer(str(copy), "int8")), None, SETTINGS)
+    model = do.model()
+    assert model["dtype"] == dtype
+    assert model["int8"] == {"offered": note is None, "cost": cost and cost.to_dict()}
+    assert model["notes"] == ([note] if note else [])
+    assert caplog.messages == model["notes"]
+    assert ("int8 is not in use" in do.describe()[0]) is bool(note)
+
+
+def test_every_output_has_a_name(client: Client) -> None:
+    endpoints = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(endpoints) == {"/predict", "/explain", "/check", "/timeline", "/compare", "/labels", "/model"}
+    names = [output["label"] for endpoint in endpoints.values() for output in endpoint["returns"]]
+    assert not [name for name in names if not name or name.startswith("value_")]
+
+
+def test_errors_reach_the_client_as_one_line_without_paths(client: Client, tmp_path: Path) -> None:
+    fake = tmp_path / "fake.mp4"
+    fake.write_text("not a video")
+    with pytest.raises(AppError, match=r"fake\.mp4") as caught:
+        client.predict(handle_file(fake), api_name="/predict")
+    assert str(tmp_path.parent) not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(AppError, match="Choose or record a video first"):
+        client.predict(None, api_name="/predict")
+
+
+def test_an_unknown_label_is_said(client: Client, video: Path) -> None:
+    with pytest.raises(AppError, match="juggling is not one of the labels"):
+        client.predict(handle_file(video), label="juggling", api_name="/explain")
+
+
+def test_only_what_was_uploaded_is_read(url: str, video: Path) -> None:
+    def ask(path: str) -> str:
+        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
+        joined = httpx.post(f"{url}gradio_api/call/predict", json={"data": [file]}).json()
+        with httpx.stream("GET", f"{url}gradio_api/call/predict/{joined['event_id']}", timeout=30) as events:
+            return events.read().decode()
+
+    with video.open("rb") as content:
+        (uploaded,) = httpx.post(f"{url}gradio_api/upload", files={"files": content}).json()
+    assert "event: complete" in ask(uploaded)
+    for path in (str(video), "/etc/passwd", __file__):
+        answer = ask(path)
+        assert "event: error" in answer
+        assert "label" not in answer
+
+
+def test_a_cancelled_answer_ends_and_never_two_run_at_once(recognizer: Recognizer, video: Path) -> None:
+    running, most, ended = set[int](), [0], threading.Semaphore(0)
+
+    class Slow(Recognizer):
+        def predict(self, *args: Any, **options: Any) -> Any:
+            running.add(threading.get_ident())
+            most[0] = max(most[0], len(running))
+            try:
+                for _ in range(100):
+                    self.probabilities(*args)  # which asks, at each layer, whether to go on
+                    time.sleep(0.1)
+                return super().predict(*args, **options)
+            finally:
+                running.discard(threading.get_ident())
+                ended.release()
+
+    with served(build_demo(Slow(recognizer.loaded), settings=SETTINGS)) as url:
+        began = time.monotonic()
+        for _ in range(3):
+            with open_page(url) as (page, _):
+                panel = tab(page, "Upload")
+                upload(panel, video)
+                panel.get_by_role("button", name="Name the action").click()
+                wait_until(lambda: bool(running))
+                panel.get_by_role("button", name="Cancel").click()
+                expect(panel.get_by_text("Cancelled.")).to_be_visible()
+                assert ended.acquire(timeout=5)
+        assert time.monotonic() - began < 30  # three answers of 10 s each would take longer
+    assert most == [1]
+
+
+def test_an_answer_ends_at_its_deadline(recognizer: Recognizer, video: Path) -> None:
+    class Slow(Recognizer):
+        def predict(self, *args: Any, **options: Any) -> Any:
+            while True:
+                self.probabilities(*args)
+
+    with served(build_demo(Slow(recognizer.loaded), settings=Settings(seconds=1))) as url:
+        client = Client(url, verbose=False)
+        with pytest.raises(AppError, match="longer than 1 seconds"):
+            client.predict(handle_file(video), api_name="/predict")
+        client.close()
+
+
+def test_waiting_for_the_model_is_no_part_of_the_deadline(recognizer: Recognizer, video: Path) -> None:
+    def slow() -> Recognizer:
+        time.sleep(2)
+        return recognizer
+
+    do = Handlers(Loading(slow), None, Settings(seconds=1.5))
+    ((action, *_),) = do.predict(str(video))
+    assert action
+
+
+def test_a_label_is_text_and_nothing_else(recognizer: Recognizer, video: Path) -> None:
+    wicked = tuple(f"<img src='http://203.0.113.9/{n}.png'>![x](http://203.0.113.9/{n})</details>" for n in range(25))
+    loaded = dataclasses.replace(recognizer.loaded, labels=wicked)
+    with served(build_demo(Recognizer(loaded), settings=SETTINGS)) as url, open_page(url) as (page, watch):
+        panel = tab(page, "Upload")
+        upload(panel, video)
+        panel.get_by_role("button", name="Name the action").click()
+        expect(images(panel)).to_have_count(8, timeout=30_000)
+        page.get_by_text("The actions it knows").click()
+        expect(page.get_by_text("203.0.113.9/24.png").first).to_be_visible()
+        watch.check()
+
+
+def test_a_lent_gpu_gets_and_gives_only_what_can_be_pickled(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+    (tmp_path / "spaces.py").write_text(
+        "import functools, inspect, pickle\n"
+        "def GPU(duration):\n"
+        "    def lend(function):\n"
+        "        copy = lambda value: pickle.loads(pickle.dumps(value))\n"
+        "        @functools.wraps(function)\n"
+        "        def call(*a, **k): return copy(function(*copy(a), **copy(k)))\n"
+        "        @functools.wraps(function)\n"
+        "        def stream(*a, **k):\n"
+        "            for item in function(*copy(a), **copy(k)): yield copy(item)\n"
+        "        return stream if inspect.isgeneratorfunction(function) else call\n"
+        "    return lend\n"
+    )
+    code = (
+        "import sys\n"
+        "from hmdb.page.handlers import Handlers\n"
+        "from hmdb.page.model import loadings\n"
+        "from hmdb.page.settings import Settings\n"
+        "settings = Settings.from_environment()\n"
+        "do = Handlers(*loadings(settings), settings)\n"
+        "video = sys.argv[1]\n"
+        "for handler in (do.predict, do.explain, do.check, do.timeline, do.compare):\n"
+        "    *_, last = handler(video)\n"
+        "try:\n"
+        "    list(do.explain(video, 'juggling'))\n"
+        "except Exception as error:\n"
+        "    print(error)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}", "HMDB_MODEL": str(checkpoint)}
+    environment["SPACES_ZERO_GPU"] = "true"
+    run = subprocess.run([sys.executable, "-c", code, str(video)], env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "juggling is not one of the labels" in run.stdout
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_two_visitors_get_their_own_answers(url: str, recognizer: Recognizer, tmp_path: Path) -> None:
+    paths = [write_mp4(tmp_path / f"{n}.mp4", moving_bar(n)) for n in (9, 60)]
+    expected = [[list(frame.sources) for frame in recognizer(path).clip.frames] for path in paths]
+
+    def ask(path: Path) -> Any:
+        client = Client(url, verbose=False)
+        answer = client.predict(handle_file(path), api_name="/predict")[-1]
+        client.close()
+        return [frame["sources"] for frame in answer["frames"]]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(ask, paths * 2)) == expected * 2
+
+
+def test_no_answer_writes_into_files_of_another(recognizer: Recognizer, video: Path) -> None:
+    clip = recognizer.read(video)
+    one, other = gallery(clip), gallery(clip)
+    assert not {path for path, _ in one} & {path for path, _ in other}
+    for (path, _), frame in zip(one, clip.pixels, strict=True):
+        assert np.abs(np.asarray(Image.open(path)).astype(int) - frame).mean() < 3  # grey levels
+
+
+def test_pictures_that_nobody_fetched_are_deleted(recognizer: Recognizer, video: Path) -> None:
+    old, *others = (Path(path) for path, _ in gallery(recognizer.read(video)))
+    os.utime(old, (time.time() - 100, time.time() - 100))
+    delete_old_pictures(60)
+    assert not old.exists()
+    assert all(path.exists() for path in others)
+
+
+def test_the_same_as_an_mcp_tool(url: str, video: Path, recognizer: Recognizer) -> None:
+    uri = "data:video/mp4;base64," + base64.b64encode(video.read_bytes()).decode()
+
+    async def ask() -> tuple[set[str], Any]:
+        async with (
+            streamable_http_client(f"{url}gradio_api/mcp/") as (reading, writing, _),
+            ClientSession(reading, writing) as session,
+        ):
+            await session.initialize()
+            tools = {tool.name for tool in (await session.list_tools()).tools}
+            return tools, await session.call_tool("predict", {"video": uri})
+
+    tools, result = asyncio.run(ask())
+    assert {"predict", "explain", "timeline", "labels", "model"} <= tools
+    assert not result.isError
+    assert recognizer(video).label in " ".join(getattr(part, "text", "") for part in result.content)
+
+
+# Without a server
+
+
+def test_a_model_that_does_not_load_is_said_on_the_page() -> None:
+    def broken() -> Recognizer:
+        raise ModelError("The weights of x cannot be loaded: no.")
+
+    words, _ = Handlers(Loading(broken), None, SETTINGS).describe()
+    assert words == "**No model could be loaded.** The weights of x cannot be loaded: no."
+
+
+def test_loading_happens_once(recognizer: Recognizer) -> None:
+    calls: list[int] = []
+
+    def load() -> Recognizer:
+        calls.append(1)
+        return recognizer
+
+    loading = Loading(load)
+    assert [loading.wait() for _ in range(3)] == [recognizer] * 3
+    assert calls == [1]
+
+
+def test_an_unsure_answer_may_be_none_of_the_actions(recognizer: Recognizer, video: Path) -> None:
+    prediction = recognizer(video)
+    unsure = verdict(dataclasses.replace(prediction, threshold=0.99), 25)
+    assert "none of the 25 actions" in unsure
+    assert readable(prediction.label) in unsure
+
+
+def write_sound(path: Path) -> None:
+    import av
+    import numpy as np
+
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())

@@ -1,0 +1,134 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from hmdb import VideoError
+from hmdb.page import preview
+from hmdb.page.preview import make_preview, plays_in_browser
+from hmdb.video import Frames, RecountedError, Video, open_video
+from tests.conftest import moving_bar, write_frames, write_mp4
+
+
+def encode(path: Path, codec: str, frames: np.ndarray, fps: int = 25, pix_fmt: str = "yuv420p", **mux: str) -> Path:
+    with av.open(str(path), "w", options=mux) as container:
+        stream = container.add_stream(codec, rate=fps)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = pix_fmt
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt", "plays"),
+    [
+        ("a.mp4", "libx264", "yuv420p", True),
+        ("a.m4v", "libx264", "yuv420p", True),
+        ("a.webm", "libvpx", "yuv420p", True),
+        ("a.webm", "libvpx-vp9", "yuv420p", True),
+        ("a.mp4", "libx264", "yuv444p", False),
+        ("a.mp4", "libx265", "yuv420p", False),
+        ("a.mp4", "mpeg4", "yuv420p", False),
+        ("a.mov", "libx264", "yuv420p", False),
+        ("a.avi", "mpeg4", "yuv420p", False),
+        ("a.mkv", "libx264", "yuv420p", False),
+    ],
+)
+def test_what_browsers_play(tmp_path: Path, name: str, codec: str, pix_fmt: str, plays: bool) -> None:
+    path = encode(tmp_path / name, codec, moving_bar(8), pix_fmt=pix_fmt)
+    assert plays_in_browser(path) is plays
+
+
+def test_an_index_at_either_end_is_found(tmp_path: Path) -> None:
+    assert plays_in_browser(encode(tmp_path / "a.mp4", "libx264", moving_bar(8), movflags="+faststart"))
+    assert plays_in_browser(encode(tmp_path / "b.mp4", "libx264", moving_bar(8), movflags="frag_keyframe+empty_moov"))
+
+
+def test_what_is_no_video_does_not_play(tmp_path: Path) -> None:
+    whole = write_mp4(tmp_path / "whole.mp4", moving_bar(8)).read_bytes()
+    for index, content in enumerate((b"", b"hello there", whole[:40], whole[: len(whole) // 2], b"\0\0\0\1ftyp" * 9)):
+        path = tmp_path / f"{index}.mp4"
+        path.write_bytes(content)
+        assert not plays_in_browser(path)
+    assert not plays_in_browser(tmp_path / "gone.mp4")
+    assert not plays_in_browser(tmp_path)
+
+
+def test_damaged_indices_are_no_error(tmp_path: Path) -> None:
+    whole = write_mp4(tmp_path / "whole.mp4", moving_bar(8)).read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "damaged.mp4"
+    for _ in range(200):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[rng.integers(len(damaged), size=20)] = rng.integers(256, size=20)
+        path.write_bytes(damaged.tobytes())
+        plays_in_browser(path)
+
+
+def test_a_preview_of_what_does_not_play(tmp_path: Path) -> None:
+    frames = moving_bar(100, size=(642, 482))
+    source = encode(tmp_path / "clip.avi", "mpeg4", frames)
+    written = make_preview(source, tmp_path / "preview.avi")
+    assert written == tmp_path / "preview.mp4"
+    assert plays_in_browser(written)
+    shown = open_video(written)
+    assert shown.size == (320, 240)
+    assert shown.num_frames == 48  # 4 s at 12 a second
+    assert shown.fps == pytest.approx(12, abs=0.1)
+    first, last = shown.frames_at([0, 47]).pixels.astype(int)
+    assert first[120, :8].mean() > 120 > first[120, -8:].mean()
+    assert last[120, -14:-8].mean() > 120 > last[120, :8].mean()
+
+
+def test_a_preview_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_mp4(tmp_path / "long.mp4", moving_bar(600))
+    shown = open_video(make_preview(source, tmp_path / "p.mp4"))
+    assert shown.num_frames == preview.PREVIEW_SECONDS * preview.PREVIEW_FPS
+    assert open_video(make_preview(source, tmp_path / "q.mp4", seconds=1)).num_frames == 12
+
+
+def test_a_preview_of_a_folder_and_of_one_frame(tmp_path: Path) -> None:
+    for count in (1, 30):
+        folder = write_frames(tmp_path / str(count), moving_bar(count))
+        shown = open_video(make_preview(folder, tmp_path / f"{count}.mp4"))
+        assert shown.num_frames == count
+
+
+class Shrinking(Video):
+    """A damaged video: 100 frames were announced, 30 can be read."""
+
+    num_frames, fps, size = 100, 25.0, (64, 48)
+
+    def frames_at(self, indices: Sequence[int]) -> Frames:
+        if self.num_frames == 100 and max(indices) >= 30:
+            self.num_frames = 30
+            raise RecountedError("30 frames, not 100")
+        return Frames(pixels=np.zeros((len(indices), 48, 64, 3), np.uint8), seconds=None)
+
+
+def test_a_preview_of_a_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "open_video", lambda path: Shrinking())
+    written = make_preview("any.avi", tmp_path / "p.mp4")
+    assert open_video(written).num_frames == 14  # 1.2 s at 12 a second
+
+
+def test_without_h264_it_is_a_webm(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preview, "CODECS", ("h264_of_tomorrow", "libvpx"))
+    written = make_preview(video, tmp_path / "p")
+    assert written.suffix == ".webm"
+    assert plays_in_browser(written)
+    monkeypatch.setattr(preview, "CODECS", ())
+    with pytest.raises(VideoError, match="no preview"):
+        make_preview(video, tmp_path / "p")
+
+
+def test_no_preview_of_what_is_no_video(tmp_path: Path, video: Path) -> None:
+    (tmp_path / "text.mp4").write_text("hello")
+    with pytest.raises(VideoError, match=r"text\.mp4"):
+        make_preview(tmp_path / "text.mp4", tmp_path / "p.mp4")
+    with pytest.raises(VideoError, match=r"p\.mp4 cannot be written"):
+        make_preview(video, tmp_path / "nowhere" / "p.mp4")
