@@ -1,6 +1,8 @@
 # make app    the page at http://127.0.0.1:7860
 # make test   the tests
 # make check  lint, format and types
+# make coverage   the tests, with the branches that they take
+# make wheel      the package, tried in an empty environment
 # make checkpoint DATA=data/HMDB_simp    the bundled checkpoint anew, in runs/bundled_more
 
 PYTHON ?= python3
@@ -10,13 +12,19 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 DATA ?= data/HMDB_simp
 
-.PHONY: app test check checkpoint browser clean
+.PHONY: app test coverage wheel check checkpoint browser clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py
 
 test: $(VENV)/.dev browser
 	$(BIN)/python -m pytest
+
+coverage: $(VENV)/.dev browser
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+wheel: $(VENV)/.dev
+	$(BIN)/python -m pytest tests/test_package.py -m slow
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -52,4 +60,4 @@ checkpoint: $(VENV)/.dev
 		--data $(DATA) --more runs/more_drawings --output runs/bundled_more
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .coverage .mypy_cache .ruff_cache .pytest_cache

@@ -1,7 +1,19 @@
+"""The program: `python -m finetune`, or `hmdb-finetune` where the package is installed."""
+
 import sys
 
 from finetune.cli import main
 from hmdb.machine import keep_freed_memory
 
-keep_freed_memory()
-sys.exit(main())
+
+def run() -> int:
+    """
+    Returns:
+        The exit status.
+    """
+    keep_freed_memory()
+    return main()
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,14 @@ def test_the_front_matter_is_what_spaces_want() -> None:
     assert len(values["short_description"]) <= 60
     assert values["license"] == "apache-2.0"
     assert {"title", "emoji", "colorFrom", "colorTo", "python_version", "suggested_hardware"} <= set(values)
+
+
+def test_spaces_get_what_the_package_and_its_extras_ask_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    named = [Requirement(line) for line in (*project["dependencies"], *extras["page"], *extras["train"])]
+    assert {str(requirement) for requirement in named} == set(map(str, requirements("requirements.txt").values()))
+    assert extras["all"] == ["hmdb[page,train]"]
 
 
 @pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
