@@ -32,7 +32,7 @@ def missing() -> list[str]:
 
 
 def forwards(network: PreTrainedModel, pixel_values: torch.Tensor) -> dict[str, Forward]:
-    """How each engine answers, by its name and arithmetic."""
+    """How each engine answers, by its name and precision."""
     ways: dict[str, Forward] = {}
     warnings.simplefilter("ignore")  # of tracing
     if find_spec("openvino"):

@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", help="Hub id or folder; if not given, HMDB_MODEL or the bundled checkpoint")
     parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
     parser.add_argument("--device", help="cpu, cuda, ...; if not given, a GPU where there is one")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, int8: the arithmetic (%(default)s)")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, int8: the precision (%(default)s)")
     parser.add_argument("--sampler", choices=SAMPLERS, help="how frames are taken; if not given, the checkpoint's way")
     parser.add_argument("--top-k", type=_count, default=5, metavar="K", help="answers for each video (%(default)s)")
     form = parser.add_mutually_exclusive_group()

@@ -16,7 +16,7 @@ from hmdb.explain.faithfulness import DRAWS, at_random, mask, most_relevant
 from hmdb.explain.maps import class_relevance, normalized, rollout
 from hmdb.machine import use_available_cores
 from hmdb.model.attention import fuse, grid
-from hmdb.model.inference import arithmetic, quicken
+from hmdb.model.inference import optimize_for_inference, precision_of
 from hmdb.model.loading import LoadedModel, load
 from hmdb.model.preprocess import preprocess
 from hmdb.results import Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
@@ -49,7 +49,7 @@ class Recognizer:
         """Loads a model; see `hmdb.model.loading.load` for what is taken when none is named.
 
         Args:
-            dtype: "float32", "bfloat16", "int8" or "auto"; see `hmdb.model.inference.quicken`.
+            dtype: "float32", "bfloat16", "int8" or "auto"; see `hmdb.model.inference.optimize_for_inference`.
 
         Raises:
             ModelError: the model that was named cannot be loaded, or there is no such dtype there.
@@ -58,20 +58,20 @@ class Recognizer:
 
     @classmethod
     def of(cls, loaded: LoadedModel, dtype: str = "auto") -> Recognizer:
-        """Answers with a model that is loaded, which is quickened in place.
+        """Answers with a model that is loaded, which is optimized for inference in place.
 
         Raises:
             ModelError: no such dtype where the model is.
         """
         recognizer = cls(loaded)
-        quicken(loaded.network, dtype)
+        optimize_for_inference(loaded.network, dtype)
         use_available_cores()
         return recognizer
 
     @property
     def dtype(self) -> str:
-        """The arithmetic in use: "float32", "bfloat16" or "int8"."""
-        return arithmetic(self.loaded.network)
+        """The precision in use: "float32", "bfloat16" or "int8"."""
+        return precision_of(self.loaded.network)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """How a network is computed: its own answer, in fewer and cheaper operations.
 
-`quicken` changes a network in place, for answering alone:
+`optimize_for_inference` changes a network in place, for answering alone:
 
 - Its linear layers multiply with oneDNN. For float32 torch takes MKL, which is half as fast on AMD's CPUs.
 - In bfloat16 they have bfloat16 weights. What lies between them stays float32: residuals,
@@ -29,7 +29,7 @@ NARROWEST = 512  # hidden size, below which bfloat16 saves little of an answer a
 BLOCK, MANY_ROWS = 16, 1024  # rows of a product that oneDNN takes together, and from how many on it matters
 
 
-def quicken(network: PreTrainedModel, dtype: str = "auto") -> PreTrainedModel:
+def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> PreTrainedModel:
     """Makes a fused TimeSformer or ViViT classifier answer faster. It cannot be trained or saved any more.
 
     Answers in float32 stay the same to 1e-4. In bfloat16 logits move by about 1 % of their range, in int8 by
@@ -68,15 +68,15 @@ def quicken(network: PreTrainedModel, dtype: str = "auto") -> PreTrainedModel:
         if type(module) is nn.Linear and dtype == "int8":
             to_int8(module, getattr(torch, best))
         elif type(module) is nn.Linear:
-            module.__class__ = QuickLinear
+            module.__class__ = InferenceLinear
             module.to(getattr(torch, dtype))
     return network
 
 
-def arithmetic(network: PreTrainedModel) -> str:
-    """The dtype of the products of a network, quickened or not: "float32", "bfloat16", "int8", ..."""
+def precision_of(network: PreTrainedModel) -> str:
+    """The dtype of the products of a network, optimized for inference or not: "float32", "bfloat16", "int8", ..."""
     for module in network.modules():
-        if isinstance(module, QuickLinear | Int8Linear):
+        if isinstance(module, InferenceLinear | Int8Linear):
             return str(module.weight.dtype).removeprefix("torch.")
     return str(network.dtype).removeprefix("torch.")
 
@@ -86,7 +86,7 @@ def weight_bytes(network: PreTrainedModel) -> int:
     return sum(each.nbytes for each in (*network.parameters(), *network.buffers()))
 
 
-class QuickLinear(nn.Linear):
+class InferenceLinear(nn.Linear):
     """A linear layer that takes any floating dtype, multiplies in that of its weight and returns that."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name

@@ -217,7 +217,7 @@ class Handlers:
 
     @told
     def model(self) -> dict[str, Any]:
-        """Which model answers: its id, revision, how it takes clips, its arithmetic and whether int8 is offered,
+        """Which model answers: its id, revision, how it takes clips, its precision and whether int8 is offered,
         and what its user should know.
         """
         recognizer = self._first.here()

@@ -20,7 +20,7 @@ class Settings(FromEnvironment):
         windows: of a long video that are looked at, at most.
         keep_seconds: until uploads and results are deleted.
         compare: a second checkpoint, Hub id or folder, to set beside the first; none by default.
-        dtype: the arithmetic, as `Recognizer` takes it; int8 only for checkpoints that lose little by it.
+        dtype: the precision, as `Recognizer` takes it; int8 only for checkpoints that lose little by it.
     """
 
     prefix = "HMDB_"

@@ -11,7 +11,7 @@ from hmdb.errors import ModelError
 from hmdb.explain.maps import class_relevance, rollout
 from hmdb.machine import available_cores
 from hmdb.model.attention import PRODUCT_WEIGHTS, _attend, _attend_by_products, fuse
-from hmdb.model.inference import QuickLinear, multiplies_bfloat16, quicken
+from hmdb.model.inference import InferenceLinear, multiplies_bfloat16, optimize_for_inference
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
 
@@ -56,12 +56,14 @@ def logits(network: PreTrainedModel, clip: torch.Tensor) -> torch.Tensor:
 def test_in_float32_the_logits_are_the_same(network: PreTrainedModel, clip: torch.Tensor) -> None:
     before = logits(network, clip)
     assert before.std() > 0.1
-    torch.testing.assert_close(logits(quicken(fuse(network), "float32"), clip), before, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        logits(optimize_for_inference(fuse(network), "float32"), clip), before, atol=1e-4, rtol=0
+    )
 
 
 def test_in_bfloat16_they_are_close_and_float32(network: PreTrainedModel, clip: torch.Tensor) -> None:
     before = logits(network, clip)
-    after = logits(quicken(fuse(network), "bfloat16"), clip)
+    after = logits(optimize_for_inference(fuse(network), "bfloat16"), clip)
     assert after.dtype == torch.float32
     torch.testing.assert_close(after, before, atol=0.05 * float(before.abs().max()), rtol=0)
 
@@ -72,14 +74,14 @@ def test_in_int8_they_are_close_and_float32(
 ) -> None:
     monkeypatch.setattr("hmdb.model.inference.NARROWEST", narrowest)
     before = logits(network, clip)
-    after = logits(quicken(fuse(network), "int8"), clip)
+    after = logits(optimize_for_inference(fuse(network), "int8"), clip)
     assert after.dtype == torch.float32
     assert float((after - before).norm() / before.norm()) < 0.1
 
 
 @pytest.mark.parametrize(("dtype", "alike"), [("float32", 0.99999), ("bfloat16", 0.98), ("int8", 0.9)])
 def test_maps_stay_what_they_were(network: PreTrainedModel, clip: torch.Tensor, dtype: str, alike: float) -> None:
-    quick = quicken(fuse(copy.deepcopy(network)), dtype)
+    quick = optimize_for_inference(fuse(copy.deepcopy(network)), dtype)
     for explain in (rollout, lambda *given: class_relevance(*given, label=1)):
         expected, found = explain(network, clip[:1])[1], explain(quick, clip[:1])[1]
         both = torch.stack([torch.from_numpy(each).flatten() for each in (expected, found)])
@@ -92,7 +94,7 @@ def test_any_number_of_rows() -> None:
         values = torch.randn(shape)
         layer.__class__ = torch.nn.Linear
         expected = layer(values)
-        layer.__class__ = QuickLinear
+        layer.__class__ = InferenceLinear
         with torch.inference_mode():
             torch.testing.assert_close(layer(values), expected.detach())
 
@@ -122,7 +124,7 @@ def test_bfloat16_is_chosen_where_it_pays(network: PreTrainedModel, monkeypatch:
     monkeypatch.setattr("hmdb.model.inference.NARROWEST", 128)
     for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr("hmdb.model.inference.multiplies_bfloat16", lambda has=has: has)
-        quick = quicken(fuse(copy.deepcopy(network)))
+        quick = optimize_for_inference(fuse(copy.deepcopy(network)))
         # all but the classifier; what is not a linear layer stays float32
         assert {parameter.dtype for parameter in quick.parameters()} == {torch.float32, dtype}
         assert quick.classifier.weight.dtype == torch.float32

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from hmdb.errors import ModelError
-from hmdb.model.inference import arithmetic, quicken, weight_bytes
+from hmdb.model.inference import optimize_for_inference, precision_of, weight_bytes
 from hmdb.model.int8 import Int8Cost, Int8Linear, multiplies_int8, to_int8
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
@@ -97,7 +97,7 @@ def test_a_checkpoint_answers_and_explains_in_int8(init: str, tmp_path: Path, vi
 def test_int8_is_for_a_cpu(checkpoint: Path) -> None:
     network = Recognizer.from_pretrained(checkpoint, device="cpu").loaded.network
     with pytest.raises(ModelError, match="int8 is for a CPU, and the model is on meta: take another dtype or device"):
-        quicken(copy.deepcopy(network).to("meta"), "int8")
+        optimize_for_inference(copy.deepcopy(network).to("meta"), "int8")
 
 
 def test_the_arithmetic_of_a_network_is_known(checkpoint: Path) -> None:
@@ -108,7 +108,7 @@ def test_the_arithmetic_of_a_network_is_known(checkpoint: Path) -> None:
     network = recognizers["int8"].loaded.network
     assert sum(isinstance(module, Int8Linear) for module in network.modules()) > 4
     assert not isinstance(network.classifier, Int8Linear)
-    assert arithmetic(network) == "int8"
+    assert precision_of(network) == "int8"
 
 
 @pytest.mark.parametrize(("change", "is_small"), [(0.5, True), (0, True), (-1.0, True), (-1.1, False), (-40, False)])
