@@ -16,7 +16,7 @@ from finetune.dataset import ClipDataset
 from finetune.metrics import top_k_accuracy
 from finetune.report import Outcome
 from hmdb.model.attention import fuse
-from hmdb.model.inference import quicken, weight_bytes
+from hmdb.model.inference import optimize_for_inference, weight_bytes
 from hmdb.model.loading import LoadedModel
 from hmdb.model.preprocess import normalize
 
@@ -29,9 +29,9 @@ def compare(loaded: LoadedModel, dataset: ClipDataset, part: str, dtype: str) ->
     meets both alike. Clips go one at a time, as visitors bring them.
 
     Args:
-        loaded: its network is quickened in place, to the other arithmetic.
+        loaded: its network is optimized for inference in place, to the other arithmetic.
         part: "val" or "test".
-        dtype: as `hmdb.model.inference.quicken` takes it.
+        dtype: as `hmdb.model.inference.optimize_for_inference` takes it.
 
     Returns:
         The answers in the other arithmetic, and the comparison, ready for JSON: changes in points, from
@@ -41,8 +41,8 @@ def compare(loaded: LoadedModel, dataset: ClipDataset, part: str, dtype: str) ->
         ModelError: no such dtype where the network is.
     """
     networks = {
-        PLAIN: quicken(fuse(copy.deepcopy(loaded.network)), PLAIN),
-        dtype: quicken(fuse(loaded.network), dtype),
+        PLAIN: optimize_for_inference(fuse(copy.deepcopy(loaded.network)), PLAIN),
+        dtype: optimize_for_inference(fuse(loaded.network), dtype),
     }
     found: dict[str, list[np.ndarray]] = {name: [] for name in networks}
     taken: dict[str, list[float]] = {name: [] for name in networks}
