@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -184,7 +184,7 @@ class Recognizer:
 
     def follow(
         self, path: str | Path, *, sampler: str | None = None, max_windows: int = MAX_WINDOWS
-    ) -> Iterator[Timeline]:
+    ) -> Generator[Timeline]:
         """What happens when in a long video: the timeline so far, after each few windows.
 
         Closing the iterator ends the work. Memory does not grow with the length of the video.
@@ -207,7 +207,7 @@ class Recognizer:
         except RecountedError:  # a damaged file; how long it is, is known by now
             yield from self._follow(video, spec, max_windows)
 
-    def _follow(self, video: Video, spec: ClipSpec, max_windows: int) -> Iterator[Timeline]:
+    def _follow(self, video: Video, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
         all_windows = windows(video.num_frames, spec, max_windows=max_windows)
         answers: list[WindowAnswer] = []
         for batch in batches(all_windows, _windows_at_once(video, spec)):

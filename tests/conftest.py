@@ -22,7 +22,7 @@ from finetune.networks import start
 from hmdb.labels import HMDB_SIMP
 from hmdb.recognizer import Recognizer
 
-disable_progress_bar()
+disable_progress_bar()  # type: ignore[no-untyped-call]
 torch.set_num_threads(1)  # the networks here are tiny, and two threads on a busy machine wait for each other
 
 

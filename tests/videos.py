@@ -11,9 +11,11 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from av import VideoStream
 
 BITS = 10  # numbers up to 1023
 DARK, BRIGHT = 40, 215
@@ -79,6 +81,7 @@ def write_video(
     rate = 1000 if milliseconds else fps
     with av.open(str(path), "w", format=format, options=dict(container_options or {})) as container:
         stream = container.add_stream(codec, rate=rate, options=dict(options or {}))
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height = size
         stream.pix_fmt = pixel_format
         stream.codec_context.thread_count = 1
@@ -174,7 +177,8 @@ def insert_packets(source: Path, path: Path, packets: Mapping[int, bytes]) -> Pa
         stream = copy.add_stream_from_template(track)
         time = 0
         for index, packet in enumerate(whole.demux(track)):
-            for extra in [packet] if index not in packets else [packet, av.Packet(packets[index])]:
+            extras: list[av.Packet[Any]] = [av.Packet(packets[index])] if index in packets else []
+            for extra in (packet, *extras):
                 if extra is packet and not packet.size:
                     continue
                 extra.stream, extra.pts, extra.dts, extra.time_base = stream, None, time, track.time_base

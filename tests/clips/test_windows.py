@@ -185,6 +185,7 @@ def test_borders_are_shown_when_their_timestamps_say(
     mean = (clock[324] - clock[0]) / 324
     assert found.seconds == pytest.approx([*(clock[frame] for frame in found.borders[:-1]), clock[324] + mean])
     assert found.segments[0].start_seconds == clock[0]
+    assert found.seconds is not None
     assert found.segments[-1].end_seconds == found.seconds[-1]
 
 

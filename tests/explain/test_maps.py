@@ -11,6 +11,7 @@ from transformers import (
     PreTrainedModel,
     TimesformerConfig,
     TimesformerForVideoClassification,
+    VideoMAEConfig,
     VivitConfig,
     VivitForVideoClassification,
 )
@@ -21,7 +22,7 @@ from hmdb.model.attention import fuse, grid, recording
 
 SIDE, PATCH, TIMES, LABELS = 24, 8, 4, 5  # 3 x 3 patches
 PATCHES = (SIDE // PATCH) ** 2
-SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+SIZES: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
 
 
 def timesformer(attention_type: str = "divided_space_time", **settings: Any) -> PreTrainedModel:
@@ -44,7 +45,8 @@ def ready(network: PreTrainedModel) -> PreTrainedModel:
         for parameter in network.parameters():  # large weights, so that attention is far from even
             scale = 0.3 if parameter.ndim > 1 else 0.05
             parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
-    return network.eval()
+    network.train(mode=False)
+    return network
 
 
 def clip_for(network: PreTrainedModel, seed: int = 0) -> torch.Tensor:
@@ -234,7 +236,9 @@ def test_fused_still_gives_attentions_to_those_who_ask() -> None:
 def test_bfloat16_maps_are_close_to_float32(network: PreTrainedModel) -> None:
     pixel_values = clip_for(network)
     full = rollout(network, pixel_values)[1]
-    half = rollout(network.to(torch.bfloat16), pixel_values.to(torch.bfloat16))[1]
+    module: torch.nn.Module = network
+    module.to(torch.bfloat16)
+    half = rollout(network, pixel_values.to(torch.bfloat16))[1]
     assert half.dtype == np.float32
     assert np.corrcoef(full.ravel(), half.ravel())[0, 1] > 0.9
 
@@ -248,7 +252,7 @@ def test_nothing_is_left_on_the_network_even_after_an_error(network: PreTrainedM
     with pytest.raises(RuntimeError), recording(lambda attended: 1 / 0):
         raise RuntimeError
     with pytest.raises(ValueError, match="fell over"):
-        rollout(network, Falling(pixel_values))  # type: ignore[arg-type]
+        rollout(network, Falling(pixel_values))
     network(pixel_values)  # a recording that stayed would divide by zero
     assert {name: dict(vars(module)) for name, module in network.named_modules()} == before
     assert all(parameter.grad is None for parameter in network.parameters())
@@ -261,7 +265,7 @@ class Falling(torch.Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.nn.functional.scaled_dot_product_attention:
             raise ValueError("fell over")
-        return super().__torch_function__(func, types, args, kwargs or {})
+        return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
 
 
 def test_threads_share_a_network_without_mixing(network: PreTrainedModel) -> None:
@@ -306,7 +310,6 @@ def test_an_even_or_empty_map_is_no_error() -> None:
 def test_networks_without_a_map_are_refused() -> None:
     with pytest.raises(ModelError, match="space_only"):
         rollout(timesformer("space_only"), torch.zeros(1, TIMES, 3, SIDE, SIDE))
-    config = TimesformerConfig()
-    config.model_type = "videomae"
+    config = VideoMAEConfig()
     with pytest.raises(ModelError, match="videomae"):
         grid(config)

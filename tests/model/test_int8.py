@@ -1,5 +1,6 @@
 import copy
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_gradients_pass_the_rounding_unchanged() -> None:
     linear, values = layer(), tokens().requires_grad_()
     to_int8(linear, torch.float32)
     (gradient,) = torch.autograd.grad(linear(values).sum(), [values])
-    torch.testing.assert_close(gradient, linear.numbers().sum(0).expand_as(values))
+    torch.testing.assert_close(gradient, cast(Int8Linear, linear).numbers().sum(0).expand_as(values))
 
 
 def test_what_is_not_finite_stays_so() -> None:
@@ -96,8 +97,11 @@ def test_a_checkpoint_answers_and_explains_in_int8(init: str, tmp_path: Path, vi
 
 def test_int8_is_for_a_cpu(checkpoint: Path) -> None:
     network = Recognizer.from_pretrained(checkpoint, device="cpu").loaded.network
+    elsewhere = copy.deepcopy(network)
+    module: torch.nn.Module = elsewhere
+    module.to("meta")
     with pytest.raises(ModelError, match="int8 is for a CPU, and the model is on meta: take another dtype or device"):
-        optimize_for_inference(copy.deepcopy(network).to("meta"), "int8")
+        optimize_for_inference(elsewhere, "int8")
 
 
 def test_the_arithmetic_of_a_network_is_known(checkpoint: Path) -> None:
