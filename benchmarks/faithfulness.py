@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from finetune.splits import DataSource, read_splits
+from finetune.data.splits import DataSource, read_splits
 from hmdb.recognizer import Recognizer
 from hmdb.results import Faithfulness
 

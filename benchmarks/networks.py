@@ -11,9 +11,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoImageProcessor, AutoModelForVideoClassification, PreTrainedModel
 
-from finetune.checkpoint import save_checkpoint
-from finetune.networks import start
-from hmdb.labels import HMDB_SIMP
+from finetune.data.labels import HMDB_SIMP
+from finetune.networks.start import start
+from finetune.training.checkpoint import save_checkpoint
 from hmdb.model.loading import BUNDLED
 
 RANDOM = ("timesformer-base", "vivit-base")

@@ -20,10 +20,11 @@ from transformers import TrainerCallback
 
 from benchmarks import networks
 from benchmarks.race import Row, milliseconds, row
-from finetune.networks import start
+from finetune.data.labels import HMDB_SIMP
+from finetune.networks.start import start
 from finetune.recipe import PAPER, Recipe
-from finetune.trainer import ClipTrainer, optimizer, training_arguments, usable_precision
-from hmdb.labels import HMDB_SIMP
+from finetune.training.arguments import optimizer, training_arguments, usable_precision
+from finetune.training.trainer import ClipTrainer
 from hmdb.model.attention import fuse
 
 ON_GPU = torch.cuda.is_available()

@@ -14,11 +14,11 @@ from typing import Any
 from huggingface_hub.utils.tqdm import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
-from finetune.folder import is_first_process
+from finetune.data.labels import HMDB_SIMP
+from finetune.data.splits import DIVISIONS, DataSource
 from finetune.recipe import CHOICES, DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_of
-from finetune.splits import DIVISIONS, DataSource
 from hmdb.errors import HmdbError
-from hmdb.labels import HMDB_SIMP
+from hmdb.machine import is_first_process
 
 DEFAULT_DATA = "data/HMDB_simp"
 DEFAULT_OUTPUT = Path("runs/timesformer")
@@ -101,7 +101,7 @@ def _distill(words: Sequence[str]) -> None:
     student = chosen.student or (RECIPES[chosen.recipe].init if chosen.recipe in DISTILLED else SMALL_STUDENT)
     recipe = recipe_of(chosen.recipe, _changes(chosen) | {"init": student})
 
-    from finetune.distill import Distillation
+    from finetune.distillation.plan import Distillation
 
     plan = Distillation(
         teacher=chosen.teacher,
@@ -115,8 +115,8 @@ def _distill(words: Sequence[str]) -> None:
 
 def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Any = None) -> None:
     data = _data(chosen)
-    from finetune import card, hub
-    from finetune.train import train
+    from finetune.jobs.train import train
+    from finetune.publish import card, hub
 
     wanted = chosen.push_to_hub
     repository = None
@@ -142,7 +142,7 @@ def _tables(words: Sequence[str]) -> None:
     _add_recipe(parser)
     chosen = parser.parse_args(words)
 
-    from finetune.tables import run_tables
+    from finetune.jobs.tables import run_tables
 
     data = _data(chosen)
     text = run_tables(chosen.names or list(PAPER_ROWS), data, chosen.output, _changes(chosen))
@@ -170,7 +170,7 @@ def _evaluate(words: Sequence[str]) -> None:
     _add_output(parser, Path("runs/report"))
     chosen = parser.parse_args(words)
 
-    from finetune.evaluate import evaluate
+    from finetune.jobs.evaluate import evaluate
 
     report = evaluate(
         chosen.model,
@@ -202,7 +202,7 @@ def _push(words: Sequence[str]) -> None:
     parser.add_argument("--private", action="store_true", default=False, help="only you can see the repository")
     chosen = parser.parse_args(words)
 
-    from finetune import card, hub
+    from finetune.publish import card, hub
 
     report = hub.read_report(chosen.model)
     repository = hub.claim(chosen.to or hub.name_of(report), private=chosen.private)
@@ -219,7 +219,7 @@ def _subset(words: Sequence[str]) -> None:
     _add_output(parser, Path(DEFAULT_DATA))
     chosen = parser.parse_args(words)
 
-    from finetune.subset import cut_subset
+    from finetune.jobs.subset import cut_subset
 
     splits = cut_subset(chosen.data, chosen.output, chosen.classes, chosen.clips, chosen.seed)
     counts = ", ".join(f"{len(part)} {name}" for name, part in splits.parts().items())
@@ -232,9 +232,9 @@ def _leaks(words: Sequence[str]) -> None:
     _add_data(parser)
     chosen = parser.parse_args(words)
 
-    from finetune.dataset import read_thumbnails
-    from finetune.leaks import clip_hashes, find_leaks
-    from finetune.splits import read_splits
+    from finetune.data.dataset import read_thumbnails
+    from finetune.data.leaks import clip_hashes, find_leaks
+    from finetune.data.splits import read_splits
 
     splits = read_splits(_data(chosen), chosen.seed)
     print(f"{splits.data}: {splits.origin}; {splits.hash}")

@@ -71,7 +71,7 @@ class Processes:
     def __init__(self) -> None:
         self.index, self.count = 0, 1
         self.device: str | None = None
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if num_processes() > 1:
             import torch
             from accelerate import PartialState
 
@@ -96,3 +96,13 @@ class Processes:
         self._state.destroy_process_group()
         rounds = itertools.zip_longest(*shares, fillvalue=_NOTHING)
         return [result for each in rounds for result in each if result is not _NOTHING]
+
+
+def is_first_process() -> bool:
+    """Whether this is the first of the processes that `accelerate launch` started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def num_processes() -> int:
+    """How many processes `accelerate launch` started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

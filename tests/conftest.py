@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from transformers.utils.logging import disable_progress_bar
 
-from finetune.checkpoint import save_checkpoint
-from finetune.networks import start
-from hmdb.labels import HMDB_SIMP
+from finetune.data.labels import HMDB_SIMP
+from finetune.networks.start import start
+from finetune.training.checkpoint import save_checkpoint
 from hmdb.recognizer import Recognizer
 
 disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -26,6 +26,17 @@ FLOORS = {
         ("cli", "page"),
         ("__main__",),
     ),
+    "finetune": (
+        ("recipe", "run_folder"),
+        ("data",),
+        ("networks", "evaluation"),
+        ("distillation",),
+        ("training",),
+        ("publish",),
+        ("jobs",),
+        ("cli",),
+        ("__main__",),
+    ),
 }
 
 

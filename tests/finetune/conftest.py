@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from finetune.data.splits import DataSource
+from finetune.jobs.train import train
 from finetune.recipe import recipe_of
-from finetune.splits import DataSource
-from finetune.train import train
 from tests.datasets import write_dataset
 from tests.hub import HubServer
 

@@ -45,8 +45,8 @@ def test_a_folder_is_read_with_its_specs(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("num_labels", [2, 51, 400])
 def test_any_number_of_labels(num_labels: int, tmp_path: Path) -> None:
-    from finetune.checkpoint import save_checkpoint
-    from finetune.networks import start
+    from finetune.networks.start import start
+    from finetune.training.checkpoint import save_checkpoint
 
     labels = [f"action {index}" for index in range(num_labels)]
     origin = start("scratch:timesformer-tiny", labels, sampler=None, extension=None, paper_pixels=True)

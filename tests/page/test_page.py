@@ -30,7 +30,7 @@ from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 from playwright.sync_api import Locator, Page, expect
 
-from finetune.checkpoint import keep_int8_cost
+from finetune.training.checkpoint import keep_int8_cost
 from hmdb.errors import ModelError
 from hmdb.model.int8 import Int8Cost
 from hmdb.page.files import delete_old_pictures

@@ -1,0 +1,210 @@
+"""What the parts of a division share that they should not: source videos, files, frames."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from finetune.data.dataset import ClipDataset
+from finetune.data.sources import Sample
+from finetune.data.splits import Splits
+from hmdb.video import frame_paths
+
+HASH_SIDE = 9  # pixels of a small copy, whose 9 x 8 + 8 x 9 comparisons of neighbours are the bits
+HASH_BITS = 2 * HASH_SIDE * (HASH_SIDE - 1)
+NEAR_BITS = 18  # of 144 that may differ between frames of one scene; on HMDB51, pairs of other scenes begin at 22
+MAX_FRAMES = 8  # of a clip that are compared
+FLAT = 6.0  # grey levels, standard deviation below which a frame has nothing to compare
+BLOCK_ROWS = 512  # frames compared with all others at a time
+
+
+@dataclass(frozen=True)
+class Leak:
+    """Two clips in different parts that share something.
+
+    Attributes:
+        kind: "same source video", "same file" or "near-duplicate frames".
+        clip, part: the one that evaluates: in test, or in val.
+        other, other_part: the one that it resembles.
+    """
+
+    kind: str
+    clip: str
+    part: str
+    other: str
+    other_part: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeakReport:
+    """What was found in a division.
+
+    Attributes:
+        leaks: at most one of a kind for each clip and other part.
+        unknown_sources: clips whose source video nothing tells, so that the first kind cannot be seen.
+        clips: all there are.
+    """
+
+    leaks: tuple[Leak, ...]
+    unknown_sources: int
+    clips: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "found": [asdict(leak) for leak in self.leaks],
+            "unknown_sources": self.unknown_sources,
+            "clips": self.clips,
+        }
+
+    def lines(self) -> list[str]:
+        """What people read: a line for each kind and pair of parts, with an example."""
+        groups: dict[tuple[str, str, str], list[Leak]] = defaultdict(list)
+        for leak in self.leaks:
+            groups[leak.kind, leak.part, leak.other_part].append(leak)
+        found = [
+            f"{kind}: {len(leaks)} clip(s) of {part} and {other} ({leaks[0].clip} and {leaks[0].other}, for one)"
+            for (kind, part, other), leaks in sorted(groups.items())
+        ]
+        if self.unknown_sources:
+            found.append(f"source video unknown for {self.unknown_sources} of {self.clips} clips, so not compared")
+        return found or ["no source video, file or near-duplicate frame is in two parts"]
+
+
+def find_leaks(splits: Splits, hashes: Mapping[str, np.ndarray]) -> LeakReport:
+    """Compares each two parts of a division.
+
+    Args:
+        hashes: of each clip's frames, by its name; clips that are not there are not compared by frames.
+    """
+    parts = splits.parts()
+    found: list[Leak] = []
+    for other, part in combinations(parts, 2):  # train before val before test
+        for kind, pairs in (
+            ("same source video", _same(_sources(parts[part]), _sources(parts[other]))),
+            ("same file", _same_content(parts[part], parts[other])),
+            ("near-duplicate frames", _near(parts[part], parts[other], hashes)),
+        ):
+            found += [Leak(kind, clip, part, resembled, other) for clip, resembled in pairs]
+    everything = [sample for part in parts.values() for sample in part]
+    return LeakReport(
+        leaks=tuple(found),
+        unknown_sources=sum(sample.source is None for sample in everything),
+        clips=len(everything),
+    )
+
+
+def clip_hashes(*datasets: ClipDataset) -> dict[str, np.ndarray]:
+    """Clip name -> the perceptual hashes of its frames, of 8 at most, spread over the clip."""
+    return {
+        sample.name: perceptual_hashes(dataset.frames(index)[_spread(dataset.num_frames)])
+        for dataset in datasets
+        for index, sample in enumerate(dataset.samples)
+    }
+
+
+def _spread(num_frames: int) -> list[int]:
+    return sorted(set(np.linspace(0, num_frames - 1, MAX_FRAMES).astype(int).tolist()))
+
+
+def perceptual_hashes(frames: np.ndarray) -> np.ndarray:
+    """Which of two neighbours is the brighter, in a small grey copy of each frame.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+
+    Returns:
+        float32 (n, 144) of -1 and 1, a row for each of the n frames that are not flat: first whether
+        the right one of two is brighter (9 x 8), then whether the lower one is (8 x 9).
+    """
+    rows = []
+    for frame in frames:
+        small = Image.fromarray(frame).convert("L").resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX)
+        grey = np.asarray(small, dtype=np.float32)
+        if grey.std() >= FLAT:
+            steps = [(grey[:, 1:] - grey[:, :-1]).ravel(), (grey[1:] - grey[:-1]).ravel()]
+            rows.append(np.where(np.concatenate(steps) > 0, 1, -1))
+    return np.array(rows, dtype=np.float32).reshape(len(rows), HASH_BITS)
+
+
+def mirrored(hashes: np.ndarray) -> np.ndarray:
+    """The hashes (n, 144) of the same frames, left and right exchanged."""
+    right, down = np.split(hashes, 2, axis=1)
+    right = -right.reshape(-1, HASH_SIDE, HASH_SIDE - 1)[:, :, ::-1]
+    down = down.reshape(-1, HASH_SIDE - 1, HASH_SIDE)[:, :, ::-1]
+    return np.concatenate([right.reshape(len(hashes), -1), down.reshape(len(hashes), -1)], axis=1)
+
+
+def resembling(clips: Sequence[Sample], others: Sequence[Sample], hashes: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """The names of clips that are another by source, content or frames -> the name of that other."""
+    return dict(
+        pair
+        for pairs in (
+            _same(_sources(clips), _sources(others)),
+            _same_content(clips, others),
+            _near(clips, others, hashes),
+        )
+        for pair in pairs
+    )
+
+
+def _same(keys: Mapping[str, Any], other_keys: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    holders = {key: name for name, key in other_keys.items()}
+    return [(name, holders[key]) for name, key in keys.items() if key in holders]
+
+
+def _sources(samples: Iterable[Sample]) -> dict[str, str]:
+    return {sample.name: sample.source for sample in samples if sample.source is not None}
+
+
+def _same_content(clips: Sequence[Sample], others: Sequence[Sample]) -> Iterable[tuple[str, str]]:
+    """Pairs with the same bytes. Only what has the size of something on the other side is read at all."""
+    sizes, other_sizes = ({sample: _size(sample.path) for sample in part} for part in (clips, others))
+    both = set(sizes.values()) & set(other_sizes.values())
+    contents, other_contents = (
+        {sample.name: content_hash(sample.path) for sample, size in part.items() if size in both}
+        for part in (sizes, other_sizes)
+    )
+    return _same(contents, other_contents)
+
+
+def _size(clip: Path) -> int:
+    return sum(path.stat().st_size for path in (frame_paths(clip) if clip.is_dir() else [clip]))
+
+
+def content_hash(clip: Path) -> bytes:
+    """The same for two clips only where their files hold the same bytes."""
+    digest = hashlib.sha256()
+    for path in frame_paths(clip) if clip.is_dir() else [clip]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.digest()
+
+
+def _near(
+    clips: Sequence[Sample], others: Sequence[Sample], hashes: Mapping[str, np.ndarray]
+) -> Iterable[tuple[str, str]]:
+    rows, owners = _stacked(clips, hashes)
+    columns, other_owners = _stacked(others, hashes)
+    if not len(rows) or not len(columns):
+        return []
+    found: dict[str, str] = {}
+    for first in range(0, len(rows), BLOCK_ROWS):
+        block = rows[first : first + BLOCK_ROWS]
+        agreement = np.maximum(block @ columns.T, block @ mirrored(columns).T)  # bits - 2 x differing ones
+        for row, column in np.argwhere(agreement >= HASH_BITS - 2 * NEAR_BITS):
+            found.setdefault(owners[first + row], other_owners[column])
+    return list(found.items())
+
+
+def _stacked(samples: Sequence[Sample], hashes: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list[str]]:
+    present = [sample.name for sample in samples if len(hashes.get(sample.name, ()))]
+    rows = np.concatenate([hashes[name] for name in present]) if present else np.empty((0, HASH_BITS), np.float32)
+    return rows, [name for name in present for _ in range(len(hashes[name]))]

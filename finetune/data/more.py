@@ -1,0 +1,57 @@
+"""Further clips, labelled or not, that resemble none of those a run is evaluated on."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from finetune.data.dataset import ClipDataset
+from finetune.data.leaks import clip_hashes, resembling
+from finetune.data.sources import Sample, find_clips, source_of
+from finetune.data.splits import Splits
+from hmdb.errors import DataError
+
+log = logging.getLogger(__name__)
+
+NO_LABEL = ""  # of a sample that nobody has labelled
+
+
+def find_more(folder: str, splits: Splits, evaluated: Sequence[ClipDataset], *, labelled: bool = False) -> list[Sample]:
+    """More clips to train on, none of which the model is evaluated on.
+
+    Clips that are one of val or test, by source video, content or near-duplicate frames, are left out.
+
+    Args:
+        folder: has videos at any depth, or, labelled, <class>/<video>.
+        evaluated: the val and test clips as they were read.
+
+    Raises:
+        DataError: no such folder, nothing usable in it, or a label that is no class of the data.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"There is no folder {root} with more videos.")
+    samples = [
+        Sample(
+            path,
+            path.relative_to(root).parts[0] if labelled else NO_LABEL,
+            f"{root.name}/{path.relative_to(root).as_posix()}",
+            source_of(path.name, path.parent.name),
+        )
+        for path in find_clips(root)
+    ]
+    if unknown := sorted({sample.label for sample in samples} - {NO_LABEL, *splits.classes}):
+        raise DataError(f"{root} has a folder {unknown[0]}, which is no class of {splits.data}.")
+    known = {sample.path.resolve() for sample in splits.train}
+    samples = [sample for sample in samples if sample.path.resolve() not in known]
+    read = evaluated[0].like(samples)
+    hashes = clip_hashes(*evaluated, read)
+    held_out = [sample for dataset in evaluated for sample in dataset.samples]
+    taken = resembling(samples, held_out, hashes)
+    kept = [sample for sample in read.samples if sample.name not in taken]
+    if taken:
+        log.info("%d clip(s) of %s are left out: they are clips of val or test.", len(taken), root)
+    if not kept:
+        raise DataError(f"{root} has no videos that are not in the data set already.")
+    return kept

@@ -1,0 +1,91 @@
+"""Charts of an evaluation: the confusion matrix, the reliability of its probabilities, an answer with its clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hmdb.figures import ACCENT, FAINT, INK, bare, new_figure, sheet
+from hmdb.text import readable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def answer_figure(
+    frames: np.ndarray, labels: Sequence[str], probabilities: Sequence[float], *, truth: str | None = None
+) -> Figure:
+    """The frames of a clip and the likeliest labels under them (paper, figures 6 and 7).
+
+    Args:
+        frames: uint8 RGB (T, H, W, 3).
+        labels, probabilities: the likeliest first.
+        truth: the right label, named in the title if given.
+    """
+    figure = new_figure(8, 6.4)
+    image, bars = figure.subplots(2, 1, height_ratios=(1.5, 1))
+    image.imshow(sheet(frames))
+    image.axis("off")
+    title = readable(labels[0])
+    if truth is not None:
+        title += " (right)" if truth == labels[0] else f" (wrong: it is {readable(truth)})"
+    image.set_title(title, color=INK)
+    colors = [ACCENT if truth is None or label == truth else FAINT for label in labels]
+    places = range(len(labels))
+    bars.barh(places, probabilities, color=colors)
+    bars.set_yticks(places, [readable(label) for label in labels])
+    bars.invert_yaxis()
+    bars.set_xlim(0, 1.08)
+    for place, probability in zip(places, probabilities, strict=True):
+        bars.text(probability + 0.01, place, f"{probability:.1%}", va="center", color=INK)
+    bare(bars)
+    bars.set_xticks([])
+    return figure
+
+
+def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:
+    """How often each class was taken for which (paper, figure 3).
+
+    Args:
+        counts: (N, N) whole numbers; row: the right class, column: the answer.
+        labels: the N class names.
+    """
+    if counts.shape != (len(labels), len(labels)):
+        raise ValueError(f"counts must be ({len(labels)}, {len(labels)}) for these labels, got {counts.shape}")
+    side = 2.2 + 0.3 * len(labels)
+    figure = new_figure(side, side)
+    axes = figure.subplots()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            color = "white" if shares[row, column] > 0.6 else INK
+            axes.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=color)
+    names = [readable(label) for label in labels]
+    axes.set_xticks(range(len(names)), names, rotation=90)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("right class")
+    bare(axes)
+    return figure
+
+
+def reliability_chart(confidence: np.ndarray, accuracy: np.ndarray, weight: np.ndarray) -> Figure:
+    """How often the model is right against how sure it says it is; on the diagonal the two agree.
+
+    Args:
+        confidence, accuracy, weight: (bins,), as `finetune.evaluation.calibrate.reliability` gives them.
+    """
+    figure = new_figure(4.4, 4.2)
+    axes = figure.subplots()
+    axes.plot((0, 1), (0, 1), color=FAINT)
+    used = weight > 0
+    axes.scatter(confidence[used], accuracy[used], s=20 + 600 * weight[used], color=ACCENT, alpha=0.8)
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlabel("probability of the answer")
+    axes.set_ylabel("share of right answers")
+    bare(axes)
+    return figure

@@ -1,0 +1,121 @@
+"""Logits and true classes -> figures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from finetune.evaluation.calibrate import negative_log_likelihood
+
+Z_95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
+
+
+def top_k_accuracy(logits: np.ndarray, classes: np.ndarray, k: int) -> float:
+    """Share of clips, 0..1, whose class is among the k highest logits.
+
+    Args:
+        logits: float (N, number of classes).
+        classes: int (N,).
+    """
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :k]
+    return float((best == classes[:, None]).any(axis=1).mean())
+
+
+def accuracies(logits: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    """The paper's two figures: top-1 and top-5."""
+    return {"top1": top_k_accuracy(logits, classes, 1), "top5": top_k_accuracy(logits, classes, 5)}
+
+
+def wilson_interval(share: float, count: int) -> tuple[float, float]:
+    """The 95 % interval of a share seen in `count` draws (Wilson 1927).
+
+    >>> [round(end, 3) for end in wilson_interval(0.936, 125)]
+    [0.879, 0.967]
+    """
+    square = Z_95**2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = Z_95 / (1 + square) * (share * (1 - share) / count + square / (4 * count)) ** 0.5
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def confusion(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """int (number of classes, same): row the true class, column the answer."""
+    counts: np.ndarray = confusion_matrix(classes, logits.argmax(axis=1), labels=np.arange(logits.shape[1]))
+    return counts
+
+
+def per_class(logits: np.ndarray, classes: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Precision, recall and F1, 0..1, and the number of clips of each class; 0 where nothing tells."""
+    columns = precision_recall_fscore_support(
+        classes, logits.argmax(axis=1), labels=np.arange(len(labels)), zero_division=0
+    )
+    return [
+        {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "clips": int(n)}
+        for label, p, r, f, n in zip(labels, *columns, strict=True)
+    ]
+
+
+def confused_pairs(counts: np.ndarray, labels: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
+    """The classes taken for others, the most frequent first, by a confusion matrix."""
+    wrong = np.where(np.eye(len(labels), dtype=bool), 0, counts)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = [(row, column) for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)]
+    return [
+        {"label": labels[row], "taken_for": labels[column], "clips": int(wrong[row, column])}
+        for row, column in pairs
+        if wrong[row, column]
+    ]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What a checkpoint answered on a part of the data.
+
+    Attributes:
+        part: "train", "val" or "test".
+        names: of the N clips.
+        logits: float32 (N, number of classes).
+        classes: int (N,), the true ones.
+        seconds: that it took.
+    """
+
+    part: str
+    names: tuple[str, ...]
+    logits: np.ndarray
+    classes: np.ndarray
+    seconds: float
+
+    def __post_init__(self) -> None:
+        if not len(self.names) == len(self.logits) == len(self.classes):
+            raise ValueError(f"{len(self.names)} clips, {len(self.logits)} answers, {len(self.classes)} classes")
+
+    @property
+    def clips_per_second(self) -> float:
+        return len(self.names) / self.seconds
+
+    def without(self, names: Collection[str]) -> Outcome:
+        """The same with some clips left out."""
+        rows = [row for row, name in enumerate(self.names) if name not in names]
+        return replace(
+            self,
+            names=tuple(self.names[row] for row in rows),
+            logits=self.logits[rows],
+            classes=self.classes[rows],
+        )
+
+
+def headline(outcome: Outcome) -> dict[str, Any]:
+    """Top-1 and top-5 with their 95 % intervals."""
+    found: dict[str, Any] = accuracies(outcome.logits, outcome.classes)
+    count = len(outcome.names)
+    return {
+        **found,
+        "top1_interval": wilson_interval(found["top1"], count),
+        "top5_interval": wilson_interval(found["top5"], count),
+        "loss": negative_log_likelihood(outcome.logits, outcome.classes),
+        "clips": count,
+    }

@@ -1,0 +1,66 @@
+"""Linear probing: what a linear layer makes of features that stay as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from transformers import PreTrainedModel
+
+from finetune.data.dataset import ClipDataset
+from hmdb.model.preprocess import PixelSpec, normalize
+
+SMALLEST_SPREAD = 1e-3  # of a feature, below which it says nothing
+
+
+def probe(features: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """A linear classifier of features.
+
+    Args:
+        features: float32 (N, C), standardised.
+        labels: int (N,), below 0 where nobody knows.
+        strength: scikit-learn's C: the smaller, the smaller the weights.
+
+    Returns:
+        float32 weight (classes, C) and bias (classes,).
+    """
+    known = labels >= 0
+    found = LogisticRegression(C=strength, max_iter=1000).fit(features[known], labels[known])
+    weights, biases = found.coef_, found.intercept_
+    if len(found.classes_) == 2:  # scikit-learn gives the second class's alone
+        weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
+    weight, bias = torch.zeros(classes, features.shape[1]), torch.full((classes,), float(biases.min()))
+    rows = torch.from_numpy(found.classes_)
+    weight[rows], bias[rows] = torch.from_numpy(weights).float(), torch.from_numpy(biases).float()
+    return weight, bias
+
+
+@torch.inference_mode()
+def start_head(network: PreTrainedModel, dataset: ClipDataset, pixel_spec: PixelSpec, strength: float = 0.5) -> None:
+    """Fits the head of a network to features that it has already, before all of it is trained.
+
+    A new head on features from elsewhere would send noise back through them (Kumar et al. 2022, "Fine-tuning can
+    distort pretrained features"). What the head reads is standardised first, in the last layer norm.
+
+    Args:
+        network: a TimeSformer classifier, changed in place.
+        dataset: its training clips.
+    """
+    network.train(False)
+    body: Any = network.base_model
+    head: Any = network.classifier
+    tokens = []
+    for index in range(len(dataset)):
+        pixels = torch.from_numpy(dataset.frames(index))[None].to(network.device)
+        with torch.autocast(network.device.type, torch.bfloat16):
+            tokens.append(body(normalize(pixels, pixel_spec)).last_hidden_state[:, 0].float())
+    features = torch.cat(tokens)  # (N, C)
+    mean, spread = features.mean(dim=0), features.std(dim=0) + SMALLEST_SPREAD
+    body.layernorm.weight.div_(spread)
+    body.layernorm.bias.sub_(mean).div_(spread)
+    labels = np.array([dataset.class_id(index) for index in range(len(dataset))])
+    weight, bias = probe(((features - mean) / spread).cpu().numpy(), labels, head.out_features, strength)
+    head.weight.copy_(weight)
+    head.bias.copy_(bias)

@@ -1,0 +1,136 @@
+"""Where training starts: a checkpoint with a new head, or a small network of our own."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoModelForVideoClassification, PreTrainedModel, TimesformerConfig, VivitConfig
+
+from finetune.networks.inflate import inflate
+from finetune.recipe import SCRATCH_PREFIX
+from hmdb.clips.clip import ClipSpec
+from hmdb.errors import DataError, ModelError
+from hmdb.model.checks import FAMILIES, read_json
+from hmdb.model.hub import find
+from hmdb.model.loading import read_network
+from hmdb.model.preprocess import PIXELS_FILE, PixelSpec
+
+
+def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden,
+        "intermediate_size": 4 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "image_size": image,
+        "patch_size": patch,
+    }
+
+
+log = logging.getLogger(__name__)
+
+SCRATCH: dict[str, TimesformerConfig | VivitConfig] = {
+    "timesformer-tiny": TimesformerConfig(**_sizes(hidden=32, layers=2, heads=2, image=32)),
+    "timesformer-small": TimesformerConfig(**_sizes(hidden=192, layers=8, heads=3, image=112)),
+    "timesformer-compact": TimesformerConfig(
+        **_sizes(hidden=384, layers=5, heads=6, image=112, patch=14) | {"intermediate_size": 1280}
+    ),  # of DINOv2-small's width and patches
+    "timesformer-base": TimesformerConfig(),
+    "vivit-tiny": VivitConfig(**_sizes(hidden=32, layers=2, heads=2, image=32), num_frames=8, tubelet_size=[2, 16, 16]),
+    "vivit-small": VivitConfig(
+        **_sizes(hidden=192, layers=6, heads=3, image=112), num_frames=16, tubelet_size=[2, 16, 16]
+    ),
+    "vivit-base": VivitConfig(),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Start:
+    """A network to train and how its clips are made.
+
+    Attributes:
+        network: with a head of the right size.
+        clip_spec, pixel_spec: what will be saved with it.
+        base: what the weights come from, by its Hub id or the name of its folder; None for a new network.
+        revision: of the base.
+    """
+
+    network: PreTrainedModel
+    clip_spec: ClipSpec
+    pixel_spec: PixelSpec
+    base: str | None
+    revision: str | None
+
+
+def start(
+    init: str,
+    classes: Sequence[str],
+    *,
+    sampler: str | None,
+    extension: str | None,
+    paper_pixels: bool,
+    inflated: str = "",
+) -> Start:
+    """The network that `init` names, with one logit per class.
+
+    Args:
+        init: a Hub id, a folder, or `scratch:NAME`.
+        classes: the class names in the order of their ids.
+        sampler, extension: of the clips; with None the family's own.
+        paper_pixels: squash frames and use ImageNet statistics, rather than the checkpoint's way.
+        inflated: the image transformer that fills a new network, as `finetune.networks.inflate.inflate` takes it.
+
+    Raises:
+        DataError: no such new network.
+        ModelError: the checkpoint or the image transformer cannot be loaded, or does not fit.
+    """
+    labels: dict[str, Any] = {
+        "id2label": dict(enumerate(classes)),
+        "label2id": {label: index for index, label in enumerate(classes)},
+    }
+    base = revision = None
+    if init.startswith(SCRATCH_PREFIX):
+        network, pixel_spec = _new(init.removeprefix(SCRATCH_PREFIX), labels)
+        if inflated:
+            base = inflate(network, inflated)
+    else:
+        checkpoint = find(init)
+        base, revision = checkpoint.name, checkpoint.revision
+        names = read_json(checkpoint.folder / "config.json", base).get("id2label", {})
+        network, new = read_network(checkpoint, num_labels=len(classes), **labels)
+        if body := sorted(key for key in new if not key.startswith("classifier.")):
+            raise ModelError(f"{init} lacks weights that its config.json asks for: {', '.join(body[:3])} ...")
+        if [names.get(str(index)) for index in range(len(names))] != list(classes):
+            # a head of the same size would be kept, and its classes taken for others
+            log.info("%s knows other classes, so the %d-way head is new.", base, len(classes))
+            head = torch.nn.Linear(network.config.hidden_size, len(classes))
+            torch.nn.init.normal_(head.weight, std=network.config.initializer_range)
+            torch.nn.init.zeros_(head.bias)
+            network.classifier = head
+        pixel_spec = PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, base))
+    config = network.config
+    family = FAMILIES[config.model_type]
+    clip_spec = ClipSpec(
+        num_frames=config.num_frames,
+        stride=family.stride,
+        sampler=sampler or family.sampler,  # type: ignore[arg-type]
+        extension=extension or family.extension,  # type: ignore[arg-type]
+    )
+    if paper_pixels:
+        pixel_spec = PixelSpec.paper(config.image_size)
+    return Start(network=network, clip_spec=clip_spec, pixel_spec=pixel_spec, base=base, revision=revision)
+
+
+def _new(name: str, labels: dict[str, Any]) -> tuple[PreTrainedModel, PixelSpec]:
+    if f"timesformer-{name}" in SCRATCH:
+        name = f"timesformer-{name}"
+    if name not in SCRATCH:
+        raise DataError(f"There is no new network {SCRATCH_PREFIX}{name}; known are {', '.join(SCRATCH)}.")
+    template = SCRATCH[name]
+    config = type(template).from_dict(template.to_dict() | labels)
+    network: PreTrainedModel = AutoModelForVideoClassification.from_config(config)  # type: ignore[no-untyped-call]
+    return network, PixelSpec.paper(network.config.image_size)

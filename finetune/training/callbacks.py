@@ -1,0 +1,112 @@
+"""What is watched while a run goes on: TensorBoard, and the clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.tensorboard import SummaryWriter
+from transformers import TrainerCallback, TrainingArguments
+from transformers.integrations.integration_utils import TensorBoardCallback
+from transformers.trainer_utils import EvalPrediction
+
+from finetune.data.dataset import ClipDataset
+from finetune.evaluation.calibrate import negative_log_likelihood
+from finetune.evaluation.figures import confusion_matrix
+from finetune.evaluation.metrics import accuracies, confusion
+from finetune.run_folder import CHECKPOINT_PREFIX
+from finetune.training.checkpoint import write_pixel_spec
+from hmdb.figures import sheet
+from hmdb.model.preprocess import PixelSpec
+
+SHOWN_CLIPS = 4
+
+
+class Board(TensorBoardCallback):
+    """The Trainer's scalars, and beside them sample clips and each epoch's confusion matrix."""
+
+    def __init__(self, folder: Path, clips: ClipDataset, classes: tuple[str, ...]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._folder = folder
+        self._clips = clips
+        self._classes = classes
+        self._confusion: np.ndarray | None = None
+
+    def measure(self, prediction: EvalPrediction) -> dict[str, float]:
+        """Figures of an evaluation, whose confusion matrix is kept to be drawn.
+
+        The cross-entropy is that of each clip once; the Trainer's own loss is a mean of batches.
+        """
+        logits, classes = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        self._confusion = confusion(logits, classes)
+        return {**accuracies(logits, classes), "cross_entropy": negative_log_likelihood(logits, classes)}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        if state.is_world_process_zero:
+            # a resumed run writes its last epoch again; what a killed one left of it is hidden
+            self.tb_writer = SummaryWriter(str(self._folder), purge_step=state.global_step)
+        super().on_train_begin(args, state, control, **rest)  # type: ignore[no-untyped-call]
+        if self.tb_writer:
+            for index in range(0, len(self._clips), max(len(self._clips) // SHOWN_CLIPS, 1)):
+                name = f"clips/{self._clips.samples[index].label}"
+                self.tb_writer.add_image(name, sheet(self._clips.frames(index)), dataformats="HWC")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        if self.tb_writer and self._confusion is not None:
+            figure = confusion_matrix(self._confusion, self._classes)
+            self.tb_writer.add_figure("val/confusion", figure, state.global_step)
+
+
+class Stopwatch(TrainerCallback):
+    """Seconds spent in training steps, and the epochs they made, evaluation and saving left out."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.epochs = 0
+        self._began = 0.0
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self._began = time.monotonic()
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        self.seconds += time.monotonic() - self._began
+        self.epochs += 1
+
+
+class _Averaging(TrainerCallback):
+    def __init__(self, averaged: AveragedModel) -> None:
+        self._averaged = averaged
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        self._averaged.update_parameters(rest["model"])
+
+
+class PixelFile(TrainerCallback):
+    """Makes each of the Trainer's checkpoints one that hmdb can load."""
+
+    def __init__(self, pixel_spec: PixelSpec) -> None:
+        self._pixel_spec = pixel_spec
+
+    def on_save(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        if state.is_world_process_zero:
+            write_pixel_spec(self._pixel_spec, Path(str(args.output_dir)) / f"{CHECKPOINT_PREFIX}{state.global_step}")
+
+
+class Patience(TrainerCallback):
+    """Early stopping that is told by the log alone, so that a resumed run stops where it would have."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def on_evaluate(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        control.should_training_stop = out_of_patience(state.log_history, self._epochs)
+
+
+def out_of_patience(history: Sequence[Mapping[str, Any]], epochs: int) -> bool:
+    """Whether the last `epochs` evaluations brought no better val top-1; never where `epochs` is 0."""
+    found = [row["eval_top1"] for row in history if "eval_top1" in row]
+    return bool(epochs and found) and len(found) - 1 - found.index(max(found)) >= epochs

@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from finetune.data.augment import CROP_AREA, View, relight
+
+
+def coordinates(batch: int, frames: int, side: int) -> torch.Tensor:
+    """Clips whose channels say where and when a pixel is: (B, T, H, W, 3) of column, row, moment."""
+    along = torch.arange(side).float()
+    clips = torch.zeros(batch, frames, side, side, 3)
+    clips[..., 0], clips[..., 1] = along, along[:, None]
+    clips[..., 2] = torch.arange(frames).float()[:, None, None]
+    return clips
+
+
+def test_nothing_is_changed_by_a_view_of_everything() -> None:
+    clips = torch.randint(0, 256, (2, 3, 8, 8, 3), dtype=torch.uint8)
+    whole = View(moments=torch.arange(3).repeat(2, 1), window=torch.eye(2, 3).repeat(2, 1, 1))
+    assert torch.allclose(whole.of(clips, (8, 8)), clips.float(), atol=1e-3)
+
+
+def test_frames_keep_their_order_or_run_backwards() -> None:
+    torch.manual_seed(0)
+    moments = View.draw(200, 8, kept=4).moments
+    assert moments.shape == (200, 4)
+    steps = moments.diff(dim=1)
+    forwards, backwards = (steps >= 0).all(dim=1), (steps <= 0).all(dim=1)
+    assert (forwards | backwards).all()
+    assert 60 < int((forwards & ~backwards).sum()) < 140
+    spans = (moments.amax(dim=1) - moments.amin(dim=1)).float()
+    assert spans.min() <= 2 < 6 <= spans.max()
+    assert View.draw(3, 8).moments.shape == (3, 8)
+
+
+def test_a_window_is_a_part_of_the_frame_and_the_same_for_all_frames_of_a_clip() -> None:
+    torch.manual_seed(0)
+    clips = coordinates(100, 2, 32)
+    seen = View.draw(100, 2).of(clips, (32, 32))
+    assert seen[..., :2].min() >= 0
+    assert seen[..., :2].max() <= 31
+    assert torch.allclose(seen[:, 0, ..., :2], seen[:, 1, ..., :2])
+    wide = (seen[:, 0, 5, 30, 0] - seen[:, 0, 5, 1, 0]) / 29
+    tall = (seen[:, 0, 30, 5, 1] - seen[:, 0, 1, 5, 1]) / 29
+    area = wide.abs() * tall
+    assert CROP_AREA[0] * 0.9 < area.min() < 0.5
+    assert 0.9 < area.max() <= 1.01
+    assert 30 < int((wide < 0).sum()) < 70  # mirrored
+
+
+def test_maps_go_with_their_pixels() -> None:
+    """A coarse map of the frame is seen through the same window as the frame itself."""
+    torch.manual_seed(0)
+    clips = coordinates(20, 4, 32)
+    maps = clips.unflatten(2, (8, 4)).unflatten(4, (8, 4)).mean(dim=(3, 5)).half()  # type: ignore[no-untyped-call]
+    view = View.draw(20, 4)
+    fine = view.of(clips, (8, 8))
+    coarse = view.of(maps, (8, 8))
+    inside = (slice(None), slice(None), slice(2, 6), slice(2, 6))
+    assert (fine - coarse)[inside].abs().max() < 1.0
+    assert torch.allclose(fine[..., 2], coarse[..., 2], atol=1e-2)
+
+
+def test_light_changes_alike_within_a_clip_and_differently_between_clips() -> None:
+    torch.manual_seed(0)
+    clips = torch.full((50, 2, 16, 16, 3), 128.0)
+    lit = relight(clips)
+    assert lit.shape == clips.shape
+    assert lit.min() >= 0
+    assert lit.max() <= 255
+    levels = lit.mean(dim=(2, 3))
+    assert levels.std(dim=0).min() > 10
+    assert (levels[:, 0] - levels[:, 1]).abs().max() < 3
+
+
+@pytest.mark.parametrize("size", [(8, 8), (4, 6)])
+def test_a_view_has_the_size_that_is_asked_for(size: tuple[int, int]) -> None:
+    assert View.draw(2, 3).of(torch.zeros(2, 3, 9, 5, 7), size).shape == (2, 3, *size, 7)

@@ -1,0 +1,156 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from finetune.data.sources import collect, find_clips, source_of
+from hmdb.errors import DataError
+from tests.datasets import write_clip, write_dataset, write_tables
+from tests.hub import HubServer
+
+HMDB51_NAME = "April_09_brush_hair_u_nm_np1_ba_goo_0.avi"
+
+
+def empty_videos(root: Path, **classes: int) -> Path:
+    """Data of nothing but names, which is all that is looked at before training."""
+    for label, count in classes.items():
+        (root / label).mkdir(parents=True)
+        for number in range(count):
+            (root / label / f"film_{number // 2}_{label}_f_cm_np1_ba_med_{number}.avi").touch()
+    return root
+
+
+def test_a_folder_of_classes(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 2)
+    (root / "circle" / "notes.txt").touch()
+    found = collect(str(root))
+    assert found.classes == ("circle", "square")
+    assert [sample.name for sample in found.samples][:2] == ["circle/clip_00", "circle/clip_01"]
+    assert not found.given
+    assert not found.official
+    assert find_clips(root) == [sample.path for sample in found.samples]
+
+
+def test_the_source_video_is_told_by_the_names_of_hmdb51() -> None:
+    assert source_of(HMDB51_NAME, "brush_hair") == "April_09"
+    assert source_of("7B575B30", "smoke") is None
+
+
+def test_a_root_that_is_too_low_or_too_high_is_said_to_be(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "above" / "data", 2)
+    with pytest.raises(DataError, match=r"above is one level too high.*Try .*data\."):
+        collect(str(root.parent))
+    write_clip(root.parent / "other" / "clip", np.zeros((1, 8, 8, 3), np.uint8))
+    with pytest.raises(DataError, match=r"above is one level too high.*Try .*data\."):
+        collect(str(root.parent))
+    with pytest.raises(DataError, match=r"one level too low.*Try .*data\."):
+        collect(str(root / "circle"))
+    with pytest.raises(DataError, match="two levels too low"):
+        collect(str(root / "circle" / "clip_00"))
+    with pytest.raises(DataError, match="one level too low"):
+        collect(str(empty_videos(tmp_path / "videos", run=3) / "run"))
+
+
+def test_what_is_no_data_set_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="There is no data folder"):
+        collect(str(tmp_path / "none"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="is no data set"):
+        collect(str(tmp_path / "empty"))
+    root = write_dataset(tmp_path / "data", 2)
+    (root / "hexagon").mkdir()
+    with pytest.raises(DataError, match="have no clips: hexagon"):
+        collect(str(root))
+    (tmp_path / "list.txt").touch()
+    with pytest.raises(DataError, match="neither a folder nor a csv"):
+        collect(str(tmp_path / "list.txt"))
+
+
+def test_tables_of_the_data_set_are_checked(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 3)
+    rows = {
+        part: [(label, f"clip_0{number}") for label in ("circle", "square")]
+        for number, part in enumerate(("train", "val", "test"))
+    }
+    write_tables(root, **rows)
+    assert [sample.name for sample in collect(str(root)).given["val"]] == ["circle/clip_01", "square/clip_01"]
+    write_tables(root, val=[("circle", "clip_09")])
+    with pytest.raises(DataError, match=r"not there: circle/clip_09"):
+        collect(str(root))
+    write_tables(root, val=[("circle", "clip_00"), ("circle", "clip_00")])
+    with pytest.raises(DataError, match="more than once"):
+        collect(str(root))
+    (root / "val.csv").write_text("label,clip\n")
+    with pytest.raises(DataError, match="needs the columns class, video_name"):
+        collect(str(root))
+    (root / "val.csv").unlink()
+    with pytest.raises(DataError, match=r"lacks val\.csv"):
+        collect(str(root))
+
+
+@pytest.mark.parametrize("place", ["data", "data/splits", "splits"])
+def test_official_splits(tmp_path: Path, place: str) -> None:
+    root = empty_videos(tmp_path / "data", run=4, wave=4)
+    (tmp_path / place).mkdir(exist_ok=True)
+    for label in ("run", "wave", "kick"):  # the tables of a class that is not there do no harm
+        for number in (1, 2):
+            names = [path.name for path in sorted((root / label).glob("*"))] if label != "kick" else ["x.avi"]
+            lines = [f"{name} {(index + number) % 3} " for index, name in enumerate(names)]
+            (tmp_path / place / f"{label}_test_split{number}.txt").write_text("\n".join(lines) + "\n")
+    found = collect(str(root))
+    assert found.classes == ("run", "wave")
+    assert set(found.official) == {1, 2}
+    assert len(found.official[1]["train"]) == 4  # 1, 2, 0, 1 in each class
+    assert len(found.official[1]["test"]) == 2
+    assert found.samples[0].source == "film_0"
+
+
+def test_a_csv_of_path_and_label(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 2)
+    table = tmp_path / "clips.csv"
+    rows = [f"data/{label}/clip_0{n},{label},film {n}" for label in ("square", "circle") for n in (0, 1)]
+    table.write_text("\n".join(["path,label,source", *rows]))
+    found = collect(str(table))
+    assert found.classes == ("circle", "square")
+    assert found.samples[0].path == root / "circle" / "clip_00"
+    assert found.samples[0].source == "film 0"
+    table.write_text("path,label\ndata/circle/none.avi,circle\n")
+    with pytest.raises(DataError, match=r"data/circle/none\.avi, which is no video"):
+        collect(str(table))
+
+
+def test_a_csv_may_divide_itself(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", 3)
+    table = tmp_path / "clips.csv"
+    rows = [
+        f"data/{label}/clip_0{n},{label},{part}"
+        for label in ("circle", "square")
+        for n, part in enumerate(("train", "val", "test"))
+    ]
+    table.write_text("\n".join(["path,label,split", *rows]))
+    assert [sample.name for sample in collect(str(table)).given["test"]] == [
+        "data/circle/clip_02",
+        "data/square/clip_02",
+    ]
+    table.write_text("\n".join(["path,label,split", *rows[:2], *rows[3:5]]))
+    with pytest.raises(DataError, match="not every one of train, val, test has clips"):
+        collect(str(table))
+    table.write_text("\n".join(["path,label,split", rows[0], rows[3].replace("train", "dev")]))
+    with pytest.raises(DataError, match="the split dev; known are train"):
+        collect(str(table))
+
+
+def test_a_data_set_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 2)
+    hub.add("someone/shapes", root, repo_type="dataset")
+    found = collect("hub:someone/shapes")
+    assert (found.name, found.on_hub, len(found.samples)) == ("someone/shapes", True, 4)
+    with pytest.raises(DataError, match="someone/none cannot be had"):
+        collect("hub:someone/none")
+
+
+def test_a_table_from_the_hub_names_nothing_outside(hub: HubServer, tmp_path: Path) -> None:
+    outside = write_clip(tmp_path / "secret", np.zeros((2, 8, 8, 3), np.uint8))
+    hub.add("someone/table", {"clips.csv": f"path,label\n{outside},a\n{outside},b\n".encode()}, repo_type="dataset")
+    with pytest.raises(DataError, match="outside its data set"):
+        collect("hub:someone/table")

@@ -1,0 +1,66 @@
+"""Temperature, threshold and calibration error, on answers whose right values are known."""
+
+import numpy as np
+import pytest
+
+from finetune.evaluation import calibrate
+from hmdb.model.calibration import Calibration
+
+TRUE_TEMPERATURE = 2.5
+
+
+@pytest.fixture(scope="module")
+def answers() -> tuple[np.ndarray, np.ndarray]:
+    """Logits (4000, 6) that are TRUE_TEMPERATURE times too sure, and the classes."""
+    rng = np.random.default_rng(0)
+    fair = rng.normal(size=(4000, 6)) * 2
+    chances = np.exp(fair) / np.exp(fair).sum(axis=1, keepdims=True)
+    classes = np.array([rng.choice(6, p=chance) for chance in chances])
+    return fair * TRUE_TEMPERATURE, classes
+
+
+def test_the_temperature_is_found(answers: tuple[np.ndarray, np.ndarray]) -> None:
+    assert calibrate.fit_temperature(*answers) == pytest.approx(TRUE_TEMPERATURE, rel=0.05)
+
+
+def test_calibrating_mends_the_error_and_changes_no_answer(answers: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, classes = answers
+    before = Calibration().probabilities(logits)
+    after = calibrate.fit(logits, classes).probabilities(logits)
+    assert calibrate.expected_calibration_error(before, classes) > 0.1
+    assert calibrate.expected_calibration_error(after, classes) < 0.03
+    np.testing.assert_array_equal(before.argmax(1), after.argmax(1))
+    np.testing.assert_allclose(after.sum(1), 1, rtol=1e-5)
+
+
+def test_the_error_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
+    classes = np.array([0, 1, 1, 1])
+    # 0.9 sure and half right; 0.6 sure and always right
+    assert calibrate.expected_calibration_error(probabilities, classes, bins=10) == pytest.approx(0.4)
+    confidence, accuracy, weight = calibrate.reliability(probabilities, classes, bins=10)
+    assert (confidence[8], accuracy[8], weight[8]) == pytest.approx((0.9, 0.5, 0.5))
+    assert weight.sum() == pytest.approx(1)
+
+
+def test_a_sure_and_right_model_has_no_error() -> None:
+    assert calibrate.expected_calibration_error(np.eye(3), np.arange(3)) == 0
+
+
+def test_likelihood_does_not_overflow() -> None:
+    assert calibrate.negative_log_likelihood(np.array([[1e5, 0.0]]), np.array([0])) == 0
+    assert np.isfinite(Calibration().probabilities(np.array([[1e5, 0.0]], np.float32))).all()
+
+
+def test_the_threshold_keeps_the_right_answers(answers: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, classes = answers
+    fitted = calibrate.fit(logits, classes, keep=0.9)
+    probabilities = fitted.probabilities(logits)
+    right = probabilities.argmax(1) == classes
+    kept = np.array([fitted.accepts(float(row.max())) for row in probabilities])
+    assert kept[right].mean() == pytest.approx(0.9, abs=0.01)
+    assert kept[~right].mean() < 0.8
+
+
+def test_no_right_answer_gives_no_threshold() -> None:
+    assert calibrate.fit_threshold(np.array([[0.9, 0.1]]), np.array([1])) is None

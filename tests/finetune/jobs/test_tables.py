@@ -1,0 +1,55 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from finetune.cli import main
+from finetune.data.splits import DataSource
+from finetune.jobs import tables
+from hmdb.errors import DataError
+from tests.finetune.conftest import TINY
+
+CHANGES = {**TINY, "init": "scratch:tiny", "epochs": 1}
+
+
+def test_rows_are_run_once_and_set_beside_the_paper(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = DataSource(str(dataset))
+    runs = []
+    original = tables.train
+
+    def train(recipe: object, source: DataSource, output: Path, **options: object) -> object:
+        runs.append(output.name)
+        if runs == ["table1-1", "table1-1", "table1-4"]:
+            raise KeyboardInterrupt
+        return original(recipe, source, output, **options)
+
+    monkeypatch.setattr(tables, "train", train)
+    names = ["table1-1", "table2-k400", "table1-4"]
+    with pytest.raises(KeyboardInterrupt):
+        tables.run_tables(names, source, tmp_path, CHANGES)
+    made = (tmp_path / "table1-1" / "model.safetensors").stat().st_mtime_ns
+    assert "table1-4" not in (tmp_path / "tables.md").read_text(), "what was cut off is not in the table"
+
+    text = tables.run_tables(names, source, tmp_path, CHANGES)
+    assert (tmp_path / "table1-1" / "model.safetensors").stat().st_mtime_ns == made
+    assert (tmp_path / "tables.md").read_text() == text
+    rows = json.loads((tmp_path / "tables.json").read_text())["rows"]
+    assert [row["run"] for row in rows] == ["table1-1", "table1-1", "table1-4"]
+    assert rows[0]["paper"] == {"top1": 93.6, "top5": 99.2}
+    assert rows[0]["ours"]["clips"] == 4
+    assert "| table1-4 | batch 4, SGD, learning rate 0.0035 | 93.6 / 98.4 |" in text
+    assert "not the paper's experiment: init scratch:tiny" in text
+
+
+def test_a_row_that_is_not_there(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no table row table1-5; known are table1-1"):
+        tables.run_tables(["table1-5"], DataSource(str(dataset)), tmp_path, {})
+
+
+def test_the_job(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = [word for name, value in CHANGES.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert main(["tables", "table4-vivit", "--data", str(dataset), "--output", str(tmp_path), *options]) == 0
+    assert "| table4-vivit | ViViT | 88.8 / 99.2 |" in capsys.readouterr().out
+    assert json.loads((tmp_path / "table4-vivit" / "config.json").read_text())["model_type"] == "vivit"

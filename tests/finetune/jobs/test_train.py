@@ -1,0 +1,314 @@
+"""Training, on shapes, with a network of 0.1 M parameters."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from finetune.data.splits import DataSource
+from finetune.jobs.train import train
+from finetune.recipe import Recipe, recipe_of
+from finetune.training.arguments import usable_precision
+from finetune.training.trainer import ClipTrainer
+from hmdb.errors import DataError
+from hmdb.recognizer import Recognizer
+from tests.datasets import write_dataset
+from tests.finetune.conftest import TINY
+
+ROOT = Path(__file__).parents[3]
+RECIPE = recipe_of("paper", TINY)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def difference(one: Path, other: Path) -> float:
+    left, right = weights(one), weights(other)
+    assert left.keys() == right.keys()
+    return max(float((left[name] - right[name]).abs().max()) for name in left)
+
+
+def test_a_run_leaves_a_checkpoint_that_answers(finished: tuple[Path, dict[str, Any]], dataset: Path) -> None:
+    output, report = finished
+    present = {path.name for path in output.iterdir()}
+    assert {"model.safetensors", "config.json", "preprocessor_config.json", "report.json", "train.csv"} <= present
+    assert not {"checkpoints", "clips", ".saving"} & present
+    assert report["data"]["split"]["train"] == 28
+    prediction = Recognizer.from_pretrained(output)(dataset / "circle" / "clip_00")
+    assert set(prediction.labels) == {"circle", "square"}
+    assert prediction.clip.spec.sampler == "equidistant"
+
+
+def test_the_report_is_what_the_checkpoint_answers(finished: tuple[Path, dict[str, Any]], dataset: Path) -> None:
+    output, report = finished
+    answers = report["test"]["answers"]
+    assert len({answer["clip"] for answer in answers}) == 4
+    recognizer = Recognizer.from_pretrained(output)
+    for answer in answers:
+        assert recognizer(dataset / answer["clip"]).label == answer["top"][0][0]
+
+
+def test_tensorboard_has_scalars_clips_and_the_confusion_matrix(finished: tuple[Path, dict[str, Any]]) -> None:
+    board = EventAccumulator(str(finished[0] / "runs"))
+    board.Reload()
+    tags = board.Tags()
+    assert {"eval/top1", "eval/top5", "eval/loss"} <= set(tags["scalars"])
+    assert {"val/confusion", "clips/circle", "clips/square"} <= set(tags["images"])
+
+
+@pytest.mark.slow  # last run 2026-11-22
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # by torch's own compiler
+def test_compiled_training_learns_the_same(
+    finished: tuple[Path, dict[str, Any]], dataset: Path, tmp_path: Path
+) -> None:
+    report = train(replace(RECIPE, compile=True), DataSource(str(dataset)), tmp_path / "compiled")
+    for here, there in zip(report["epochs"], finished[1]["epochs"], strict=True):
+        assert here["loss"] == pytest.approx(there["loss"], abs=1e-4)
+    assert set(Recognizer.from_pretrained(tmp_path / "compiled").labels) == {"circle", "square"}
+
+
+def test_a_finished_run_is_not_run_again_and_another_not_over_it(
+    finished: tuple[Path, dict[str, Any]], dataset: Path
+) -> None:
+    output, report = finished
+    assert train(RECIPE, DataSource(str(dataset)), output, resume=True) == json.loads(json.dumps(report))
+    with pytest.raises(DataError, match="is not empty: --resume goes on with it"):
+        train(RECIPE, DataSource(str(dataset)), output)
+    with pytest.raises(DataError, match=r"other settings \(epochs was 2, now 3\)"):
+        train(replace(RECIPE, epochs=3), DataSource(str(dataset)), output, resume=True)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, dataset: Path) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(DataError, match="it holds no run"):
+        train(RECIPE, DataSource(str(dataset)), tmp_path, resume=True)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written"):
+        train(RECIPE, DataSource(str(dataset)), tmp_path / "file" / "run")
+
+
+def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(dataset: Path, tmp_path: Path) -> None:
+    """Augmentation, random sampling, momentum and the schedule all have to go on where they were."""
+    settings = {"sampler": "random", "augment": "clips", "schedule": "cosine", "epochs": 5, "init": TINY["init"]}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "finetune", "--data", str(dataset), "--output", str(killed), *options]
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, cwd=ROOT, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    recipe = recipe_of("paper", settings)
+    train(recipe, DataSource(str(dataset)), whole)
+    deadline = time.monotonic() + 120
+    while not list(killed.glob("checkpoints/*/trainer_state.json")) and time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (killed / "report.json").exists(), "it ended before it could be killed"
+    killed = killed.rename(tmp_path / "moved")
+    (killed / "checkpoints" / "checkpoint-999").mkdir()  # half of one, as a kill while saving leaves it
+    report = train(recipe, DataSource(str(dataset)), killed, resume=True)
+    assert difference(whole, killed) < 1e-4
+    rows = [json.loads((folder / "report.json").read_text())["epochs"] for folder in (whole, killed)]
+    assert [row["top1"] for row in rows[0]] == [row["top1"] for row in rows[1]]
+    assert len(report["epochs"]) == 5
+
+
+class Interruption:
+    """Calls something in the Trainer at a step."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, step: int, error: BaseException) -> None:
+        original = ClipTrainer.compute_loss
+        steps = iter(range(10**6))
+
+        def compute_loss(trainer: ClipTrainer, model: torch.nn.Module, *args: Any, **options: Any) -> Any:
+            if model.training and next(steps) == step:
+                raise error
+            return original(trainer, model, *args, **options)
+
+        patch.setattr(ClipTrainer, "compute_loss", compute_loss)
+
+
+def test_ctrl_c_keeps_the_best_checkpoint(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        Interruption(patch, 6, KeyboardInterrupt())  # four steps an epoch
+        with pytest.raises(KeyboardInterrupt, match=r"Stopped. The best checkpoint so far .* Go on with --resume"):
+            train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
+    recognizer = Recognizer.from_pretrained(tmp_path / "run")
+    assert recognizer(dataset / "circle" / "clip_00").clip.spec.sampler == "equidistant"
+    assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
+
+
+def test_a_run_stopped_in_its_first_epoch_begins_again(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        Interruption(patch, 1, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt, match="No epoch was complete"):
+            train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+    assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
+
+
+@pytest.mark.parametrize("init", ["scratch:timesformer-tiny", "scratch:vivit-tiny"])
+def test_the_best_epoch_is_what_is_kept_and_what_a_resumed_run_goes_on_from(
+    init: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, init=init, learning_rate=0.002, epochs=4)
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    report = train(recipe, DataSource(str(dataset)), whole)
+    best = next(row for row in report["epochs"] if row["epoch"] == report["best_epoch"])
+    assert report["best_epoch"] < 4, "the last epoch must not be the best, or this tests nothing"
+    assert abs(report["epochs"][-1]["loss"] - best["loss"]) > 1e-4
+    assert report["val"]["loss"] == pytest.approx(best["loss"], abs=1e-5)
+    assert report["val"]["top1"] == best["top1"]
+    with monkeypatch.context() as patch:
+        Interruption(patch, 10, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, DataSource(str(dataset)), resumed)
+    train(recipe, DataSource(str(dataset)), resumed, resume=True)
+    assert difference(whole, resumed) < 1e-4
+
+
+def test_a_full_disk_leaves_the_best_checkpoint_whole(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, saves = torch.save, iter(range(10**6))
+
+    def full(value: Any, path: Any, *args: Any, **options: Any) -> None:
+        if next(saves) >= 4:  # the second checkpoint: its weights are written, its optimizer is not
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        original(value, path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        with pytest.raises(
+            DataError, match=r"The disk is full. The best checkpoint so far is whole, in .*checkpoint-4\."
+        ):
+            train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["checkpoint-4"]
+    assert Recognizer.from_pretrained(tmp_path / "run" / "checkpoints" / "checkpoint-4").labels == ("circle", "square")
+    assert train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]
+
+
+def test_a_full_disk_at_the_end_loses_no_epoch(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.jobs.train.save_checkpoint", full)
+        with pytest.raises(DataError, match="The disk is full"):
+            train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
+    monkeypatch.setattr(ClipTrainer, "training_step", full)
+    assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_out_of_memory_is_answered_with_what_to_lower(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    Interruption(monkeypatch, 0, error)
+    with pytest.raises(DataError, match=r"Out of memory. Lower --batch-size .* --activation-checkpointing"):
+        train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
+
+
+def test_every_way_of_saving_memory_trains(dataset: Path, tmp_path: Path) -> None:
+    recipe = replace(
+        RECIPE,
+        init="scratch:vivit-tiny",
+        batch_size=4,
+        accumulation=2,
+        precision="bf16",
+        activation_checkpointing=True,
+        label_smoothing=0.1,
+        optimizer="adam",
+        learning_rate=0.001,
+        epochs=1,
+    )
+    report = train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    assert report["recipe"]["precision"] == "bf16"
+    assert report["model_type"] == "vivit"
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["clip_spec"]["num_frames"] == 8
+
+
+def test_a_device_without_the_arithmetic_uses_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert [usable_precision(name) for name in ("fp32", "bf16", "fp16")] == ["fp32", "bf16", "fp32"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert [usable_precision(name) for name in ("bf16", "fp16")] == ["fp32", "fp16"]
+
+
+def test_training_stops_early(dataset: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, learning_rate=1e-9, epochs=6, patience=1)
+    report = train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    assert len(report["epochs"]) == 2
+    assert report["best_epoch"] == 1
+
+
+def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, learning_rate=1e-9, epochs=6, patience=2)
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.jobs.train.headline", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    report = train(recipe, DataSource(str(dataset)), tmp_path / "run", resume=True)
+    assert len(report["epochs"]) == 3
+    assert report["best_epoch"] == 1
+
+
+def test_a_broken_clip_is_left_out_of_a_run(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 30)
+    (root / "circle" / "clip_03" / "0.png").write_bytes(b"no image")
+    report = train(replace(RECIPE, epochs=1), DataSource(str(root)), tmp_path / "run")
+    split = report["data"]["split"]
+    assert list(report["data"]["broken"]) == ["circle/clip_03"]
+    assert sum(split[part] for part in ("train", "val", "test")) == 59
+    assert "circle/clip_03" in (tmp_path / "run" / "report.md").read_text()
+    with pytest.raises(DataError, match="no new network scratch:timesformer-huge; known are timesformer-tiny"):
+        train(replace(RECIPE, init="scratch:timesformer-huge"), DataSource(str(root)), tmp_path / "other")
+
+
+def test_a_batch_that_does_not_divide_is_refused(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(DataError, match="A batch of 8 does not divide among 3 devices"):
+        train(Recipe(), DataSource(str(dataset)), tmp_path / "run")
+
+
+def test_the_seed_decides_everything(dataset: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    train(RECIPE, DataSource(str(dataset)), tmp_path / "again")
+    assert difference(finished[0], tmp_path / "again") == pytest.approx(0, abs=1e-6)
+    assert not np.isnan(difference(finished[0], tmp_path / "again"))
+
+
+def test_any_number_of_classes(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 10, classes=[f"action_{number:02}" for number in range(51)], num_frames=1)
+    report = train(replace(RECIPE, epochs=1, batch_size=64), DataSource(str(root)), tmp_path / "run")
+    assert np.array(report["test"]["confusion"]).shape == (51, 51)
+    assert report["val"]["clips"] >= 50
+    calibration = json.loads((tmp_path / "run" / "config.json").read_text())["calibration"]
+    assert calibration["temperature"] == report["test"]["calibration"]["temperature"] != 1.0
+    assert len(Recognizer.from_pretrained(tmp_path / "run").labels) == 51

@@ -1,0 +1,224 @@
+"""There and back: from a run to the Hub and into the recognizer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+from transformers import AutoImageProcessor, AutoModelForVideoClassification, TimesformerConfig, VivitConfig
+
+from finetune.cli import main
+from finetune.data.splits import DataSource
+from finetune.jobs.train import train
+from finetune.networks.start import SCRATCH
+from finetune.publish import hub as hub_jobs
+from finetune.recipe import recipe_of
+from hmdb.errors import DataError
+from hmdb.model.loading import KINETICS_400
+from hmdb.recognizer import Recognizer
+from tests.finetune.conftest import TINY
+from tests.hub import TOKEN, USER, HubServer
+
+WRONG_TOKEN = "hf_" + "b" * 34
+VIVIT = "google/vivit-b-16x2-kinetics400"
+COMMANDS = [word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+
+
+@pytest.fixture
+def run(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+    """A copy of a finished run."""
+    return Path(shutil.copytree(finished[0], tmp_path / "run"))
+
+
+def test_there_and_back(hub: HubServer, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = tmp_path / "run"
+    assert main(["--data", str(dataset), "--output", str(output), *COMMANDS, "--push-to-hub", "--private"]) == 0
+    name = f"{USER}/timesformer-tiny-hmdb2"
+    repository = hub.repositories[f"models/{name}"]
+    assert repository.private
+    assert len(repository.commits) == 2  # the empty repository, and everything
+    files = hub.files(name)
+    assert {"README.md", "config.json", "preprocessor_config.json", "model.safetensors", "report.md"} <= set(files)
+    assert any(path.startswith("runs/events") for path in files)
+    assert "figures/confusion.png" in files
+    assert "run.json" not in files
+    card = ModelCard(files["README.md"].decode())
+    assert card.data.model_name == "timesformer-tiny-hmdb2"
+
+    monkeypatch.setenv("HMDB_MODEL", name)
+    there = Recognizer.from_pretrained()
+    back = Recognizer.from_pretrained(output)
+    assert there.loaded.checkpoint.name == name
+    assert not there.loaded.notes
+    for clip in ("circle/clip_00", "square/clip_05"):
+        one, other = there(dataset / clip), back(dataset / clip)
+        assert one.labels == other.labels
+        assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+    processor = AutoImageProcessor.from_pretrained(name)
+    assert tuple(processor.image_mean) == back.loaded.pixel_spec.mean
+    assert AutoModelForVideoClassification.from_pretrained(name).config.id2label == {0: "circle", 1: "square"}
+
+
+def test_pushing_later_to_a_name_of_ones_own_and_again(hub: HubServer, run: Path) -> None:
+    assert main(["push", "--model", str(run), "--to", f"{USER}/mine"]) == 0
+    (run / "figures" / "confusion.png").unlink()
+    assert main(["push", "--model", str(run), "--to", f"{USER}/mine"]) == 0
+    files = hub.files(f"{USER}/mine")
+    assert "figures/confusion.png" not in files, "what an earlier push left is replaced"
+    assert files["model.safetensors"] == (run / "model.safetensors").read_bytes()
+
+
+def test_a_pinned_revision_stays_what_it_was(hub: HubServer, run: Path) -> None:
+    assert main(["push", "--model", str(run), "--to", f"{USER}/mine"]) == 0
+    first = hub.repositories[f"models/{USER}/mine"].refs["main"]
+    config = json.loads((run / "config.json").read_text())
+    config["id2label"] = {"0": "round", "1": "angular"}
+    (run / "config.json").write_text(json.dumps(config))
+    assert main(["push", "--model", str(run), "--to", f"{USER}/mine"]) == 0
+    assert Recognizer.from_pretrained(f"{USER}/mine").labels == ("round", "angular")
+    pinned = Recognizer.from_pretrained(f"{USER}/mine", first)
+    assert pinned.labels == ("circle", "square")
+    assert pinned.loaded.checkpoint.revision == first
+
+
+def test_a_push_that_breaks_leaves_no_half_model_and_can_be_repeated(
+    hub: HubServer, run: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.broken["POST .*/commit/main"] = 403
+    assert main(["push", "--model", str(run), "--to", f"{USER}/mine"]) == 1
+    assert set(hub.files(f"{USER}/mine")) == {".gitattributes"}
+    hub.broken = {"POST .*/commit/main": 0}  # gone halfway
+    assert main(["push", "--model", str(run), "--to", f"{USER}/mine"]) == 1
+    assert "push --model DIR` tries again" in caplog.text
+    assert set(hub.files(f"{USER}/mine")) == {".gitattributes"}
+    hub.broken.clear()
+    assert main(["push", "--model", str(run), "--to", f"{USER}/mine"]) == 0
+    assert Recognizer.from_pretrained(f"{USER}/mine").labels == ("circle", "square")
+
+
+@pytest.mark.parametrize(
+    ("token", "repository", "message"),
+    [
+        (WRONG_TOKEN, f"{USER}/mine", "does not know this token"),
+        (None, f"{USER}/mine", "There is no Hub token"),
+        (TOKEN, "leibniz/theirs", "no right to write to leibniz/theirs"),
+        (TOKEN, "a/b/c", "a/b/c is no name for a repository"),
+    ],
+)
+def test_the_token_is_checked_before_training(
+    hub: HubServer,
+    dataset: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    token: str | None,
+    repository: str,
+    message: str,
+) -> None:
+    hub.use(monkeypatch, tmp_path / "cache", token)
+    words = ["--data", str(dataset), "--output", str(tmp_path / "run"), *COMMANDS, "--push-to-hub", repository]
+    assert main(words) == 1
+    assert message in caplog.text
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_token_that_may_only_read_is_told_apart(hub: HubServer) -> None:
+    hub.read_only.add(TOKEN)
+    with pytest.raises(DataError, match="may only read"):
+        hub_jobs.claim("mine", private=False)
+
+
+def test_what_is_no_finished_run_is_not_pushed(
+    hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["push", "--model", str(tmp_path)]) == 1
+    assert "holds no finished run" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("init", "name"),
+    [
+        (KINETICS_400, "timesformer-base-hmdb25"),
+        (VIVIT, "vivit-base-hmdb25"),
+        ("scratch:timesformer-small", "timesformer-small-hmdb25"),
+        ("/data/My Model/", "my model-hmdb25"),
+    ],
+)
+def test_names_of_repositories(init: str, name: str) -> None:
+    assert hub_jobs.short_name(init, 25) == name
+
+
+def base_weights(folder: Path, template: TimesformerConfig | VivitConfig, pixels: dict[str, Any]) -> Path:
+    """A checkpoint as the Hub has it: 400 classes, no clip spec, small and random."""
+    config = type(template).from_dict(template.to_dict() | {"id2label": {n: f"action {n}" for n in range(400)}})
+    AutoModelForVideoClassification.from_config(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
+    return folder
+
+
+TIMESFORMER_PIXELS = {
+    "crop_size": 32,
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_resize": True,
+    "feature_extractor_type": "VideoMAEFeatureExtractor",
+    "image_mean": [0.45, 0.45, 0.45],
+    "image_std": [0.225, 0.225, 0.225],
+    "resample": 2,
+    "size": 32,
+}
+VIVIT_PIXELS = {
+    "crop_size": {"height": 32, "width": 32},
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "VivitImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "offset": True,
+    "resample": 2,
+    "rescale_factor": 0.00784313725490196,
+    "size": {"shortest_edge": 36},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "pixels", "recipe"),
+    [
+        (KINETICS_400, "timesformer-tiny", TIMESFORMER_PIXELS, "paper"),
+        (VIVIT, "vivit-tiny", VIVIT_PIXELS, "table4-vivit"),
+    ],
+)
+def test_starting_from_the_base_weights_on_the_hub(
+    hub: HubServer, dataset: Path, tmp_path: Path, name: str, template: str, pixels: dict[str, Any], recipe: str
+) -> None:
+    """On `main` a pickle alone; the safetensors wait in the conversion robot's pull request."""
+    folder = base_weights(tmp_path / "base", SCRATCH[template], pixels)
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    pickled = {
+        "pytorch_model.bin": b"no",
+        **{name: files[name] for name in ("config.json", "preprocessor_config.json")},
+    }
+    hub.add(name, pickled)
+    for _ in range(5):
+        revision = hub.add_pull_request(name, "Adding `safetensors` variant of this model", "SFconvertbot", files)
+    untrained = Recognizer.from_pretrained(name, revision)
+    assert len(untrained.labels) == 400
+    assert any("does not say how its clips were sampled" in note for note in untrained.loaded.notes)
+
+    changes = {"epochs": 1, "accumulation": 1, "sampler": "equidistant"}
+    report = train(recipe_of(recipe, changes), DataSource(str(dataset)), tmp_path / "run", name=recipe)
+    assert report["base"] == name
+    assert report["classes"] == ["circle", "square"]
+    trained = Recognizer.from_pretrained(tmp_path / "run")
+    assert trained.labels == ("circle", "square")
+    if recipe == "table4-vivit":  # the checkpoint's own pixels
+        assert trained.loaded.pixel_spec == untrained.loaded.pixel_spec
+        assert report["clip_spec"]["stride"] == 2
+    else:  # the paper's
+        assert trained.loaded.pixel_spec.mean == (0.485, 0.456, 0.406)
