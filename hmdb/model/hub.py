@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
 from hmdb.errors import ModelError
-from hmdb.model.preprocess import PIXELS_FILE
+from hmdb.model.processors import PIXELS_FILE
 from hmdb.text import first_line
 
 HUB_SECONDS = 2.5  # until the Hub counts as out of reach; its own client retries for 23 s
