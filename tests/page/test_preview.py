@@ -15,6 +15,7 @@ from tests.conftest import moving_bar, write_frames, write_mp4
 def encode(path: Path, codec: str, frames: np.ndarray, fps: int = 25, pix_fmt: str = "yuv420p", **mux: str) -> Path:
     with av.open(str(path), "w", options=mux) as container:
         stream = container.add_stream(codec, rate=fps)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
         for frame in frames:

@@ -136,7 +136,11 @@ def test_a_worker_says_who_is_at_work(clip: Path, monkeypatch: pytest.MonkeyPatc
     receive = worker._answer
 
     def answer(num_wanted: int, tell: Callable[[str], object]) -> Answer:
-        return receive(num_wanted, lambda decoder: (said.append(decoder), tell(decoder)))
+        def hear(decoder: str) -> None:
+            said.append(decoder)
+            tell(decoder)
+
+        return receive(num_wanted, hear)
 
     monkeypatch.setattr(worker, "_answer", answer)
     video.frames_at([3])
