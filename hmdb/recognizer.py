@@ -17,7 +17,7 @@ from hmdb.model import LoadedModel, load
 from hmdb.preprocess import preprocess
 from hmdb.reader import read_clip, take_clips
 from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, batches, borders, windows
-from hmdb.video import RecountedError, Video, open_video
+from hmdb.video import Video, open_video
 
 BATCH_WINDOWS = 4  # windows of a long video that are answered together
 BATCH_BYTES = 256 * 2**20  # of decoded frames that are held for them, where one window needs no more
@@ -199,13 +199,10 @@ class Recognizer:
         _check_positive(max_windows=max_windows)
         spec = self.loaded.clip_spec.with_sampler(sampler)
         video = open_video(path)
-        try:
-            yield from self._follow(video, spec, max_windows)
-        except RecountedError:  # a damaged file; how long it is, is known by now
-            yield from self._follow(video, spec, max_windows)
+        yield from video.counted_each(lambda num_frames: self._follow(video, num_frames, spec, max_windows))
 
-    def _follow(self, video: Video, spec: ClipSpec, max_windows: int) -> Iterator[Timeline]:
-        all_windows = windows(video.num_frames, spec, max_windows=max_windows)
+    def _follow(self, video: Video, num_frames: int, spec: ClipSpec, max_windows: int) -> Iterator[Timeline]:
+        all_windows = windows(num_frames, spec, max_windows=max_windows)
         answers: list[WindowAnswer] = []
         for batch in batches(all_windows, _windows_at_once(video, spec)):
             pixel_values = torch.cat([self._pixel_values([clip]) for clip in take_clips(video, spec, batch)])
@@ -217,7 +214,7 @@ class Recognizer:
             yield Timeline(
                 answers=tuple(answers),
                 num_windows=len(all_windows),
-                num_frames=video.num_frames,
+                num_frames=num_frames,
                 fps=video.fps,
                 model=self.loaded.checkpoint.name,
                 revision=self.loaded.checkpoint.revision,

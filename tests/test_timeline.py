@@ -11,7 +11,8 @@ from hmdb import ClipSpec, VideoError
 from hmdb.reader import take_clip, take_clips
 from hmdb.recognizer import Recognizer
 from hmdb.timeline import MAX_WINDOWS, Timeline, WindowAnswer, borders, windows
-from hmdb.video import Frames, RecountedError, Video, open_video
+from hmdb.video import Frames, Video, open_video
+from hmdb.video.base import RecountedError
 from tests.conftest import moving_bar, write_frames, write_mp4
 from tests.videos import write_video
 
