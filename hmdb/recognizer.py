@@ -20,7 +20,7 @@ from hmdb.model.inference import optimize_for_inference, precision_of
 from hmdb.model.loading import LoadedModel, load
 from hmdb.model.preprocess import preprocess
 from hmdb.results import Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
-from hmdb.video import RecountedError, Video, open_video
+from hmdb.video import Video, open_video
 
 BATCH_WINDOWS = 4  # windows of a long video that are answered together
 BATCH_BYTES = 256 * 2**20  # of decoded frames that are held for them, where one window needs no more
@@ -202,13 +202,10 @@ class Recognizer:
         _check_positive(max_windows=max_windows)
         spec = self.loaded.clip_spec.with_sampler(sampler)
         video = open_video(path)
-        try:
-            yield from self._follow(video, spec, max_windows)
-        except RecountedError:  # a damaged file; how long it is, is known by now
-            yield from self._follow(video, spec, max_windows)
+        yield from video.counted_each(lambda num_frames: self._follow(video, num_frames, spec, max_windows))
 
-    def _follow(self, video: Video, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
-        all_windows = windows(video.num_frames, spec, max_windows=max_windows)
+    def _follow(self, video: Video, num_frames: int, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
+        all_windows = windows(num_frames, spec, max_windows=max_windows)
         answers: list[WindowAnswer] = []
         for batch in batches(all_windows, _windows_at_once(video, spec)):
             pixel_values = torch.cat([self._pixel_values([clip]) for clip in take_clips(video, spec, batch)])
@@ -220,7 +217,7 @@ class Recognizer:
             yield Timeline(
                 answers=tuple(answers),
                 num_windows=len(all_windows),
-                num_frames=video.num_frames,
+                num_frames=num_frames,
                 fps=video.fps,
                 model=self.loaded.checkpoint.name,
                 revision=self.loaded.checkpoint.revision,

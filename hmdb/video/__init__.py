@@ -6,7 +6,7 @@
     file.py      a file, read through a worker
     client.py    starts, limits, kills and replaces the workers
     worker.py    the decoding process: requests in, pixels out
-    survey.py    in the worker: what a file holds, from its packets, and which decoder suits it
+    scan.py      in the worker: what a file holds, from its packets, and which decoder suits it
     decoders.py  in the worker: decord and PyAV
 
 Nothing that a visitor sends is decoded in the process that answers: a loop, an abort or a memory
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hmdb.errors import VideoError
 from hmdb.text import one_line, shown_name
-from hmdb.video.base import Frames, RecountedError, Video, recounted
+from hmdb.video.base import Format, Frames, Video
 from hmdb.video.file import VideoFile
 from hmdb.video.folder import IMAGE_SUFFIXES, FrameFolder, frame_paths, is_frame_folder
 from hmdb.video.limits import Limits
@@ -28,14 +28,13 @@ from hmdb.video.sniff import VIDEO_SUFFIXES
 __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
+    "Format",
     "Frames",
-    "RecountedError",
     "Video",
     "frame_paths",
     "is_frame_folder",
     "one_line",
     "open_video",
-    "recounted",
     "shown_name",
 ]
 

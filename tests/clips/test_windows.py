@@ -12,7 +12,8 @@ from hmdb.clips.reader import take_clip, take_clips
 from hmdb.clips.windows import MAX_WINDOWS, borders, windows
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline, WindowAnswer
-from hmdb.video import Frames, RecountedError, Video, open_video
+from hmdb.video import Frames, Video, open_video
+from hmdb.video.base import RecountedError
 from tests.conftest import moving_bar, write_frames, write_mp4
 from tests.videos import write_video
 

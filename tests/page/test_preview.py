@@ -8,7 +8,8 @@ import pytest
 from hmdb import VideoError
 from hmdb.page import preview
 from hmdb.page.preview import make_preview, plays_in_browser
-from hmdb.video import Frames, RecountedError, Video, open_video
+from hmdb.video import Frames, Video, open_video
+from hmdb.video.base import RecountedError
 from tests.conftest import moving_bar, write_frames, write_mp4
 
 
