@@ -27,7 +27,7 @@ from finetune.evaluation.metrics import (
 )
 from finetune.run_folder import REPORT_FILE
 from hmdb.errors import HmdbError
-from hmdb.explain.maps import normalized, rollout
+from hmdb.explain.maps import class_relevance, normalized
 from hmdb.figures import overlay
 from hmdb.machine import num_processes
 from hmdb.model.attention import grid
@@ -136,10 +136,10 @@ def _examples(answers: Sequence[dict[str, Any]]) -> dict[str, int]:
 
 
 def _attended(pixels: np.ndarray, network: PreTrainedModel, pixel_spec: PixelSpec) -> np.ndarray:
-    """The frames with what the network looked at over them; plain where that cannot be told (figure 5)."""
+    """The frames with what speaks for the answer over them; plain where that cannot be told (figure 5)."""
     values = normalize(torch.from_numpy(pixels)[None], pixel_spec).to(network.device)
     try:
-        _, relevance = rollout(network, values)
+        _, relevance = class_relevance(network, values)
         heat, _ = normalized(relevance, grid(network.config).frames)
     except HmdbError:
         return pixels
