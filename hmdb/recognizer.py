@@ -22,7 +22,7 @@ from hmdb.model.preprocess import preprocess
 from hmdb.results import Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
 from hmdb.video import Video, VideoLike, open_video
 
-METHODS = ("class", "rollout")
+MAPS = ("class", "rollout")
 BATCH_WINDOWS = 4  # windows of a long video that are answered together
 BATCH_BYTES = 256 * 2**20  # of decoded frames that are held for them, where one window needs no more
 
@@ -122,7 +122,7 @@ class Recognizer:
         source: VideoLike | Clip,
         *,
         label: str | None = None,
-        method: str = "class",
+        kind: str = "class",
         top_k: int = 5,
         sampler: str | None = None,
     ) -> Explanation:
@@ -131,7 +131,7 @@ class Recognizer:
         Args:
             source: as for an answer, or a clip that was read before.
             label: whose map to make; the answer's, if not given.
-            method: "class", gradient x attention of one label, which costs about three passes; or "rollout",
+            kind: of map: "class", gradient x attention of one label, which costs about three passes; or "rollout",
                 attention rollout, which is about no label and costs hardly more than the answer, but says less
                 about what the answer rests on.
             top_k, sampler: as for an answer without a map; the sampler of a clip stays its own.
@@ -140,16 +140,15 @@ class Recognizer:
             VideoError: the video cannot be read.
             ModelError: no such sampler or label, a network for which there is no map, or an answer that is not
                 finite.
-            ValueError: top_k below 1, no such method, or a label for rollout.
+            ValueError: top_k below 1, no such kind, or a label for rollout.
         """
         _check_positive(top_k=top_k)
-        if method not in METHODS or (method == "rollout" and label is not None):
-            raise ValueError(
-                f"method must be one of {', '.join(METHODS)}, and rollout takes no label: {method}, {label}"
-            )
+        if kind not in MAPS or (kind == "rollout" and label is not None):
+            wrong = f"{kind} with the label {label}" if label else kind
+            raise ValueError(f"kind must be one of {', '.join(MAPS)}, and rollout takes no label: {wrong}")
         clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
         network, pixel_values = self.loaded.network, self._pixel_values([clip])
-        if method == "rollout":
+        if kind == "rollout":
             logits, relevance = rollout(network, pixel_values)
         else:
             logits, relevance = class_relevance(network, pixel_values, None if label is None else self._index(label))
