@@ -18,35 +18,8 @@ from hmdb.errors import ModelError
 from hmdb.model import processors
 from hmdb.model.checks import read_pixel_spec
 from hmdb.model.preprocess import IMAGENET_MEAN, IMAGENET_STD, PixelSpec, fit, preprocess
+from tests.official import TIMESFORMER_PIXELS, VIVIT_PIXELS
 
-TIMESFORMER_K400: dict[str, Any] = {  # as its preprocessor_config.json on the Hub has it
-    "crop_size": {"height": 224, "width": 224},
-    "do_center_crop": True,
-    "do_normalize": True,
-    "do_rescale": True,
-    "do_resize": True,
-    "feature_extractor_type": "VideoMAEFeatureExtractor",
-    "image_mean": [0.45, 0.45, 0.45],
-    "image_processor_type": "VideoMAEImageProcessor",
-    "image_std": [0.225, 0.225, 0.225],
-    "resample": 2,
-    "rescale_factor": 0.00392156862745098,
-    "size": {"shortest_edge": 224},
-}
-
-VIVIT_K400: dict[str, Any] = {  # likewise; it does not mention offset, and spells its class as transformers does not
-    "crop_size": {"height": 224, "width": 224},
-    "do_center_crop": True,
-    "do_normalize": True,
-    "do_rescale": True,
-    "do_resize": True,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_processor_type": "ViViTImageProcessor",
-    "image_std": [0.5, 0.5, 0.5],
-    "resample": 2,
-    "rescale_factor": 0.00784313725490196,
-    "size": {"shortest_edge": 224},
-}
 CLASSES: dict[str, Any] = {
     "VideoMAEImageProcessor": VideoMAEImageProcessorPil,
     "VivitImageProcessor": VivitImageProcessor,
@@ -72,13 +45,13 @@ def pixels(request: pytest.FixtureRequest) -> np.ndarray:
 
 
 def test_timesformer_pixels_are_those_of_transformers(pixels: np.ndarray) -> None:
-    expected = VideoMAEImageProcessorPil(**TIMESFORMER_K400)(list(pixels), return_tensors="pt").pixel_values[0]
-    torch.testing.assert_close(preprocess(pixels, PixelSpec.from_dict(TIMESFORMER_K400)), expected, atol=1e-5, rtol=0)
+    expected = VideoMAEImageProcessorPil(**TIMESFORMER_PIXELS)(list(pixels), return_tensors="pt").pixel_values[0]
+    torch.testing.assert_close(preprocess(pixels, PixelSpec.from_dict(TIMESFORMER_PIXELS)), expected, atol=1e-5, rtol=0)
 
 
 def test_vivit_pixels_are_those_of_transformers_from_minus_3_to_1(pixels: np.ndarray) -> None:
-    expected = VivitImageProcessor(**VIVIT_K400)(list(pixels), return_tensors="pt").pixel_values[0]
-    ours = preprocess(pixels, PixelSpec.from_dict(VIVIT_K400))
+    expected = VivitImageProcessor(**VIVIT_PIXELS)(list(pixels), return_tensors="pt").pixel_values[0]
+    ours = preprocess(pixels, PixelSpec.from_dict(VIVIT_PIXELS))
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
     assert ours.min() < -2.5
     assert ours.max() <= 1
@@ -123,7 +96,7 @@ def test_older_spellings_of_a_processor(spelling: dict[str, str], name: str) -> 
     assert PixelSpec.from_dict(spelling) == PixelSpec.from_dict({"image_processor_type": name})
 
 
-SPECS = [PixelSpec.paper(224), *map(PixelSpec.from_dict, (TIMESFORMER_K400, VIVIT_K400))]
+SPECS = [PixelSpec.paper(224), *map(PixelSpec.from_dict, (TIMESFORMER_PIXELS, VIVIT_PIXELS))]
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -213,7 +186,7 @@ def test_fit_keeps_bytes() -> None:
 )
 def test_a_file_that_says_too_little_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        PixelSpec.from_dict(TIMESFORMER_K400 | change)
+        PixelSpec.from_dict(TIMESFORMER_PIXELS | change)
 
 
 def test_the_region_that_is_seen() -> None:
