@@ -1,6 +1,6 @@
 # make app    the page at http://127.0.0.1:7860
 # make test   the tests
-# make check  lint, format and types
+# make check  lint, format, types, and known weaknesses of the pinned packages
 # make coverage   the tests, with the branches that they take
 # make wheel      the package, tried in an empty environment
 # make checkpoint DATA=data/HMDB_simp    the bundled checkpoint anew, in runs/bundled_more
@@ -12,7 +12,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 DATA ?= data/HMDB_simp
 
-.PHONY: app test coverage wheel check checkpoint browser clean
+.PHONY: app test coverage wheel check audit checkpoint browser clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py
@@ -26,10 +26,17 @@ coverage: $(VENV)/.dev browser
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/test_package.py -m slow
 
-check: $(VENV)/.dev
+check: $(VENV)/.dev audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy hmdb finetune benchmarks app.py
+	$(BIN)/mypy hmdb finetune benchmarks examples tests app.py
+
+# Asks PyPI's records, so it is left out, and says so, where they cannot be reached.
+audit: $(VENV)/.dev
+	@if $(BIN)/python -c 'import gradio, httpx; \
+		httpx.get(f"https://pypi.org/pypi/gradio/{gradio.__version__}/json", timeout=10).raise_for_status()' 2>/dev/null; \
+		then $(PIP) pip-audit && $(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip; \
+		else echo "The pinned packages were not audited: PyPI's records cannot be reached."; fi
 
 $(VENV)/.app: requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \

@@ -174,6 +174,8 @@ def insert_packets(source: Path, path: Path, packets: Mapping[int, bytes]) -> Pa
     """An AVI with further packets, each behind the packet of that number."""
     with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
         track = whole.streams.video[0]
+        base = track.time_base
+        assert base is not None
         stream = copy.add_stream_from_template(track)
         time = 0
         for index, packet in enumerate(whole.demux(track)):
@@ -181,7 +183,7 @@ def insert_packets(source: Path, path: Path, packets: Mapping[int, bytes]) -> Pa
             for extra in (packet, *extras):
                 if extra is packet and not packet.size:
                     continue
-                extra.stream, extra.pts, extra.dts, extra.time_base = stream, None, time, track.time_base
+                extra.stream, extra.pts, extra.dts, extra.time_base = stream, None, time, base
                 time += 1
                 copy.mux(extra)
     return path

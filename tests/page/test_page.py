@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +41,7 @@ from hmdb.page.present import gallery, verdict
 from hmdb.page.serve import serve
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
+from hmdb.results import Timeline
 from hmdb.text import readable
 from tests.browser import open_page
 from tests.conftest import moving_bar, write_mp4
@@ -167,7 +168,7 @@ def test_a_long_video_can_be_cancelled(recognizer: Recognizer, long_clip: Path, 
     steps: list[float] = []
 
     class Slow(Recognizer):
-        def follow(self, *args: Any, **options: Any) -> Iterator[Any]:
+        def follow(self, *args: Any, **options: Any) -> Generator[Timeline]:
             for timeline in super().follow(*args, **options):
                 steps.append(time.monotonic())
                 yield timeline
@@ -308,7 +309,7 @@ def test_timeline(client: Client, long_clip: Path) -> None:
 
 def test_a_timeline_that_takes_too_long_ends_with_what_is_known(recognizer: Recognizer, long_clip: Path) -> None:
     class Slow(Recognizer):
-        def follow(self, *args: Any, **options: Any) -> Iterator[Any]:
+        def follow(self, *args: Any, **options: Any) -> Generator[Timeline]:
             for timeline in super().follow(*args, **options):
                 yield timeline
                 time.sleep(1.5)

@@ -136,7 +136,11 @@ def test_a_worker_says_who_is_at_work(clip: Path, monkeypatch: pytest.MonkeyPatc
     receive = worker._answer
 
     def answer(num_wanted: int, tell: Callable[[str], object]) -> Answer:
-        return receive(num_wanted, lambda decoder: (said.append(decoder), tell(decoder)))
+        def hear(decoder: str) -> None:
+            said.append(decoder)
+            tell(decoder)
+
+        return receive(num_wanted, hear)
 
     monkeypatch.setattr(worker, "_answer", answer)
     video.frames_at([3])
@@ -227,6 +231,9 @@ def test_a_worker_has_no_secrets_and_no_torch(clip: Path, monkeypatch: pytest.Mo
         {"fps": "25"},
         {"decoder": "<b>"},
         {"damaged": "yes"},
+        {"codec": "<script>"},
+        {"profile": "High" * 20},
+        {"pixel_format": None},
         {"more": 1},
     ],
     ids=str,
@@ -240,6 +247,9 @@ def test_what_a_worker_says_is_checked(wrong: dict[str, object]) -> None:
         "decoder": "PyAV",
         "damaged": False,
         "announced": 0,
+        "codec": "h264",
+        "profile": "High 4:4:4 Predictive",
+        "pixel_format": "yuv444p",
     }
     assert Facts.checked(facts, Limits()).num_frames == 30
     with pytest.raises(WireError):
