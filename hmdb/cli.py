@@ -20,7 +20,9 @@ from tqdm import tqdm
 from hmdb import __version__
 from hmdb.clips.clip import SAMPLERS
 from hmdb.errors import DataError, HmdbError
+from hmdb.machine import Processes, gc_paused
 from hmdb.text import one_line, readable, shown_name
+from hmdb.video import prepare
 from hmdb.video.find import find_videos
 
 MANY = 4  # videos, from which on a progress bar is shown
@@ -65,17 +67,18 @@ def _answers(options: argparse.Namespace) -> list[Answer] | None:
     Raises:
         ModelError: it cannot be loaded.
     """
-    # torch and transformers take seconds; --help need not wait for them
-    from transformers.utils.logging import disable_progress_bar
-
-    from hmdb.machine import Processes
-    from hmdb.recognizer import Recognizer
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]
     videos = [video for path in options.videos for video in find_videos(path)]
-    processes = Processes()
-    device = options.device or processes.device
-    recognizer = Recognizer.from_pretrained(options.model, options.revision, device, dtype=options.dtype)
+    prepare()  # another process, which starts beside what follows
+    # torch and transformers take seconds; --help need not wait for them
+    with gc_paused():
+        from transformers.utils.logging import disable_progress_bar
+
+        from hmdb.recognizer import Recognizer
+
+        disable_progress_bar()  # type: ignore[no-untyped-call]
+        processes = Processes()
+        device = options.device or processes.device
+        recognizer = Recognizer.from_pretrained(options.model, options.revision, device, dtype=options.dtype)
     if processes.index == 0:
         checkpoint = recognizer.loaded.checkpoint
         revision = f" @ {checkpoint.revision}" if checkpoint.revision else ""
