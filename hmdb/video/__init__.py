@@ -20,6 +20,7 @@ from pathlib import Path
 from hmdb.errors import VideoError
 from hmdb.text import one_line, shown_name
 from hmdb.video.base import Format, Frames, Video
+from hmdb.video.client import pool
 from hmdb.video.file import VideoFile
 from hmdb.video.folder import IMAGE_SUFFIXES, FrameFolder, frame_paths, is_frame_folder
 from hmdb.video.limits import Limits
@@ -36,6 +37,7 @@ __all__ = [
     "is_frame_folder",
     "one_line",
     "open_video",
+    "prepare",
     "shown_name",
 ]
 
@@ -61,3 +63,8 @@ def open_video(path: VideoLike, *, limits: Limits | None = None) -> Video:
         return FrameFolder(path, limits) if path.is_dir() else VideoFile(path, limits)
     except OSError as error:  # no permission, a name that is too long, a disk that fails
         raise VideoError(f"{shown_name(path)} cannot be opened: {error.strerror or 'unknown reason'}.") from error
+
+
+def prepare() -> None:
+    """Starts a decoding process ahead of the first video, and does not wait for it."""
+    pool().prepare(Limits.from_environment())
