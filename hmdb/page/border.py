@@ -161,7 +161,7 @@ class Border:
 
     def _seen_from_outside(self, request: Request) -> Callable[[bytes], bytes]:
         """MCP asks the page as a client on this machine does, and would tell the addresses that it sees."""
-        outside = get_root_url(request, request.url.path, None).encode()  # type: ignore[arg-type]
+        outside = get_root_url(request, request.url.path, None).encode()
         inside = self.local_url().rstrip("/").encode()
         return lambda text: self._hidden(text.replace(inside, outside) if inside else text)
 
