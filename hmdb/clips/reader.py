@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
 from hmdb.clips.sampling import Gain, Mean, Reversed, Source, VirtualFrame, sample
 from hmdb.errors import VideoError
-from hmdb.video import Video, open_video
+from hmdb.video import Video, VideoLike, open_video
 
 
-def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
-    """The clip of a video file or a folder of frames.
+def read_clip(path: VideoLike, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
+    """The clip of a video file, a folder of frames or an open video.
 
     Raises:
         VideoError: it cannot be read.

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from hmdb.errors import VideoError
-from hmdb.video import Video, open_video
+from hmdb.video import Video, VideoLike, open_video
 
 PREVIEW_SECONDS = 12  # at most, from the start of the video
 PREVIEW_FPS = 12  # at most
@@ -47,13 +47,13 @@ def plays_in_browser(path: str | Path) -> bool:
     return False
 
 
-def make_preview(path: str | Path, target: str | Path, *, seconds: float = PREVIEW_SECONDS) -> Path:
+def make_preview(path: VideoLike, target: str | Path, *, seconds: float = PREVIEW_SECONDS) -> Path:
     """Writes the beginning of a video, small and without sound, as a file that browsers play.
 
     A folder of frames is shown at PREVIEW_FPS.
 
     Args:
-        path: of the video.
+        path: of the video, or a `Video` that is open.
         target: where to write; the suffix is replaced by ".mp4", or ".webm" where there is no H.264 encoder.
         seconds: of the video to show, at most.
 

@@ -35,6 +35,7 @@ __all__ = [
     "Format",
     "Frames",
     "Video",
+    "VideoLike",
     "confinement",
     "frame_paths",
     "is_frame_folder",
@@ -44,15 +45,21 @@ __all__ = [
 ]
 
 
-def open_video(path: str | Path, *, limits: Limits | None = None) -> Video:
+VideoLike = str | Path | Video  # a path, or a video that was opened before
+
+
+def open_video(path: VideoLike, *, limits: Limits | None = None) -> Video:
     """Opens a video file or a folder of frames. There is nothing to close.
 
     Args:
+        path: a video that is open already is given back as it is.
         limits: what reading it may cost; those of the environment by default.
 
     Raises:
         VideoError: nothing there, or nothing that can be read as a video.
     """
+    if isinstance(path, Video):
+        return path
     path = Path(path).absolute()
     limits = limits or Limits.from_environment()
     try:

@@ -112,9 +112,8 @@ class Shrinking(Video):
         return Frames(pixels=np.zeros((len(indices), 48, 64, 3), np.uint8), seconds=None)
 
 
-def test_a_preview_of_a_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "open_video", lambda path: Shrinking())
-    written = make_preview("any.avi", tmp_path / "p.mp4")
+def test_a_preview_of_a_damaged_file(tmp_path: Path) -> None:
+    written = make_preview(Shrinking(), tmp_path / "p.mp4")
     assert open_video(written).num_frames == 14  # 1.2 s at 12 a second
 
 
