@@ -229,13 +229,13 @@ class Handlers:
     def preview(self, video: str | None) -> Any:
         """Something that a browser can play, of any file that can be read."""
         if video is None:
-            return gr.Video(value=None, visible=False)
+            return gr.update(value=None, visible=False)
         from hmdb.page.preview import make_preview, plays_in_browser
 
         if plays_in_browser(video):
-            return gr.Video(value=video, visible=True)
+            return gr.update(value=video, visible=True)
         with tempfile.TemporaryDirectory() as folder:
-            return gr.Video(value=served(make_preview(video, Path(folder) / "preview")), visible=True)
+            return gr.update(value=served(make_preview(video, Path(folder) / "preview")), visible=True)
 
     def cancel(self) -> str:
         """Ends what is under way for this visitor."""

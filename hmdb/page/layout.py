@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from hmdb.page import programs
+from hmdb.page.files import FILES
 from hmdb.page.handlers import ANSWER, OVERALL, Handlers
 from hmdb.page.model import Loading, loaded_later
 from hmdb.page.settings import Settings
@@ -57,13 +59,12 @@ def build_demo(
         settings: what a visitor may cost; those of the environment, if not given.
         examples: a folder of videos (mp4) that visitors may try, named by what they show.
     """
+    programs.start_none()
     settings = settings or Settings.from_environment()
-    clips = sorted(examples.glob("*.mp4")) if examples else []
+    clips = FILES.examples(examples) if examples else []
     do = Handlers(loaded_later(recognizer), loaded_later(second) if second else None, settings)
     heavy: dict[str, Any] = {"concurrency_limit": settings.at_once, "concurrency_id": "heavy"}
-    demo = gr.Blocks(
-        title=TITLE, analytics_enabled=False, delete_cache=(settings.keep_seconds // 4 + 1, settings.keep_seconds)
-    )
+    demo = gr.Blocks(title=TITLE, analytics_enabled=False)
     with demo:
         gr.Markdown(f"# {TITLE}\n{INTRO}")
         weights = gr.Markdown("Loading the model ...", elem_id="weights", container=False)
@@ -109,7 +110,7 @@ def build_demo(
         # Not for the page, for the API alone.
         gr.Button(visible=False).click(do.labels, None, gr.JSON(label="Labels", visible=False), api_name="labels")
         gr.Button(visible=False).click(do.model, None, gr.JSON(label="Model", visible=False), api_name="model")
-    demo.queue(max_size=settings.max_waiting)
+    demo.queue(max_size=settings.max_waiting, api_open=False)
     return demo
 
 
