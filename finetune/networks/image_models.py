@@ -23,6 +23,7 @@ from hmdb.errors import ModelError
 from hmdb.model.checks import read_pixel_spec
 from hmdb.model.hub import find
 from hmdb.model.preprocess import PixelSpec
+from hmdb.text import first_line
 
 PYPI_PREFIX = "pypi:"
 EFFICIENTNETS = {  # -> pixels a side (Tan & Le 2019, and the lite variants' own release)
@@ -75,8 +76,7 @@ def feature_maps(model: str, device: torch.device) -> FeatureMaps:
         family: Any = MODEL_FOR_BACKBONE_MAPPING[type(config)]
         network = family.from_pretrained(checkpoint.folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{checkpoint.name} cannot be loaded as a teacher of images: {reason}") from error
+        raise ModelError(f"{checkpoint.name} cannot be loaded as a teacher of images: {first_line(error)}") from error
     return FeatureMaps(
         network=_LastMap(network.train(False)).to(device),
         pixel_spec=read_pixel_spec(checkpoint.folder, checkpoint.name, config.model_type),
