@@ -170,7 +170,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
         raise ModelError(f"{name} lacks weights that its config.json asks for: {_some(new)}")
     if unused:
         raise ModelError(f"{name} has weights that its config.json has no place for: {_some(unused)}")
-    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+    if not all(bool(edge.isfinite()) for value in network.state_dict().values() for edge in value.aminmax()):
         raise ModelError(f"The weights of {name} are damaged: some are not finite numbers.")
     check_fit(network.config, clip_spec, pixel_spec, name)
     rehearse(network, labels, clip_spec, pixel_spec, name)
