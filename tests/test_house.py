@@ -21,7 +21,7 @@ FLOORS = {
         ("clips",),
         ("results",),
         ("model",),
-        ("explain", "figures"),
+        ("explain", "export", "figures"),
         ("recognizer",),
         ("cli", "page"),
         ("__main__",),
