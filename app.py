@@ -26,7 +26,7 @@ demo = build_demo(recognizer, second, settings, examples=EXAMPLES)
 def main() -> None:
     """Serves the page, and loads the model once it is up."""
     keep_freed_memory()
-    serve(demo, settings, examples=EXAMPLES)
+    serve(demo, settings)
     recognizer.start()
     demo.block_thread()
 

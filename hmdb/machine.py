@@ -1,20 +1,17 @@
-"""The machine this runs on: its cores, its memory, and the processes that share one piece of work."""
+"""The machine this runs on: its cores, its memory, and which of the processes of a training run this is."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
-import itertools
 import math
 import os
 import platform
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
 
 CGROUPS = Path("/sys/fs/cgroup")
 
@@ -81,50 +78,6 @@ def gc_paused() -> Iterator[None]:
             if not _num_paused:
                 gc.freeze()
                 gc.enable()
-
-
-T = TypeVar("T")
-U = TypeVar("U")
-_NOTHING: Any = object()
-PATIENCE = timedelta(days=7)  # of the processes that are done, with those that are not
-
-
-class Processes:
-    """This process among those that work together; alone, where it was started alone.
-
-    Attributes:
-        index, count: 0-based number of this process, and how many there are.
-        device: of this process, as torch names it; None where it is alone.
-    """
-
-    def __init__(self) -> None:
-        self.index, self.count = 0, 1
-        self.device: str | None = None
-        if num_processes() > 1:
-            import torch
-            from accelerate import PartialState
-
-            self._state: Any = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
-            self.index, self.count = self._state.process_index, self._state.num_processes
-            self.device = str(self._state.device)
-
-    def share(self, items: Sequence[T]) -> Sequence[T]:
-        """Every count-th of the items, so that long ones that lie together are shared too."""
-        return items[self.index :: self.count]
-
-    def gather(self, results: list[U]) -> list[U]:
-        """The results for all items in the order of the items, given those for the share of each process.
-
-        The processes part company here.
-        """
-        if self.count == 1:
-            return results
-        from accelerate.utils import gather_object
-
-        shares: list[list[U]] = gather_object([results])
-        self._state.destroy_process_group()
-        rounds = itertools.zip_longest(*shares, fillvalue=_NOTHING)
-        return [result for each in rounds for result in each if result is not _NOTHING]
 
 
 def is_first_process() -> bool:
