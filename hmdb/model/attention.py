@@ -1,8 +1,9 @@
 """What the model attended to, and attention that keeps nothing when nobody asks.
 
-`fuse` gives the attention modules of a network a forward pass that uses torch's fused kernel and
-that a recording can listen to. A recording belongs to the thread that made it and leaves the network
-as it is, so that any number of plain and explained passes may share one network at the same time.
+`fuse` gives a network attention that uses torch's fused kernel and that a recording can listen to: a
+ViViT through transformers' own register of such functions; a TimeSformer, which knows of none, module by
+module. A recording belongs to the thread that made it and leaves the network as it is, so that any number
+of plain and explained passes may share one network at the same time.
 
 B is the batch, H the heads, N the tokens, D the width of a head, C = H * D.
 """
@@ -18,8 +19,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers import AttentionInterface, PreTrainedModel
 from transformers.models.timesformer.modeling_timesformer import TimesformerSelfAttention
-from transformers.models.vivit.modeling_vivit import VivitAttention
 
 from hmdb.errors import ModelError
 
@@ -27,7 +28,9 @@ PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at
 PRODUCT_ROWS = 256  # of them, more of which gain nothing
 SHORT = 256  # tokens; the weights of more are too much to keep for the way back
 
-Network = TypeVar("Network", bound=nn.Module)
+RECORDED = "recorded"  # name in transformers' register
+
+Network = TypeVar("Network", bound=PreTrainedModel)
 
 _this_thread = threading.local()  # .record: what attention modules report to; .check: what they ask before they go on
 
@@ -65,17 +68,19 @@ def grid(config: Any) -> Grid:
 
 
 def fuse(network: Network) -> Network:
-    """Gives the attention modules of a TimeSformer or ViViT, in place, the forward passes below.
+    """Gives a TimeSformer or ViViT, in place, the attention below.
 
-    Logits stay the same to 1e-4, training and dropout work as before, and so does asking for
+    Logits stay the same to 1e-4, training and dropout work as before, and so does asking a TimeSformer for
     output_attentions. Parameters and their names do not change. Repeating it does nothing.
 
     Returns:
         The network.
     """
+    if network.config.model_type == "vivit":
+        network.set_attn_implementation(RECORDED)
     for module in network.modules():
-        if type(module) in _FUSED:
-            module.__class__ = _FUSED[type(module)]
+        if type(module) is TimesformerSelfAttention:
+            module.__class__ = FusedSelfAttention
     return network
 
 
@@ -126,22 +131,22 @@ class FusedSelfAttention(TimesformerSelfAttention):
         return (_attend(self, query, key, value, dropout, self.scale),)
 
 
-class RecordedVivitAttention(VivitAttention):
-    """ViViT's attention, which is fused already and takes another way in a recording, or where one is faster."""
+def _recorded(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """(B, H, N, D) three times -> ((B, N, H * D), no weights); as transformers calls it. Clips have no mask."""
+    return _attend(module, query, key, value, dropout, scaling), None
 
-    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        """(B, N, C) -> ((B, N, C), the attention or None)."""
-        if _recorder() is None and self.q_proj.weight.dtype == torch.float32:
-            return super().forward(hidden_states, attention_mask, **kwargs)
-        query, key, value = (
-            projection(hidden_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, H, N, D)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        dropout = self.attention_dropout if self.training else 0.0
-        return self.o_proj(_attend(self, query, key, value, dropout, self.scaling)), None
 
-
-_FUSED: dict[type, type] = {TimesformerSelfAttention: FusedSelfAttention, VivitAttention: RecordedVivitAttention}
+AttentionInterface.register(RECORDED, _recorded)
 
 
 def _attend(
