@@ -46,6 +46,7 @@ __all__ = [
     "is_frame_folder",
     "one_line",
     "open_video",
+    "prepare",
     "shown_name",
 ]
 
@@ -71,6 +72,11 @@ def open_video(path: VideoLike, *, limits: Limits | None = None) -> Video:
         return FrameFolder(path, limits) if path.is_dir() else VideoFile(path, limits)
     except OSError as error:
         raise unopened(path, error) from error
+
+
+def prepare() -> None:
+    """Starts a decoding process ahead of the first video, and does not wait for it."""
+    pool().prepare(Limits.from_environment())
 
 
 def confinement() -> Confinement:

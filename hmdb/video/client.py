@@ -273,6 +273,11 @@ class Pool:
         self._give_back(worker, usable=worker.num_requests < limits.requests)
         return done
 
+    def prepare(self, limits: Limits) -> None:
+        """Starts a worker where there is none, and does not wait until it is ready."""
+        if not self.workers():
+            self._give_back(self._take(limits), usable=True)
+
     def _take(self, limits: Limits) -> Worker:
         with self._changed:
             while self._num_busy >= limits.workers:

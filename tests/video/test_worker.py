@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hmdb.errors import VideoError
-from hmdb.video import open_video
+from hmdb.video import open_video, prepare
 from hmdb.video.client import ROOT, Answer, Pool, TimedOutError, pool
 from hmdb.video.limits import Limits
 from hmdb.video.wire import DECORD, PYAV, Facts, WireError
@@ -64,6 +64,14 @@ def test_one_worker_serves_many_requests(clip: Path) -> None:
         open_video(clip).frames_at([1])
         pids.add(only_pid())
     assert len(pids) == 1
+
+
+def test_a_worker_is_there_before_the_first_video(clip: Path) -> None:
+    prepare()
+    pid = only_pid()
+    prepare()
+    open_video(clip)
+    assert only_pid() == pid
 
 
 def test_a_worker_is_recycled(clip: Path) -> None:
