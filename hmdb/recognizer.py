@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,7 @@ from hmdb.machine import use_available_cores
 from hmdb.model.attention import fuse, grid
 from hmdb.model.inference import optimize_for_inference, precision_of
 from hmdb.model.loading import LoadedModel, load
-from hmdb.model.preprocess import preprocess
+from hmdb.model.preprocess import fit, normalize, preprocess
 from hmdb.results import Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
 from hmdb.video import Video, VideoLike, open_video
 
@@ -116,6 +118,49 @@ class Recognizer:
         """float32 (number of labels,): the probability of each label, summing to 1."""
         probabilities: np.ndarray = self._forward(self._pixel_values([clip]))[0]
         return probabilities
+
+    def embedding(self, source: VideoLike | Clip, *, sampler: str | None = None) -> np.ndarray:
+        """float32 (hidden size,): the pooled features of a clip, as the classifier sees them.
+
+        Args:
+            source: a video file, a folder of frames, an open video, or a clip that was read before.
+            sampler: as for an answer; that of a clip stays its own.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ModelError: no such sampler, or an answer that is not finite.
+        """
+        clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
+        embedding: np.ndarray = self.outputs(fit(clip.pixels, self.loaded.pixel_spec)[None])[1][0]
+        return embedding
+
+    def outputs(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the model makes of a batch of clips that are resized already.
+
+        Args:
+            pixels: uint8 RGB (B, T, height, width, 3), each clip as `hmdb.model.preprocess.fit` gives it.
+
+        Returns:
+            Probabilities, float32 (B, number of labels), and embeddings, float32 (B, hidden size).
+
+        Raises:
+            ModelError: an answer that is not finite.
+        """
+        network: Any = self.loaded.network
+        pooled: list[torch.Tensor] = []
+        thread = threading.get_ident()
+
+        def keep(_: object, inputs: tuple[torch.Tensor]) -> None:
+            if threading.get_ident() == thread:
+                pooled.append(inputs[0])
+
+        values = normalize(torch.from_numpy(pixels).to(network.device), self.loaded.pixel_spec)
+        handle = network.classifier.register_forward_pre_hook(keep)
+        try:
+            probabilities = self._forward(values)
+        finally:
+            handle.remove()
+        return probabilities, pooled[0].float().cpu().numpy()
 
     def explain(
         self,
