@@ -11,10 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from hmdb import __version__
-from hmdb.cli import classify
+from hmdb.cli import classify, export
 from hmdb.errors import HmdbError
 
-COMMANDS = {"classify": classify}
+COMMANDS = {"classify": classify, "export": export}
 PLAIN = "classify"  # the command that needs no name
 
 
