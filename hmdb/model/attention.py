@@ -1,8 +1,9 @@
 """What the model attended to, and attention that keeps nothing when nobody asks.
 
-`attend` uses torch's fused kernel, or what is faster, and tells a recording; `hmdb.model.families.fuse` gives the
-attention modules of a network forward passes that call it. A recording belongs to the thread that made it and leaves
-the network as it is, so that any number of plain and explained passes may share one network at the same time.
+`attend` uses torch's fused kernel, or what is faster, and tells a recording. A network calls it once
+`hmdb.model.families.fuse` has seen to that, where transformers allows it through its own register of such functions.
+A recording belongs to the thread that made it and leaves the network as it is, so that any number of plain and
+explained passes may share one network at the same time.
 
 B is the batch, H the heads, N the tokens, D the width of a head, C = H * D.
 """
@@ -18,10 +19,13 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers import AttentionInterface
 
 PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at once: 8 MB, for the cache to hold
 PRODUCT_ROWS = 256  # of them, more of which gain nothing
 SHORT = 256  # tokens; the weights of more are too much to keep for the way back
+
+RECORDED = "recorded"  # name in transformers' register
 
 _this_thread = threading.local()  # .record: what attention modules report to; .check: what they ask before they go on
 
@@ -57,6 +61,24 @@ class Attended:
             assert self.value is not None  # noqa: S101 - kept with every gradient
             weights = (weights * (gradient[:, :, rows] @ self.value.transpose(-2, -1))).clamp(min=0)
         return weights.mean(dim=1)
+
+
+def recorded(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """(B, H, N, D) three times -> ((B, N, H, D), no weights); as transformers calls it. Clips have no mask."""
+    return attend(module, query, key, value, dropout, scaling).unflatten(-1, (query.shape[1], -1)), None
+
+
+AttentionInterface.register(RECORDED, recorded)
 
 
 def attend(
@@ -98,11 +120,6 @@ def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Ten
         parts = [((part * scale) @ theirs).softmax(dim=-1) @ of_these for part in torch.split(some, rows, dim=2)]
         found.append(torch.cat(parts, dim=2))
     return torch.cat(found, dim=1)
-
-
-def is_recorded() -> bool:
-    """Whether a recording of this thread listens."""
-    return _recorder() is not None
 
 
 def _recorder() -> Callable[[nn.Module, Attended], None] | None:

@@ -17,11 +17,13 @@ from transformers import (
     VivitForVideoClassification,
     VJEPA2Config,
 )
+from transformers.models.videomae.modeling_videomae import VideoMAESelfAttention
+from transformers.models.vivit.modeling_vivit import VivitAttention
 
 from hmdb import ModelError
 from hmdb.explain.maps import class_relevance, normalized, rollout
 from hmdb.model.attention import recording
-from hmdb.model.families import FAMILIES, fuse, grid
+from hmdb.model.families import fuse, grid
 
 SIDE, PATCH, TIMES, LABELS = 24, 8, 4, 5  # 3 x 3 patches
 PATCHES = (SIDE // PATCH) ** 2
@@ -101,7 +103,7 @@ class Eager:
         else:
             network.set_attn_implementation("eager")
             for name, module in network.named_modules():
-                if type(module) in FAMILIES[network.config.model_type].fused:
+                if isinstance(module, VivitAttention | VideoMAESelfAttention):
                     hooks.append(module.register_forward_hook(self._keep_second_output(name)))
             self.logits = network(pixel_values).logits
         for hook in hooks:

@@ -76,6 +76,14 @@ def test_in_float32_the_logits_are_the_same(network: PreTrainedModel, clip: torc
     )
 
 
+def test_a_fused_network_is_saved_as_any_other(network: PreTrainedModel, clip: torch.Tensor, tmp_path: Path) -> None:
+    before = logits(network, clip)
+    fuse(network).save_pretrained(tmp_path)
+    assert "recorded" not in (tmp_path / "config.json").read_text()
+    again: PreTrainedModel = type(network).from_pretrained(tmp_path).train(mode=False)
+    torch.testing.assert_close(logits(again, clip), before, atol=1e-4, rtol=0)
+
+
 def test_in_bfloat16_they_are_close_and_float32(network: PreTrainedModel, clip: torch.Tensor) -> None:
     before = logits(network, clip)
     after = logits(optimize_for_inference(fuse(network), "bfloat16"), clip)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from torch import nn
+from transformers import PreTrainedModel
 
 from hmdb.errors import ModelError
 from hmdb.model.families.base import Family, Grid
@@ -14,9 +14,7 @@ from hmdb.model.families.vivit import ViViT
 
 FAMILIES: dict[str, Family] = {"timesformer": TimeSformer(), "vivit": ViViT(), "videomae": VideoMAE()}
 
-Network = TypeVar("Network", bound=nn.Module)
-
-_FUSED = {plain: fused for family in FAMILIES.values() for plain, fused in family.fused.items()}
+Network = TypeVar("Network", bound=PreTrainedModel)
 
 
 def family_of(config: Any) -> Family:
@@ -40,15 +38,16 @@ def grid(config: Any) -> Grid:
 
 
 def fuse(network: Network) -> Network:
-    """Gives the attention modules of a network, in place, forward passes that are fused and can be recorded.
+    """Gives a network, in place, attention that is fused and can be recorded.
 
-    Logits stay the same to 1e-4, training and dropout work as before, and so does asking for
+    Logits stay the same to 1e-4, training and dropout work as before, and so does asking a TimeSformer for
     output_attentions. Parameters and their names do not change. Repeating it does nothing.
 
     Returns:
         The network.
+
+    Raises:
+        ModelError: a family that is not known.
     """
-    for module in network.modules():
-        if type(module) in _FUSED:
-            module.__class__ = _FUSED[type(module)]
+    family_of(network.config).fuse(network)
     return network

@@ -6,7 +6,6 @@ B is the batch, N the tokens, C the width of a token.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +14,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hmdb.clips.clip import ClipSpec
+from hmdb.model.attention import RECORDED
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,6 @@ class Family(ABC):
         name: for people.
         clip_spec: what a checkpoint without one was trained on.
         processor: the class whose preprocessor_config.json its checkpoints have, where that names none.
-        fused: its attention modules -> the same with a forward pass that can be recorded.
         class_token: whether the first token answers; otherwise the mean of all does, and there is none.
         time_major: whether the patches of a moment in time lie side by side, rather than the moments of a patch.
     """
@@ -45,7 +44,6 @@ class Family(ABC):
     name: ClassVar[str]
     clip_spec: ClassVar[ClipSpec]
     processor: ClassVar[str]
-    fused: ClassVar[Mapping[type[nn.Module], type[nn.Module]]]
     class_token: ClassVar[bool] = True
     time_major: ClassVar[bool] = True
 
@@ -56,6 +54,10 @@ class Family(ABC):
         Raises:
             ModelError: its answers have no map over the clip.
         """
+
+    def fuse(self, network: PreTrainedModel) -> None:
+        """Makes the attention of a network, in place, call `hmdb.model.attention.attend`."""
+        network.set_attn_implementation(RECORDED)
 
     @abstractmethod
     def layers(self, network: PreTrainedModel) -> nn.ModuleList:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,8 +33,13 @@ class TimeSformer(Family):
     name = "TimeSformer"
     clip_spec = ClipSpec(num_frames=8, stride=32, sampler="uniform")
     processor = "VideoMAEImageProcessor"
-    fused: ClassVar = {TimesformerSelfAttention: FusedSelfAttention}
     time_major = False
+
+    def fuse(self, network: PreTrainedModel) -> None:
+        """transformers does not let it choose its attention, so each module is given another class."""
+        for module in network.modules():
+            if type(module) is TimesformerSelfAttention:
+                module.__class__ = FusedSelfAttention
 
     def grid(self, config: Any) -> Grid:
         if config.attention_type == "space_only":
