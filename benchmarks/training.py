@@ -25,7 +25,7 @@ from finetune.networks.start import start
 from finetune.recipe import PAPER, Recipe
 from finetune.training.arguments import optimizer, training_arguments, usable_precision
 from finetune.training.trainer import ClipTrainer
-from hmdb.model.attention import fuse
+from hmdb.model.families import fuse
 
 ON_GPU = torch.cuda.is_available()
 BATCH = PAPER.batch_size if ON_GPU else 2

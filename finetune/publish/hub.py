@@ -15,6 +15,7 @@ from finetune.publish.pages import FIGURES, REPORT_TEXT
 from finetune.publish.report import Report, TrainingReport
 from finetune.recipe import SCRATCH_PREFIX, Recipe
 from hmdb.errors import DataError
+from hmdb.model.families import FAMILIES
 from hmdb.text import first_line
 
 LARGEST_NAME = 96  # characters that the Hub takes
@@ -39,7 +40,7 @@ REPLACED = ("*.safetensors", "*.safetensors.index.json", f"{FIGURES}/*", "runs/*
 def short_name(init: str, classes: int) -> str:
     """A repository name from what a model is and how many classes it knows: timesformer-base-hmdb25."""
     model = init.removeprefix(SCRATCH_PREFIX).rstrip("/").rpartition("/")[2].lower()
-    for family in ("timesformer", "vivit"):
+    for family in FAMILIES:
         if family in model and not init.startswith(SCRATCH_PREFIX):
             size = "-base" if "base" in model or "-b-" in model else ""
             model = family + size

@@ -19,8 +19,8 @@ from finetune.publish.words import render
 from hmdb.errors import HmdbError
 from hmdb.explain.maps import class_relevance, normalized
 from hmdb.figures import overlay
-from hmdb.model.attention import grid
 from hmdb.model.calibration import Calibration
+from hmdb.model.families import grid
 from hmdb.model.preprocess import PixelSpec, normalize
 
 REPORT_TEXT = "report.md"

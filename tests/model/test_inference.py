@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedModel, TimesformerConfig, VivitConfig
+from transformers import PreTrainedModel, TimesformerConfig, VideoMAEConfig, VivitConfig
 from transformers import TimesformerForVideoClassification as Timesformer
+from transformers import VideoMAEForVideoClassification as VideoMAE
 from transformers import VivitForVideoClassification as Vivit
 
 from hmdb.errors import ModelError
 from hmdb.explain.maps import class_relevance, rollout
 from hmdb.machine import available_cores
-from hmdb.model.attention import PRODUCT_WEIGHTS, _attend, _attend_by_products, fuse
+from hmdb.model.attention import PRODUCT_WEIGHTS, _attend_by_products, attend
+from hmdb.model.families import fuse
 from hmdb.model.inference import (
     InferenceLinear,
     OneDnnLinear,
@@ -36,16 +38,18 @@ SIZES: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["timesformer", "joint timesformer", "vivit"])
+@pytest.fixture(params=["timesformer", "joint timesformer", "vivit", "videomae"])
 def network(request: pytest.FixtureRequest) -> PreTrainedModel:
     """With biases that are not zero, and logits that differ by about 1."""
     torch.manual_seed(0)
     kind = "joint_space_time" if "joint" in request.param else "divided_space_time"
-    made: PreTrainedModel = (
-        Vivit(VivitConfig(**SIZES, tubelet_size=[2, 16, 16]))
-        if request.param == "vivit"
-        else Timesformer(TimesformerConfig(**SIZES, attention_type=kind))
-    )
+    made: PreTrainedModel
+    if request.param == "vivit":
+        made = Vivit(VivitConfig(**SIZES, tubelet_size=[2, 16, 16]))
+    elif request.param == "videomae":
+        made = VideoMAE(VideoMAEConfig(**SIZES))
+    else:
+        made = Timesformer(TimesformerConfig(**SIZES, attention_type=kind))
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -138,7 +142,7 @@ def test_in_training_bfloat16_attention_has_the_gradients_of_float32(tokens: int
     weight = torch.randn(2, tokens, 24)
     gradients = []
     for query, key, value in (exact, rounded):
-        loss = (_attend(torch.nn.Identity(), query, key, value, 0.0, 0.35) * weight).sum()
+        loss = (attend(torch.nn.Identity(), query, key, value, 0.0, 0.35) * weight).sum()
         gradients.append(torch.autograd.grad(loss, [query, key, value]))
     for one, other in zip(*gradients, strict=True):
         assert torch.corrcoef(torch.stack([one.flatten(), other.float().flatten()]))[0, 1] > 0.999
