@@ -19,7 +19,7 @@ from finetune.distillation.plan import Distillation
 from finetune.options import add_options, given
 from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_of
 from hmdb.clips.clip import SAMPLERS
-from hmdb.errors import HmdbError
+from hmdb.errors import DataError, HmdbError
 from hmdb.machine import is_first_process
 
 if TYPE_CHECKING:
@@ -129,6 +129,9 @@ def _distill(chosen: argparse.Namespace) -> None:
 
 def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillation | None = None) -> None:
     source = DataSource(**given(chosen, DataSource))
+    if source.folds:
+        _cross_validate(recipe, source, chosen, plan)
+        return
     from finetune.jobs.train import train
     from finetune.publish import card, hub
 
@@ -144,6 +147,16 @@ def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillati
     print(f"The checkpoint is in {chosen.output}. Try it: python -m hmdb --model {chosen.output} VIDEO")
     if repository:
         print(f"Pushed: {hub.push(chosen.output, repository)}")
+
+
+def _cross_validate(recipe: Recipe, source: DataSource, chosen: argparse.Namespace, plan: Distillation | None) -> None:
+    if chosen.push_to_hub is not None or plan:
+        raise DataError("--folds measures a recipe, a checkpoint a fold: leave out --push-to-hub and distill.")
+    from finetune.jobs.cross_validate import FOLDS_TEXT, cross_validate
+
+    cross_validate(recipe, source, chosen.output, name=chosen.recipe, resume=chosen.resume)
+    if is_first_process():
+        print((chosen.output / FOLDS_TEXT).read_text(encoding="utf-8"), end="")
 
 
 def _tell(report: Report) -> None:
@@ -171,8 +184,8 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="MODEL", help="Hub id or folder")
     parser.add_argument("--revision", default=None, help="branch, tag or commit on the Hub")
     for flag in ("--eval-split", "--part"):
-        shown = "which clips are answered; %(default)s" if flag == "--eval-split" else argparse.SUPPRESS
-        parser.add_argument(flag, dest="eval_split", choices=("val", "test"), default="test", help=shown)
+        shown = argparse.SUPPRESS if flag == "--part" else "the clips to answer; all: undivided; %(default)s"
+        parser.add_argument(flag, dest="eval_split", choices=("val", "test", "all"), default="test", help=shown)
     parser.add_argument(
         "--sampler", choices=SAMPLERS, default=None, help="how clips are taken; else the checkpoint's way"
     )
@@ -250,12 +263,12 @@ def _leaks_options(parser: argparse.ArgumentParser) -> None:
 
 def _leaks(chosen: argparse.Namespace) -> None:
     from finetune.data.dataset import read_thumbnails
-    from finetune.data.leaks import clip_hashes, find_leaks
+    from finetune.data.leaks import find_leaks, fingerprints
     from finetune.data.splits import read_splits
 
     splits = read_splits(DataSource(**given(chosen, DataSource)), chosen.seed)
     print(f"{splits.data}: {splits.origin}; {splits.hash}")
-    for line in find_leaks(splits, clip_hashes(read_thumbnails(splits))).lines():
+    for line in find_leaks(splits, fingerprints(read_thumbnails(splits))).lines():
         print(line)
 
 

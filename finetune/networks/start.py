@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForVideoClassification, PreTrainedModel, TimesformerConfig, VivitConfig
 
 from finetune.networks.inflate import inflate
+from finetune.networks.weights import refuse_non_finite
 from finetune.recipe import SCRATCH_PREFIX
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
@@ -103,6 +104,7 @@ def start(
         base, revision = checkpoint.name, checkpoint.revision
         names = read_json(checkpoint.folder / "config.json", base).get("id2label", {})
         network, new = read_network(checkpoint, num_labels=len(classes), **labels)
+        refuse_non_finite(network.state_dict(), base)
         if body := sorted(key for key in new if not key.startswith("classifier.")):
             raise ModelError(f"{init} lacks weights that its config.json asks for: {', '.join(body[:3])} ...")
         if [names.get(str(index)) for index in range(len(names))] != list(classes):

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
+from safetensors.torch import load_file
 
 from finetune import run_folder as folder
 from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
+from finetune.networks.weights import refuse_non_finite
 from finetune.publish import report as reports
 from finetune.publish.pages import FIGURES, REPORT_TEXT
 from finetune.publish.report import Report, TrainingReport
@@ -60,10 +62,13 @@ def finished_run(output: Path) -> tuple[Report, TrainingReport]:
 
     Raises:
         DataError: there is none, so there is nothing to push.
+        ModelError: its weights are not finite.
     """
     report = reports.read(output)
     if report is None or report.training is None or not (output / "config.json").exists():
         raise DataError(f"{output} holds no finished run; --model takes the --output of one.")
+    for path in output.glob("*.safetensors"):
+        refuse_non_finite(load_file(path), output.name)
     return report, report.training
 
 
