@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from finetune.labels import HMDB_SIMP
 from finetune.options import check_options, option
 from hmdb.clips.clip import EXTENSIONS, SAMPLERS
 from hmdb.errors import DataError
@@ -200,6 +201,12 @@ def recipe_of(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         family = "vivit" if "vivit" in recipe.init else "timesformer"
         changes["init"] = f"{SCRATCH_PREFIX}{family}-{init.removeprefix(SCRATCH_PREFIX)}"
     return replace(recipe, **changes)
+
+
+def recipe_for(classes: Collection[str], training_clips: int, init: str = "") -> str:
+    """The name of the recipe for data that comes without one: the paper's for its own data and for new networks."""
+    papers = set(HMDB_SIMP) <= set(classes) and training_clips >= 20 * len(classes)
+    return "paper" if papers or init.startswith(SCRATCH_PREFIX) else "small"
 
 
 def differences(recipe: Recipe, other: Recipe = PAPER) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def evaluate(
         clip_spec=clip_spec,
         parameters=parameters,
         classes=loaded.labels,
-        data=reports.describe(splits, broken),
+        data=reports.describe(splits, broken, source),
         val=found if split == "val" else None,
         test=found if split == "test" else None,
         all=found if split == "all" else None,

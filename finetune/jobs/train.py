@@ -35,7 +35,7 @@ from hmdb.errors import DataError
 from hmdb.model.attention import fuse
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import check_fit
-from hmdb.model.loading import CLIP_SPEC_KEY
+from hmdb.model.loading import BUNDLED, CLIP_SPEC_KEY
 
 MIN_CALIBRATION = 50  # val clips, below which a fitted temperature would be chance
 
@@ -278,12 +278,14 @@ def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         model_type=origin.network.config.model_type,
         base=origin.base,
         base_revision=origin.revision,
+        base_licence=origin.licence,
         clip_spec=origin.clip_spec,
         parameters=origin.network.num_parameters(),
         classes=classes,
         data=reports.describe(
             data.splits,
             data.broken,
+            plan.source,
             unlabelled=unlabelled,
             more=len(data.added) - unlabelled,
             more_from=Path(more).resolve().name if more else None,
@@ -294,7 +296,7 @@ def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         test_alone=_alone(test, data),
         training=TrainingReport(
             recipe_name=plan.recipe_name,
-            recipe=recipe if recipe.inflate else replace(recipe, init=origin.base or recipe.init),
+            recipe=recipe if recipe.inflate else replace(recipe, init=_public_init(recipe.init, origin)),
             distillation=plan.distillation.public() if plan.distillation else None,
             epochs=epochs,
             best_epoch=next(row.epoch for row in epochs if row.top1 == prepared.trainer.state.best_metric),
@@ -304,6 +306,11 @@ def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         seconds=round(time.monotonic() - began, 1),
         machine=Machine.here(),
     )
+
+
+def _public_init(init: str, origin: Start) -> str:
+    """As others can type it: a folder by its name alone, but for the one that comes with hmdb."""
+    return "hmdb/bundled" if Path(init).resolve() == BUNDLED else origin.base or init
 
 
 def _alone(test: Outcome, data: ClipData) -> Accuracy | None:
