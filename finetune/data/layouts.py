@@ -278,7 +278,7 @@ def _read_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
             f"{path} is not a csv in UTF-8: {error.reason} at byte {error.start}. Save it as UTF-8."
         ) from error
     if "\0" in text:
-        raise DataError(f"{path} is no csv: it has zero bytes.")
+        raise DataError(f"{path} is not a csv: it has zero bytes.")
     with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         if not columns <= set(reader.fieldnames or ()):

@@ -9,7 +9,7 @@ from finetune.training.checkpoint import save_checkpoint
 from hmdb.errors import DataError
 
 
-def begin(init: str, classes: tuple[str, ...]) -> torch.nn.Module:
+def begin(init: str, classes: tuple[str, ...]) -> torch.nn.Linear:
     origin = start(init, classes, sampler=None, extension=None, paper_pixels=True)
     head = origin.network.classifier
     assert isinstance(head, torch.nn.Linear)
