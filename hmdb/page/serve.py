@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from hmdb.page.files import keep_clean
-from hmdb.page.layout import CSS
 from hmdb.page.settings import Settings
+from hmdb.page.theme import CSS, THEME, head
 
 
 def serve(demo: gr.Blocks, settings: Settings, *, examples: Path | None = None, **options: Any) -> str:
@@ -20,8 +20,9 @@ def serve(demo: gr.Blocks, settings: Settings, *, examples: Path | None = None, 
         examples: the folder of the example videos.
     """
     _, url, _ = demo.launch(
-        theme=gr.themes.Soft(),
+        theme=THEME,
         css=CSS,
+        head=head(),
         max_file_size=f"{settings.max_upload_mb}mb",
         allowed_paths=[str(examples)]
         if examples
