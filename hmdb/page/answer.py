@@ -10,7 +10,7 @@ import gradio as gr
 from hmdb.errors import HmdbError
 from hmdb.page.handlers import Handlers
 from hmdb.page.overlay import overlay_loop
-from hmdb.page.panel import AT_ONCE, HEIGHT, LATEST, ROW_OF_PICTURES, Panel, Shown, playable, video_player
+from hmdb.page.panel import AT_ONCE, HEIGHT, IN_QUEUE, PLAIN, ROW_OF_PICTURES, Panel, Shown, place
 from hmdb.page.present import confidences, gallery, headline, line, looking_for, trusted
 from hmdb.results import Explanation, Faithfulness, Prediction
 from hmdb.text import readable
@@ -19,14 +19,22 @@ from hmdb.text import readable
 class AnswerPanel(Panel):
     """Player, answer and map side by side, or below one another on a phone; the frames under them."""
 
-    def __init__(self, do: Handlers, heavy: dict[str, Any], *, label: str, sources: list[Any], invitation: str) -> None:
+    def __init__(
+        self, do: Handlers, heavy: dict[str, Any], player: gr.Video, invitation: str, upload: gr.File | None = None
+    ) -> None:
+        """
+        Args:
+            player: not rendered yet.
+            upload: where files come from; the player is a recorder without.
+        """
         super().__init__(do, heavy, invitation)
+        self.player, self.upload = player, upload
         self.label = gr.State()
         with gr.Row(equal_height=False):
             with gr.Column(min_width=300):
-                self.player = video_player(label, sources=sources)
+                place(player)
             with gr.Column(min_width=300):
-                self.words.render()
+                place(self.words)
                 self.bars = gr.Label(label="Click one to see why", num_top_classes=5, show_heading=False, visible=False)
             with gr.Column(min_width=300):
                 self.film = gr.Video(
@@ -39,12 +47,13 @@ class AnswerPanel(Panel):
                     visible=False,
                     elem_classes="why",
                 )
-                self.trust = gr.HTML()
+                self.trust = gr.HTML(**PLAIN)
         with gr.Column(visible=False) as self.frames:
-            gr.HTML(line("The frames it looked at. Click one to see the video there."))
+            gr.HTML(line("The frames it looked at. Click one to see the video there."), **PLAIN)
             self.strip = gr.Gallery(label="The frames it looked at", elem_classes="pictures", **ROW_OF_PICTURES)
         with gr.Accordion("The answer as JSON", open=False, visible=False) as self.details:
             self.json = gr.JSON(label="Answer")
+        place(self.clear)
         self.empty = {
             **{each: gr.update(value=None, visible=False) for each in (self.bars, self.film)},
             **{each: gr.update(visible=False) for each in (self.frames, self.details)},
@@ -53,14 +62,13 @@ class AnswerPanel(Panel):
             self.json: None,
         }
         chosen = self.bars.select(self.choose, None, [self.label, self.trust], **AT_ONCE)
-        chosen.then(self.why, [self.source, self.label], [self.film, self.trust], **LATEST, **heavy)
+        chosen.then(self.why, [self.source, self.label], [self.film, self.trust], **IN_QUEUE, **heavy)
         self.strip.select(seek, self.json, self.player, **AT_ONCE)
 
     def steps(self, path: str) -> Iterator[Shown]:
         found = self.do.answer(path)
         yield self.answered(next(found))
-        if film := playable(path):
-            yield {self.player: film}
+        yield self.preview(path)
         yield from self.explained(found)
 
     def answered(self, prediction: Prediction) -> Shown:

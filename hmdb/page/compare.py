@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from hmdb.page.handlers import Handlers
-from hmdb.page.panel import ROW_OF_PICTURES, Panel, Shown, playable, video_player
-from hmdb.page.present import busy, gallery, headed
+from hmdb.page.panel import PLAIN, ROW_OF_PICTURES, Panel, Shown, drop_zone, place, video_player
+from hmdb.page.present import gallery, headed
 from hmdb.results import Prediction
 from hmdb.text import readable
 
@@ -27,17 +27,17 @@ class ComparePanel(Panel):
 
     def __init__(self, do: Handlers, heavy: dict[str, Any], name: str) -> None:
         super().__init__(do, heavy, f"Choose {name}: its frames are taken in several ways.")
-        self.player = video_player(name.capitalize(), height=240)
-        self.words.render()
-        self.table = gr.HTML()
+        self.upload = drop_zone()
+        self.player = video_player(name.capitalize())
+        place(self.player)
+        place(self.words)
+        self.table = gr.HTML(**PLAIN)
         self.frames = gr.Gallery(
-            label="The frames of each, row by row",
-            visible=False,
-            elem_classes=["pictures", "rows"],
-            **ROW_OF_PICTURES,
+            label="The frames of each, row by row", visible=False, elem_classes=["pictures", "rows"], **ROW_OF_PICTURES
         )
+        place(self.clear)
         self.empty = {self.table: "", self.frames: gr.update(value=None, visible=False)}
-        self.answers(self.player.upload, self.player.clear)
+        self.answers(self.upload, self.upload.upload)
 
     def steps(self, path: str) -> Iterator[Shown]:
         runs: list[tuple[str, Prediction]] = []
@@ -46,8 +46,7 @@ class ComparePanel(Panel):
             yield {self.table: table(runs)}
         frames = [frame for _, run in runs for frame in gallery(run.clip)]
         yield {self.words: agreed(runs), self.frames: gr.update(value=frames, visible=True)}
-        if film := playable(path):
-            yield {self.player: film}
+        yield self.preview(path)
 
 
 def agreed(runs: list[tuple[str, Prediction]]) -> str:

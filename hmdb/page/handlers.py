@@ -30,7 +30,7 @@ from hmdb.page.present import (
     verdict,
 )
 from hmdb.page.settings import Settings, lends_gpu
-from hmdb.page.turns import Turns
+from hmdb.page.turns import Turn, Turns
 from hmdb.page.zerogpu import GPU_SECONDS, Lent
 from hmdb.results import Prediction
 from hmdb.text import readable
@@ -67,26 +67,35 @@ def _as_gradio_errors() -> Iterator[None]:
         raise gr.Error(str(error), print_exception=False) from error
 
 
+def over(turn: Turn) -> bool:
+    """Whether its visitor wants no more of it."""
+    return turn.cancelled
+
+
 def in_turn(handler: Callable[..., Any]) -> Callable[..., Any]:
     """The handler, a generator of what it knows so far, in its turn. One that was cancelled ends in silence."""
 
     @functools.wraps(handler)
     def answer(self: Handlers, *arguments: Any, **options: Any) -> Iterator[Any]:
+        asked = self.turns.begin()
         self.wait()  # loading the model, which may be a download, is no part of anybody's turn
+        if over(asked):
+            return
         turn = self.turns.begin()
         with closing(handler(self, *arguments, **options)) as results:
-            while not turn.cancelled:
+            while True:
                 try:
                     with self.turns.step(turn):
                         result = next(results)
                 except StopIteration:
                     return
                 except StoppedError:
-                    if turn.cancelled:
+                    if over(turn):
                         return
                     raise
-                if not turn.cancelled:
-                    yield result
+                if over(turn):
+                    return
+                yield result
 
     return answer
 

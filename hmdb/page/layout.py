@@ -15,7 +15,7 @@ from hmdb.page.examples import posters
 from hmdb.page.handlers import Handlers
 from hmdb.page.live import LivePanel
 from hmdb.page.model import Loading, loaded_later
-from hmdb.page.panel import AT_ONCE, PRIVATE, ROW_OF_PICTURES
+from hmdb.page.panel import AT_ONCE, PRIVATE, ROW_OF_PICTURES, drop_zone, recorder, video_player
 from hmdb.page.settings import Settings, lends_gpu
 from hmdb.page.theme import INTRO, TITLE
 from hmdb.page.timeline import TimelinePanel
@@ -59,11 +59,10 @@ def build_demo(
                 video(demo, do, heavy, clips)
             with gr.Tab("Long video"):
                 TimelinePanel(do, heavy)
-            with gr.Tab("Compare"):
-                with gr.Row(equal_height=False):
-                    for name in ("a video", "another one"):
-                        with gr.Column(min_width=300):
-                            ComparePanel(do, heavy, name)
+            with gr.Tab("Compare"), gr.Row(equal_height=False):
+                for name in ("a video", "another one"):
+                    with gr.Column(min_width=300):
+                        ComparePanel(do, heavy, name)
         with gr.Accordion("The actions it knows, and the model that knows them", open=False):
             about = [gr.Markdown("Loading the model ..."), gr.Markdown()]
         demo.load(do.describe, None, about, **PRIVATE)
@@ -81,12 +80,11 @@ def live(do: Handlers, heavy: dict[str, Any], settings: Settings) -> None:
         record = AnswerPanel(
             do,
             heavy,
-            label="Recording",
-            sources=["webcam"],
-            invitation="Record a few seconds of yourself; the answer comes when you stop. The recording is deleted "
+            recorder("Recording"),
+            "Record a few seconds of yourself; the answer comes when you stop. The recording is deleted "
             f"after {settings.keep_seconds // 60} minutes. Its sound is ignored, though your browser may ask for it.",
         )
-        record.answers(record.player.stop_recording, record.player.clear)
+        record.answers(record.player, record.player.stop_recording, record.player.clear)
     mode.change(
         lambda chosen: [gr.update(visible=chosen == each) for each in MODES], mode, [streamed, recorded], **AT_ONCE
     )
@@ -94,31 +92,30 @@ def live(do: Handlers, heavy: dict[str, Any], settings: Settings) -> None:
 
 def video(demo: gr.Blocks, do: Handlers, heavy: dict[str, Any], clips: Sequence[Path]) -> None:
     """A video of one's own or an example. One example is answered when the page opens."""
-    if clips:
-        examples = gr.Gallery(
-            posters(clips),
-            label="Examples",
-            interactive=False,
-            elem_classes=["pictures", "examples"],
-            **ROW_OF_PICTURES,
-        )
+    with gr.Row(equal_height=False):
+        upload = drop_zone()
+        if clips:
+            examples = gr.Gallery(
+                posters(clips),
+                label="Examples",
+                interactive=False,
+                scale=6,
+                elem_classes=["pictures", "examples"],
+                **ROW_OF_PICTURES,
+            )
     panel = AnswerPanel(
         do,
         heavy,
-        label="Your video, or an example",
-        sources=["upload"],
-        invitation="Drop a short video or choose an example, and the answer appears here.",
+        video_player("The video"),
+        "Drop a short video or choose an example, and the answer appears here.",
+        upload,
     )
-    panel.answers(panel.player.upload, panel.player.clear)
+    panel.answers(upload, upload.upload)
     if clips:
         first = next((clip for clip in clips if clip.stem == OPENS_WITH), clips[0])
 
         def choose(event: gr.SelectData) -> dict[Any, Any]:
-            clip = str(clips[event.index])
-            return {**panel.take(clip), panel.player: clip}
+            return panel.take(str(clips[event.index]))
 
-        def open_with() -> dict[Any, Any]:
-            return {**panel.take(str(first)), panel.player: str(first)}
-
-        panel.answer_after(examples.select(choose, None, panel.outputs, trigger_mode="multiple", **AT_ONCE))
-        panel.answer_after(demo.load(open_with, None, panel.outputs, **AT_ONCE))
+        panel.answer_after(examples.select(choose, None, panel.outputs, **AT_ONCE))
+        panel.answer_after(demo.load(lambda: panel.take(str(first)), None, panel.outputs, **AT_ONCE))

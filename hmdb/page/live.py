@@ -23,7 +23,7 @@ from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
 from hmdb.clips.sampling import spread
 from hmdb.errors import HmdbError, VideoError
 from hmdb.page.handlers import Handlers
-from hmdb.page.panel import HEIGHT
+from hmdb.page.panel import HEIGHT, PLAIN
 from hmdb.page.present import headed, problem, sureness
 from hmdb.results import Prediction
 from hmdb.text import readable
@@ -40,13 +40,11 @@ AT_ONCE = 4  # cameras that are looked at in turn; further ones wait until one o
 LEASE = 20  # seconds of answering, after which a camera that goes on waits again
 MAX_CHARACTERS = 2 * 2**20  # of a picture, in base64
 MAX_PIXELS = 2 * 2**20
-MIN_PICTURES = 4  # before the first headline
+MIN_PICTURES = 2  # before the first headline
 STRIP_HEIGHT = 72  # pixels
 
 START = "Start the camera and do something: wave, do a push-up, brush your hair."
-PRIVACY = (
-    "Pictures of your camera are sent here, looked at and forgotten: nothing is written to a disk, nobody else sees them."
-)
+PRIVACY = "Pictures of your camera are sent here, looked at and forgotten. Nothing is written to a disk."
 
 
 @dataclass
@@ -99,7 +97,7 @@ class Watch:
         self.known = old * self.known + (1 - old) * prediction.is_known
         self.answered = now
         best = max(self.shares, key=self.shares.__getitem__)
-        if self.shares[best] >= self.shares.get(self.label, 0) + LEAD:
+        if not self.label or self.shares[best] >= self.shares[self.label] + LEAD:
             self.label = best
 
     @property
@@ -124,17 +122,17 @@ class LivePanel:
                     webcam_options=gr.WebcamOptions(
                         mirror=True, constraints={"video": {"width": 320, "height": 240, "facingMode": "user"}}
                     ),
-                    height=HEIGHT + 60,
+                    height=HEIGHT + 40,
                     buttons=[],
                 )
                 camera.preprocess = pixels_of  # type: ignore[method-assign]  # Gradio's own takes a picture of any size
-                gr.HTML(f'<p class="line camera-note" role="status">{PRIVACY}</p>')
             with gr.Column(min_width=300):
-                self.words = gr.HTML(headed("", START))
+                self.words = gr.HTML(headed("", START), **PLAIN)
                 self.bars = gr.Label(
                     label="The likeliest of the last seconds", num_top_classes=5, show_heading=False, visible=False
                 )
-        self.strip = gr.HTML()
+        self.strip = gr.HTML(**PLAIN)
+        gr.HTML(f'<p class="line camera-note" role="status">{PRIVACY}</p>', **PLAIN)
         camera.stream(
             self.look,
             [camera, watch],

@@ -70,7 +70,7 @@ def write_loop(frames: Iterable[np.ndarray], target: Path) -> Path:
     target = target.with_suffix(CODECS[codec])
     with av.open(str(target), "w") as container:
         stream = cast(av.VideoStream, container.add_stream(codec, rate=Fraction(RATE)))
-        stream.pix_fmt, stream.options = "yuv420p", OPTIONS[codec]
+        stream.pix_fmt, stream.options = "yuv420p", dict(OPTIONS[codec])
         for index, pixels in enumerate(frames):
             if index == 0:
                 stream.width, stream.height = size = _even(*pixels.shape[1::-1])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hmdb.errors import HmdbError
     from hmdb.results import Explanation, Faithfulness, Timeline
 
+KINDS = {"reversed": "backwards", "interpolated": "blended", "brightened": "brightened"}  # of frames that are not real
 SURE, PROBABLE = 0.8, 0.5  # probabilities from which on an answer is called so
 
 
@@ -108,9 +109,9 @@ def gallery(clip: Clip) -> Gallery:
 
 
 def caption(frame: ClipFrame) -> str:
-    """ "0.53 s · reversed"; a folder of frames has no clock, so there the frame's number."""
-    moment = f"frame {frame.sources[0]}" if frame.seconds is None else f"{frame.seconds:.2f} s"
-    return f"{moment} · {frame.kind}"
+    """ "0.5 s, backwards"; a folder of frames has no clock, so there the frame's number."""
+    moment = f"frame {frame.sources[0]}" if frame.seconds is None else f"{frame.seconds:.1f} s"
+    return ", ".join((moment, *(KINDS[step] for step in frame.kind.split(" + ") if step in KINDS)))
 
 
 def overlays(explanation: Explanation, opacity: float) -> Gallery:

@@ -10,7 +10,7 @@ import gradio as gr
 
 from hmdb.page.files import keep_clean
 from hmdb.page.settings import Settings
-from hmdb.page.theme import CSS, THEME, head
+from hmdb.page.theme import CSS, THEME, WORDS, head
 
 
 def serve(demo: gr.Blocks, settings: Settings, *, examples: Path | None = None, **options: Any) -> str:
@@ -23,6 +23,7 @@ def serve(demo: gr.Blocks, settings: Settings, *, examples: Path | None = None, 
         theme=THEME,
         css=CSS,
         head=head(),
+        i18n=WORDS,
         max_file_size=f"{settings.max_upload_mb}mb",
         allowed_paths=[str(examples)]
         if examples

@@ -27,15 +27,21 @@ THEME = gr.themes.Soft(
     block_info_text_color="*neutral_600",
     block_border_width="1px",
     block_shadow="none",
+    stat_background_fill="*primary_500",
+    stat_background_fill_dark="*primary_400",
+    checkbox_label_background_fill_selected="*primary_600",
+    checkbox_label_background_fill_selected_dark="*primary_600",
+    checkbox_background_color_selected="*primary_800",
     link_text_color="*primary_700",
     link_text_color_dark="*primary_300",
 )
 
 CSS = """
-.gradio-container {max-width: 1240px !important; margin: 0 auto !important}
-.tabs, .tabitem {width: 100%}
+.gradio-container {width: 100%; max-width: min(1240px, 100vw) !important; margin: 0 auto !important}
+.gradio-container :is(.main, .wrap, .contain, .tabs, .tabitem) {min-width: 0; width: 100%}
 .tab-container button {font-size: var(--text-lg)}
-.column, .row > * {min-width: min(300px, 100%)}
+.column:empty {display: none}
+.html-container {padding: 0 !important}
 
 .pictures {min-width: 0 !important; border: none !important; background: none !important}
 .pictures .grid-wrap {max-height: none !important; min-height: 0 !important; padding: 0 !important; overflow-x: auto}
@@ -45,13 +51,19 @@ CSS = """
 .pictures .caption-label {position: static !important; max-width: 100% !important; white-space: normal;
     border: none !important; background: none !important; box-shadow: none !important; text-align: center;
     color: var(--body-text-color) !important; font-size: var(--text-sm)}
+.rows .grid-container {grid-auto-rows: auto !important; grid-template-columns: repeat(8, minmax(0, 1fr)) !important}
+.rows .caption-label {display: none}
 .examples .grid-container {grid-template-columns: repeat(8, minmax(6rem, 1fr)) !important}
 
 .headline strong {display: block; font-size: 2rem; line-height: 1.2}
 .headline strong:empty {display: none}
 .headline span, .line {color: var(--body-text-color-subdued)}
 .headline.problem strong {font-size: var(--text-xl)}
+.confidence-set {font-family: var(--font) !important}
+.confidence-set .bar {height: .6rem !important}
+.confidence-set .text, .confidence-set .confidence {font-size: var(--text-lg)}
 .unsure .confidence-set {filter: grayscale(1)}
+.drop .wrap {font-size: var(--text-md); line-height: 1.3; padding: 0}
 .player [aria-label="Trim video to selection"], .player [aria-label="Reset video to initial value"] {display: none}
 
 .film {width: 100%; max-width: 60rem; border-radius: var(--radius-md)}
@@ -78,8 +90,35 @@ CSS = """
     .tab-container button {padding: .4rem .5rem; font-size: var(--text-md)}
     .pictures:not(.rows):not(.examples) .grid-container {grid-template-columns: repeat(4, 1fr) !important}
     .player, .why {height: 230px !important}
+    .drop button {height: 64px !important; padding: 0}
+    .drop .wrap {height: 100%; min-height: 0; justify-content: center}
+    .drop :is(.icon-wrap, .or, label) {display: none}
+    .prose > p {display: none}
 }
 """
+
+
+WORDS = gr.I18n(
+    en={
+        "upload_text.drop_file": "Drop a video",
+        "upload_text.click_to_upload": "click to choose one",
+        "audio.record": "Start",
+    }
+)  # where Gradio's own say something else than what happens
+
+REFUSED = """
+<script>
+addEventListener("unhandledrejection", event => {
+    const why = {
+        NotAllowedError: "The browser does not let this page use the camera. Allow it in the address bar, then reload.",
+        NotFoundError: "This device has no camera that the browser knows of. Try the tab Video instead.",
+        NotReadableError: "Another program is using the camera. Close it, then reload.",
+        TypeError: navigator.mediaDevices ? "" : "Cameras need a secure address (https). Try the tab Video instead.",
+    }[event.reason?.name];
+    if (why) document.querySelectorAll(".camera-note").forEach(note => note.textContent = why);
+});
+</script>
+"""  # Gradio says nothing when a camera is refused
 
 
 def head(picture: str | None = None) -> str:
@@ -92,4 +131,4 @@ def head(picture: str | None = None) -> str:
     if picture:
         tags["og:image"] = picture
     lines = [f'<meta property="{name}" content="{html.escape(content)}">' for name, content in tags.items()]
-    return "\n".join([f'<meta name="description" content="{html.escape(INTRO)}">', *lines])
+    return "\n".join([f'<meta name="description" content="{html.escape(INTRO)}">', *lines, REFUSED])

@@ -10,13 +10,15 @@ from typing import Any
 import gradio as gr
 
 from hmdb.page.handlers import Handlers
-from hmdb.page.panel import AT_ONCE, Panel, Shown, playable, video_player
+from hmdb.page.panel import AT_ONCE, PLAIN, Panel, Shown, drop_zone, place, video_player
 from hmdb.page.present import clock, headed, timeline_files, timeline_words
 from hmdb.results import NONE_OF_THESE, Segment, Timeline
 from hmdb.text import readable
 
 COLORS = ("#4f46e5", "#0f766e", "#b45309", "#be185d", "#4d7c0f", "#0369a1", "#7e22ce", "#b91c1c")
 NOTHING = "#64748b"  # for what shows none of the actions
+
+FILES = ("JSON", "Table (CSV)", "Subtitles (SRT)")
 
 SEEK = """
 element.addEventListener("click", event => {
@@ -31,18 +33,22 @@ class TimelinePanel(Panel):
 
     def __init__(self, do: Handlers, heavy: dict[str, Any]) -> None:
         super().__init__(do, heavy, "Choose a longer video. It is looked at piece by piece: which action, and when?")
+        self.upload = drop_zone()
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):
                 self.player = video_player("A longer video")
+                place(self.player)
             with gr.Column(scale=2, min_width=300):
-                self.words.render()
+                place(self.words)
                 self.stop = gr.Button("Stop", size="sm", visible=False)
                 with gr.Row():
-                    kinds = ("All of it (JSON)", "Table (CSV)", "Subtitles (SRT)")
-                    self.files = [gr.DownloadButton(f"⬇ {kind}", size="sm", visible=False) for kind in kinds]
-        self.chart = gr.HTML(js_on_load=SEEK)
+                    self.files = [
+                        gr.DownloadButton(f"⬇ {kind}", size="sm", min_width=80, visible=False) for kind in FILES
+                    ]
+        self.chart = gr.HTML(js_on_load=SEEK, **PLAIN)
         with gr.Accordion("The timeline as JSON", open=False, visible=False) as self.details:
             self.json = gr.JSON(label="Timeline")
+        place(self.clear)
         self.empty = {
             **{each: gr.update(visible=False) for each in (self.stop, *self.files, self.details)},
             self.chart: "",
@@ -50,14 +56,15 @@ class TimelinePanel(Panel):
         }
         self.stop.click(self.stopped, None, [self.stop, self.words], **AT_ONCE)
         self.chart.click(seek, None, self.player, **AT_ONCE)
-        self.answers(self.player.upload, self.player.clear)
+        self.answers(self.upload, self.upload.upload)
 
     def steps(self, path: str) -> Iterator[Shown]:
         yield {self.stop: gr.update(visible=True)}
-        film = playable(path)
         for timeline, finished in self.do.follow(path):
             yield self.shown(timeline, finished=finished)
-        yield {**self.taken_away(timeline, Path(path).stem), self.player: subtitled(film or path, timeline)}
+        yield {**self.preview(path), **self.taken_away(timeline, Path(path).stem)}
+        if timeline.has_clock:
+            yield {self.player: gr.update(subtitles=subtitles(timeline))}
 
     def shown(self, timeline: Timeline, *, finished: bool) -> Shown:
         done = len(timeline.answers)
@@ -85,25 +92,20 @@ def seek(event: gr.EventData) -> Any:
     return gr.update(playback_position=event.start)
 
 
-def subtitled(path: str, timeline: Timeline) -> Any:
-    """The player with each segment's action as a subtitle, where the video has a clock."""
-    if not timeline.has_clock:
-        return gr.update(value=path)
-    lines = [
+def subtitles(timeline: Timeline) -> list[dict[str, Any]]:
+    """Each segment's action, while it lasts."""
+    return [
         {"text": readable(segment.label or NONE_OF_THESE), "timestamp": [segment.start_seconds, segment.end_seconds]}
         for segment in timeline.segments
     ]
-    return gr.Video(value=path, subtitles=lines)
 
 
 def timeline_html(timeline: Timeline) -> str:
     """Which action when, as a bar whose parts can be clicked, with a legend of what was seen for how long."""
     segments = timeline.segments
-    ends = [_span(segment)[1] for segment in segments]
-    total = max(timeline.num_frames / timeline.fps if timeline.has_clock and timeline.fps else 0.0, *ends, 1e-9)
-    if not timeline.has_clock:
-        total = float(timeline.num_frames)
-    colors = {None: NOTHING}
+    length = timeline.num_frames / (timeline.fps or 1) if timeline.has_clock else timeline.num_frames
+    total = max(length, *(_span(segment)[1] for segment in segments))  # the clock need not begin at zero
+    colors: dict[str | None, str] = {None: NOTHING}
     for segment in segments:
         colors.setdefault(segment.label, COLORS[(len(colors) - 1) % len(COLORS)])
     parts = "".join(_part(segment, colors[segment.label], total, clocked=timeline.has_clock) for segment in segments)
