@@ -23,7 +23,7 @@ from PIL import Image
 
 from hmdb.clips.sampling import spread
 from hmdb.errors import VideoError
-from hmdb.video import Frames, Video, open_video, recounted
+from hmdb.video import Frames, Video, open_video
 
 TOLERANCE = 0.1  # grey levels: frames that are shown twice have thumbnails that differ by less
 DECORD_SECONDS = 20.0
@@ -54,8 +54,8 @@ def judged(pixels: np.ndarray, indices: list[int], thumbs: np.ndarray | None) ->
     return ("wrong frames", f"{wrong} of {len(indices)} frames wrong") if wrong else ("right", "")
 
 
-def eight(video: Video) -> tuple[list[int], Frames]:
-    indices = spread(video.num_frames, 8)
+def eight(video: Video, num_frames: int) -> tuple[list[int], Frames]:
+    indices = spread(num_frames, 8)
     return indices, video.frames_at(indices)
 
 
@@ -63,7 +63,7 @@ def ours(path: Path, thumbs: np.ndarray | None) -> Outcome:
     start = time.perf_counter()
     try:
         video = open_video(path)
-        indices, frames = recounted(lambda: eight(video))
+        indices, frames = video.counted(lambda num_frames: eight(video, num_frames))
     except VideoError as error:
         return Outcome("refused", str(error), time.perf_counter() - start)
     kind, text = judged(frames.pixels, indices, thumbs)

@@ -20,7 +20,7 @@ from hmdb.model.inference import optimize_for_inference, precision_of
 from hmdb.model.loading import LoadedModel, load
 from hmdb.model.preprocess import preprocess
 from hmdb.results import Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
-from hmdb.video import RecountedError, Video, open_video
+from hmdb.video import Video, VideoLike, open_video
 
 BATCH_WINDOWS = 4  # windows of a long video that are answered together
 BATCH_BYTES = 256 * 2**20  # of decoded frames that are held for them, where one window needs no more
@@ -77,11 +77,11 @@ class Recognizer:
     def labels(self) -> tuple[str, ...]:
         return self.loaded.labels
 
-    def __call__(self, path: str | Path, *, top_k: int = 5, sampler: str | None = None) -> Prediction:
-        """The top-k actions in a video file or a folder of frames.
+    def __call__(self, path: VideoLike, *, top_k: int = 5, sampler: str | None = None) -> Prediction:
+        """The top-k actions in a video.
 
         Args:
-            path: of the video.
+            path: of a video file or a folder of frames, or a `Video` that is open.
             top_k: how many labels to give, at least 1; all where the model has fewer.
             sampler: takes the clip another way than the checkpoint says.
 
@@ -93,8 +93,8 @@ class Recognizer:
         _check_positive(top_k=top_k)
         return self.predict(self.read(path, sampler=sampler), top_k=top_k)
 
-    def read(self, path: str | Path, *, sampler: str | None = None) -> Clip:
-        """The clip that the model looks at, of a video file or a folder of frames.
+    def read(self, path: VideoLike, *, sampler: str | None = None) -> Clip:
+        """The clip that the model looks at.
 
         Raises:
             VideoError: the video cannot be read.
@@ -117,12 +117,12 @@ class Recognizer:
         return probabilities
 
     def explain(
-        self, source: str | Path | Clip, *, label: str | None = None, top_k: int = 5, sampler: str | None = None
+        self, source: VideoLike | Clip, *, label: str | None = None, top_k: int = 5, sampler: str | None = None
     ) -> Explanation:
         """The top-k actions, and which parts of which frames matter.
 
         Args:
-            source: a video file, a folder of frames, or a clip that was read before.
+            source: as for an answer, or a clip that was read before.
             label: whose map to make, by gradient x attention, which costs about three passes; with none,
                 attention rollout, which is about no label and costs hardly more than the answer.
             top_k, sampler: as for an answer without a map; the sampler of a clip stays its own.
@@ -183,14 +183,14 @@ class Recognizer:
         )
 
     def follow(
-        self, path: str | Path, *, sampler: str | None = None, max_windows: int = MAX_WINDOWS
+        self, path: VideoLike, *, sampler: str | None = None, max_windows: int = MAX_WINDOWS
     ) -> Generator[Timeline]:
         """What happens when in a long video: the timeline so far, after each few windows.
 
         Closing the iterator ends the work. Memory does not grow with the length of the video.
 
         Args:
-            path: of the video.
+            path: as for an answer.
             sampler: takes the clips another way than the checkpoint says.
             max_windows: how many windows to look at, at least 1, and so how long it may take.
 
@@ -202,13 +202,10 @@ class Recognizer:
         _check_positive(max_windows=max_windows)
         spec = self.loaded.clip_spec.with_sampler(sampler)
         video = open_video(path)
-        try:
-            yield from self._follow(video, spec, max_windows)
-        except RecountedError:  # a damaged file; how long it is, is known by now
-            yield from self._follow(video, spec, max_windows)
+        yield from video.counted_each(lambda num_frames: self._follow(video, num_frames, spec, max_windows))
 
-    def _follow(self, video: Video, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
-        all_windows = windows(video.num_frames, spec, max_windows=max_windows)
+    def _follow(self, video: Video, num_frames: int, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
+        all_windows = windows(num_frames, spec, max_windows=max_windows)
         answers: list[WindowAnswer] = []
         for batch in batches(all_windows, _windows_at_once(video, spec)):
             pixel_values = torch.cat([self._pixel_values([clip]) for clip in take_clips(video, spec, batch)])
@@ -220,7 +217,7 @@ class Recognizer:
             yield Timeline(
                 answers=tuple(answers),
                 num_windows=len(all_windows),
-                num_frames=video.num_frames,
+                num_frames=num_frames,
                 fps=video.fps,
                 model=self.loaded.checkpoint.name,
                 revision=self.loaded.checkpoint.revision,
@@ -230,7 +227,7 @@ class Recognizer:
 
     def timeline(
         self,
-        path: str | Path,
+        path: VideoLike,
         *,
         sampler: str | None = None,
         max_windows: int = MAX_WINDOWS,

@@ -17,7 +17,8 @@ from hmdb.errors import DataError, ModelError
 from hmdb.model.checks import FAMILIES, read_json
 from hmdb.model.hub import Checkpoint, find
 from hmdb.model.loading import load
-from hmdb.model.preprocess import PIXELS_FILE, PixelSpec, normalize
+from hmdb.model.preprocess import PixelSpec, normalize
+from hmdb.model.processors import PIXELS_FILE
 
 FRAME_COUNTS = {"num_frames", "frames_per_clip"}  # in the configuration of a model of videos
 
@@ -75,7 +76,7 @@ def _other_family(checkpoint: Checkpoint, device: torch.device) -> Teacher:
         network=network.train(False).to(device),
         labels=tuple(config.id2label[index] for index in range(config.num_labels)),
         clip_spec=ClipSpec(num_frames=num_frames, sampler="equidistant"),
-        pixel_spec=PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, checkpoint.name)),
+        pixel_spec=PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, checkpoint.name), config.model_type),
     )
 
 

@@ -22,7 +22,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 from hmdb.errors import ModelError
 from hmdb.model.checks import read_json
 from hmdb.model.hub import find
-from hmdb.model.preprocess import PIXELS_FILE, PixelSpec
+from hmdb.model.preprocess import PixelSpec
+from hmdb.model.processors import PIXELS_FILE
 
 PYPI_PREFIX = "pypi:"
 EFFICIENTNETS = {  # -> pixels a side (Tan & Le 2019, and the lite variants' own release)

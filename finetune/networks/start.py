@@ -17,7 +17,8 @@ from hmdb.errors import DataError, ModelError
 from hmdb.model.checks import FAMILIES, read_json
 from hmdb.model.hub import find
 from hmdb.model.loading import read_network
-from hmdb.model.preprocess import PIXELS_FILE, PixelSpec
+from hmdb.model.preprocess import PixelSpec
+from hmdb.model.processors import PIXELS_FILE
 
 
 def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def start(
             torch.nn.init.normal_(head.weight, std=network.config.initializer_range)
             torch.nn.init.zeros_(head.bias)
             network.classifier = head
-        pixel_spec = PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, base))
+        pixel_spec = PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, base), network.config.model_type)
     config = network.config
     family = FAMILIES[config.model_type]
     clip_spec = ClipSpec(

@@ -16,7 +16,8 @@ from hmdb.model.calibration import Calibration
 from hmdb.model.checks import read_json
 from hmdb.model.int8 import Int8Cost
 from hmdb.model.loading import CALIBRATION_KEY, CLIP_SPEC_KEY, INT8_KEY
-from hmdb.model.preprocess import PIXELS_FILE, PixelSpec
+from hmdb.model.preprocess import PixelSpec
+from hmdb.model.processors import PIXELS_FILE
 
 
 def save_checkpoint(

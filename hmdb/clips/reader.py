@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
 from hmdb.clips.sampling import Gain, Mean, Reversed, Source, VirtualFrame, sample
 from hmdb.errors import VideoError
-from hmdb.video import Video, open_video, recounted
+from hmdb.video import Video, VideoLike, open_video
 
 
-def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
-    """The clip of a video file or a folder of frames.
+def read_clip(path: VideoLike, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
+    """The clip of a video file, a folder of frames or an open video.
 
     Raises:
         VideoError: it cannot be read.
@@ -26,13 +25,10 @@ def read_clip(path: str | Path, spec: ClipSpec, rng: random.Random | None = None
 def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
     """The clip of an open video. `rng` draws the frames of the "random" sampler.
 
-    A damaged file can turn out to have other than the announced number of frames; then it is sampled
-    once more, from what there is.
-
     Raises:
         VideoError: a frame cannot be decoded.
     """
-    return recounted(lambda: next(take_clips(video, spec, [range(video.num_frames)], rng)))
+    return video.counted(lambda num_frames: next(take_clips(video, spec, [range(num_frames)], rng)))
 
 
 def take_clips(
@@ -40,10 +36,10 @@ def take_clips(
 ) -> Iterator[Clip]:
     """The clip of each window of an open video, taken as though the window were the video.
 
-    What all of them need is decoded once, in ascending order; the clips are made one by one.
+    What all of them need is decoded once, in ascending order; the clips are made one by one. Windows are made
+    for a number of frames, so this belongs into `Video.counted`.
 
     Raises:
-        RecountedError: the video turned out shorter than its windows were made for.
         VideoError: a frame cannot be decoded.
     """
     sampled = [(window.start, sample(len(window), spec, rng)) for window in windows]

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.file_download import repo_folder_name
 
 from hmdb.errors import ModelError
-from hmdb.model.preprocess import PIXELS_FILE
+from hmdb.model.processors import PIXELS_FILE
 from hmdb.text import first_line
 
 HUB_SECONDS = 2.5  # until the Hub counts as out of reach; its own client retries for 23 s
 FILES = ("config.json", PIXELS_FILE, "*.safetensors", "*.safetensors.index.json")
 # The `main` of these holds a pickle only; their safetensors wait in the pull request of the Hub's
-# conversion robot. A pull request can move, and its commit is not pinned here; whatever it moves to is
-# still read as safetensors only, which cannot carry code, and the answer names its commit.
+# conversion robot, and others' are looked for. A pull request can move, and its commit is not pinned here;
+# whatever it moves to is still read as safetensors only, which cannot carry code, and the answer names its commit.
 SAFETENSORS_REVISIONS = {
     "facebook/timesformer-base-finetuned-k400": "refs/pr/5",
     "facebook/timesformer-base-finetuned-ssv2": "refs/pr/5",
@@ -72,22 +74,46 @@ def find(model: str | Path, revision: str | None = None, *, online: bool = True)
             return _download(name, _safetensors_revision(name, revision), online=True)
         except HubUnreachableError as error:
             cause = error
-    for kept in dict.fromkeys((revision, revision or SAFETENSORS_REVISIONS.get(name))):
+    for kept in (revision,) if revision else (None, *_kept_conversions(name)):
         with suppress(ModelError):
             return _download(name, kept, online=False)
     raise HubUnreachableError("the Hub is out of reach.") from cause
 
 
 def _safetensors_revision(name: str, revision: str | None) -> str | None:
-    """The revision to download: the one asked for, else `main` if it has safetensors, else the robot's."""
-    files = _files_on_hub(name, revision)
-    if any(file.endswith(".safetensors") for file in files):
+    """The revision to download: the one asked for, else `main` if it has safetensors, else a conversion of it."""
+    if _has_safetensors(name, revision):
         return revision
-    if revision is None:
-        converted = SAFETENSORS_REVISIONS.get(name) or _robots_revision(name)
-        if converted:
-            return converted
-    raise ModelError(f"{name} has no weights as safetensors on the Hub, and pickles are not loaded.")
+    if revision is not None:
+        raise ModelError(f"{name} has no weights as safetensors at {revision}, and pickles are not loaded.")
+    for conversion in _conversions(name):
+        try:
+            if _has_safetensors(name, conversion):
+                return conversion
+        except HubUnreachableError:
+            raise
+        except ModelError:  # a pull request that is gone
+            continue
+    raise ModelError(
+        f"{name} has no weights as safetensors on the Hub, and pickles are not loaded: "
+        "ask for a conversion at https://huggingface.co/spaces/safetensors/convert."
+    )
+
+
+def _has_safetensors(name: str, revision: str | None) -> bool:
+    return any(file.endswith(".safetensors") for file in _files_on_hub(name, revision))
+
+
+def _conversions(name: str) -> Iterator[str]:
+    """Revisions that may hold the weights as safetensors; not every pull request holds what its title says."""
+    if name in SAFETENSORS_REVISIONS:
+        yield SAFETENSORS_REVISIONS[name]
+    try:
+        for request in HfApi().get_repo_discussions(name, author=CONVERSION_ROBOT, discussion_type="pull_request"):
+            if "safetensors" in request.title:
+                yield f"refs/pr/{request.num}"
+    except HfHubHTTPError as error:
+        raise ModelError(f"The pull requests of {name} cannot be listed: {first_line(error)}") from error
 
 
 def _files_on_hub(name: str, revision: str | None) -> list[str]:
@@ -125,12 +151,12 @@ def _files_on_hub(name: str, revision: str | None) -> list[str]:
     raise HubUnreachableError("the Hub is out of reach.") from cause
 
 
-def _robots_revision(name: str) -> str | None:
-    try:
-        requests = HfApi().get_repo_discussions(name, author=CONVERSION_ROBOT, discussion_type="pull_request")
-        return next((f"refs/pr/{request.num}" for request in requests if "safetensors" in request.title), None)
-    except HfHubHTTPError as error:
-        raise ModelError(f"The pull requests of {name} cannot be listed: {first_line(error)}") from error
+def _kept_conversions(name: str) -> list[str]:
+    """The conversions of a repository that may have been downloaded before."""
+    if name in SAFETENSORS_REVISIONS:
+        return [SAFETENSORS_REVISIONS[name]]
+    refs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs"
+    return [path.relative_to(refs).as_posix() for path in sorted(refs.glob("refs/pr/*"))]
 
 
 def _download(name: str, revision: str | None, *, online: bool) -> Checkpoint:

@@ -25,7 +25,8 @@ from hmdb.model.calibration import Calibration
 from hmdb.model.checks import FAMILIES, SIZES, check_fit, check_size, family_of, labels_of, read_json, rehearse
 from hmdb.model.hub import Checkpoint, HubUnreachableError, find
 from hmdb.model.int8 import WORST, Int8Cost
-from hmdb.model.preprocess import PIXELS_FILE, PixelSpec
+from hmdb.model.preprocess import PixelSpec
+from hmdb.model.processors import PIXELS_FILE
 from hmdb.text import first_line
 
 MODEL_VARIABLE = "HMDB_MODEL"
@@ -152,7 +153,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     else:
         clip_spec = replace(FAMILIES[family], num_frames=config.get("num_frames", FAMILIES[family].num_frames))
         notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
-    pixel_spec = PixelSpec.from_dict(read_json(folder / PIXELS_FILE, name))
+    pixel_spec = PixelSpec.from_dict(read_json(folder / PIXELS_FILE, name), family)
     calibration = Calibration.from_dict(config.get(CALIBRATION_KEY, {}))
     int8_cost = Int8Cost.from_dict(config[INT8_KEY]) if INT8_KEY in config else None
     network, new, unused = _read_network(checkpoint)

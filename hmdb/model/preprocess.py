@@ -17,8 +17,8 @@ import torch
 from PIL import Image
 
 from hmdb.errors import ModelError
+from hmdb.model.processors import PIXELS_FILE, completed
 
-PIXELS_FILE = "preprocessor_config.json"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -35,9 +35,9 @@ class PixelSpec:
         size: (height, width) that a frame is squashed to, or the length that its short side gets.
         crop: (height, width) that is then cut from the middle; None for no crop.
         resample: PIL's number of the filter; 2 is bilinear.
-        scale: multiplies the 0..255 values; `offset` is then added.
+        scale: multiplies the 0..255 values.
+        offset: whether 1 is then subtracted, as ViViT wants it.
         mean, std: subtracted and divided by, per channel, after that.
-        processor: the class name under which transformers reads the same file.
 
     Raises:
         ModelError: a value that is none of these, a crop larger than the frame it is cut from, or frames
@@ -48,10 +48,9 @@ class PixelSpec:
     crop: tuple[int, int] | None = None
     resample: int = 2
     scale: float = 1 / 255
-    offset: float = 0.0
+    offset: bool = False
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    processor: str = "VideoMAEImageProcessor"
 
     def __post_init__(self) -> None:
         sizes = {"size": _pair(self.size)} | ({} if self.crop is None else {"crop_size": self.crop})
@@ -68,15 +67,12 @@ class PixelSpec:
             ("image_mean", self.mean, 3, -LARGEST),
             ("image_std", self.std, 3, SMALLEST),
             ("rescale_factor", (self.scale,), 1, SMALLEST),
-            ("offset", (self.offset,), 1, -LARGEST),
         ):
             if not _is_many(values, count, (int, float), low, LARGEST):
                 raise ModelError(
                     f"{name} in {PIXELS_FILE} must be numbers from {low:g} to {LARGEST:g}, {count} in all, "
                     f"not {values!r}."
                 )
-        if not isinstance(self.processor, str):
-            raise ModelError(f"image_processor_type in {PIXELS_FILE} must be a name, not {self.processor!r}.")
         _ = self.shape  # raises where there is none
 
     @property
@@ -107,35 +103,35 @@ class PixelSpec:
         return cls(size=(image_size, image_size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> PixelSpec:
+    def from_dict(cls, config: Mapping[str, Any], model_type: str | None = None) -> PixelSpec:
         """From the contents of a preprocessor_config.json, also one of transformers 4.
 
+        A setting that is missing is what transformers takes for it.
+
+        Args:
+            model_type: of the checkpoint, which decides where the file names no processor.
+
         Raises:
-            ModelError: a setting is missing, where a default would be a guess, or makes no sense; or a step
-                is switched off that is always done here.
+            ModelError: a setting makes no sense, a step is switched off that is always done here, or the file
+                is that of another processor.
         """
         for step in ALWAYS_DONE:
             if config.get(step, True) is not True:
                 raise ModelError(f"{step} in {PIXELS_FILE} is {config[step]!r}; only true is supported.")
         for flag in ("do_center_crop", "offset"):
-            if not isinstance(config.get(flag), bool | None):
+            if flag in config and not isinstance(config[flag], bool):
                 raise ModelError(f"{flag} in {PIXELS_FILE} must be true or false, not {config[flag]!r}.")
+        settings = completed(config, model_type)
         try:
-            size = config["size"]
-            if isinstance(size, Mapping):
-                size = size["shortest_edge"] if "shortest_edge" in size else (size["height"], size["width"])
-            crop = config["crop_size"] if config.get("do_center_crop") else None
-            if crop is not None:
-                crop = (crop["height"], crop["width"]) if isinstance(crop, Mapping) else (crop, crop)
+            size, crop = settings["size"], settings["crop_size"]
             return cls(
-                size=size,
-                crop=crop,
-                resample=config.get("resample", 2),
-                scale=config.get("rescale_factor", 1 / 255),
-                offset=-1.0 if config.get("offset") else 0.0,
-                mean=tuple(config["image_mean"]),
-                std=tuple(config["image_std"]),
-                processor=config.get("image_processor_type") or config.get("feature_extractor_type") or cls.processor,
+                size=size["shortest_edge"] if len(size) == 1 else (size["height"], size["width"]),
+                crop=_sides(crop) if settings["do_center_crop"] else None,
+                resample=settings["resample"],
+                scale=settings["rescale_factor"],
+                offset=settings["offset"],
+                mean=tuple(settings["image_mean"]),
+                std=tuple(settings["image_std"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{PIXELS_FILE} lacks or mangles a setting: {error}.") from error
@@ -144,7 +140,7 @@ class PixelSpec:
         """The contents of a preprocessor_config.json that transformers reads alike."""
         crop = self.crop or self.shape
         config: dict[str, Any] = {
-            "image_processor_type": self.processor,
+            "image_processor_type": "VivitImageProcessor" if self.offset else "VideoMAEImageProcessor",
             "do_resize": True,
             "size": {"shortest_edge": self.size}
             if isinstance(self.size, int)
@@ -159,6 +155,10 @@ class PixelSpec:
             "image_std": list(self.std),
         }
         return config | ({"offset": True} if self.offset else {})
+
+
+def _sides(crop: Any) -> Any:
+    return (crop["height"], crop["width"]) if isinstance(crop, Mapping) else (crop, crop)
 
 
 def _pair(size: Any) -> Any:
@@ -195,7 +195,7 @@ def normalize(pixels: torch.Tensor, spec: PixelSpec) -> torch.Tensor:
     """uint8 (..., T, height, width, 3) -> float32 (..., T, 3, height, width), on the same device."""
     mean = torch.tensor(spec.mean, device=pixels.device)
     std = torch.tensor(spec.std, device=pixels.device)
-    values = (pixels.float() * spec.scale + spec.offset - mean) / std
+    values = (pixels.float() * spec.scale - float(spec.offset) - mean) / std
     return values.movedim(-1, -3)
 
 

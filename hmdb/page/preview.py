@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from hmdb.errors import VideoError
-from hmdb.video import Video, open_video, recounted
+from hmdb.video import Video, VideoLike, open_video
 
 PREVIEW_SECONDS = 12  # at most, from the start of the video
 PREVIEW_FPS = 12  # at most
@@ -47,13 +47,13 @@ def plays_in_browser(path: str | Path) -> bool:
     return False
 
 
-def make_preview(path: str | Path, target: str | Path, *, seconds: float = PREVIEW_SECONDS) -> Path:
+def make_preview(path: VideoLike, target: str | Path, *, seconds: float = PREVIEW_SECONDS) -> Path:
     """Writes the beginning of a video, small and without sound, as a file that browsers play.
 
     A folder of frames is shown at PREVIEW_FPS.
 
     Args:
-        path: of the video.
+        path: of the video, or a `Video` that is open.
         target: where to write; the suffix is replaced by ".mp4", or ".webm" where there is no H.264 encoder.
         seconds: of the video to show, at most.
 
@@ -68,14 +68,14 @@ def make_preview(path: str | Path, target: str | Path, *, seconds: float = PREVI
     if codec is None:
         raise VideoError("This build of FFmpeg can encode neither H.264 nor VP8, so there is no preview.")
     target = Path(target).with_suffix(".mp4" if codec == "libx264" else ".webm")
-    recounted(lambda: _write(video, target, codec, seconds))
+    video.counted(lambda num_frames: _write(video, target, codec, _shown(video, num_frames, seconds)))
     return target
 
 
-def _write(video: Video, target: Path, codec: str, seconds: float) -> None:
+def _write(video: Video, target: Path, codec: str, shown: tuple[list[int], float]) -> None:
     import av
 
-    indices, rate = _shown(video, seconds)
+    indices, rate = shown
     width, height = _small(*video.size)
     options = {"movflags": "+faststart"} if codec == "libx264" else {}
     try:
@@ -91,11 +91,11 @@ def _write(video: Video, target: Path, codec: str, seconds: float) -> None:
         raise VideoError(f"The preview {target.name} cannot be written.") from error
 
 
-def _shown(video: Video, seconds: float) -> tuple[list[int], float]:
+def _shown(video: Video, num_frames: int, seconds: float) -> tuple[list[int], float]:
     """Which frames a preview shows, and how many a second."""
     fps = video.fps or PREVIEW_FPS
     step = max(fps / PREVIEW_FPS, 1.0)
-    count = max(min(int(seconds * fps), video.num_frames), 1)
+    count = max(min(int(seconds * fps), num_frames), 1)
     return [int(i * step) for i in range(max(int(count / step), 1))], fps / step
 
 

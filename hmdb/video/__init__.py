@@ -6,7 +6,7 @@
     file.py      a file, read through a worker
     client.py    starts, limits, kills and replaces the workers
     worker.py    the decoding process: requests in, pixels out
-    survey.py    in the worker: what a file holds, from its packets, and which decoder suits it
+    scan.py      in the worker: what a file holds, from its packets, and which decoder suits it
     decoders.py  in the worker: decord and PyAV
 
 Nothing that a visitor sends is decoded in the process that answers: a loop, an abort or a memory
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from hmdb.errors import VideoError
 from hmdb.text import one_line, shown_name
-from hmdb.video.base import Frames, RecountedError, Video, recounted
+from hmdb.video.base import Format, Frames, Video
 from hmdb.video.file import VideoFile
 from hmdb.video.folder import IMAGE_SUFFIXES, FrameFolder, frame_paths, is_frame_folder
 from hmdb.video.limits import Limits
@@ -28,27 +28,33 @@ from hmdb.video.sniff import VIDEO_SUFFIXES
 __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
+    "Format",
     "Frames",
-    "RecountedError",
     "Video",
+    "VideoLike",
     "frame_paths",
     "is_frame_folder",
     "one_line",
     "open_video",
-    "recounted",
     "shown_name",
 ]
 
 
-def open_video(path: str | Path, *, limits: Limits | None = None) -> Video:
+VideoLike = str | Path | Video  # a path, or a video that was opened before
+
+
+def open_video(path: VideoLike, *, limits: Limits | None = None) -> Video:
     """Opens a video file or a folder of frames. There is nothing to close.
 
     Args:
+        path: a video that is open already is given back as it is.
         limits: what reading it may cost; those of the environment by default.
 
     Raises:
         VideoError: nothing there, or nothing that can be read as a video.
     """
+    if isinstance(path, Video):
+        return path
     path = Path(path).absolute()
     limits = limits or Limits.from_environment()
     try:

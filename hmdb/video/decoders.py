@@ -1,4 +1,4 @@
-"""decord and PyAV: a surveyed file -> pixels. Runs in a worker."""
+"""decord and PyAV: a scanned file -> pixels. Runs in a worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from hmdb.video.limits import Limits
-from hmdb.video.survey import RefusedError, Survey, is_filler, opened, packets, picture_track
+from hmdb.video.scan import RefusedError, Scan, is_filler, opened, packets, picture_track
 from hmdb.video.wire import DECORD, PYAV, Facts
 
 if TYPE_CHECKING:
@@ -50,32 +50,35 @@ class Reader(Protocol):
 class DecordReader:
     """decord with one thread: more give wrong frames for VP9."""
 
-    def __init__(self, path: str, survey: Survey, limits: Limits, complaints: Callable[[], bool]) -> None:
-        self._survey = survey
-        self._size = limits.fitted(survey.width, survey.height)
+    def __init__(self, path: str, scan: Scan, limits: Limits, complaints: Callable[[], bool]) -> None:
+        self._scan = scan
+        self._size = limits.fitted(scan.width, scan.height)
         self._complaints = complaints
         import decord
 
-        reduced = self._size != (survey.width, survey.height)
+        reduced = self._size != (scan.width, scan.height)
         width, height = self._size if reduced else (-1, -1)
         try:
             self._reader = decord.VideoReader(path, num_threads=1, width=width, height=height)
         except Exception as error:  # decord raises its own errors, RuntimeError and UnicodeError
             raise UnfitError("decord cannot open it") from error
-        if len(self._reader) != survey.num_packets:
-            raise UnfitError(f"decord counts {len(self._reader)} frames, not {survey.num_packets}")
+        if len(self._reader) != scan.num_packets:
+            raise UnfitError(f"decord counts {len(self._reader)} frames, not {scan.num_packets}")
 
     @property
     def facts(self) -> Facts:
         width, height = self._size
         return Facts(
-            num_frames=self._survey.num_frames,
-            fps=_fps(self._survey),
+            num_frames=self._scan.num_frames,
+            fps=_fps(self._scan),
             width=width,
             height=height,
             decoder=DECORD,
             damaged=False,
             announced=0,
+            codec=self._scan.codec,
+            profile=self._scan.profile,
+            pixel_format=self._scan.pixel_format,
         )
 
     def frames(self, indices: Sequence[int]) -> dict[int, Picture]:
@@ -92,10 +95,10 @@ class DecordReader:
         for pixels in found.values():
             if pixels.shape != (self._size[1], self._size[0], 3):
                 raise UnfitError(f"decord returns frames of shape {pixels.shape}")
-        return {index: (pixels, _clock(self._survey, index)) for index, pixels in found.items()}
+        return {index: (pixels, _clock(self._scan, index)) for index, pixels in found.items()}
 
     def second(self, index: int) -> float | None:
-        return _clock(self._survey, index)
+        return _clock(self._scan, index)
 
     def _read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(indices), BATCH):
@@ -113,28 +116,28 @@ class PyAVReader:
         suspect: the file is thought to be damaged, so a short one is decoded as a whole at once.
     """
 
-    def __init__(self, path: str, survey: Survey, limits: Limits, *, suspect: bool = False) -> None:
+    def __init__(self, path: str, scan: Scan, limits: Limits, *, suspect: bool = False) -> None:
         from av.video.reformatter import VideoReformatter
 
         self._path = path
-        self._survey = survey
-        self._size = limits.fitted(survey.width, survey.height)
+        self._scan = scan
+        self._size = limits.fitted(scan.width, scan.height)
         self._limits = limits
         # A frame's own converter, with its threads, would live as long as the frame, and hundreds are kept.
         self._to_8_bits, self._to_rgb = VideoReformatter(), VideoReformatter()
         self._errors = 0
-        self._num_frames = survey.num_frames
+        self._num_frames = scan.num_frames
         self._kept: list[VideoFrame] = []
-        self._short = survey.num_frames * survey.frame_bytes <= limits.kept_mb * 2**20
+        self._short = scan.num_frames * scan.frame_bytes <= limits.kept_mb * 2**20
         self._jumps = True
-        if not survey.keys or (self._short and (suspect or survey.truncated)):
+        if not scan.keys or (self._short and (suspect or scan.truncated)):
             self._stop_jumping()
 
     def _stop_jumping(self) -> None:
         self._jumps = False
         if self._short:
             self._errors = 0
-            with opened(self._path, self._survey.container) as source:
+            with opened(self._path, self._scan.container) as source:
                 self._kept = list(self._decoded(source))
             if not self._kept:
                 raise RefusedError("unreadable")
@@ -143,16 +146,19 @@ class PyAVReader:
     @property
     def facts(self) -> Facts:
         width, height = self._size
-        announced = max(self._survey.announced, self._survey.num_frames)
-        damaged = self._survey.truncated or self._errors > 0
+        announced = max(self._scan.announced, self._scan.num_frames)
+        damaged = self._scan.truncated or self._errors > 0
         return Facts(
             num_frames=self._num_frames,
-            fps=_fps(self._survey),
+            fps=_fps(self._scan),
             width=width,
             height=height,
             decoder=PYAV,
             damaged=damaged,
             announced=announced if damaged and announced > self._num_frames else 0,
+            codec=self._scan.codec,
+            profile=self._scan.profile,
+            pixel_format=self._scan.pixel_format,
         )
 
     def frames(self, indices: Sequence[int]) -> dict[int, Picture]:
@@ -169,11 +175,11 @@ class PyAVReader:
         return {index: self._picture(index, frame) for index, frame in found}
 
     def second(self, index: int) -> float | None:
-        return self._second(index, self._kept[index]) if self._kept else _clock(self._survey, index)
+        return self._second(index, self._kept[index]) if self._kept else _clock(self._scan, index)
 
     def _passed(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         wanted, index = set(indices), -1
-        with opened(self._path, self._survey.container) as source:
+        with opened(self._path, self._scan.container) as source:
             for index, frame in enumerate(self._decoded(source)):
                 if index in wanted:
                     yield index, frame
@@ -187,10 +193,10 @@ class PyAVReader:
         """Ends early at a frame that does not come with the timestamp it should have, or after a jump to one
         that is no key: some codecs in AVIs take the index at its word, and it can be wrong.
         """
-        pts, keys, at = self._survey.pts, self._survey.keys, -1
+        pts, keys, at = self._scan.pts, self._scan.keys, -1
         wanted = {pts[index] for index in indices}
-        with opened(self._path, self._survey.container) as source:
-            track = source.streams[self._survey.stream]
+        with opened(self._path, self._scan.container) as source:
+            track = source.streams[self._scan.stream]
             frames: Iterator[VideoFrame] = self._decoded(source, wanted)
             for index in indices:
                 nearest = bisect.bisect_right(keys, index) - 1
@@ -211,7 +217,7 @@ class PyAVReader:
         """The frames that follow; with timestamps, those alone and what they are made of, for codecs that tell."""
         import av
 
-        track = picture_track(source, self._survey.stream)
+        track = picture_track(source, self._scan.stream)
         skips = wanted is not None and track.codec_context.name in SKIPPING
         for packet in packets(source, track, damaged=self._count_error):
             if skips:
@@ -246,25 +252,25 @@ class PyAVReader:
         return np.rot90(pixels, turns) if turns else pixels, seconds
 
     def _second(self, index: int, frame: VideoFrame) -> float | None:
-        if self._survey.container.constant_rate:
-            return _clock(self._survey, index)
-        return None if frame.time is None else frame.time - self._survey.start
+        if self._scan.container.constant_rate:
+            return _clock(self._scan, index)
+        return None if frame.time is None else frame.time - self._scan.start
 
 
-def _clock(survey: Survey, index: int) -> float | None:
+def _clock(scan: Scan, index: int) -> float | None:
     """Seconds of a frame, where packets tell."""
-    if index < len(survey.pts):
-        return float(survey.pts[index] * survey.time_base) - survey.start
+    if index < len(scan.pts):
+        return float(scan.pts[index] * scan.time_base) - scan.start
     return None
 
 
-def _fps(survey: Survey) -> float | None:
-    if not survey.pts:
+def _fps(scan: Scan) -> float | None:
+    if not scan.pts:
         return None
-    if survey.container.constant_rate:
-        return survey.rate
-    seconds = float((survey.pts[-1] - survey.pts[0]) * survey.time_base)
-    return (len(survey.pts) - 1) / seconds if seconds > 0 else survey.rate
+    if scan.container.constant_rate:
+        return scan.rate
+    seconds = float((scan.pts[-1] - scan.pts[0]) * scan.time_base)
+    return (len(scan.pts) - 1) / seconds if seconds > 0 else scan.rate
 
 
 def decord_works() -> bool:

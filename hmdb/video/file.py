@@ -11,7 +11,7 @@ import numpy as np
 
 from hmdb.errors import VideoError
 from hmdb.text import shown_name
-from hmdb.video.base import Frames, RecountedError, Video
+from hmdb.video.base import Format, Frames, RecountedError, Video
 from hmdb.video.client import Answer, DiedError, TimedOutError, WorkerError, pool
 from hmdb.video.limits import Limits
 from hmdb.video.sniff import ADVICE, sniff
@@ -49,6 +49,16 @@ class VideoFile(Video):
     @property
     def size(self) -> tuple[int, int]:  # type: ignore[override]
         return self._facts.width, self._facts.height
+
+    @property
+    def format(self) -> Format:  # type: ignore[override]
+        facts = self._facts
+        return Format(
+            container=self._container.name,
+            codec=facts.codec,
+            profile=facts.profile,
+            pixel_format=facts.pixel_format,
+        )
 
     @property
     def decoder(self) -> str:  # type: ignore[override]

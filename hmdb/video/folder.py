@@ -90,4 +90,8 @@ class FrameFolder(Video):
         for index in indices:
             if not 0 <= index < self.num_frames:
                 raise VideoError(f"{self._name} has {self.num_frames} frames and no frame {index}.")
-        return Frames(pixels=np.stack([self._read(index) for index in indices]), seconds=None)
+        width, height = self.size
+        pixels = np.empty((len(indices), height, width, 3), np.uint8)
+        for place, index in enumerate(indices):
+            pixels[place] = self._read(index)
+        return Frames(pixels=pixels, seconds=None)

@@ -32,6 +32,7 @@ class Container:
             is certain; and it is right only where it can jump.
         own_clock: whether the clock starts at zero by definition; else at the first timestamp.
         constant_rate: whether it has no timestamps, only a rate: AVI.
+        name: what people call it where a demuxer reads several: "mp4" or "mov", "webm" or "matroska".
     """
 
     demuxer: str
@@ -39,6 +40,7 @@ class Container:
     decord: bool = False
     own_clock: bool = True
     constant_rate: bool = False
+    name: str = ""
 
 
 MOV = Container("mov", seekable=True, decord=True)
@@ -105,7 +107,7 @@ def sniff(path: Path) -> Container:
     demuxer = _demuxer(head)
     if demuxer is None:
         raise VideoError(f"{name} {_what_else(head)}. {ADVICE}")
-    container = CONTAINERS[demuxer]
+    container = replace(CONTAINERS[demuxer], name=_name(demuxer, head))
     certain = demuxer != "mov" or head[4:8] in (b"ftyp", b"moov")
     # FFmpeg takes a % in a name for a pattern that stands for several files.
     if container.decord and (not certain or "%" in os.fspath(path)):
@@ -124,6 +126,15 @@ def _demuxer(head: bytes) -> str | None:
     if head.startswith(PICTURES[1][0]):
         return "apng" if b"acTL" in head[: head.find(b"IDAT")] else None
     return _raw_stream(head) or ("mpegts" if _is_transport_stream(head) else None)
+
+
+def _name(demuxer: str, head: bytes) -> str:
+    match demuxer:
+        case "mov":
+            return "mp4" if head[4:8] == b"ftyp" and head[8:12] != b"qt  " else "mov"
+        case "matroska":
+            return "webm" if b"webm" in head[:64] else "matroska"
+    return demuxer
 
 
 def _raw_stream(head: bytes) -> str | None:

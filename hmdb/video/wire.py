@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ LENGTH = struct.Struct(">I")
 MAX_MESSAGE = 16 * 2**20  # bytes
 DECORD, PYAV = "decord", "PyAV"
 DECODERS = (DECORD, PYAV)
+WORD = re.compile(r"[\w .:()+/-]{0,40}", re.ASCII)  # a name that FFmpeg has for something
 
 Read = Callable[[int], bytes]
 
@@ -57,6 +59,7 @@ class Facts:
         decoder: one of DECODERS.
         damaged: whether something in it is broken or missing.
         announced: frames that it was said to have, where that is known and more than there are; else 0.
+        codec, profile, pixel_format: as in `Format`.
     """
 
     num_frames: int
@@ -66,6 +69,9 @@ class Facts:
     decoder: str
     damaged: bool
     announced: int
+    codec: str
+    profile: str
+    pixel_format: str
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], limits: Limits) -> Self:
@@ -87,6 +93,7 @@ class Facts:
                 and facts.decoder in DECODERS
                 and type(facts.damaged) is bool
                 and 0 <= facts.announced <= 2**63
+                and all(WORD.fullmatch(word) for word in (facts.codec, facts.profile, facts.pixel_format))
             )
         except (TypeError, ValueError, OverflowError) as error:
             raise WireError("facts of another kind") from error

@@ -21,8 +21,8 @@ import numpy as np
 
 from hmdb.video.decoders import DecordReader, PyAVReader, Reader, UnfitError, decord_works
 from hmdb.video.limits import Limits
+from hmdb.video.scan import RefusedError, scan
 from hmdb.video.sniff import Container
-from hmdb.video.survey import RefusedError, survey
 from hmdb.video.wire import DECORD, PYAV, WireError, packed, received
 
 CPU_FACTOR = 4  # processor seconds for each second of a request's deadline: a few threads
@@ -106,15 +106,15 @@ class _Server:
             self._tell(self._reader.facts.decoder)
             return self._reader
         self._reader = None  # before the next takes its memory
-        surveyed = survey(path, Container(**request["container"]), self._limits)
-        if use_decord and surveyed.suits_decord:
+        scanned = scan(path, Container(**request["container"]), self._limits)
+        if use_decord and scanned.suits_decord:
             self._tell(DECORD)
             with contextlib.suppress(UnfitError):
-                self._reader = DecordReader(path, surveyed, self._limits, self._complaints)
+                self._reader = DecordReader(path, scanned, self._limits, self._complaints)
         if self._reader is None:
             self._tell(PYAV)
-            failed = surveyed.suits_decord and self._decord  # else decord would read it
-            self._reader = PyAVReader(path, surveyed, self._limits, suspect=failed)
+            failed = scanned.suits_decord and self._decord  # else decord would read it
+            self._reader = PyAVReader(path, scanned, self._limits, suspect=failed)
         self._key = key
         return self._reader
 

@@ -12,7 +12,8 @@ from hmdb.clips.reader import take_clip, take_clips
 from hmdb.clips.windows import MAX_WINDOWS, borders, windows
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline, WindowAnswer
-from hmdb.video import Frames, RecountedError, Video, open_video
+from hmdb.video import Frames, Video, open_video
+from hmdb.video.base import RecountedError
 from tests.conftest import moving_bar, write_frames, write_mp4
 from tests.videos import write_video
 
@@ -215,10 +216,9 @@ def test_a_folder_of_few_frames_is_one_segment(recognizer: Recognizer, tmp_path:
     assert segment.label in recognizer.labels
 
 
-def test_no_more_frames_are_held_than_a_batch_needs(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_frames_are_held_than_a_batch_needs(recognizer: Recognizer) -> None:
     video = Numbered(100_000)
-    monkeypatch.setattr("hmdb.recognizer.open_video", lambda path: video)
-    recognizer.timeline("any.mp4", max_windows=12)
+    recognizer.timeline(video, max_windows=12)
     assert max(map(len, video.asked)) <= 4 * 8
     flat = [index for batch in video.asked for index in batch]
     assert flat == sorted(flat)
@@ -236,11 +236,8 @@ class Shrinking(Numbered):
         return frames
 
 
-def test_a_damaged_video_is_followed_to_where_it_can_be_read(
-    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hmdb.recognizer.open_video", lambda path: Shrinking(2000))
-    found = recognizer.timeline("damaged.avi")
+def test_a_damaged_video_is_followed_to_where_it_can_be_read(recognizer: Recognizer) -> None:
+    found = recognizer.timeline(Shrinking(2000))
     assert found.is_complete
     assert found.num_frames == 900
     assert [answer.frames for answer in found.answers] == list(windows(900, recognizer.loaded.clip_spec))

@@ -400,6 +400,40 @@ def test_other_pickles_are_loaded_as_the_robot_converted_them(hub: HubServer, ch
     )
 
 
+KINETICS_600 = "facebook/timesformer-base-finetuned-k600"
+
+
+def test_a_conversion_is_searched_among_pull_requests_that_hold_none(hub: HubServer, checkpoint: Path) -> None:
+    """As the Kinetics-600 weights: their fifth pull request mends configurations, and nobody says where weights are."""
+    files = contents(checkpoint)
+    configs = {name: content for name, content in files.items() if name != "model.safetensors"}
+    hub.add(KINETICS_600, configs | {"pytorch_model.bin": b"a pickle"})
+    for number in range(1, 5):
+        hub.add_pull_request(KINETICS_600, f"Change {number}", "someone", configs)
+    hub.add_pull_request(KINETICS_600, "fix config files", "someone", configs)
+    with pytest.raises(ModelError, match="pickles are not loaded: ask for a conversion at"):
+        model.load(KINETICS_600)
+    hub.add_pull_request(KINETICS_600, "Adding `safetensors` variant of this model", CONVERSION_ROBOT, configs)
+    hub.add_pull_request(KINETICS_600, "Adding `safetensors` variant of this model", CONVERSION_ROBOT, files)
+    found = model.load(KINETICS_600).checkpoint.revision
+    assert found == hub.repositories[f"models/{KINETICS_600}"].refs["refs/pr/7"]
+    assert not [request for request in hub.requests if "pytorch_model.bin" in request]
+    hub.broken[".*"] = 0
+    assert model.load(KINETICS_600).checkpoint.revision == found
+
+
+@pytest.mark.parametrize("gone", ["its weights", "its pull request"])
+def test_a_known_conversion_that_is_gone_is_searched_anew(hub: HubServer, checkpoint: Path, gone: str) -> None:
+    files = contents(checkpoint)
+    configs = {name: content for name, content in files.items() if name != "model.safetensors"}
+    hub.add(model.KINETICS_400, configs)
+    for number in range(1, 6 if gone == "its weights" else 3):
+        hub.add_pull_request(model.KINETICS_400, f"Change {number}", "someone", configs)
+    revision = hub.add_pull_request(model.KINETICS_400, "Adding `safetensors` variant", CONVERSION_ROBOT, files)
+    found = model.load(model.KINETICS_400).checkpoint.revision
+    assert found == hub.repositories[f"models/{model.KINETICS_400}"].refs[revision]
+
+
 def test_a_variable_that_names_nothing_falls_back_to_kinetics(
     hub: HubServer, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

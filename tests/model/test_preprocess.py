@@ -7,10 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import VivitImageProcessor
+from transformers import AutoImageProcessor, VivitImageProcessor
+from transformers.models.auto import image_processing_auto
+from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hmdb.errors import ModelError
+from hmdb.model import processors
 from hmdb.model.preprocess import IMAGENET_MEAN, IMAGENET_STD, PixelSpec, fit, preprocess
 
 TIMESFORMER_K400: dict[str, Any] = {  # as its preprocessor_config.json on the Hub has it
@@ -28,6 +32,37 @@ TIMESFORMER_K400: dict[str, Any] = {  # as its preprocessor_config.json on the H
     "size": {"shortest_edge": 224},
 }
 
+VIVIT_K400: dict[str, Any] = {  # likewise; it does not mention offset, and spells its class as transformers does not
+    "crop_size": {"height": 224, "width": 224},
+    "do_center_crop": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "ViViTImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "resample": 2,
+    "rescale_factor": 0.00784313725490196,
+    "size": {"shortest_edge": 224},
+}
+CLASSES: dict[str, Any] = {
+    "VideoMAEImageProcessor": VideoMAEImageProcessorPil,
+    "VivitImageProcessor": VivitImageProcessor,
+    "BitImageProcessor": BitImageProcessorPil,
+    "ViTImageProcessor": ViTImageProcessorPil,
+}
+UNUSUAL: dict[str, Any] = {  # no value is the default of any class
+    "size": {"shortest_edge": 232},
+    "resample": 1,
+    "do_center_crop": True,
+    "crop_size": {"height": 200, "width": 216},
+    "rescale_factor": 1 / 200,
+    "offset": False,  # which all but ViViT's pass over
+    "image_mean": [0.1, 0.2, 0.3],
+    "image_std": [0.4, 0.6, 0.7],
+}
+EVERYTHING = tuple(UNUSUAL)
+
 
 @pytest.fixture(params=[(120, 160), (240, 320), (320, 180), (57, 301)])
 def pixels(request: pytest.FixtureRequest) -> np.ndarray:
@@ -39,15 +74,62 @@ def test_timesformer_pixels_are_those_of_transformers(pixels: np.ndarray) -> Non
     torch.testing.assert_close(preprocess(pixels, PixelSpec.from_dict(TIMESFORMER_K400)), expected, atol=1e-5, rtol=0)
 
 
-def test_vivit_pixels_are_those_of_transformers_from_minus_3_to_1(pixels: np.ndarray, tmp_path: Path) -> None:
-    processor = VivitImageProcessor(size={"shortest_edge": 256}, image_mean=[0.5] * 3, image_std=[0.5] * 3)
-    processor.save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "preprocessor_config.json").read_text())
-    expected = processor(list(pixels), return_tensors="pt").pixel_values[0]
-    ours = preprocess(pixels, PixelSpec.from_dict(config))
+def test_vivit_pixels_are_those_of_transformers_from_minus_3_to_1(pixels: np.ndarray) -> None:
+    expected = VivitImageProcessor(**VIVIT_K400)(list(pixels), return_tensors="pt").pixel_values[0]
+    ours = preprocess(pixels, PixelSpec.from_dict(VIVIT_K400))
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
     assert ours.min() < -2.5
     assert ours.max() <= 1
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("missing", [(), *((key,) for key in UNUSUAL), EVERYTHING], ids="-".join)
+def test_a_setting_that_is_left_out_is_what_transformers_takes_for_it(name: str, missing: tuple[str, ...]) -> None:
+    config = {key: value for key, value in UNUSUAL.items() if key not in missing}
+    if name == "ViTImageProcessor":  # it never crops, and asks for a square
+        config |= {"do_center_crop": False} | ({} if "size" in missing else {"size": 232})
+    if name != "VivitImageProcessor":
+        config["offset"] = True
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 120, 160, 3), np.uint8)
+    expected = torch.stack(list(CLASSES[name](**config)(list(pixels), return_tensors="pt").pixel_values.flatten(0, -4)))
+    ours = preprocess(pixels, PixelSpec.from_dict(config | {"image_processor_type": name}))
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("model_type", processors.OF_FAMILY)
+def test_a_file_that_names_no_processor_is_that_of_its_family(model_type: str) -> None:
+    known: Any = image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES[model_type]  # type: ignore[attr-defined]
+    assert processors.OF_FAMILY[model_type] in known.values()
+    assert PixelSpec.from_dict({}, model_type) == PixelSpec.from_dict(
+        {"image_processor_type": processors.OF_FAMILY[model_type]}
+    )
+    with pytest.raises(ModelError, match=r"image_processor_type in .* must be a name, not None"):
+        PixelSpec.from_dict({})
+
+
+@pytest.mark.parametrize(
+    ("spelling", "name"),
+    [
+        ({"image_processor_type": "ViViTImageProcessor"}, "VivitImageProcessor"),
+        ({"image_processor_type": "VideoMAEImageProcessorFast"}, "VideoMAEImageProcessor"),
+        ({"image_processor_type": "VideoMAEImageProcessorPil"}, "VideoMAEImageProcessor"),
+        ({"feature_extractor_type": "VideoMAEFeatureExtractor"}, "VideoMAEImageProcessor"),
+        ({"feature_extractor_type": "ViTFeatureExtractor"}, "ViTImageProcessor"),
+    ],
+)
+def test_older_spellings_of_a_processor(spelling: dict[str, str], name: str) -> None:
+    assert PixelSpec.from_dict(spelling) == PixelSpec.from_dict({"image_processor_type": name})
+
+
+@pytest.mark.parametrize("config", [TIMESFORMER_K400, VIVIT_K400])
+def test_what_is_written_is_read_by_transformers_under_its_own_name(
+    config: dict[str, Any], pixels: np.ndarray, tmp_path: Path
+) -> None:
+    spec = PixelSpec.from_dict(config)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(spec.to_dict()))
+    processor = AutoImageProcessor.from_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    expected = processor(list(pixels), return_tensors="pt").pixel_values[0]
+    torch.testing.assert_close(preprocess(pixels, spec), expected, atol=1e-5, rtol=0)
 
 
 def test_the_papers_pixels_squash_and_use_imagenet(pixels: np.ndarray) -> None:
@@ -60,7 +142,7 @@ def test_the_papers_pixels_squash_and_use_imagenet(pixels: np.ndarray) -> None:
     torch.testing.assert_close(black, -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD))
 
 
-@pytest.mark.parametrize("spec", [PixelSpec.paper(112), PixelSpec.from_dict(TIMESFORMER_K400)])
+@pytest.mark.parametrize("spec", [PixelSpec.paper(112), *map(PixelSpec.from_dict, (TIMESFORMER_K400, VIVIT_K400))])
 def test_a_spec_survives_its_file(spec: PixelSpec) -> None:
     assert PixelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
@@ -83,6 +165,8 @@ def test_fit_keeps_bytes() -> None:
         ({"image_std": [0.2, 0.0, 0.2]}, "image_std .* must be numbers from 1e-06 to 1000, 3 in all"),
         ({"rescale_factor": float("nan")}, r"rescale_factor .* not \(nan,\)"),
         ({"resample": 99}, "resample .* not 99"),
+        ({"size": {"shortest_edge": 224, "longest_edge": 256}}, "lacks or mangles"),
+        ({"image_processor_type": "ConvNextImageProcessor"}, "pixels of a ConvNextImageProcessor .* are not known"),
     ],
 )
 def test_a_file_that_says_too_little_is_refused(change: dict[str, Any], message: str) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hmdb import VideoError
 from hmdb.page import preview
 from hmdb.page.preview import make_preview, plays_in_browser
-from hmdb.video import Frames, RecountedError, Video, open_video
+from hmdb.video import Frames, Video, open_video
+from hmdb.video.base import RecountedError
 from tests.conftest import moving_bar, write_frames, write_mp4
 
 
@@ -111,9 +112,8 @@ class Shrinking(Video):
         return Frames(pixels=np.zeros((len(indices), 48, 64, 3), np.uint8), seconds=None)
 
 
-def test_a_preview_of_a_damaged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "open_video", lambda path: Shrinking())
-    written = make_preview("any.avi", tmp_path / "p.mp4")
+def test_a_preview_of_a_damaged_file(tmp_path: Path) -> None:
+    written = make_preview(Shrinking(), tmp_path / "p.mp4")
     assert open_video(written).num_frames == 14  # 1.2 s at 12 a second
 
 

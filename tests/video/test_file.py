@@ -11,12 +11,13 @@ import pytest
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
 from hmdb.errors import VideoError
-from hmdb.video import RecountedError, open_video
+from hmdb.video import open_video
+from hmdb.video.base import RecountedError
 from hmdb.video.client import pool
 from hmdb.video.decoders import DecordReader, PyAVReader
 from hmdb.video.limits import Limits
+from hmdb.video.scan import scan
 from hmdb.video.sniff import sniff
-from hmdb.video.survey import survey
 from tests.videos import TOP, claim_keys, cut_before, insert_packets, number, numbers, packed, remux, trim, write_video
 
 pytest.importorskip("decord")
@@ -75,7 +76,7 @@ def test_the_right_frames_of_every_kind(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, (_, decoder) in KINDS.items() if decoder != "PyAV"])
 def test_both_decoders_give_the_same_frames(tmp_path: Path, name: str) -> None:
     path, limits = write_video(tmp_path / name, **KINDS[name][0]), Limits()
-    looked_at = survey(str(path), sniff(path), limits)
+    looked_at = scan(str(path), sniff(path), limits)
     indices = range(0, looked_at.num_frames, 4)
     by_decord = DecordReader(str(path), looked_at, limits, lambda: False).frames(indices)
     by_pyav = PyAVReader(str(path), looked_at, limits).frames(indices)
@@ -161,7 +162,7 @@ def test_a_frame_is_the_same_one_whatever_else_is_asked_for(tmp_path: Path) -> N
 
 def test_without_decord_a_sound_video_is_jumped_in(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", num_frames=60, options={"g": "10"})
-    reader = PyAVReader(str(path), survey(str(path), sniff(path), Limits()), Limits())
+    reader = PyAVReader(str(path), scan(str(path), sniff(path), Limits()), Limits())
     assert number(reader.frames([33])[33][0]) == 33
     assert not reader._kept
 
@@ -240,14 +241,58 @@ def test_pyav_reads_from_the_nearest_clean_cut(tmp_path: Path, codec: str) -> No
     indices = random.Random(0).sample(range(100), 30)
     assert numbers(video.frames_at(indices).pixels) == indices
     assert video.note is None
-    assert len(survey(str(path), sniff(path), Limits()).keys) >= 10
+    assert len(scan(str(path), sniff(path), Limits()).keys) >= 10
 
 
 def test_avis_are_jumped_in(tmp_path: Path) -> None:
     path = write_video(tmp_path / "long.avi", num_frames=100, codec="mpeg4", options={"g": "10"}, max_b_frames=0)
     indices = [95, 3, 40, 41, 77]
     assert numbers(open_video(path).frames_at(indices).pixels) == indices
-    assert len(survey(str(path), sniff(path), Limits()).keys) >= 10
+    assert len(scan(str(path), sniff(path), Limits()).keys) >= 10
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "container", "codec", "pixel_format", "plays"),
+    [
+        ("a.mp4", {}, "mp4", "h264", "yuv420p", True),
+        ("a.mov", {}, "mov", "h264", "yuv420p", False),
+        ("a.mp4", {"pixel_format": "yuv444p"}, "mp4", "h264", "yuv444p", False),
+        ("a.mp4", {"pixel_format": "yuv420p10le"}, "mp4", "h264", "yuv420p10le", False),
+        ("a.mp4", {"codec": "libx265"}, "mp4", "hevc", "yuv420p", False),
+        ("a.mp4", {"codec": "libvpx-vp9"}, "mp4", "vp9", "yuv420p", False),
+        ("a.webm", {"codec": "libvpx"}, "webm", "vp8", "yuv420p", True),
+        ("a.webm", {"codec": "libvpx-vp9"}, "webm", "vp9", "yuv420p", True),
+        ("a.mkv", {}, "matroska", "h264", "yuv420p", False),
+        ("a.avi", {"codec": "mpeg4"}, "avi", "mpeg4", "yuv420p", False),
+    ],
+)
+def test_how_a_file_is_coded_is_told(
+    tmp_path: Path, name: str, options: dict[str, Any], container: str, codec: str, pixel_format: str, plays: bool
+) -> None:
+    coded = open_video(write_video(tmp_path / name, num_frames=3, **options)).format
+    assert coded is not None
+    assert (coded.container, coded.codec, coded.pixel_format) == (container, codec, pixel_format)
+    assert coded.plays_in_browsers is plays
+    if codec == "h264":
+        assert coded.profile.startswith("High")
+
+
+def test_work_on_a_damaged_video_is_done_again_with_the_true_number_of_frames(tmp_path: Path) -> None:
+    options = {"g": "250", "crf": "5"}
+    path = write_video(
+        tmp_path / "scratched.mp4", num_frames=100, options=options, container_options={"movflags": "faststart"}
+    )
+    video, numbers_of_frames = open_video(scratched(path)), []
+
+    def ends(num_frames: int) -> np.ndarray:
+        numbers_of_frames.append(num_frames)
+        return video.frames_at([0, num_frames - 1]).pixels
+
+    assert video.counted(ends).shape[0] == 2
+    assert numbers_of_frames == [100, video.num_frames]
+    again = open_video(path)
+    steps = list(again.counted_each(lambda num_frames: (ends(num_frames) for _ in range(2))))
+    assert [len(step) for step in steps] == [2, 2]
 
 
 def test_what_is_over_a_limit_is_refused(tmp_path: Path) -> None:

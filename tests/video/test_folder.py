@@ -24,6 +24,8 @@ def test_frames_in_natural_order_without_a_clock(tmp_path: Path) -> None:
     assert numbers(frames.pixels) == [11, 2, 2]
     assert frames.seconds is None
     np.testing.assert_array_equal(frames.pixels[1], numbered(2))
+    assert video.frames_at([]).pixels.shape == (0, 120, 160, 3)
+    assert video.format is None
 
 
 def test_large_pictures_are_reduced(tmp_path: Path) -> None:

@@ -231,6 +231,9 @@ def test_a_worker_has_no_secrets_and_no_torch(clip: Path, monkeypatch: pytest.Mo
         {"fps": "25"},
         {"decoder": "<b>"},
         {"damaged": "yes"},
+        {"codec": "<script>"},
+        {"profile": "High" * 20},
+        {"pixel_format": None},
         {"more": 1},
     ],
     ids=str,
@@ -244,6 +247,9 @@ def test_what_a_worker_says_is_checked(wrong: dict[str, object]) -> None:
         "decoder": "PyAV",
         "damaged": False,
         "announced": 0,
+        "codec": "h264",
+        "profile": "High 4:4:4 Predictive",
+        "pixel_format": "yuv444p",
     }
     assert Facts.checked(facts, Limits()).num_frames == 30
     with pytest.raises(WireError):

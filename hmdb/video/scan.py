@@ -44,7 +44,7 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class Scan:
     """What a file holds.
 
     Attributes:
@@ -61,6 +61,7 @@ class Survey:
         frame_bytes: memory that a decoded frame takes.
         announced: frames that the file says it has; 0 where it does not.
         truncated: whether its end is missing.
+        codec, profile, pixel_format: as in `hmdb.video.base.Format`.
         suits_decord: whether decord should read it.
     """
 
@@ -78,6 +79,9 @@ class Survey:
     frame_bytes: int
     announced: int
     truncated: bool
+    codec: str
+    profile: str
+    pixel_format: str
     suits_decord: bool
 
 
@@ -135,7 +139,7 @@ def packets(
         return
 
 
-def survey(path: str, container: Container, limits: Limits) -> Survey:
+def scan(path: str, container: Container, limits: Limits) -> Scan:
     """Looks at a file.
 
     Raises:
@@ -175,7 +179,7 @@ def survey(path: str, container: Container, limits: Limits) -> Survey:
         )
         can_jump = container.seekable or (container.constant_rate and not track.codec_context.has_b_frames)
         turned = first.rotation % 180 != 0
-        return Survey(
+        return Scan(
             container=container,
             stream=track.index,
             num_frames=len(tally.shown),
@@ -190,6 +194,9 @@ def survey(path: str, container: Container, limits: Limits) -> Survey:
             frame_bytes=first.width * first.height * max(first.format.padded_bits_per_pixel, 8) // 8,
             announced=announced if announced <= limits.frames else 0,
             truncated=truncated,
+            codec=track.codec_context.codec.canonical_name,
+            profile=track.codec_context.profile or "",
+            pixel_format=first.format.name,
             suits_decord=suits_decord,
         )
 
