@@ -7,17 +7,16 @@ back to components. What goes wrong on purpose (HmdbError) reaches the visitor a
 from __future__ import annotations
 
 import functools
-import tempfile
+import inspect
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from hmdb.errors import HmdbError, StoppedError, VideoError
-from hmdb.page.files import served
 from hmdb.page.model import Loading
 from hmdb.page.present import (
     agreement,
@@ -31,13 +30,14 @@ from hmdb.page.present import (
     verdict,
 )
 from hmdb.page.settings import Settings, lends_gpu
-from hmdb.page.turns import Turns
+from hmdb.page.turns import Turn, Turns
 from hmdb.page.zerogpu import GPU_SECONDS, Lent
 from hmdb.results import Prediction
 from hmdb.text import readable
 
 if TYPE_CHECKING:
-    from hmdb.results import Explanation
+    from hmdb.clips.clip import Clip, ClipSpec
+    from hmdb.results import Explanation, Faithfulness, Timeline
 
 PAPER_SAMPLERS = ("uniform", "equidistant", "random")
 ANSWER = "The answer"
@@ -45,36 +45,58 @@ OVERALL = "Everything it looked at"
 
 
 def told(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler, telling the visitor in one line what went wrong on purpose."""
+    """The handler, telling a client in one line what went wrong on purpose."""
 
     @functools.wraps(handler)
     def answer(*arguments: Any, **options: Any) -> Any:
-        try:
+        with _as_gradio_errors():
             return handler(*arguments, **options)
-        except HmdbError as error:
-            raise gr.Error(str(error), print_exception=False) from error
 
-    return answer
+    @functools.wraps(handler)
+    def steps(*arguments: Any, **options: Any) -> Iterator[Any]:
+        with _as_gradio_errors():
+            yield from handler(*arguments, **options)
+
+    return steps if inspect.isgeneratorfunction(handler) else answer
+
+
+@contextmanager
+def _as_gradio_errors() -> Iterator[None]:
+    try:
+        yield
+    except HmdbError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def over(turn: Turn) -> bool:
+    """Whether its visitor wants no more of it."""
+    return turn.cancelled
 
 
 def in_turn(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler, a generator of what it knows so far, as `told` and in its turn."""
+    """The handler, a generator of what it knows so far, in its turn. One that was cancelled ends in silence."""
 
     @functools.wraps(handler)
     def answer(self: Handlers, *arguments: Any, **options: Any) -> Iterator[Any]:
-        try:
-            self.wait()  # loading the model, which may be a download, is no part of anybody's turn
-            turn = self.turns.begin()
-            with closing(handler(self, *arguments, **options)) as results:
-                while True:
+        asked = self.turns.begin()
+        self.wait()  # loading the model, which may be a download, is no part of anybody's turn
+        if over(asked):
+            return
+        turn = self.turns.begin()
+        with closing(handler(self, *arguments, **options)) as results:
+            while True:
+                try:
                     with self.turns.step(turn):
-                        try:
-                            result = next(results)
-                        except StopIteration:
-                            return
-                    yield result
-        except HmdbError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+                        result = next(results)
+                except StopIteration:
+                    return
+                except StoppedError:
+                    if over(turn):
+                        return
+                    raise
+                if over(turn):
+                    return
+                yield result
 
     return answer
 
@@ -85,11 +107,23 @@ class Handlers:
     Nothing here belongs to one visitor: what a handler knows it was given.
     """
 
-    def __init__(self, loading: Loading, second: Loading | None, settings: Settings) -> None:
+    def __init__(
+        self, loading: Loading, second: Loading | None, settings: Settings, examples: Iterable[Path] = ()
+    ) -> None:
         self._first = Lent(loading)
         self._second = Lent(second) if second else None
         self._settings = settings
+        self._examples = frozenset(map(str, examples))
+        self._kept: dict[str, list[Prediction | Explanation | Faithfulness]] = {}  # answers for examples
         self.turns = Turns(settings.at_once, settings.seconds)
+
+    @property
+    def num_labels(self) -> int:
+        return len(self._first.here().labels)
+
+    @property
+    def clip_spec(self) -> ClipSpec:
+        return self._first.here().loaded.clip_spec
 
     def wait(self) -> None:
         """Returns once the model that answers is there.
@@ -99,6 +133,39 @@ class Handlers:
         """
         self._first.here()
 
+    @in_turn
+    def answer(self, path: str) -> Iterator[Prediction | Explanation | Faithfulness]:
+        """The answer for a video, then what speaks for it, then what that is worth."""
+        if kept := self._kept.get(path):
+            yield from kept
+            return
+        clip = self._first.here().read(path)
+        prediction: Prediction = self._first.ask("predict", clip)
+        found: list[Prediction | Explanation | Faithfulness] = [prediction]
+        yield prediction
+        for each in self._why(clip, prediction.label):
+            found.append(each)
+            yield each
+        if path in self._examples:
+            self._kept[path] = found
+
+    @in_turn
+    def look(self, clip: Clip) -> Iterator[Prediction]:
+        """The answer for a clip, with all labels."""
+        yield self._first.ask("predict", clip, top_k=self.num_labels)
+
+    @in_turn
+    def why(self, path: str, label: str) -> Iterator[Explanation | Faithfulness]:
+        """What speaks for one label, as people write it, then what that is worth."""
+        recognizer = self._first.here()
+        yield from self._why(recognizer.read(path), named(label, recognizer.labels))
+
+    def _why(self, clip: Clip, label: str) -> Iterator[Explanation | Faithfulness]:
+        explanation: Explanation = self._first.ask("explain", clip, label=label)
+        yield explanation
+        yield self._first.ask("faithfulness", explanation)
+
+    @told
     @in_turn
     def predict(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """Names the action in a short video: the five likeliest labels with their probabilities.
@@ -119,6 +186,7 @@ class Handlers:
             prediction.to_dict(),
         )
 
+    @told
     @in_turn
     def explain(
         self,
@@ -139,6 +207,7 @@ class Handlers:
         progress(0.8, desc="Drawing")
         yield overlays(explanation, opacity), explanation.to_dict()
 
+    @told
     @in_turn
     def check(
         self,
@@ -166,47 +235,60 @@ class Handlers:
         explanation: Explanation = self._first.ask("explain", clip, label=wanted, kind=kind)
         return explanation
 
-    @in_turn
+    @told
     def timeline(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """Follows a long video: which action when, as segments with start, end, label and probability.
 
         Args:
             video: a video file.
         """
-        path, timeline = given(video), None
-        name = Path(path).stem
-        lease = time.monotonic() + 0.9 * GPU_SECONDS if lends_gpu() else float("inf")
+        path = given(video)
         progress(0, desc="Reading the video")
+        for timeline, finished in self.follow(path):
+            progress((len(timeline.answers), timeline.num_windows), desc="Looking at windows of it", unit="windows")
+            yield timeline_outputs(timeline, Path(path).stem, finished=finished)
+
+    @in_turn
+    def follow(self, path: str) -> Iterator[tuple[Timeline, bool]]:
+        """The timeline as far as it is known, and whether that is all: the end is reached, or the time is over."""
+        timeline = None
+        lease = time.monotonic() + 0.9 * GPU_SECONDS if lends_gpu() else float("inf")
         try:
             for timeline in self._first.follow(path, max_windows=self._settings.windows):
-                done = len(timeline.answers)
-                progress((done, timeline.num_windows), desc="Looking at windows of it", unit="windows")
                 if timeline.is_complete or time.monotonic() > lease:
                     break
-                yield timeline_outputs(timeline, name, finished=False)
+                yield timeline, False
         except StoppedError:
             if timeline is None:
                 raise
         if timeline is not None:
-            yield timeline_outputs(timeline, name, finished=True)
+            yield timeline, True
 
-    @in_turn
+    @told
     def compare(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """The same video under the paper's three ways to take frames, and under a second model where one is set.
 
         Args:
             video: a video file.
         """
-        path = given(video)
-        plan: list[tuple[str, Lent, str | None]] = [(sampler, self._first, sampler) for sampler in self._samplers()]
-        if self._second:
-            checkpoint = self._second.here().loaded.checkpoint
-            plan.append((checkpoint.name, self._second, None))
         runs: list[tuple[str, Prediction]] = []
-        for name, model, sampler in plan:
-            progress((len(runs), len(plan)), desc=f"Taking frames: {name}", unit="runs")
-            runs.append((name, model.ask("predict", model.here().read(path, sampler=sampler))))
+        for run in self.runs(given(video)):
+            runs.append(run)
+            progress(len(runs) / self.num_runs, desc="Taking frames in another way")
         yield agreement(runs), comparison(runs), [frame for _, run in runs for frame in gallery(run.clip)]
+
+    @in_turn
+    def runs(self, path: str) -> Iterator[tuple[str, Prediction]]:
+        """The answers of each sampler, and of the second model where there is one, with their names."""
+        for sampler in self._samplers():
+            yield sampler, self._first.ask("predict", self._first.here().read(path, sampler=sampler))
+        if self._second:
+            second = self._second.here()
+            yield second.loaded.checkpoint.name, self._second.ask("predict", second.read(path))
+
+    @property
+    def num_runs(self) -> int:
+        return len(self._samplers()) + bool(self._second)
 
     def _samplers(self) -> list[str]:
         """The paper's three, and the checkpoint's own where it has another."""
@@ -224,18 +306,6 @@ class Handlers:
         """
         recognizer = self._first.here()
         return {**recognizer.loaded.to_dict(), "dtype": recognizer.dtype}
-
-    @told
-    def preview(self, video: str | None) -> Any:
-        """Something that a browser can play, of any file that can be read."""
-        if video is None:
-            return gr.update(value=None, visible=False)
-        from hmdb.page.preview import make_preview, plays_in_browser
-
-        if plays_in_browser(video):
-            return gr.update(value=video, visible=True)
-        with tempfile.TemporaryDirectory() as folder:
-            return gr.update(value=served(make_preview(video, Path(folder) / "preview")), visible=True)
 
     def cancel(self) -> str:
         """Ends what is under way for this visitor."""

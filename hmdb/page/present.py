@@ -12,11 +12,15 @@ import pandas as pd
 
 from hmdb.clips.clip import Clip, ClipFrame
 from hmdb.page.files import Gallery, pictures, served
-from hmdb.results import Prediction
+from hmdb.results import NONE_OF_THESE, Prediction
 from hmdb.text import readable
 
 if TYPE_CHECKING:
-    from hmdb.results import Explanation, Timeline
+    from hmdb.errors import HmdbError
+    from hmdb.results import Explanation, Faithfulness, Timeline
+
+KINDS = {"reversed": "backwards", "interpolated": "blended", "brightened": "brightened"}  # of frames that are not real
+SURE, PROBABLE = 0.8, 0.5  # probabilities from which on an answer is called so
 
 
 def shown(text: str) -> str:
@@ -46,15 +50,68 @@ def verdict(prediction: Prediction, num_labels: int) -> str:
     return " ".join((sentence, *map(shown, prediction.clip.notes)))
 
 
+def headline(prediction: Prediction, num_labels: int) -> str:
+    """The answer in large, with a line about it; read out by a screen reader as it changes."""
+    name, notes = readable(prediction.label), prediction.clip.notes
+    if not prediction.is_known:
+        return headed(f"None of the {num_labels} actions", f"The likeliest of them would be {name}.", *notes)
+    return headed(name, sureness(prediction.probability), *notes)
+
+
+def sureness(probability: float) -> str:
+    """
+    >>> sureness(0.44)
+    'A guess: it sees other things that it could be.'
+    """
+    if probability >= SURE:
+        return "It is sure."
+    if probability >= PROBABLE:
+        return "It thinks so, though not surely."
+    return "A guess: it sees other things that it could be."
+
+
+def busy() -> str:
+    return headed("…", "Looking at it.")
+
+
+def problem(error: HmdbError) -> str:
+    return headed("That did not work", str(error), kind="problem")
+
+
+def headed(large: str, *small: str, kind: str = "") -> str:
+    """Always the same elements, so that what listens for changes of them hears each."""
+    return (
+        f'<div class="headline {kind}" role="status" aria-live="polite"><strong>{html.escape(large)}</strong>'
+        f"<span>{html.escape(' '.join(small))}</span></div>"
+    )
+
+
+def line(words: str) -> str:
+    """A line of text, as it is."""
+    return f'<p class="line">{html.escape(words)}</p>'
+
+
+def looking_for(label: str) -> str:
+    return f"Looking for what speaks for “{readable(label)}” …"
+
+
+def trusted(faithfulness: Faithfulness) -> str:
+    """What a map is worth, in one short line."""
+    share, without = faithfulness.shares[1], faithfulness.deleted[1]
+    hidden = f"With the brightest {share:.0%} hidden, {faithfulness.probability:.0%} become {without:.0%}"
+    worth = "the answer rests on them" if faithfulness.beats_random else "do not read much into this map"
+    return f"{hidden}. Trust in the map: {faithfulness.trust:.2f} of 1; {worth}."
+
+
 def gallery(clip: Clip) -> Gallery:
     """The frames of a clip with their captions."""
     return pictures(clip.pixels, map(caption, clip.frames))
 
 
 def caption(frame: ClipFrame) -> str:
-    """ "0.53 s · reversed"; a folder of frames has no clock, so there the frame's number."""
-    moment = f"frame {frame.sources[0]}" if frame.seconds is None else f"{frame.seconds:.2f} s"
-    return f"{moment} · {frame.kind}"
+    """ "0.5 s, backwards"; a folder of frames has no clock, so there the frame's number."""
+    moment = f"frame {frame.sources[0]}" if frame.seconds is None else f"{frame.seconds:.1f} s"
+    return ", ".join((moment, *(KINDS[step] for step in frame.kind.split(" + ") if step in KINDS)))
 
 
 def overlays(explanation: Explanation, opacity: float) -> Gallery:
@@ -75,31 +132,46 @@ def timeline_outputs(timeline: Timeline, name: str, *, finished: bool) -> tuple[
     """Words, chart, table, files (once finished) and JSON of a timeline."""
     from hmdb.figures import timeline_chart
 
+    rows = [
+        (
+            segment.start_frame if segment.start_seconds is None else round(segment.start_seconds, 2),
+            segment.end_frame if segment.end_seconds is None else round(segment.end_seconds, 2),
+            readable(segment.label or NONE_OF_THESE),
+            round(segment.probability, 3),
+        )
+        for segment in timeline.segments
+    ]
+    files = timeline_files(timeline, name) if finished else None
+    return timeline_words(timeline, finished=finished), timeline_chart(timeline), rows, files, timeline.to_dict()
+
+
+def timeline_words(timeline: Timeline, *, finished: bool) -> str:
     words = f"Looked at {len(timeline.answers)} of {timeline.num_windows} windows."
     if timeline.coverage < 1 and timeline.is_complete:
         words += f" They cover {timeline.coverage:.0%} of the video, as it is long."
     if finished and not timeline.is_complete:
         words += " Stopped there, as it took too long; a shorter video or a faster machine gets to the end."
-    rows = [
-        (
-            segment.start_frame if segment.start_seconds is None else round(segment.start_seconds, 2),
-            segment.end_frame if segment.end_seconds is None else round(segment.end_seconds, 2),
-            readable(segment.label or "none of these"),
-            round(segment.probability, 3),
-        )
-        for segment in timeline.segments
-    ]
-    files = None
-    if finished:
-        texts = {"json": timeline.to_json(), "csv": timeline.to_csv()}
-        if timeline.has_clock:
-            texts["srt"] = timeline.to_srt()
-        with tempfile.TemporaryDirectory() as folder:
-            paths = [Path(folder, f"{name}.{suffix}") for suffix in texts]
-            for path, text in zip(paths, texts.values(), strict=True):
-                path.write_text(text, encoding="utf-8")
-            files = [served(path) for path in paths]
-    return words, timeline_chart(timeline), rows, files, timeline.to_dict()
+    return words
+
+
+def timeline_files(timeline: Timeline, name: str) -> list[str]:
+    """The segments as JSON, CSV and, where the video has a clock, subtitles."""
+    texts = {"json": timeline.to_json(), "csv": timeline.to_csv()}
+    if timeline.has_clock:
+        texts["srt"] = timeline.to_srt()
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"{name}.{suffix}") for suffix in texts]
+        for path, text in zip(paths, texts.values(), strict=True):
+            path.write_text(text, encoding="utf-8")
+        return [served(path) for path in paths]
+
+
+def clock(seconds: float) -> str:
+    """
+    >>> clock(83.4)
+    '1:23'
+    """
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def comparison(runs: list[tuple[str, Prediction]]) -> pd.DataFrame:

@@ -11,8 +11,8 @@ from starlette.middleware import Middleware
 
 from hmdb.page.border import Border
 from hmdb.page.files import FILES
-from hmdb.page.layout import CSS
 from hmdb.page.settings import Settings
+from hmdb.page.theme import CSS, THEME, WORDS, head
 
 
 def serve(demo: gr.Blocks, settings: Settings, **options: Any) -> str:
@@ -21,8 +21,10 @@ def serve(demo: gr.Blocks, settings: Settings, **options: Any) -> str:
     FILES.settle()
     border = Middleware(Border, files=FILES, settings=settings, local_url=lambda: demo.local_url or "")
     _, url, _ = demo.launch(
-        theme=gr.themes.Soft(),
+        theme=THEME,
         css=CSS,
+        head=head(),
+        i18n=WORDS,
         max_file_size=f"{settings.max_upload_mb}mb",
         app_kwargs={"middleware": [border]},
         state_session_capacity=SESSIONS,

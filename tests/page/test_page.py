@@ -1,4 +1,4 @@
-"""The page in a real browser, and the same through gradio_client and as MCP tools."""
+"""The page through gradio_client and as MCP tools."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ import base64
 import dataclasses
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -27,7 +23,6 @@ from gradio_client.exceptions import AppError
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
 
 from finetune.training.checkpoint import keep_int8_cost
 from hmdb.errors import ModelError
@@ -36,33 +31,14 @@ from hmdb.page.handlers import Handlers
 from hmdb.page.layout import build_demo
 from hmdb.page.model import Loading, load_recognizer
 from hmdb.page.present import gallery, verdict
-from hmdb.page.serve import serve
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline
 from hmdb.text import readable
-from tests.browser import open_page
 from tests.conftest import moving_bar, write_mp4
 from tests.hub import HubServer
+from tests.page.conftest import SETTINGS, served
 from tests.test_house import ROOT
-
-EXAMPLES = ROOT / "examples"
-CLIPS = sorted(EXAMPLES.glob("*.mp4"))
-SETTINGS = Settings(max_upload_mb=1)
-
-
-@contextmanager
-def served(demo: gr.Blocks) -> Iterator[str]:
-    try:
-        yield serve(demo, SETTINGS, quiet=True)
-    finally:
-        demo.close()
-
-
-@pytest.fixture(scope="module")
-def url(recognizer: Recognizer) -> Iterator[str]:
-    with served(build_demo(recognizer, settings=SETTINGS, examples=EXAMPLES)) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -70,205 +46,6 @@ def client(url: str) -> Iterator[Client]:
     client = Client(url, verbose=False)
     yield client
     client.close()
-
-
-@pytest.fixture(scope="module")
-def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 s, which are 11 windows."""
-    return write_mp4(tmp_path_factory.mktemp("long") / "long.mp4", moving_bar(1500, (64, 48)))
-
-
-# In the browser
-
-
-def tab(page: Page, name: str) -> Locator:
-    """The panel of a tab, once it is shown."""
-    page.get_by_role("tab", name=name).click()
-    return page.get_by_role("tabpanel").locator("visible=true").first
-
-
-def upload(panel: Locator, path: Path) -> None:
-    panel.locator("input[type=file]").first.set_input_files(path)
-
-
-def images(panel: Locator) -> Locator:
-    return panel.locator(".thumbnail-item img").locator("visible=true")
-
-
-@pytest.mark.browser
-def test_a_video_gets_its_label_five_bars_and_eight_frames(url: str, video: Path, recognizer: Recognizer) -> None:
-    prediction = recognizer(video)
-    with open_page(url) as (page, watch):
-        expect(page.get_by_text("Answers come from tiny, which knows 25 actions.")).to_be_visible()
-        panel = tab(page, "Upload")
-        upload(panel, video)
-        expect(panel.locator(".preview video")).to_be_visible()
-        panel.get_by_role("button", name="Name the action").click()
-        expect(panel.get_by_test_id("label-output-value")).to_have_text(readable(prediction.label), timeout=30_000)
-        expect(images(panel)).to_have_count(8)
-        expect(panel.get_by_text("0.64 s · real")).to_be_visible()
-        expect(panel.get_by_text("3.28 s · reversed")).to_be_visible()
-        expect(panel.locator("[aria-roledescription=bar]")).to_have_count(5)
-        watch.check()
-
-
-@pytest.mark.browser
-def test_a_visitor_sees_where_it_looked_and_what_that_is_worth(url: str, video: Path, recognizer: Recognizer) -> None:
-    second = readable(recognizer(video).labels[1])
-    with open_page(url) as (page, watch):
-        panel = tab(page, "Upload")
-        upload(panel, video)
-        panel.get_by_role("button", name="Name the action").click()
-        expect(images(panel)).to_have_count(8, timeout=30_000)
-        panel.get_by_text("Where did it look").click()
-        panel.get_by_role("button", name="Show", exact=True).click()
-        expect(images(panel)).to_have_count(16, timeout=30_000)
-        expect(panel.get_by_text(re.compile(r"mattered \d+%"))).to_have_count(8)
-        panel.get_by_label("Show what speaks for").click()
-        page.get_by_role("option", name=second).click()
-        before = images(panel).last.get_attribute("src")
-        panel.get_by_role("button", name="Show", exact=True).click()
-        expect(images(panel).last).not_to_have_attribute("src", str(before))
-        panel.get_by_role("button", name="Does this map mean anything?").click()
-        expect(panel.get_by_text(f"the probability of {second} goes from")).to_be_visible()
-        watch.check()
-
-
-@pytest.mark.browser
-def test_a_recording_is_answered(url: str) -> None:
-    with open_page(url) as (page, watch):
-        panel = tab(page, "Webcam")
-        panel.get_by_text("Click to Access Webcam").click()
-        page.wait_for_function("() => [...document.querySelectorAll('video')].some(v => v.videoWidth > 0)")
-        panel.get_by_text("Record", exact=True).click()
-        page.wait_for_timeout(1500)
-        panel.get_by_text("Stop", exact=True).click()
-        expect(panel.locator("video[src]")).to_be_visible()
-        panel.get_by_role("button", name="Name the action").click()
-        expect(images(panel)).to_have_count(8, timeout=30_000)
-        watch.check()
-
-
-@pytest.mark.browser
-def test_a_long_video_becomes_a_timeline_with_files(url: str, long_clip: Path) -> None:
-    with open_page(url) as (page, watch):
-        panel = tab(page, "Long video")
-        upload(panel, long_clip)
-        panel.get_by_role("button", name="Make the timeline").click()
-        expect(panel.get_by_text("Looked at 11 of 11 windows.")).to_be_visible(timeout=60_000)
-        for suffix in ("json", "csv", "srt"):
-            expect(panel.locator(f"a[href$='long.{suffix}']")).to_be_visible()
-        watch.check()
-
-
-@pytest.mark.browser
-def test_a_long_video_can_be_cancelled(recognizer: Recognizer, long_clip: Path, video: Path) -> None:
-    steps: list[float] = []
-
-    class Slow(Recognizer):
-        def follow(self, *args: Any, **options: Any) -> Generator[Timeline]:
-            for timeline in super().follow(*args, **options):
-                steps.append(time.monotonic())
-                yield timeline
-                time.sleep(1)
-
-    with served(build_demo(Slow(recognizer.loaded), settings=SETTINGS)) as url, open_page(url) as (page, _):
-        panel = tab(page, "Long video")
-        upload(panel, long_clip)
-        panel.get_by_role("button", name="Make the timeline").click()
-        expect(panel.get_by_text("Looked at 4 of 11 windows.")).to_be_visible(timeout=30_000)
-        panel.get_by_role("button", name="Cancel").click()
-        expect(panel.get_by_text("Cancelled.")).to_be_visible()
-        cancelled = time.monotonic()
-        page.wait_for_timeout(3000)
-        expect(panel.get_by_text("Cancelled.")).to_be_visible()
-        assert [step for step in steps if step > cancelled + 1.5] == []
-        client = Client(url, verbose=False)  # the next visitor's turn comes
-        assert client.predict(handle_file(video), api_name="/predict")[0]["label"]
-        client.close()
-
-
-@pytest.mark.browser
-def test_the_three_samplers_side_by_side(url: str, video: Path) -> None:
-    with open_page(url) as (page, watch):
-        panel = tab(page, "Compare")
-        upload(panel, video)
-        panel.get_by_role("button", name="Compare").click()
-        expect(images(panel)).to_have_count(24, timeout=30_000)
-        expect(panel.get_by_text(re.compile("All 3 agree|They differ"))).to_be_visible()
-        watch.check()
-
-
-@pytest.mark.browser
-def test_an_example_is_one_click_away(url: str) -> None:
-    with open_page(url) as (page, watch):
-        panel = tab(page, "Upload")
-        panel.get_by_role("button", name=f"Example: {readable(CLIPS[0].stem)}").click()
-        expect(panel.locator(f"a[href$='{CLIPS[0].name}']")).to_be_visible()
-        panel.get_by_role("button", name="Name the action").click()
-        expect(images(panel)).to_have_count(8, timeout=30_000)
-        watch.check()
-
-
-@pytest.mark.browser
-def test_a_file_that_browsers_do_not_play_gets_a_preview(url: str, tmp_path: Path) -> None:
-    avi = write_mp4(tmp_path / "old.avi", moving_bar(30))
-    with open_page(url) as (page, watch):
-        panel = tab(page, "Upload")
-        upload(panel, avi)
-        player = panel.locator(".preview video")
-        expect(player).to_be_visible()
-        page.wait_for_function("() => [...document.querySelectorAll('.preview video')].some(v => v.videoWidth > 0)")
-        watch.check()
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("name", ["holiday.mp4", "song.mp4", "large.mp4"])
-def test_a_bad_upload_gets_one_clear_line(url: str, tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    expected = name
-    if name == "holiday.mp4":
-        path.write_text("not a video")
-    elif name == "song.mp4":
-        write_sound(path)
-    else:
-        path.write_bytes(bytes(1_200_000))
-        expected = "maximum"
-    with open_page(url) as (page, _):
-        upload(tab(page, "Upload"), path)
-        toast = page.get_by_test_id("toast-body")
-        expect(toast).to_contain_text(expected, ignore_case=True)
-        assert str(tmp_path.parent) not in toast.inner_text()
-
-
-@pytest.mark.browser
-def test_the_page_is_up_before_the_model_and_says_so(recognizer: Recognizer) -> None:
-    gate = threading.Event()
-
-    def slow() -> Recognizer:
-        assert gate.wait(60)
-        return recognizer
-
-    with served(build_demo(Loading(slow), settings=SETTINGS)) as url, open_page(url) as (page, _):
-        expect(page.get_by_text("Loading the model")).to_be_visible()
-        gate.set()
-        expect(page.get_by_text("Answers come from tiny")).to_be_visible()
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize(
-    ("name", "start"), [("Upload", "Name the action"), ("Long video", "Make the timeline"), ("Compare", "Compare")]
-)
-def test_on_a_phone_nothing_is_wider_than_the_screen(url: str, video: Path, name: str, start: str) -> None:
-    with open_page(url, width=390, height=844) as (page, _):
-        if not page.get_by_role("tab", name=name).is_visible():
-            page.locator(".overflow-menu button").first.click()
-            page.get_by_text(name, exact=True).last.click()
-        panel = page.get_by_role("tabpanel").locator("visible=true").first
-        upload(panel, video)
-        panel.get_by_role("button", name=start).click()
-        expect(panel.locator(".thumbnail-item img, a[href$='.srt']").first).to_be_visible(timeout=30_000)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 # Through the API
@@ -407,37 +184,6 @@ def test_an_unknown_label_is_said(client: Client, video: Path) -> None:
         client.predict(handle_file(video), label="juggling", api_name="/explain")
 
 
-def test_a_cancelled_answer_ends_and_never_two_run_at_once(recognizer: Recognizer, video: Path) -> None:
-    running, most, ended = set[int](), [0], threading.Semaphore(0)
-
-    class Slow(Recognizer):
-        def predict(self, *args: Any, **options: Any) -> Any:
-            running.add(threading.get_ident())
-            most[0] = max(most[0], len(running))
-            try:
-                for _ in range(100):
-                    self.probabilities(*args)  # which asks, at each layer, whether to go on
-                    time.sleep(0.1)
-                return super().predict(*args, **options)
-            finally:
-                running.discard(threading.get_ident())
-                ended.release()
-
-    with served(build_demo(Slow(recognizer.loaded), settings=SETTINGS)) as url:
-        began = time.monotonic()
-        for _ in range(3):
-            with open_page(url) as (page, _):
-                panel = tab(page, "Upload")
-                upload(panel, video)
-                panel.get_by_role("button", name="Name the action").click()
-                wait_until(lambda: bool(running))
-                panel.get_by_role("button", name="Cancel").click()
-                expect(panel.get_by_text("Cancelled.")).to_be_visible()
-                assert ended.acquire(timeout=5)
-        assert time.monotonic() - began < 30  # three answers of 10 s each would take longer
-    assert most == [1]
-
-
 def test_an_answer_ends_at_its_deadline(recognizer: Recognizer, video: Path) -> None:
     class Slow(Recognizer):
         def predict(self, *args: Any, **options: Any) -> Any:
@@ -459,19 +205,6 @@ def test_waiting_for_the_model_is_no_part_of_the_deadline(recognizer: Recognizer
     do = Handlers(Loading(slow), None, Settings(seconds=1.5))
     ((action, *_),) = do.predict(str(video))
     assert action
-
-
-def test_a_label_is_text_and_nothing_else(recognizer: Recognizer, video: Path) -> None:
-    wicked = tuple(f"<img src='http://203.0.113.9/{n}.png'>![x](http://203.0.113.9/{n})</details>" for n in range(25))
-    loaded = dataclasses.replace(recognizer.loaded, labels=wicked)
-    with served(build_demo(Recognizer(loaded), settings=SETTINGS)) as url, open_page(url) as (page, watch):
-        panel = tab(page, "Upload")
-        upload(panel, video)
-        panel.get_by_role("button", name="Name the action").click()
-        expect(images(panel)).to_have_count(8, timeout=30_000)
-        page.get_by_text("The actions it knows").click()
-        expect(page.get_by_text("203.0.113.9/24.png").first).to_be_visible()
-        watch.check()
 
 
 def test_a_lent_gpu_gets_and_gives_only_what_can_be_pickled(checkpoint: Path, video: Path, tmp_path: Path) -> None:
@@ -508,13 +241,6 @@ def test_a_lent_gpu_gets_and_gives_only_what_can_be_pickled(checkpoint: Path, vi
     run = subprocess.run([sys.executable, "-c", code, str(video)], env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert "juggling is not one of the labels" in run.stdout
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_two_visitors_get_their_own_answers(url: str, recognizer: Recognizer, tmp_path: Path) -> None:
@@ -585,15 +311,3 @@ def test_an_unsure_answer_may_be_none_of_the_actions(recognizer: Recognizer, vid
     unsure = verdict(dataclasses.replace(prediction, threshold=0.99), 25)
     assert "none of the 25 actions" in unsure
     assert readable(prediction.label) in unsure
-
-
-def write_sound(path: Path) -> None:
-    import av
-    import numpy as np
-
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=44100)
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
-        frame.sample_rate = 44100
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())

@@ -1,0 +1,113 @@
+"""The one place of an answer: the headline, the likeliest actions, and why one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import gradio as gr
+
+from hmdb.errors import HmdbError
+from hmdb.page.handlers import Handlers
+from hmdb.page.overlay import overlay_loop
+from hmdb.page.panel import AT_ONCE, HEIGHT, IN_QUEUE, PLAIN, ROW_OF_PICTURES, Panel, Shown, place
+from hmdb.page.present import confidences, gallery, headline, line, looking_for, trusted
+from hmdb.results import Explanation, Faithfulness, Prediction
+from hmdb.text import readable
+
+
+class AnswerPanel(Panel):
+    """Player, answer and map side by side, or below one another on a phone; the frames under them."""
+
+    def __init__(
+        self, do: Handlers, heavy: dict[str, Any], player: gr.Video, invitation: str, upload: gr.File | None = None
+    ) -> None:
+        """
+        Args:
+            player: not rendered yet.
+            upload: where files come from; the player is a recorder without.
+        """
+        super().__init__(do, heavy, invitation)
+        self.player, self.upload = player, upload
+        self.label = gr.State()
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=300):
+                place(player)
+            with gr.Column(min_width=300):
+                place(self.words)
+                self.bars = gr.Label(label="Click one to see why", num_top_classes=5, show_heading=False, visible=False)
+            with gr.Column(min_width=300):
+                self.film = gr.Video(
+                    label="Why",
+                    interactive=False,
+                    autoplay=True,
+                    loop=True,
+                    buttons=[],
+                    height=HEIGHT,
+                    visible=False,
+                    elem_classes="why",
+                )
+                self.trust = gr.HTML(**PLAIN)
+        with gr.Column(visible=False) as self.frames:
+            gr.HTML(line("The frames it looked at. Click one to see the video there."), **PLAIN)
+            self.strip = gr.Gallery(label="The frames it looked at", elem_classes="pictures", **ROW_OF_PICTURES)
+        with gr.Accordion("The answer as JSON", open=False, visible=False) as self.details:
+            self.json = gr.JSON(label="Answer")
+        place(self.clear)
+        self.empty = {
+            **{each: gr.update(value=None, visible=False) for each in (self.bars, self.film)},
+            **{each: gr.update(visible=False) for each in (self.frames, self.details)},
+            self.trust: "",
+            self.strip: None,
+            self.json: None,
+        }
+        chosen = self.bars.select(self.choose, None, [self.label, self.trust], **AT_ONCE)
+        chosen.then(self.why, [self.source, self.label], [self.film, self.trust], **IN_QUEUE, **heavy)
+        self.strip.select(seek, self.json, self.player, **AT_ONCE)
+
+    def steps(self, path: str) -> Iterator[Shown]:
+        found = self.do.answer(path)
+        yield self.answered(next(found))
+        yield self.preview(path)
+        yield from self.explained(found)
+
+    def answered(self, prediction: Prediction) -> Shown:
+        return {
+            self.words: headline(prediction, self.do.num_labels),
+            self.bars: gr.update(
+                value=confidences(prediction),
+                visible=True,
+                elem_classes=[] if prediction.is_known else ["unsure"],
+            ),
+            self.strip: gallery(prediction.clip),
+            self.frames: gr.update(visible=True),
+            self.json: prediction.to_dict(),
+            self.details: gr.update(visible=True),
+            self.trust: line(looking_for(prediction.label)),
+        }
+
+    def explained(self, found: Iterable[Explanation | Faithfulness]) -> Iterator[Shown]:
+        """The map and what it is worth. What goes wrong with them leaves the answer as it is."""
+        try:
+            for each in found:
+                match each:
+                    case Explanation():
+                        what = f"What speaks for “{readable(each.label or 'the answer')}”"
+                        yield {self.film: gr.update(value=overlay_loop(each), visible=True, label=what)}
+                    case Faithfulness():
+                        yield {self.trust: line(trusted(each))}
+        except HmdbError as error:
+            yield {self.trust: line(str(error))}
+
+    def choose(self, event: gr.SelectData) -> Shown:
+        self.do.cancel()
+        return {self.label: event.value, self.trust: line(looking_for(event.value))}
+
+    def why(self, path: str | None, label: str) -> Iterator[Shown]:
+        yield from self.explained(self.do.why(path, label) if path else ())
+
+
+def seek(event: gr.SelectData, answer: dict[str, Any]) -> Any:
+    """The player, at the moment of the frame that was clicked."""
+    seconds = answer["frames"][event.index]["seconds"]
+    return gr.skip() if seconds is None else gr.update(playback_position=seconds)

@@ -1,0 +1,54 @@
+"""What programs ask for: the endpoints of the API, which are the tools of MCP.
+
+They have components of their own, which nobody sees, so that the page can change without them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from hmdb.page.handlers import ANSWER, Handlers
+
+
+def build_api(do: Handlers, heavy: dict[str, Any]) -> None:
+    with gr.Column(visible=False):
+        ask = gr.Button()
+        video = gr.File(label="Video")
+        answer = [
+            gr.Label(label="Predicted action", num_top_classes=1),
+            gr.Markdown(label="In words"),
+            gr.BarPlot(label="Top five", x="action", y="probability"),
+            gr.Gallery(label="The frames it looked at"),
+            gr.JSON(label="Answer"),
+        ]
+        ask.click(do.predict, video, answer, api_name="predict", **heavy)
+
+        label = gr.Textbox(ANSWER, label="label")
+        opacity = gr.Slider(0, 1, 0.7, label="Opacity")
+        explanation = [gr.Gallery(label="Where it looked"), gr.JSON(label="Explanation")]
+        ask.click(do.explain, [video, label, opacity], explanation, api_name="explain", **heavy)
+        ask.click(do.check, [video, label], gr.Markdown(label="Check of the map"), api_name="check", **heavy)
+
+        timeline = [
+            gr.Markdown(label="In words"),
+            gr.Plot(label="Which action when"),
+            gr.Dataframe(
+                label="Segments",
+                headers=["start", "end", "action", "probability"],
+                datatype=["number", "number", "str", "number"],
+            ),
+            gr.Files(label="The segments as JSON, CSV and subtitles (SRT)"),
+            gr.JSON(label="Timeline"),
+        ]
+        ask.click(do.timeline, video, timeline, api_name="timeline", **heavy)
+
+        comparison = [
+            gr.Markdown(label="Agreement"),
+            gr.Dataframe(label="Top five of each"),
+            gr.Gallery(label="The frames of each, row by row"),
+        ]
+        ask.click(do.compare, video, comparison, api_name="compare", **heavy)
+        ask.click(do.labels, None, gr.JSON(label="Labels"), api_name="labels")
+        ask.click(do.model, None, gr.JSON(label="Model"), api_name="model")

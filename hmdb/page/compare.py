@@ -1,0 +1,67 @@
+"""Two videos beside each other, or one whose frames are taken in several ways."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from hmdb.page.handlers import Handlers
+from hmdb.page.panel import PLAIN, ROW_OF_PICTURES, Panel, Shown, drop_zone, place, video_player
+from hmdb.page.present import gallery, headed
+from hmdb.results import Prediction
+from hmdb.text import readable
+
+WAYS = {
+    "uniform": "every 32nd frame",
+    "equidistant": "evenly spread",
+    "random": "at random",
+    "centered": "from the middle",
+}
+
+
+class ComparePanel(Panel):
+    """A row for each way in which frames are taken of each video: the frames, and what they are taken for."""
+
+    def __init__(self, do: Handlers, heavy: dict[str, Any], name: str) -> None:
+        super().__init__(do, heavy, f"Choose {name}: its frames are taken in several ways.")
+        self.upload = drop_zone()
+        self.player = video_player(name.capitalize())
+        place(self.player)
+        place(self.words)
+        self.table = gr.HTML(**PLAIN)
+        self.frames = gr.Gallery(
+            label="The frames of each, row by row", visible=False, elem_classes=["pictures", "rows"], **ROW_OF_PICTURES
+        )
+        place(self.clear)
+        self.empty = {self.table: "", self.frames: gr.update(value=None, visible=False)}
+        self.answers(self.upload, self.upload.upload)
+
+    def steps(self, path: str) -> Iterator[Shown]:
+        runs: list[tuple[str, Prediction]] = []
+        for run in self.do.runs(path):
+            runs.append(run)
+            yield {self.table: table(runs)}
+        frames = [frame for _, run in runs for frame in gallery(run.clip)]
+        yield {self.words: agreed(runs), self.frames: gr.update(value=frames, visible=True)}
+        yield self.preview(path)
+
+
+def agreed(runs: list[tuple[str, Prediction]]) -> str:
+    """Whether the runs answer alike, as a headline."""
+    names = list(dict.fromkeys(run.label for _, run in runs))
+    if len(names) == 1:
+        return headed(readable(names[0]), f"All {len(runs)} ways agree.")
+    return headed(" or ".join(map(readable, names)), "It depends on the frames that are taken.")
+
+
+def table(runs: list[tuple[str, Prediction]]) -> str:
+    """A row for each run: how the frames were taken, the answer, a bar for its probability."""
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(WAYS.get(name, name))}</th><td>{html.escape(readable(run.label))}</td>'
+        f'<td class="share"><i style="width:{run.probability:.0%}"></i><span>{run.probability:.0%}</span></td></tr>'
+        for name, run in runs
+    )
+    return f'<table class="runs"><tbody>{rows}</tbody></table>'

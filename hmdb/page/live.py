@@ -1,0 +1,210 @@
+"""Live: the last seconds of a camera are the clip, and are answered again and again.
+
+Nothing of it is written anywhere: pictures come in and go out within messages, and what is kept of them is the
+memory of one visitor's `Watch`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.data_classes import ImageData
+from PIL import Image
+
+from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
+from hmdb.clips.sampling import spread
+from hmdb.errors import HmdbError, VideoError
+from hmdb.page.handlers import Handlers
+from hmdb.page.panel import HEIGHT, PLAIN
+from hmdb.page.present import headed, problem, sureness
+from hmdb.results import Prediction
+from hmdb.text import readable
+
+SECONDS = 2.5  # that the clip reaches back
+SIDE = 320  # pixels of the longer side of a picture that is kept
+STILL = 1.5  # grey levels from picture to picture, on average, below which nothing moves
+MEMORY = 0.7  # seconds in which what was answered fades to a third
+LEAD = 0.1  # of the smoothed probability, by which another action has to lead to become the headline
+KNOWN = 0.5  # the share of late answers that have to be one of the actions
+
+EVERY = 0.2  # seconds from picture to picture, at least; the next is not sent before the last is answered
+AT_ONCE = 4  # cameras that are looked at in turn; further ones wait until one of them has had
+LEASE = 20  # seconds of answering, after which a camera that goes on waits again
+MAX_CHARACTERS = 2 * 2**20  # of a picture, in base64
+MAX_PIXELS = 2 * 2**20
+MIN_PICTURES = 2  # before the first headline
+STRIP_HEIGHT = 72  # pixels
+
+START = "Start the camera and do something: wave, do a push-up, brush your hair."
+PRIVACY = "Pictures of your camera are sent here, looked at and forgotten. Nothing is written to a disk."
+
+
+@dataclass
+class Watch:
+    """What one visitor's camera has shown of late, and what was answered.
+
+    Attributes:
+        pictures: when each was taken, in seconds, and its pixels, uint8 RGB (H, W, 3).
+        shares: the smoothed probability of each label.
+        known: the smoothed share of answers that the model takes for one of its actions.
+        label: the headline.
+    """
+
+    pictures: deque[tuple[float, np.ndarray]] = field(default_factory=deque)
+    shares: dict[str, float] = field(default_factory=dict)
+    known: float = 0.0
+    label: str = ""
+    answered: float = -math.inf
+
+    def see(self, pixels: np.ndarray, now: float) -> None:
+        """Keeps a picture, and drops those that are too old."""
+        if self.pictures and self.pictures[-1][1].shape != pixels.shape:
+            self.pictures.clear()  # another camera, or the phone was turned
+        self.pictures.append((now, pixels))
+        while now - self.pictures[0][0] > SECONDS:
+            self.pictures.popleft()
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything changes from picture to picture."""
+        grey = np.stack([pixels[::4, ::4].mean(axis=2) for _, pixels in self.pictures])
+        return len(grey) > 1 and float(np.abs(np.diff(grey, axis=0)).mean()) >= STILL
+
+    def clip(self, spec: ClipSpec) -> Clip:
+        """The frames for the model, spread over what was seen."""
+        chosen = [self.pictures[index] for index in spread(len(self.pictures), spec.num_frames)]
+        moments = [moment - self.pictures[0][0] for moment, _ in chosen]
+        return Clip(
+            pixels=np.stack([pixels for _, pixels in chosen]),
+            frames=tuple(ClipFrame(sources=(i,), seconds=each, kind="real") for i, each in enumerate(moments)),
+            spec=replace(spec, sampler="equidistant"),
+            decoder="camera",
+        )
+
+    def hear(self, prediction: Prediction, now: float) -> None:
+        """Smooths an answer for all labels into those before it, so that the headline does not flicker."""
+        old = math.exp((self.answered - now) / MEMORY)
+        new = zip(prediction.labels, prediction.probabilities, strict=True)
+        self.shares = {label: old * self.shares.get(label, 0) + (1 - old) * share for label, share in new}
+        self.known = old * self.known + (1 - old) * prediction.is_known
+        self.answered = now
+        best = max(self.shares, key=self.shares.__getitem__)
+        if not self.label or self.shares[best] >= self.shares[self.label] + LEAD:
+            self.label = best
+
+    @property
+    def top(self) -> dict[str, float]:
+        """The five likeliest labels, as people write them."""
+        likeliest = sorted(self.shares.items(), key=lambda item: -item[1])[:5]
+        return {readable(label): share for label, share in likeliest}
+
+
+class LivePanel:
+    """A camera, and beside it what somebody is doing in front of it."""
+
+    def __init__(self, do: Handlers) -> None:
+        self.do = do
+        watch = gr.State()
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=300):
+                camera = gr.Image(
+                    label="Your camera",
+                    sources=["webcam"],
+                    streaming=True,
+                    webcam_options=gr.WebcamOptions(
+                        mirror=True, constraints={"video": {"width": 320, "height": 240, "facingMode": "user"}}
+                    ),
+                    height=HEIGHT + 40,
+                    buttons=[],
+                )
+                camera.preprocess = pixels_of  # type: ignore[method-assign]  # Gradio's own takes a picture of any size
+            with gr.Column(min_width=300):
+                self.words = gr.HTML(headed("", START), **PLAIN)
+                self.bars = gr.Label(
+                    label="The likeliest of the last seconds", num_top_classes=5, show_heading=False, visible=False
+                )
+        self.strip = gr.HTML(**PLAIN)
+        gr.HTML(f'<p class="line camera-note" role="status">{PRIVACY}</p>', **PLAIN)
+        camera.stream(
+            self.look,
+            [camera, watch],
+            [self.words, self.bars, self.strip, watch],
+            stream_every=EVERY,
+            time_limit=LEASE,
+            concurrency_limit=AT_ONCE,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+
+    def look(self, pixels: np.ndarray | None, watch: Watch | None) -> tuple[Any, ...]:
+        """Headline, bars, strip and what is remembered, after one more picture."""
+        watch = watch or Watch()
+        if pixels is None:
+            return gr.skip(), gr.skip(), gr.skip(), watch
+        watch.see(pixels, time.monotonic())
+        clip = watch.clip(self.do.clip_spec)
+        moves = watch.moves
+        try:
+            for prediction in self.do.look(clip) if moves else ():
+                watch.hear(prediction, time.monotonic())
+        except HmdbError as error:
+            return problem(error), gr.skip(), gr.skip(), watch
+        known = moves and watch.known >= KNOWN
+        bars = gr.update(value=watch.top or None, visible=bool(watch.top), elem_classes=[] if known else ["unsure"])
+        return self.headline(watch, moves=moves, known=known), bars, film_strip(clip.pixels), watch
+
+    def headline(self, watch: Watch, *, moves: bool, known: bool) -> str:
+        if len(watch.pictures) < MIN_PICTURES:
+            return headed("", "Looking …")
+        if not moves:
+            return headed("Nothing moves", "Do something: wave, do a push-up, brush your hair.")
+        if not known:
+            return headed("None of these", f"It knows {self.do.num_labels} actions, and this seems to be another.")
+        return headed(readable(watch.label), sureness(watch.shares[watch.label]))
+
+
+def pixels_of(payload: ImageData | None) -> np.ndarray | None:
+    """What a camera sent, in memory."""
+    return None if payload is None else decoded(payload.url or "")
+
+
+def decoded(url: str) -> np.ndarray:
+    """The picture of a data URL as a camera's stream has it: uint8 RGB, at most SIDE on its longer side.
+
+    Raises:
+        VideoError: it is none, or too large.
+    """
+    head, _, data = url.partition(",")
+    if not head.startswith("data:image/jpeg;base64") or len(data) > MAX_CHARACTERS:
+        raise VideoError("That is no picture of a camera.")
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(data)), formats=["JPEG"]) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise VideoError("The pictures of this camera are too large.")
+            picture.draft("RGB", (SIDE, SIDE))
+            small = picture.convert("RGB")
+    except (OSError, ValueError) as error:
+        raise VideoError("That is no picture of a camera.") from error
+    small.thumbnail((SIDE, SIDE))
+    return np.asarray(small)
+
+
+def film_strip(pixels: np.ndarray) -> str:
+    """The frames side by side, as one picture within the page."""
+    scale = STRIP_HEIGHT / pixels.shape[1]
+    size = (max(round(pixels.shape[2] * scale), 1), STRIP_HEIGHT)
+    strip = Image.new("RGB", (size[0] * len(pixels), STRIP_HEIGHT))
+    for index, frame in enumerate(pixels):
+        strip.paste(Image.fromarray(frame).resize(size), (index * size[0], 0))
+    file = io.BytesIO()
+    strip.save(file, "JPEG", quality=70)
+    data = base64.b64encode(file.getvalue()).decode()
+    return f'<img class="film" src="data:image/jpeg;base64,{data}" alt="The frames that it looks at just now">'

@@ -1,0 +1,149 @@
+"""What every tab with a video does: a new video empties the old answer and is answered at once."""
+
+from __future__ import annotations
+
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from hmdb.errors import HmdbError
+from hmdb.page.files import served
+from hmdb.page.handlers import Handlers
+from hmdb.page.present import busy, headed, problem
+from hmdb.page.preview import make_preview, plays_in_browser
+
+HEIGHT = 285  # pixels of a player, and of what stands beside it
+
+Shown = dict[Any, Any]  # components and what they show from now on
+
+ROW_OF_PICTURES: dict[str, Any] = {
+    "show_label": False,
+    "container": False,
+    "columns": 8,
+    "height": "auto",
+    "allow_preview": False,
+    "buttons": [],
+}
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+AT_ONCE: dict[str, Any] = {**PRIVATE, "queue": False, "trigger_mode": "multiple"}  # it needs no network
+IN_QUEUE: dict[str, Any] = {**PRIVATE, "trigger_mode": "multiple"}  # a new question ends the old one by itself
+PLAIN: dict[str, Any] = {"padding": False, "apply_default_css": False}  # of gr.HTML
+
+
+class Panel(ABC):
+    """A video and its answer.
+
+    Attributes:
+        source: the path of the video; a state, which stays on the server.
+        words: the headline, or what went wrong; to be rendered where it belongs, as is `clear`.
+        upload: where a file is dropped; None where a camera is the source.
+        player: plays the video.
+        empty: what the components of the answer show while there is none.
+    """
+
+    upload: gr.File | None = None
+    player: gr.Video
+    empty: Shown
+
+    def __init__(self, do: Handlers, heavy: dict[str, Any], invitation: str) -> None:
+        self.do = do
+        self.heavy = heavy
+        self.invitation = headed("", invitation)
+        self.source = gr.State()
+        self.words = gr.HTML(self.invitation, render=False, **PLAIN)
+        self.clear = gr.Button("Clear", size="sm", visible=False, render=False)
+
+    @abstractmethod
+    def steps(self, path: str) -> Iterator[Shown]:
+        """The answer, as far as it is known."""
+
+    def answers(self, video: gr.File | gr.Video, *triggers: Any) -> None:
+        """Answers what `video` holds after these of its events."""
+        taken = gr.on(triggers, self.take, video, self.outputs, **AT_ONCE)
+        self.answer_after(taken)
+        self.clear.click(lambda: self.take(None), None, self.outputs, **AT_ONCE)
+
+    def answer_after(self, taken: Any) -> None:
+        taken.then(self.run, self.source, self.outputs, **IN_QUEUE, **self.heavy)
+
+    def take(self, path: str | None) -> Shown:
+        """Ends the answering of the old video, and empties its answer."""
+        self.do.cancel()
+        return {
+            **self.empty,
+            **self.played(path),
+            self.source: path,
+            self.words: busy() if path else self.invitation,
+            self.clear: gr.update(visible=bool(path)),
+        }
+
+    def played(self, path: str | None) -> Shown:
+        """The player with a new video, if a browser plays it as it is; and room for the next file."""
+        if self.upload is None:
+            return {self.player: None} if path is None else {}
+        plays = path is not None and plays_in_browser(path)
+        return {self.upload: None, self.player: gr.update(value=path if plays else None, visible=plays)}
+
+    def preview(self, path: str) -> Shown:
+        """The player with something in place of a video that a browser does not play.
+
+        Raises:
+            VideoError: the video cannot be read, or nothing can be encoded here.
+        """
+        if plays_in_browser(path):
+            return {}
+        with tempfile.TemporaryDirectory() as folder:
+            film = served(make_preview(path, Path(folder) / "preview"))
+        return {self.player: gr.update(value=film, visible=True)}
+
+    def run(self, path: str | None) -> Iterator[Shown]:
+        try:
+            yield from filter(None, self.steps(path) if path else ())
+        except HmdbError as error:
+            yield {self.words: problem(error)}
+
+    @property
+    def outputs(self) -> list[Any]:
+        upload = [self.upload] if self.upload else []
+        return [*upload, self.player, self.source, self.words, self.clear, *self.empty]
+
+
+def place(component: gr.components.Component) -> None:
+    """Shows a component here that was made before."""
+    component.render()  # type: ignore[no-untyped-call]
+
+
+def drop_zone() -> gr.File:
+    """For files of any type: the first bytes decide, not the name."""
+    return gr.File(label="Your video", show_label=False, height=120, min_width=180, elem_classes="drop")
+
+
+def video_player(label: str) -> gr.Video:
+    """To be rendered where it belongs, as is `recorder`."""
+    return gr.Video(
+        label=label,
+        interactive=False,
+        buttons=[],
+        height=HEIGHT,
+        visible=False,
+        elem_classes="player",
+        render=False,
+    )
+
+
+def recorder(label: str) -> gr.Video:
+    return gr.Video(
+        label=label,
+        sources=["webcam"],
+        # Mirroring, and leaving out the sound, would need an ffmpeg program on the server.
+        webcam_options=gr.WebcamOptions(mirror=False, constraints={"video": {"width": 640, "height": 480}}),
+        include_audio=True,
+        buttons=[],
+        height=HEIGHT,
+        elem_classes="player",
+        render=False,
+    )

@@ -1,0 +1,146 @@
+"""A long video, and what happens in it when."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from hmdb.page.handlers import Handlers
+from hmdb.page.panel import AT_ONCE, PLAIN, Panel, Shown, drop_zone, place, video_player
+from hmdb.page.present import clock, headed, timeline_files, timeline_words
+from hmdb.results import NONE_OF_THESE, Segment, Timeline
+from hmdb.text import readable
+
+COLORS = ("#4f46e5", "#0f766e", "#b45309", "#be185d", "#4d7c0f", "#0369a1", "#7e22ce", "#b91c1c")
+NOTHING = "#64748b"  # for what shows none of the actions
+
+FILES = ("JSON", "Table (CSV)", "Subtitles (SRT)")
+
+SEEK = """
+element.addEventListener("click", event => {
+    const segment = event.target.closest("[data-start]");
+    if (segment) trigger("click", {start: Number(segment.dataset.start)});
+});
+"""
+
+
+class TimelinePanel(Panel):
+    """The player with subtitles, the timeline under it, and files to take away."""
+
+    def __init__(self, do: Handlers, heavy: dict[str, Any]) -> None:
+        super().__init__(do, heavy, "Choose a longer video. It is looked at piece by piece: which action, and when?")
+        self.upload = drop_zone()
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=3, min_width=300):
+                self.player = video_player("A longer video")
+                place(self.player)
+            with gr.Column(scale=2, min_width=300):
+                place(self.words)
+                self.stop = gr.Button("Stop", size="sm", visible=False)
+                with gr.Row():
+                    self.files = [
+                        gr.DownloadButton(f"⬇ {kind}", size="sm", min_width=80, visible=False) for kind in FILES
+                    ]
+        self.chart = gr.HTML(js_on_load=SEEK, **PLAIN)
+        with gr.Accordion("The timeline as JSON", open=False, visible=False) as self.details:
+            self.json = gr.JSON(label="Timeline")
+        place(self.clear)
+        self.empty = {
+            **{each: gr.update(visible=False) for each in (self.stop, *self.files, self.details)},
+            self.chart: "",
+            self.json: None,
+        }
+        self.stop.click(self.stopped, None, [self.stop, self.words], **AT_ONCE)
+        self.chart.click(seek, None, self.player, **AT_ONCE)
+        self.answers(self.upload, self.upload.upload)
+
+    def steps(self, path: str) -> Iterator[Shown]:
+        yield {self.stop: gr.update(visible=True)}
+        for timeline, finished in self.do.follow(path):
+            yield self.shown(timeline, finished=finished)
+        yield {**self.preview(path), **self.taken_away(timeline, Path(path).stem)}
+        if timeline.has_clock:
+            yield {self.player: gr.update(subtitles=subtitles(timeline))}
+
+    def shown(self, timeline: Timeline, *, finished: bool) -> Shown:
+        done = len(timeline.answers)
+        large = "Done" if finished else f"{done / timeline.num_windows:.0%}"
+        return {
+            self.words: headed(large, timeline_words(timeline, finished=finished)),
+            self.chart: timeline_html(timeline),
+            self.stop: gr.update(visible=not finished),
+            self.json: timeline.to_dict(),
+            self.details: gr.update(visible=True),
+        }
+
+    def taken_away(self, timeline: Timeline, name: str) -> Shown:
+        """The files, each on its button."""
+        paths = timeline_files(timeline, name)
+        return {button: gr.update(value=path, visible=True) for button, path in zip(self.files, paths, strict=False)}
+
+    def stopped(self) -> Shown:
+        self.do.cancel()
+        return {self.stop: gr.update(visible=False), self.words: headed("Stopped", "What is known by now stays below.")}
+
+
+def seek(event: gr.EventData) -> Any:
+    """The player, where the segment that was clicked begins."""
+    return gr.update(playback_position=event.start)
+
+
+def subtitles(timeline: Timeline) -> list[dict[str, Any]]:
+    """Each segment's action, while it lasts."""
+    return [
+        {"text": readable(segment.label or NONE_OF_THESE), "timestamp": [segment.start_seconds, segment.end_seconds]}
+        for segment in timeline.segments
+    ]
+
+
+def timeline_html(timeline: Timeline) -> str:
+    """Which action when, as a bar whose parts can be clicked, with a legend of what was seen for how long."""
+    segments = timeline.segments
+    length = timeline.num_frames / (timeline.fps or 1) if timeline.has_clock else timeline.num_frames
+    total = max(length, *(_span(segment)[1] for segment in segments))  # the clock need not begin at zero
+    colors: dict[str | None, str] = {None: NOTHING}
+    for segment in segments:
+        colors.setdefault(segment.label, COLORS[(len(colors) - 1) % len(COLORS)])
+    parts = "".join(_part(segment, colors[segment.label], total, clocked=timeline.has_clock) for segment in segments)
+    used = dict.fromkeys(segment.label for segment in segments)
+    legend = "".join(
+        f'<li><i style="background:{colors[label]}"></i>{html.escape(readable(label or NONE_OF_THESE))}</li>'
+        for label in used
+    )
+    marks = "".join(f"<span>{_moment(total * part / 4, timeline.has_clock)}</span>" for part in range(5))
+    return (
+        f'<div class="timeline"><div class="parts" role="group" aria-label="Timeline">{parts}</div>'
+        f'<div class="marks">{marks}</div><ul class="legend">{legend}</ul></div>'
+    )
+
+
+def _part(segment: Segment, color: str, total: float, *, clocked: bool) -> str:
+    start, end = _span(segment)
+    words = (
+        f"{readable(segment.label or NONE_OF_THESE)}, {_moment(start, clocked)} to {_moment(end, clocked)}, "
+        f"{segment.probability:.0%}"
+    )
+    go = f'data-start="{start:.2f}"' if clocked else ""
+    return (
+        f'<button type="button" {go} title="{html.escape(words)}" aria-label="{html.escape(words)}" '
+        f'style="left:{start / total:.2%};width:{(end - start) / total:.2%};background:{color}">'
+        f"<span>{html.escape(readable(segment.label or NONE_OF_THESE))}</span></button>"
+    )
+
+
+def _span(segment: Segment) -> tuple[float, float]:
+    """In seconds, or in frames where the video has no clock."""
+    if segment.start_seconds is None or segment.end_seconds is None:
+        return segment.start_frame, segment.end_frame
+    return segment.start_seconds, segment.end_seconds
+
+
+def _moment(at: float, clocked: bool) -> str:
+    return clock(at) if clocked else f"frame {at:.0f}"

@@ -1,0 +1,41 @@
+"""A page that is served once for all tests of it, with a small model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from hmdb.page.layout import build_demo
+from hmdb.page.serve import serve
+from hmdb.page.settings import Settings
+from hmdb.recognizer import Recognizer
+from tests.conftest import moving_bar, write_mp4
+from tests.test_house import ROOT
+
+EXAMPLES = ROOT / "examples"
+CLIPS = sorted(EXAMPLES.glob("*.mp4"))
+SETTINGS = Settings(max_upload_mb=1)
+
+
+@contextmanager
+def served(demo: gr.Blocks) -> Iterator[str]:
+    try:
+        yield serve(demo, SETTINGS, quiet=True)
+    finally:
+        demo.close()
+
+
+@pytest.fixture(scope="package")
+def url(recognizer: Recognizer) -> Iterator[str]:
+    with served(build_demo(recognizer, settings=SETTINGS, examples=EXAMPLES)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 s, which are 11 windows."""
+    return write_mp4(tmp_path_factory.mktemp("long") / "long.mp4", moving_bar(1500, (64, 48)))
