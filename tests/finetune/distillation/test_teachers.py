@@ -109,7 +109,7 @@ def test_clips_of_val_and_test_never_teach(dataset: Path, tmp_path: Path) -> Non
     (more / "broken" / "0.png").write_bytes(b"no image")
     found = find_more(str(more), splits, evaluated)
     assert [sample.name for sample in found] == ["more/new"]
-    with pytest.raises(DataError, match="no videos that are not in the data set already"):
+    with pytest.raises(DataError, match="no videos but those that resemble clips of val or test"):
         find_more(str(dataset), splits, evaluated)
     with pytest.raises(DataError, match="There is no folder"):
         find_more(str(tmp_path / "none"), splits, evaluated)
@@ -215,3 +215,16 @@ def test_a_student_of_images_resumes_where_it_was(
     )
     weights, others = (load_file(tmp_path / run / "model.safetensors") for run in ("whole", "cut"))
     assert max(float((weights[key] - others[key]).abs().max()) for key in weights) < 1e-4
+
+
+def test_an_error_without_words_is_named_by_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError
+
+    folder = tmp_path / "silent"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "other", "num_frames": 8}')
+    (folder / "model.safetensors").touch()
+    monkeypatch.setattr("finetune.distillation.teachers.AutoConfig.from_pretrained", refuse)
+    with pytest.raises(ModelError, match="The teacher silent cannot be loaded: OSError"):
+        find_teacher(str(folder), torch.device("cpu"))
