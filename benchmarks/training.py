@@ -20,7 +20,7 @@ from transformers import TrainerCallback
 
 from benchmarks import networks
 from benchmarks.race import Row, milliseconds, row
-from finetune.data.labels import HMDB_SIMP
+from finetune.labels import HMDB_SIMP
 from finetune.networks.start import start
 from finetune.recipe import PAPER, Recipe
 from finetune.training.arguments import optimizer, training_arguments, usable_precision

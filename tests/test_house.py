@@ -27,7 +27,7 @@ FLOORS = {
         ("__main__",),
     ),
     "finetune": (
-        ("options", "run_folder"),
+        ("labels", "options", "run_folder"),
         ("recipe",),
         ("data",),
         ("networks", "evaluation"),

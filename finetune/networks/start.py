@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import ModelCard
 from transformers import (
     AutoModelForVideoClassification,
     PreTrainedModel,
@@ -15,8 +17,10 @@ from transformers import (
     VideoMAEConfig,
     VivitConfig,
 )
+from yaml import YAMLError
 
 from finetune.networks.inflate import inflate
+from finetune.networks.weights import refuse_non_finite
 from finetune.recipe import SCRATCH_PREFIX
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
@@ -37,6 +41,8 @@ def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16)
         "patch_size": patch,
     }
 
+
+CARD_FILE = "README.md"  # of a checkpoint, which may say its licence
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +72,7 @@ class Start:
         network: with a head of the right size.
         clip_spec, pixel_spec: what will be saved with it.
         base: what the weights come from, by its Hub id or the name of its folder; None for a new network.
-        revision: of the base.
+        revision, licence: of the base, where it says them.
     """
 
     network: PreTrainedModel
@@ -74,6 +80,7 @@ class Start:
     pixel_spec: PixelSpec
     base: str | None
     revision: str | None
+    licence: str | None
 
 
 def start(
@@ -102,16 +109,17 @@ def start(
         "id2label": dict(enumerate(classes)),
         "label2id": {label: index for index, label in enumerate(classes)},
     }
-    base = revision = None
+    base = revision = licence = None
     if init.startswith(SCRATCH_PREFIX):
         network, pixel_spec = _new(init.removeprefix(SCRATCH_PREFIX), labels)
         if inflated:
             base = inflate(network, inflated)
     else:
         checkpoint = find(init)
-        base, revision = checkpoint.name, checkpoint.revision
+        base, revision, licence = checkpoint.name, checkpoint.revision, _licence(checkpoint.folder)
         names = read_json(checkpoint.folder / "config.json", base).get("id2label", {})
         network, new = read_network(checkpoint, num_labels=len(classes), **labels)
+        refuse_non_finite(network.state_dict(), base)
         if body := sorted(key for key in new if not key.startswith("classifier.")):
             raise ModelError(f"{init} lacks weights that its config.json asks for: {', '.join(body[:3])} ...")
         if [names.get(str(index)) for index in range(len(names))] != list(classes):
@@ -132,7 +140,18 @@ def start(
     )
     if paper_pixels:
         pixel_spec = PixelSpec.paper(config.image_size)
-    return Start(network=network, clip_spec=clip_spec, pixel_spec=pixel_spec, base=base, revision=revision)
+    return Start(
+        network=network, clip_spec=clip_spec, pixel_spec=pixel_spec, base=base, revision=revision, licence=licence
+    )
+
+
+def _licence(folder: Path) -> str | None:
+    """What the card in a checkpoint's folder says."""
+    try:
+        licence = ModelCard.load(folder / CARD_FILE).data.get("license")
+    except (OSError, ValueError, YAMLError):
+        return None
+    return licence if isinstance(licence, str) else None
 
 
 def _new(name: str, labels: dict[str, Any]) -> tuple[PreTrainedModel, PixelSpec]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from finetune.data.labels import HMDB_SIMP
 from finetune.distillation.plan import Distillation
+from finetune.labels import HMDB_SIMP
 from finetune.publish.pages import FIGURES
 from finetune.publish.report import Report, TrainingReport
 from finetune.publish.words import TEMPLATES, helpers, with_interval
@@ -123,7 +124,7 @@ def caveats(report: Report) -> list[str]:
         found.append("These figures are not from a test split: the checkpoint may have been chosen by them.")
     if _paper_row(report):
         found += _differences_from_the_paper(report)
-    return found + _leak_caveats(report)
+    return found + _leak_caveats(report) + report.warnings
 
 
 def _differences_from_the_paper(report: Report) -> list[str]:
@@ -158,20 +159,20 @@ def _leak_caveats(report: Report) -> list[str]:
 def command(report: Report, training: TrainingReport) -> str:
     """What to type to make such a run again."""
     name, plan = training.recipe_name, training.distillation
-    words = [
-        "python -m finetune" + (" distill" if plan else ""),
-        *([] if name == "paper" else [f"--recipe {name}"]),
-        f"--data {report.data.name}",
-    ]
+    options: dict[str, object] = {"recipe": name, "data": report.data.location or report.data.name}
+    options |= report.data.options
     if more := report.data.more_from:
-        words.append(f"--more {more}")
+        options["more"] = more
     if plan:
         usual = Distillation(teacher="")
-        words += [f"--{key} {value}" for key, value in vars(plan).items() if value != getattr(usual, key)]
-    for setting, value in differences(training.recipe, RECIPES.get(name, PAPER)).items():
-        flag = "student" if setting == "init" and plan else setting.replace("_", "-")
-        words.append((f"--{flag}" if value else f"--no-{flag}") if isinstance(value, bool) else f"--{flag} {value}")
-    return " ".join(words)
+        options |= {key: value for key, value in vars(plan).items() if value != getattr(usual, key)}
+    settings = differences(training.recipe, RECIPES.get(name, PAPER))
+    options |= {"student" if key == "init" and plan else key: value for key, value in settings.items()}
+    words = ["python", "-m", "finetune", *(["distill"] if plan else [])]
+    for key, value in options.items():
+        flag = key.replace("_", "-")
+        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return shlex.join(words)
 
 
 def licence(report: Report) -> str:
@@ -181,11 +182,13 @@ def licence(report: Report) -> str:
     knows is stricter than any.
     """
     plan = report.training.distillation if report.training else None
-    found = {_licence_of(origin) for origin in (report.base, plan and plan.teacher) if origin}
+    found = {_licence_of(plan.teacher)} if plan else set()
+    if report.base:
+        found.add(report.base_licence or _licence_of(report.base))
     for strictest in (OTHER_LICENCE, "cc-by-nc-4.0", "mit"):
         if strictest in found:
             return strictest
-    return OWN_LICENCE
+    return min(found, default=OWN_LICENCE) if len(found) < 2 else OTHER_LICENCE
 
 
 def _licence_of(origin: str) -> str:

@@ -18,7 +18,9 @@ from finetune.data.dataset import ClipDataset
 from finetune.evaluation.calibrate import negative_log_likelihood
 from finetune.evaluation.figures import confusion_matrix
 from finetune.evaluation.metrics import accuracies, confusion
+from finetune.recipe import Recipe
 from finetune.run_folder import CHECKPOINT_PREFIX
+from hmdb.errors import DataError
 from hmdb.figures import sheet
 from hmdb.model.preprocess import PixelSpec
 
@@ -28,11 +30,12 @@ SHOWN_CLIPS = 4
 class Board(TensorBoardCallback):
     """The Trainer's scalars, and beside them sample clips and each epoch's confusion matrix."""
 
-    def __init__(self, folder: Path, clips: ClipDataset, classes: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, clips: ClipDataset, classes: tuple[str, ...], recipe: Recipe) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._folder = folder
         self._clips = clips
         self._classes = classes
+        self._recipe = recipe
         self._confusion: np.ndarray | None = None
 
     def measure(self, prediction: EvalPrediction) -> dict[str, float]:
@@ -41,6 +44,8 @@ class Board(TensorBoardCallback):
         The cross-entropy is that of each clip once; the Trainer's own loss is a mean of batches.
         """
         logits, classes = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        if not np.isfinite(logits).all():
+            raise diverged("Answers on the val clips are not finite", self._recipe)
         self._confusion = confusion(logits, classes)
         return {**accuracies(logits, classes), "cross_entropy": negative_log_likelihood(logits, classes)}
 
@@ -58,6 +63,15 @@ class Board(TensorBoardCallback):
         if self.tb_writer and self._confusion is not None:
             figure = confusion_matrix(self._confusion, self._classes)
             self.tb_writer.add_figure("val/confusion", figure, state.global_step)
+
+
+def diverged(what: str, recipe: Recipe) -> DataError:
+    """Training that has come to infinite or undefined numbers, and what would help."""
+    half = ", or --precision bf16 or fp32" if recipe.precision == "fp16" else ""
+    return DataError(
+        f"{what}: training diverged and stops here. Lower --learning-rate (it is {recipe.learning_rate:g}), "
+        f"or let it rise slowly with --warmup 0.1{half}."
+    )
 
 
 class Stopwatch(TrainerCallback):

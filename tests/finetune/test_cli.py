@@ -30,7 +30,7 @@ def test_unknown_names_are_answered_with_the_known(
         assert stop.value.code == 2
         assert reason.replace("'", "") in capsys.readouterr().err.replace("'", "")
     assert main(["--recipe", "table7"]) == 1
-    assert "There is no recipe table7; known are paper, table1-1" in caplog.text
+    assert "There is no recipe table7; known are paper, small, table1-1" in caplog.text
     assert main(["--data", "/nowhere"]) == 1
     assert "There is no data folder /nowhere" in caplog.text
 
