@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 from finetune.data.source import DataSource
 from finetune.distillation.plan import Distillation
 from finetune.labels import HMDB_SIMP
-from finetune.options import add_options, given
+from finetune.options import add_options, given, whole_number
 from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_for, recipe_of
 from hmdb.clips.clip import SAMPLERS
 from hmdb.errors import DataError, HmdbError
-from hmdb.machine import is_first_process
+from hmdb.machine import is_first_process, num_processes
 
 if TYPE_CHECKING:
     from finetune.publish.hub import Publication
@@ -61,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(words)
     logging.basicConfig(format="%(message)s")
     log.setLevel(logging.INFO if is_first_process() else logging.ERROR)
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true") and num_processes() == 1:
+        log.warning("accelerate launch --cpu starts one process; torchrun --nproc_per_node N -m finetune starts N.")
     try:
         _quiet_progress_bars()
         JOBS[chosen.job].run(chosen)
@@ -229,8 +232,8 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampler", choices=SAMPLERS, default=None, help="how clips are taken; else the checkpoint's way"
     )
-    parser.add_argument("--batch-size", type=int, default=8, help="%(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the splits, %(default)s")
+    parser.add_argument("--batch-size", type=whole_number(1), default=8, help="%(default)s")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="the precision; %(default)s"
     )
@@ -283,8 +286,8 @@ def _push(chosen: argparse.Namespace) -> None:
 
 def _subset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", nargs="+", default=list(HMDB_SIMP), metavar="NAME", help="the 25 of HMDB_simp")
-    parser.add_argument("--clips", type=int, default=50, help="of each class, %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="%(default)s")
+    parser.add_argument("--clips", type=whole_number(1), default=50, help="of each class, %(default)s")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="%(default)s")
     parser.add_argument("--data", required=True, metavar="DIR", help="HMDB51, as <DIR>/<class>/<clip>")
     _add_output(parser, Path(DEFAULT_DATA))
 
@@ -298,7 +301,7 @@ def _subset(chosen: argparse.Namespace) -> None:
 
 
 def _leaks_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="of the splits, %(default)s")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
     _add_data(parser)
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. A room imports from lower floors only; rooms of one floor do not know each other.
 FLOORS = {
     "hmdb": (
-        ("errors",),
+        ("errors", "version"),
         ("text", "settings", "machine"),
         ("video",),
         ("clips",),
@@ -23,6 +23,7 @@ FLOORS = {
         ("model",),
         ("explain", "export", "figures"),
         ("recognizer",),
+        ("batch_inference",),
         ("cli", "page"),
         ("__main__",),
     ),

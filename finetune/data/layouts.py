@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -87,6 +88,9 @@ def collect(location: str, group_by: str = "") -> Collection:
         DataError: nothing there that can be read as one of these.
     """
     found = _collect(location, group_by)
+    for label in found.classes:
+        if label != label.strip() or not label or not label.isprintable():
+            raise DataError(f"{found.name} has the label {label!r}: a label is printable and has no space around it.")
     return _grouped(found, group_by) if group_by and not found.grouped else found
 
 
@@ -267,7 +271,15 @@ def _is_clip(path: Path) -> bool:
 
 
 def _read_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not a csv in UTF-8: {error.reason} at byte {error.start}. Save it as UTF-8."
+        ) from error
+    if "\0" in text:
+        raise DataError(f"{path} is not a csv: it has zero bytes.")
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         if not columns <= set(reader.fieldnames or ()):
             raise DataError(

@@ -237,6 +237,8 @@ def _start(recipe: Recipe, splits: Splits) -> Start:
     config = origin.network.config
     if recipe.frames and config.model_type != "timesformer":
         raise DataError("Only a TimeSformer can train on fewer frames than it answers with; leave frames out.")
+    if recipe.frames > origin.clip_spec.num_frames:
+        raise DataError(f"frames must be at most {origin.clip_spec.num_frames}, the clip of {recipe.init}.")
     check_fit(config, origin.clip_spec, origin.pixel_spec, recipe.init)
     setattr(config, CLIP_SPEC_KEY, origin.clip_spec.to_dict())
     fuse(origin.network)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,9 @@ from hmdb.figures import sheet
 from hmdb.model.preprocess import PixelSpec
 
 SHOWN_CLIPS = 4
+LINE_SECONDS = 60
+
+log = logging.getLogger(__name__)
 
 
 class Board(TensorBoardCallback):
@@ -88,6 +93,42 @@ class Stopwatch(TrainerCallback):
     def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.seconds += time.monotonic() - self._began
         self.epochs += 1
+
+
+class Progress(TrainerCallback):
+    """Lines for a log: each epoch's figures and the time left; within long epochs a line a minute. For no terminal."""
+
+    def __init__(self) -> None:
+        self._began = self._told = 0.0
+        self._first = 0
+        self._loss: float | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        self._began = self._told = time.monotonic()
+        self._first = state.global_step
+
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        self._loss = rest["logs"].get("loss", self._loss)
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        if time.monotonic() - self._told >= LINE_SECONDS:
+            self._tell(state, f"step {state.global_step} of {state.max_steps}")
+
+    def on_evaluate(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        if "eval_top1" in (found := rest["metrics"]):
+            figures = f"val top-1 {found['eval_top1']:.1%}, val loss {found['eval_cross_entropy']:.3f}"
+            self._tell(state, f"epoch {state.epoch or 0:g} of {args.num_train_epochs:g}: {figures}")
+
+    def _tell(self, state: Any, what: str) -> None:
+        self._told = time.monotonic()
+        done = state.global_step - self._first
+        loss = "" if self._loss is None else f", loss {self._loss:.3f}"
+        left = ""
+        if done and state.global_step < state.max_steps:
+            seconds = (self._told - self._began) / done * (state.max_steps - state.global_step)
+            left = f"; at most {timedelta(seconds=round(seconds))} left"
+        if state.is_world_process_zero:
+            log.info("%s%s%s", what, loss, left)
 
 
 class UpdateEma(TrainerCallback):

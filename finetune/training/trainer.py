@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, PrinterCallback, Trainer
 
 from finetune.data.augment import View, color_jitter
 from finetune.data.dataset import ClipDataset
@@ -24,7 +24,7 @@ from finetune.distillation.plan import Distillation
 from finetune.evaluation.metrics import Outcome
 from finetune.recipe import Recipe
 from finetune.run_folder import CHECKPOINT_PREFIX
-from finetune.training.callbacks import UpdateEma, diverged
+from finetune.training.callbacks import Progress, UpdateEma, diverged
 from hmdb.errors import ModelError
 from hmdb.model.hub import Checkpoint
 from hmdb.model.loading import read_network
@@ -59,6 +59,9 @@ class ClipTrainer(Trainer):
     ) -> None:
         super().__init__(**options)
         self.model_accepts_loss_kwargs = False
+        if self.args.disable_tqdm:
+            self.remove_callback(PrinterCallback)  # it prints dictionaries
+            self.add_callback(Progress())
         self._pixel_spec = pixel_spec
         self._recipe = recipe
         self._distillation = distillation

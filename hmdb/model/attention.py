@@ -75,8 +75,8 @@ def recorded(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """(B, H, N, D) three times -> ((B, N, H, D), no weights); as transformers calls it. Clips have no mask."""
-    context = attend(module, query, key, value, dropout, scaling)
-    return context.view(*context.shape[:-1], query.shape[1], query.shape[-1]), None
+    mixed = attend(module, query, key, value, dropout, scaling)
+    return mixed.view(*mixed.shape[:-1], query.shape[1], -1), None
 
 
 AttentionInterface.register(RECORDED, recorded)

@@ -53,7 +53,7 @@ def test_settings_can_be_changed_and_unknown_names_are_answered_with_the_known()
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "accumulation", "learning_rate"])
 def test_numbers_out_of_range_are_refused(name: str) -> None:
     with pytest.raises(DataError, match=name):
-        Recipe(**{name: 0})
+        recipe_of("paper", {name: 0})
     assert name in {field.name for field in fields(Recipe)}
 
 

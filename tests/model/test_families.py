@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from finetune.networks.start import SCRATCH
 from hmdb.model.families import FAMILIES
-from hmdb.recognizer import METHODS, Recognizer
+from hmdb.recognizer import MAPS, Recognizer
 from tests.conftest import write_checkpoint
 
 
@@ -23,8 +23,8 @@ def test_a_checkpoint_answers_and_is_explained(model_type: str, video: Path, tmp
     for dtype in ("bfloat16", "int8"):
         rounded = Recognizer.from_pretrained(checkpoint, device="cpu", dtype=dtype)(video)
         assert max(rounded.probabilities) == pytest.approx(max(answer.probabilities), abs=0.01)
-    for method in METHODS:
-        explanation = exact.explain(video, method=method)
+    for kind in MAPS:
+        explanation = exact.explain(video, kind=kind)
         assert explanation.heat.shape[0] == exact.loaded.clip_spec.num_frames
         assert explanation.frame_importance.sum() == pytest.approx(1, abs=1e-5)
         assert np.ptp(explanation.heat) == 1

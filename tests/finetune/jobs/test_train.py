@@ -315,6 +315,12 @@ def test_any_number_of_classes(tmp_path: Path) -> None:
     assert len(Recognizer.from_pretrained(tmp_path / "run").labels) == 51
 
 
+def test_more_frames_than_the_clip_has_are_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="frames must be at most 8, the clip of scratch:timesformer-tiny"):
+        train(replace(RECIPE, frames=40, augment="clips"), DataSource(str(dataset)), tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
 @pytest.mark.parametrize("changes", [{"learning_rate": 1e30}, {"learning_rate": 1e30, "batch_size": 32, "epochs": 1}])
 def test_training_that_diverges_stops_and_leaves_no_checkpoint(
     changes: dict[str, Any], dataset: Path, tmp_path: Path

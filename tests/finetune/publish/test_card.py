@@ -12,6 +12,7 @@ from finetune.evaluation.metrics import Accuracy
 from finetune.labels import HMDB_SIMP
 from finetune.options import add_options, given
 from finetune.publish.card import caveats, command, licence, model_card
+from finetune.publish.pages import to_markdown
 from finetune.publish.report import Report
 from finetune.recipe import PAPER, RECIPES, Recipe, recipe_of
 from tests.finetune.conftest import on_test, on_val, training
@@ -188,3 +189,10 @@ def test_a_model_no_better_than_chance_says_so(report: Report) -> None:
     bad = replace(on_val(report), top1=0.5, top1_interval=(0.2, 0.8))
     assert "no better than chance (50.0%)" in model_card(replace(report, val=bad), None)
     assert "chance" not in model_card(replace(report, val=replace(bad, top1_interval=(0.6, 0.8))), None)
+
+
+def test_labels_break_no_table(report: Report) -> None:
+    rows = tuple(replace(row, label=f"{row.label}|<b>") for row in on_test(report).per_class)
+    found = replace(on_test(report), per_class=rows)
+    for text in (model_card(replace(report, test=found), None), to_markdown(replace(report, test=found), ())):
+        assert "| circle\\|\\<b> |" in text

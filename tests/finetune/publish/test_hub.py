@@ -62,7 +62,7 @@ def test_there_and_back(hub: HubServer, dataset: Path, tmp_path: Path, monkeypat
         one, other = there(dataset / clip), back(dataset / clip)
         assert one.labels == other.labels
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
-    processor = AutoImageProcessor.from_pretrained(name)
+    processor = AutoImageProcessor.from_pretrained(name)  # type: ignore[no-untyped-call]
     assert tuple(processor.image_mean) == back.loaded.pixel_spec.mean
     assert AutoModelForVideoClassification.from_pretrained(name).config.id2label == {0: "circle", 1: "square"}
 
@@ -192,7 +192,8 @@ def test_what_goes_is_listed_and_frames_can_stay(hub: HubServer, run: Path, caps
 def base_weights(folder: Path, template: TimesformerConfig | VivitConfig, pixels: dict[str, Any]) -> Path:
     """A checkpoint as the Hub has it: 400 classes, no clip spec, small and random."""
     config = type(template).from_dict(template.to_dict() | {"id2label": {n: f"action {n}" for n in range(400)}})
-    AutoModelForVideoClassification.from_config(config).save_pretrained(folder)
+    network: Any = AutoModelForVideoClassification.from_config(config)  # type: ignore[no-untyped-call]
+    network.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
     return folder
 
