@@ -300,6 +300,22 @@ def _subset(chosen: argparse.Namespace) -> None:
     print(f"{len(splits.classes)} classes in {chosen.output}: {counts}")
 
 
+def _check_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
+    parser.add_argument("--sheet", type=Path, default=None, metavar="PNG", help="write a picture with frames of clips")
+    _add_data(parser)
+
+
+def _check(chosen: argparse.Namespace) -> None:
+    from finetune.jobs.check import check
+
+    found = check(DataSource(**given(chosen, DataSource)), chosen.seed, chosen.sheet)
+    for line in found.lines():
+        print(line)
+    if not found.splits:
+        raise DataError("Nothing could be trained on this.")
+
+
 def _leaks_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
     _add_data(parser)
@@ -359,6 +375,7 @@ JOBS = {
     "train": Job("Fine-tune a video transformer. The defaults are the paper's.", _train_options, _train),
     "distill": Job("Train a small student on the answers of a teacher.", _distill_options, _distill),
     "tables": Job("Run rows of the paper's tables and set our figures beside the paper's.", _tables_options, _tables),
+    "check": Job("Open every file of a data set and say what a run would make of it.", _check_options, _check),
     "evaluate": Job("Make the report of any checkpoint.", _evaluate_options, _evaluate),
     "push": Job("Push a finished run to the Hub, in one commit.", _push_options, _push),
     "subset": Job("Cut HMDB_simp, or another part, out of HMDB51.", _subset_options, _subset),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +18,13 @@ from hmdb.text import first_line
 from hmdb.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_frame_folder
 
 SPLITS = ("train", "val", "test")
+SPLIT_NAMES = {  # as people name them -> as they are called here
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+METADATA_FILES = ("metadata.csv", "metadata.jsonl")
+LABEL_COLUMNS = ("label", "class", "category", "action")
 HUB_PREFIX = "hub:"
 HOW_TO_GET_DATA = (
     "Get HMDB51 from https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/, "
@@ -78,7 +86,8 @@ def collect(location: str, group_by: str = "") -> Collection:
     """The data set at a place.
 
     Args:
-        location: a folder laid out as `<root>/<class>/<clip>`, with train.csv, val.csv and test.csv
+        location: a folder laid out as `<root>/<split>/<class>/<clip>`, or with the metadata.csv or metadata.jsonl of
+            the Hub's VideoFolder, or as `<root>/<class>/<clip>`, with train.csv, val.csv and test.csv
             (columns class, video_name) or HMDB51's `<class>_test_split1.txt` files or neither; a csv
             with the columns path and label, and perhaps split and source; or `hub:<dataset id>`, one
             of these on the Hub.
@@ -99,7 +108,7 @@ def _collect(location: str, group_by: str) -> Collection:
         return _from_hub(location.removeprefix(HUB_PREFIX), group_by)
     path = Path(location)
     if path.is_dir():
-        return _from_folder(path, path.resolve().name)
+        return _from_folder(path, path.resolve().name, group_by)
     if not path.exists():
         raise DataError(f"There is no data folder {path}. {HOW_TO_GET_DATA}")
     if path.suffix.lower() != ".csv":
@@ -162,11 +171,17 @@ def _from_hub(dataset: str, group_by: str) -> Collection:
     tables = [path for path in sorted(folder.glob("*.csv")) if path.stem not in SPLITS]
     if len(tables) == 1 and not _class_folders(folder):
         return _from_table(tables[0], dataset, group_by, trusted=False)
-    return _from_folder(folder, dataset, on_hub=True)
+    return _from_folder(folder, dataset, group_by, on_hub=True)
 
 
 def _from_table(table: Path, name: str, group_by: str, *, trusted: bool = True) -> Collection:
-    rows = _read_rows(table, {"path", "label"})
+    return _from_rows(table, _read_rows(table, {"path", "label"}), name, group_by, trusted=trusted)
+
+
+def _from_rows(
+    table: Path, rows: Sequence[Mapping[str, str]], name: str, group_by: str, *, trusted: bool
+) -> Collection:
+    """The clips that a table names, relative to its folder, in the columns path, label, split and perhaps others."""
     samples, given = [], []
     for row in rows:
         place = PurePosixPath(row["path"])
@@ -177,28 +192,46 @@ def _from_table(table: Path, name: str, group_by: str, *, trusted: bool = True) 
             raise DataError(f"{table} names {row['path']}, which is no video file and no folder of frames.")
         source = row.get(group_by or "source") or source_of(path.name, row["label"])
         samples.append(Sample(path, row["label"], row["path"], source))
-        given.append((row.get("split") or "").strip())
+        own = (row.get("split") or "").strip()
+        given.append(SPLIT_NAMES.get(own.lower(), own))
     _refuse_doubles(table, (sample.name for sample in samples))
     if len({sample.label for sample in samples}) < 2:
         raise DataError(f"{table} needs clips of at least two classes.")
     unknown = set(given) - {"", *SPLITS}
     if unknown:
         raise DataError(f"{table} names the split {min(unknown)}; known are {', '.join(SPLITS)}.")
-    division = {
-        split: tuple(sample for sample, own in zip(samples, given, strict=True) if own == split) for split in SPLITS
-    }
-    if any(division.values()) and not all(division.values()):
-        raise DataError(f"{table} has a column split, but not every one of {', '.join(SPLITS)} has clips.")
     return Collection(
         name=name,
         samples=tuple(sorted(samples, key=lambda sample: (sample.label, sample.name))),
-        given=division if any(division.values()) else {},
+        given=_given(table, zip(samples, given, strict=True)),
         on_hub=not trusted,
         grouped=group_by in rows[0],
     )
 
 
-def _from_folder(root: Path, name: str, *, on_hub: bool = False) -> Collection:
+def _given(where: Path, samples: Iterable[tuple[Sample, str]]) -> dict[str, tuple[Sample, ...]]:
+    """The clips by their splits; those that name none are in none."""
+    found: dict[str, list[Sample]] = {}
+    for sample, split in samples:
+        if split:
+            found.setdefault(split, []).append(sample)
+    if found and "train" not in found:
+        raise DataError(f"{where} names splits, but no clip that trains.")
+    return {split: tuple(found[split]) for split in SPLITS if split in found}
+
+
+def _from_folder(root: Path, name: str, group_by: str, *, on_hub: bool = False) -> Collection:
+    if tables := _metadata_files(root):
+        rows = [row for table, split in tables for row in _metadata_rows(table, split)]
+        return _from_rows(root / tables[0][0].name, rows, name, group_by, trusted=not on_hub)
+    if folders := _split_folders(root):
+        inside = [
+            (replace(sample, name=f"{folder.name}/{sample.name}"), split)
+            for split, folder in folders.items()
+            for sample in _find_samples(folder)
+        ]
+        samples = sorted((sample for sample, _ in inside), key=lambda sample: (sample.label, sample.name))
+        return Collection(name=name, samples=tuple(samples), given=_given(root, inside), on_hub=on_hub)
     samples = _find_samples(root)
     present = [split for split in SPLITS if (root / f"{split}.csv").exists()]
     if present and len(present) < len(SPLITS):
@@ -211,6 +244,50 @@ def _from_folder(root: Path, name: str, *, on_hub: bool = False) -> Collection:
         official=_read_official(root, samples),
         on_hub=on_hub,
     )
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Split -> its folder, of a data set that is laid out as `<split>/<class>/<clip>`; else nothing."""
+    found = {SPLIT_NAMES[folder.name.lower()]: folder for folder in _named_splits(root)}
+    return found if "train" in found and all(map(_holds_classes, found.values())) else {}
+
+
+def _named_splits(root: Path) -> list[Path]:
+    return [folder for folder in _class_folders(root) if folder.name.lower() in SPLIT_NAMES]
+
+
+def _holds_classes(folder: Path) -> bool:
+    classes = _class_folders(folder)
+    return len(classes) > 1 and any(_is_clip(path) for path in classes[0].iterdir())
+
+
+def _metadata_files(root: Path) -> list[tuple[Path, str]]:
+    """The tables of the Hub's VideoFolder, in the root or in the folders of splits, and the split of each."""
+    places = [(root, ""), *((folder, SPLIT_NAMES[folder.name.lower()]) for folder in _named_splits(root))]
+    return [(folder / file, split) for folder, split in places for file in METADATA_FILES if (folder / file).is_file()]
+
+
+def _metadata_rows(table: Path, split: str) -> list[dict[str, str]]:
+    rows = _read_lines(table) if table.suffix == ".jsonl" else _read_rows(table, {"file_name"})
+    label = next((column for column in LABEL_COLUMNS if column in rows[0]), None)
+    if label is None or "file_name" not in rows[0]:
+        raise DataError(f"{table} needs the columns file_name and {' or '.join(LABEL_COLUMNS)}.")
+    folder = f"{table.parent.name}/" if split else ""
+    found = []
+    for row in rows:
+        first = PurePosixPath(row["file_name"]).parts[0].lower()
+        own = split or row.get("split") or SPLIT_NAMES.get(first, "")
+        found.append({**row, "path": folder + row["file_name"], "label": row[label], "split": own})
+    return found
+
+
+def _read_lines(path: Path) -> list[dict[str, str]]:
+    """Objects of one json a line, their values as text."""
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [{name: str(value) for name, value in row.items()} for row in rows]
+    except (ValueError, AttributeError) as error:
+        raise DataError(f"{path} is not json, an object a line: {first_line(error)}.") from error
 
 
 def _find_samples(root: Path) -> list[Sample]:
@@ -257,11 +334,7 @@ def _what_is_wrong(root: Path) -> str:
 
 def _inner(root: Path) -> Path | None:
     """A folder in this one that is a data set."""
-    for folder in _class_folders(root):
-        classes = _class_folders(folder)
-        if len(classes) > 1 and any(_is_clip(path) for path in classes[0].iterdir()):
-            return folder
-    return None
+    return next((folder for folder in _class_folders(root) if _holds_classes(folder)), None)
 
 
 def _is_clip(path: Path) -> bool:

@@ -123,10 +123,21 @@ def _split(collection: Collection, source: DataSource, seed: int) -> tuple[dict[
     if method == "given":
         if not collection.given:
             raise DataError(f"{collection.name} does not say which clips train; --split paper divides it.")
-        return dict(collection.given), "as the data set gives it"
+        return _completed(collection, source, seed)
     if official := re.fullmatch(r"official(\d)", method):
         return _official(collection, int(official[1]), source.val_share, seed)
     return _made(list(collection.samples), source, seed, grouped=method == "groups")
+
+
+def _completed(collection: Collection, source: DataSource, seed: int) -> tuple[dict[str, tuple[Sample, ...]], str]:
+    """The splits of the data set itself; what it lacks is cut from its training clips."""
+    splits, told = dict(collection.given), "as the data set gives it"
+    for split, share in (("test", source.test_share), ("val", source.val_share)):
+        if split not in splits:
+            rest, taken = _stratified(list(splits["train"]), share, seed)
+            splits |= {"train": tuple(rest), split: tuple(taken)}
+            told += f", {split} being {share:.0%} of its train split, seed {seed}"
+    return splits, told
 
 
 def _official(

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForVideoClassification, PreTrainedModel
+from transformers import PreTrainedModel
 
 from finetune.data.dataset import ClipDataset
 from finetune.networks.image_models import PYPI_PREFIX, FeatureMaps, feature_maps
 from hmdb.clips.clip import ClipSpec
-from hmdb.errors import DataError, ModelError
-from hmdb.model.checks import read_json, read_pixel_spec
-from hmdb.model.families import FAMILIES
-from hmdb.model.hub import Checkpoint, find
+from hmdb.errors import DataError
+from hmdb.model.checks import read_json
+from hmdb.model.hub import find
 from hmdb.model.loading import load
 from hmdb.model.preprocess import PixelSpec, normalize
-from hmdb.text import first_line
 
 FRAME_COUNTS = {"num_frames", "frames_per_clip"}  # in the configuration of a model of videos
 
@@ -54,29 +52,9 @@ def find_teacher(model: str, device: torch.device) -> Teacher | FeatureMaps:
     config = read_json(checkpoint.folder / "config.json", checkpoint.name)
     if not FRAME_COUNTS & config.keys():
         return feature_maps(model, device)
-    if config.get("model_type") in FAMILIES:
-        loaded = load(checkpoint.folder, device=str(device))
-        return Teacher(
-            network=loaded.network, labels=loaded.labels, clip_spec=loaded.clip_spec, pixel_spec=loaded.pixel_spec
-        )
-    return _other_family(checkpoint, device)
-
-
-def _other_family(checkpoint: Checkpoint, device: torch.device) -> Teacher:
-    """A teacher that hmdb itself cannot answer with: its frames are spread over the whole video."""
-    try:
-        config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-        network = AutoModelForVideoClassification.from_pretrained(
-            checkpoint.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"The teacher {checkpoint.name} cannot be loaded: {first_line(error)}") from error
-    num_frames = next(getattr(config, name) for name in FRAME_COUNTS if hasattr(config, name))
+    loaded = load(checkpoint.folder, device=str(device))
     return Teacher(
-        network=network.train(False).to(device),
-        labels=tuple(config.id2label[index] for index in range(config.num_labels)),
-        clip_spec=ClipSpec(num_frames=num_frames, sampler="equidistant"),
-        pixel_spec=read_pixel_spec(checkpoint.folder, checkpoint.name, config.model_type),
+        network=loaded.network, labels=loaded.labels, clip_spec=loaded.clip_spec, pixel_spec=loaded.pixel_spec
     )
 
 

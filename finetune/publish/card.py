@@ -55,7 +55,7 @@ def model_card(report: Report, repository: str | None) -> str:
         found=found,
         name=name,
         title=name.rpartition("/")[2],
-        family=FAMILIES[report.model_type].name,
+        family=FAMILIES[report.model_type],
         origin=_origin(report),
         splits=SPLIT_NAMES,
         figures=FIGURES,

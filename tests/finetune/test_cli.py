@@ -22,7 +22,10 @@ def test_unknown_names_are_answered_with_the_known(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     for words, reason in (
-        (["dance"], "invalid choice: 'dance' (choose from 'train', 'distill', 'tables', 'evaluate', 'push', 'subset'"),
+        (
+            ["dance"],
+            "invalid choice: 'dance' (choose from 'train', 'distill', 'tables', 'check', 'evaluate', 'push', 'subset'",
+        ),
         (["--sampler", "dense"], "invalid choice: 'dense' (choose from 'uniform'"),
         (["--split", "thirds"], "invalid choice: 'thirds' (choose from 'auto'"),
     ):

@@ -35,6 +35,7 @@ class Family(ABC):
 
     Attributes:
         name: for people.
+        arxiv: of the paper that it comes from.
         clip_spec: what a checkpoint without one was trained on.
         processor: the class whose preprocessor_config.json its checkpoints have, where that names none.
         class_token: whether the first token answers; otherwise the mean of all does, and there is none.
@@ -42,6 +43,7 @@ class Family(ABC):
     """
 
     name: ClassVar[str]
+    arxiv: ClassVar[str]
     clip_spec: ClassVar[ClipSpec]
     processor: ClassVar[str]
     class_token: ClassVar[bool] = True

@@ -31,6 +31,7 @@ class FusedSelfAttention(TimesformerSelfAttention):
 
 class TimeSformer(Family):
     name = "TimeSformer"
+    arxiv = "2102.05095"
     clip_spec = ClipSpec(num_frames=8, stride=32, sampler="uniform")
     processor = "VideoMAEImageProcessor"
     time_major = False

@@ -15,6 +15,7 @@ from hmdb.model.families.base import Family, Grid
 
 class VideoMAE(Family):
     name = "VideoMAE"
+    arxiv = "2203.12602"
     clip_spec = ClipSpec(num_frames=16, stride=4, sampler="centered")
     processor = "VideoMAEImageProcessor"
     class_token = False

@@ -14,6 +14,7 @@ from hmdb.model.families.base import Family, Grid
 
 class ViViT(Family):
     name = "ViViT"
+    arxiv = "2103.15691"
     clip_spec = ClipSpec(num_frames=32, stride=2, sampler="centered")
     processor = "VivitImageProcessor"
 

@@ -1,9 +1,12 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from finetune.data.layouts import collect, find_clips, source_of
+from finetune.data.source import DataSource
+from finetune.data.splits import read_splits
 from hmdb.errors import DataError
 from tests.datasets import shape_clip, write_clip, write_dataset, write_tables
 from tests.hub import HubServer
@@ -132,11 +135,11 @@ def test_a_csv_may_divide_itself(tmp_path: Path) -> None:
         "data/circle/clip_02",
         "data/square/clip_02",
     ]
-    table.write_text("\n".join(["path,label,split", *rows[:2], *rows[3:5]]))
-    with pytest.raises(DataError, match="not every one of train, val, test has clips"):
+    table.write_text("\n".join(["path,label,split", *rows[1:3], *rows[4:6]]))
+    with pytest.raises(DataError, match="names splits, but no clip that trains"):
         collect(str(table))
-    table.write_text("\n".join(["path,label,split", rows[0], rows[3].replace("train", "dev")]))
-    with pytest.raises(DataError, match="the split dev; known are train"):
+    table.write_text("\n".join(["path,label,split", rows[0], rows[3].replace("train", "third")]))
+    with pytest.raises(DataError, match="the split third; known are train"):
         collect(str(table))
 
 
@@ -171,3 +174,56 @@ def test_tables_that_cannot_be_read_are_refused(content: bytes, reason: str, tmp
     (tmp_path / "table.csv").write_bytes(content)
     with pytest.raises(DataError, match=reason):
         collect(str(tmp_path / "table.csv"))
+
+
+def tree(root: Path, *clips: str) -> Path:
+    for clip in clips:
+        path = root / clip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def test_folders_of_splits(tmp_path: Path) -> None:
+    places = [
+        f"{split}/{label}/{n}.mp4" for split in ("train", "validation", "test") for label in "ab" for n in range(4)
+    ]
+    found = collect(str(tree(tmp_path / "data", *places)))
+    assert found.classes == ("a", "b")
+    assert {split: len(samples) for split, samples in found.given.items()} == {"train": 8, "val": 8, "test": 8}
+    assert found.given["val"][0].name == "validation/a/0.mp4"
+    two = read_splits(DataSource(str(tree(tmp_path / "two", *(place for place in places if "valid" not in place)))))
+    assert [len(samples) for samples in two.by_name().values()] == [6, 2, 8]
+    assert "val being 20% of its train split" in two.origin
+    clips = collect(str(tree(tmp_path / "classes", "train/0.mp4", "train/1.mp4", "bus/2.mp4")))
+    assert clips.classes == ("bus", "train"), "a class may be called train"
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_the_hubs_video_folder(form: str, tmp_path: Path) -> None:
+    places = [f"{split}/{n}.mp4" for split in ("train", "test") for n in range(4)]
+    root = tree(tmp_path / "data", *places)
+    rows = [
+        {"file_name": place, "label": "ab"[index % 2], "person": f"p{index % 4}"} for index, place in enumerate(places)
+    ]
+
+    def write(table: Path, prefix: str) -> None:
+        own = [
+            {**row, "file_name": row["file_name"].removeprefix(prefix)} for row in rows if prefix in row["file_name"]
+        ]
+        lines = [json.dumps(row) for row in own]
+        if form == "csv":
+            lines = ["file_name,label,person", *(",".join(row.values()) for row in own)]
+        (table / f"metadata.{form}").write_text("\n".join(lines) + "\n")
+
+    write(root, "")
+    whole = collect(str(root), "person")
+    assert {split: len(samples) for split, samples in whole.given.items()} == {"train": 4, "test": 4}
+    assert {sample.source for sample in whole.samples} == {"p0", "p1", "p2", "p3"}
+    (root / f"metadata.{form}").unlink()
+    for split in ("train/", "test/"):
+        write(root / split, split)
+    assert collect(str(root), "person") == whole
+    (root / "train" / f"metadata.{form}").write_text("file_name\n" if form == "csv" else "[1]\n")
+    with pytest.raises(DataError, match=r"names no clips|is not json, an object a line"):
+        collect(str(root))

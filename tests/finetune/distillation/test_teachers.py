@@ -91,7 +91,7 @@ def test_any_video_classifier_teaches(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not know 1 of the 2 classes: hexagon"):
         teach(teacher, clips(dataset, "test"), ("circle", "hexagon"), 2)
     (tmp_path / "mae" / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="teacher mae cannot be loaded"):
+    with pytest.raises(ModelError, match="mae has no weights as safetensors"):
         find_teacher(str(tmp_path / "mae"), CPU)
 
 
@@ -109,7 +109,7 @@ def test_clips_of_val_and_test_never_teach(dataset: Path, tmp_path: Path) -> Non
     (more / "broken" / "0.png").write_bytes(b"no image")
     found = find_more(str(more), splits, evaluated)
     assert [sample.name for sample in found] == ["more/new"]
-    with pytest.raises(DataError, match="no videos that are not in the data set already"):
+    with pytest.raises(DataError, match="no videos but those that resemble clips of val or test"):
         find_more(str(dataset), splits, evaluated)
     with pytest.raises(DataError, match="There is no folder"):
         find_more(str(tmp_path / "none"), splits, evaluated)

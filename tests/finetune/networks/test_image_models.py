@@ -47,3 +47,13 @@ def test_what_cannot_teach_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ModelError, match="cannot be loaded as a teacher of images"):
         feature_maps(str(tmp_path), CPU)
+
+
+def test_an_error_without_words_is_named_by_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError
+
+    ResNetBackbone(ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1])).save_pretrained(tmp_path / "silent")
+    monkeypatch.setattr("finetune.networks.image_models.AutoConfig.from_pretrained", refuse)
+    with pytest.raises(ModelError, match="silent cannot be loaded as a teacher of images: OSError"):
+        feature_maps(str(tmp_path / "silent"), CPU)

@@ -67,6 +67,14 @@ def test_the_text_says_how_to_use_it_and_sets_the_paper_beside(papers: Report) -
     assert not caveats(papers)
 
 
+def test_it_says_how_far_the_pipeline_of_transformers_agrees(papers: Report) -> None:
+    assert "https://arxiv.org/abs/2102.05095" in model_card(papers, None)  # which the Hub makes a tag of
+    even = replace(papers, clip_spec=replace(papers.clip_spec, sampler="equidistant"))
+    assert "so its answers are the same, but for torchvision's resizing" in model_card(even, None)
+    uniform = replace(papers, clip_spec=replace(papers.clip_spec, sampler="uniform"))
+    assert 'trained on other frames ("uniform"), so its answers can differ' in model_card(uniform, None)
+
+
 def test_a_run_that_is_not_the_papers_says_so(papers: Report) -> None:
     other = replace(papers, training=replace(training(papers), recipe=replace(PAPER, init="scratch:timesformer-tiny")))
     assert "Settings that differ from the paper's: init scratch:timesformer-tiny." in model_card(other, None)

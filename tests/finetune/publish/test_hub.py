@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
-from transformers import AutoImageProcessor, AutoModelForVideoClassification, TimesformerConfig, VivitConfig
+from transformers import AutoImageProcessor, AutoModelForVideoClassification, PretrainedConfig
 
 from finetune.cli import main
 from finetune.data.source import DataSource
@@ -189,7 +189,7 @@ def test_what_goes_is_listed_and_frames_can_stay(hub: HubServer, run: Path, caps
     assert b"confusion.png" in files["report.md"]
 
 
-def base_weights(folder: Path, template: TimesformerConfig | VivitConfig, pixels: dict[str, Any]) -> Path:
+def base_weights(folder: Path, template: PretrainedConfig, pixels: dict[str, Any]) -> Path:
     """A checkpoint as the Hub has it: 400 classes, no clip spec, small and random."""
     config = type(template).from_dict(template.to_dict() | {"id2label": {n: f"action {n}" for n in range(400)}})
     network: Any = AutoModelForVideoClassification.from_config(config)  # type: ignore[no-untyped-call]

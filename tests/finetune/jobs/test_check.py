@@ -1,0 +1,39 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from finetune.cli import main
+from finetune.data.source import DataSource
+from finetune.jobs.check import check
+from tests.datasets import shape_clip, write_clip, write_dataset
+
+
+def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 10)
+    (root / "circle" / "clip_03" / "0.png").write_bytes(b"no image")
+    shutil.rmtree(root / "square" / "clip_05")
+    shutil.copytree(root / "square" / "clip_04", root / "square" / "clip_05")
+    write_clip(root / "circle" / "still", shape_clip(0, 77, 2))
+    found = check(DataSource(str(root)), contact_sheet=tmp_path / "sheet.png")
+    assert found.counts == {"circle": 11, "square": 10}
+    assert list(found.broken) == ["circle/clip_03"]
+    assert found.short == {"circle/still": 2}
+    assert found.doubled == (("square/clip_05", "square/clip_04"),)
+    told = "\n".join(found.lines())
+    for words in (
+        "21 clips of 2 classes",
+        "1 cannot be read: circle/clip_03",
+        "1 doubled",
+        "recipe small from facebook",
+    ):
+        assert words in told
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == (6 * 100 - 4, 4 * 100 - 4)
+
+
+def test_what_cannot_be_split_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_dataset(tmp_path / "data", 2)
+    assert main(["check", "--data", str(root)]) == 1
+    assert "No splits: circle has too few clips" in capsys.readouterr().out
