@@ -10,11 +10,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from hmdb.cli import batch, classify
+from hmdb.cli import annotate, batch, classify
 from hmdb.errors import HmdbError
 from hmdb.version import __version__
 
-COMMANDS = {"classify": classify, "batch": batch}
+COMMANDS = {"classify": classify, "batch": batch, "annotate": annotate}
 PLAIN = "classify"  # the command that needs no name
 
 
