@@ -28,7 +28,8 @@ FLOORS = {
         ("__main__",),
     ),
     "finetune": (
-        ("recipe", "run_folder"),
+        ("options", "run_folder"),
+        ("recipe",),
         ("data",),
         ("networks", "evaluation"),
         ("distillation",),

@@ -19,7 +19,9 @@ from tqdm import tqdm
 
 from hmdb.cli.arguments import add_model_arguments, check_revision
 from hmdb.errors import DataError, HmdbError
+from hmdb.machine import gc_paused
 from hmdb.text import one_line, readable, shown_name
+from hmdb.video import prepare
 from hmdb.video.find import find_videos
 
 HELP = "Says what someone in a video is doing."
@@ -58,14 +60,16 @@ def _answers(options: argparse.Namespace) -> list[Answer]:
     Raises:
         ModelError: it cannot be loaded.
     """
-    # torch and transformers take seconds; --help need not wait for them
-    from transformers.utils.logging import disable_progress_bar
-
-    from hmdb.recognizer import Recognizer
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]
     videos = [video for path in options.videos for video in find_videos(path)]
-    recognizer = Recognizer.from_pretrained(options.model, options.revision, options.device, dtype=options.dtype)
+    prepare()  # another process, which starts beside what follows
+    # torch and transformers take seconds; --help need not wait for them
+    with gc_paused():
+        from transformers.utils.logging import disable_progress_bar
+
+        from hmdb.recognizer import Recognizer
+
+        disable_progress_bar()  # type: ignore[no-untyped-call]
+        recognizer = Recognizer.from_pretrained(options.model, options.revision, options.device, dtype=options.dtype)
     checkpoint = recognizer.loaded.checkpoint
     revision = f" @ {checkpoint.revision}" if checkpoint.revision else ""
     print(f"Model: {checkpoint.name}{revision}", file=sys.stderr)

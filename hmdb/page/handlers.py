@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hmdb.results import Explanation
 
 PAPER_SAMPLERS = ("uniform", "equidistant", "random")
+ANSWER = "The answer"
 OVERALL = "Everything it looked at"
 
 
@@ -122,16 +123,16 @@ class Handlers:
     def explain(
         self,
         video: str | None,
-        label: str | None = OVERALL,
+        label: str | None = ANSWER,
         opacity: float = 0.7,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
-        """Shows where in the frames the model looked, or what speaks for one label, and how much each frame
-        mattered.
+        """Shows what in the frames speaks for a label, or where the model looked, and how much each frame mattered.
 
         Args:
             video: a video file.
-            label: one of the model's labels for what speaks for it; left out, everything it looked at.
+            label: one of the model's labels for what speaks for it, left out the answer's; or "Everything it
+                looked at" for attention rollout.
             opacity: of the overlay, 0 to 1.
         """
         explanation = self._explanation(video, label, progress)
@@ -142,7 +143,7 @@ class Handlers:
     def check(
         self,
         video: str | None,
-        label: str | None = OVERALL,
+        label: str | None = ANSWER,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[str]:
         """Says in words whether such a map means anything: masks what it marks, and as much at random.
@@ -160,8 +161,9 @@ class Handlers:
         progress(0.1, desc="Reading the video")
         clip = recognizer.read(given(video))
         progress(0.3, desc="Looking at its frames")
-        wanted = None if label in (None, "", OVERALL) else named(str(label), recognizer.labels)
-        explanation: Explanation = self._first.ask("explain", clip, label=wanted)
+        wanted = None if label in (None, "", ANSWER, OVERALL) else named(str(label), recognizer.labels)
+        method = "rollout" if label == OVERALL else "class"
+        explanation: Explanation = self._first.ask("explain", clip, label=wanted, method=method)
         return explanation
 
     @in_turn
@@ -227,13 +229,13 @@ class Handlers:
     def preview(self, video: str | None) -> Any:
         """Something that a browser can play, of any file that can be read."""
         if video is None:
-            return gr.Video(value=None, visible=False)
+            return gr.update(value=None, visible=False)
         from hmdb.page.preview import make_preview, plays_in_browser
 
         if plays_in_browser(video):
-            return gr.Video(value=video, visible=True)
+            return gr.update(value=video, visible=True)
         with tempfile.TemporaryDirectory() as folder:
-            return gr.Video(value=served(make_preview(video, Path(folder) / "preview")), visible=True)
+            return gr.update(value=served(make_preview(video, Path(folder) / "preview")), visible=True)
 
     def cancel(self) -> str:
         """Ends what is under way for this visitor."""

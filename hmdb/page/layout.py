@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from hmdb.page.handlers import OVERALL, Handlers
+from hmdb.page import programs
+from hmdb.page.files import FILES
+from hmdb.page.handlers import ANSWER, OVERALL, Handlers
 from hmdb.page.model import Loading, loaded_later
 from hmdb.page.settings import Settings
 from hmdb.text import readable
@@ -57,13 +59,12 @@ def build_demo(
         settings: what a visitor may cost; those of the environment, if not given.
         examples: a folder of videos (mp4) that visitors may try, named by what they show.
     """
+    programs.start_none()
     settings = settings or Settings.from_environment()
-    clips = sorted(examples.glob("*.mp4")) if examples else []
+    clips = FILES.examples(examples) if examples else []
     do = Handlers(loaded_later(recognizer), loaded_later(second) if second else None, settings)
     heavy: dict[str, Any] = {"concurrency_limit": settings.at_once, "concurrency_id": "heavy"}
-    demo = gr.Blocks(
-        title=TITLE, analytics_enabled=False, delete_cache=(settings.keep_seconds // 4 + 1, settings.keep_seconds)
-    )
+    demo = gr.Blocks(title=TITLE, analytics_enabled=False)
     with demo:
         gr.Markdown(f"# {TITLE}\n{INTRO}")
         weights = gr.Markdown("Loading the model ...", elem_id="weights", container=False)
@@ -109,7 +110,7 @@ def build_demo(
         # Not for the page, for the API alone.
         gr.Button(visible=False).click(do.labels, None, gr.JSON(label="Labels", visible=False), api_name="labels")
         gr.Button(visible=False).click(do.model, None, gr.JSON(label="Model", visible=False), api_name="model")
-    demo.queue(max_size=settings.max_waiting)
+    demo.queue(max_size=settings.max_waiting, api_open=False)
     return demo
 
 
@@ -158,8 +159,8 @@ class Answer:
             with gr.Row():
                 label = gr.Dropdown(
                     label="Show what speaks for",
-                    choices=[OVERALL],
-                    value=OVERALL,
+                    choices=[ANSWER, OVERALL],
+                    value=ANSWER,
                     info="or, of a label: what speaks for it, so that a wrong answer can be understood",
                 )
                 opacity = gr.Slider(0, 1, 0.7, label="Opacity")
@@ -178,7 +179,7 @@ class Answer:
         )
         asked.success(choices, answer, label, api_visibility="private", show_progress="hidden")
         if public:  # to the API a label is any text: the dropdown learns its choices from an answer
-            text = gr.Textbox(OVERALL, label="label", visible=False)
+            text = gr.Textbox(ANSWER, label="label", visible=False)
             hidden = gr.Button(visible=False)
             hidden.click(do.explain, [video, text, opacity], [maps, explained], api_name="explain", **heavy)
             hidden.click(do.check, [video, text], checked, api_name="check", **heavy)
@@ -275,4 +276,4 @@ def compare(do: Handlers, heavy: dict[str, Any]) -> None:
 
 def choices(answer: dict[str, Any]) -> Any:
     """The labels that an explanation can be about: those of the answer first."""
-    return gr.Dropdown(choices=[OVERALL, *(readable(each["label"]) for each in answer["top"])], value=OVERALL)
+    return gr.Dropdown(choices=[ANSWER, OVERALL, *(readable(each["label"]) for each in answer["top"])], value=ANSWER)

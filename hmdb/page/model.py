@@ -10,7 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hmdb.machine import gc_paused
 from hmdb.page.settings import Settings, lends_gpu
+from hmdb.video import prepare
 
 if TYPE_CHECKING:
     from hmdb.recognizer import Recognizer
@@ -55,18 +57,20 @@ def load_recognizer(model: str | None = None, dtype: str = "auto") -> Recognizer
     Raises:
         HmdbError: it cannot be loaded, or there is no such dtype.
     """
-    from transformers.utils.logging import disable_progress_bar
+    prepare()  # another process, which starts beside what follows
+    with gc_paused():
+        from transformers.utils.logging import disable_progress_bar
 
-    from hmdb.model.loading import load
-    from hmdb.recognizer import Recognizer
+        from hmdb.model.loading import load
+        from hmdb.recognizer import Recognizer
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    loaded = load(model)
-    if dtype == "int8" and loaded.no_int8:
-        note = f"int8 is not in use: {loaded.no_int8}"
-        log.warning(note)
-        loaded, dtype = replace(loaded, notes=(*loaded.notes, note)), "auto"
-    return Recognizer.of(loaded, dtype)
+        disable_progress_bar()  # type: ignore[no-untyped-call]
+        loaded = load(model)
+        if dtype == "int8" and loaded.no_int8:
+            note = f"int8 is not in use: {loaded.no_int8}"
+            log.warning(note)
+            loaded, dtype = replace(loaded, notes=(*loaded.notes, note)), "auto"
+        return Recognizer.of(loaded, dtype)
 
 
 def loaded_later(recognizer: Recognizer | Loading) -> Loading:

@@ -1,7 +1,6 @@
 """Something that a browser can play, for a file that it cannot.
 
-Whether it can is read from the file itself: the container's first bytes and the codec that it names.
-Nothing is decoded for that.
+The file is read by the decoding processes. What is encoded here are pixels, few and small.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -22,29 +21,18 @@ PREVIEW_FPS = 12  # at most
 PREVIEW_SIDE = 320  # pixels of the longer side, at most
 BATCH = 24  # frames decoded at once
 CODECS = ("libx264", "libvpx")  # the first that this build of FFmpeg has: H.264 in mp4, VP8 in webm
-HEAD = 64 * 2**10  # bytes in which a webm names its codecs
-MOOV = 16 * 2**20  # bytes of an mp4's index that are read, at most
-
-PLAYED_IN_MP4 = (b"avc1", b"avc3", b"av01", b"vp09")
-PLAYED_IN_WEBM = (b"V_VP8", b"V_VP9", b"V_AV1")
-PLAYED_H264_PROFILES = (66, 77, 88, 100)  # with 4:2:0 chroma and 8 bits; browsers show no others
+SUFFIXES = {"mp4": (".mp4", ".m4v"), "webm": (".webm",)}  # by which a server tells a browser what it gets
 
 
 def plays_in_browser(path: str | Path) -> bool:
-    """Whether current browsers play this file: H.264, VP9 or AV1 in mp4; VP8, VP9 or AV1 in webm.
+    """Whether Chromium, Firefox and Safari all play this file, which needs a suffix that fits, too.
 
-    The file's suffix must fit too, since a server tells the browser by that what it gets.
+    Raises:
+        VideoError: it cannot be read.
     """
     path = Path(path)
-    if path.suffix.lower() not in {".mp4", ".m4v", ".webm"} or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-        if head.startswith(b"\x1a\x45\xdf\xa3"):  # EBML
-            return b"webm" in head[:64] and any(codec in head for codec in PLAYED_IN_WEBM)
-        if head[4:8] == b"ftyp" and head[8:12] != b"qt  ":
-            return any(_plays(entry) for entry in _video_entries(_moov(file)))
-    return False
+    coded = open_video(path).format
+    return coded is not None and coded.plays_in_browsers and path.suffix.lower() in SUFFIXES[coded.container]
 
 
 def make_preview(path: VideoLike, target: str | Path, *, seconds: float = PREVIEW_SECONDS) -> Path:
@@ -118,56 +106,3 @@ def _can_encode(name: str) -> bool:
     except av.codec.codec.UnknownCodecError:
         return False
     return True
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Name and content of each box of an mp4's index (ISO/IEC 14496-12, 4.2)."""
-    place = 0
-    while place + 8 <= len(data):
-        size = int.from_bytes(data[place : place + 4], "big")
-        if size < 8:
-            return
-        yield data[place + 4 : place + 8], data[place + 8 : place + size]
-        place += size
-
-
-def _moov(file: BinaryIO) -> bytes:
-    """The content of the index, wherever in the file it is; empty if there is none."""
-    place = 0
-    while True:
-        file.seek(place)
-        head = file.read(16)
-        if len(head) < 8:
-            return b""
-        size, start = int.from_bytes(head[:4], "big"), 8
-        if size == 1:
-            size, start = int.from_bytes(head[8:16], "big"), 16
-        if head[4:8] == b"moov":
-            file.seek(place + start)
-            return file.read(min(size - start, MOOV) if size else MOOV)
-        if size < start:  # 0: this box is the rest of the file
-            return b""
-        place += size
-
-
-def _video_entries(moov: bytes) -> Iterator[bytes]:
-    """The sample entries of the video tracks: what names the codec."""
-    for name, track in _boxes(moov):
-        if name != b"trak":
-            continue
-        media = dict(_boxes(dict(_boxes(track)).get(b"mdia", b"")))
-        if media.get(b"hdlr", b"")[8:12] == b"vide":
-            table = dict(_boxes(dict(_boxes(media.get(b"minf", b""))).get(b"stbl", b"")))
-            yield table.get(b"stsd", b"")[8:]
-
-
-def _plays(entry: bytes) -> bool:
-    name = entry[4:8]
-    if name in (b"avc1", b"avc3"):
-        configuration = entry.find(b"avcC")
-        return configuration >= 0 and entry[configuration + 5 : configuration + 6] in map(_byte, PLAYED_H264_PROFILES)
-    return name in PLAYED_IN_MP4
-
-
-def _byte(value: int) -> bytes:
-    return bytes((value,))

@@ -18,6 +18,7 @@ class Settings(FromEnvironment):
         at_once: answers that are worked on at the same time.
         seconds: that one answer may take; a long video is left unfinished then, and what is known is shown.
         windows: of a long video that are looked at, at most.
+        disk_mb: of uploads and results on the disk, in MB; the oldest make room for new ones.
         keep_seconds: until uploads and results are deleted.
         compare: a second checkpoint, Hub id or folder, to set beside the first; none by default.
         dtype: the precision, as `Recognizer` takes it; int8 only for checkpoints that lose little by it.
@@ -30,6 +31,7 @@ class Settings(FromEnvironment):
     at_once: int = 1
     seconds: float = 120.0
     windows: int = 48
+    disk_mb: int = 2048
     keep_seconds: int = 3600
     compare: str = ""
     dtype: str = "auto"

@@ -8,9 +8,8 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gradio.context import LocalContext
-
 from hmdb.errors import StoppedError
+from hmdb.page.visitors import session
 
 
 class Turn:
@@ -46,7 +45,7 @@ class Turns:
         self._begun: weakref.WeakSet[Turn] = weakref.WeakSet()
 
     def begin(self) -> Turn:
-        turn = Turn(_session(), self._seconds)
+        turn = Turn(session(), self._seconds)
         self._begun.add(turn)
         return turn
 
@@ -64,10 +63,5 @@ class Turns:
     def cancel(self) -> None:
         """Ends what is under way for this visitor."""
         for turn in list(self._begun):
-            if turn.session == _session():
+            if turn.session == session():
                 turn.cancelled = True
-
-
-def _session() -> str:
-    request = LocalContext.request.get(None)
-    return (request.session_hash if request else None) or ""

@@ -32,7 +32,7 @@ _loadings: list[Loading] = []  # by number, so that the forked process finds wha
 
 
 @on_gpu
-def _ask(number: int, method: str, *arguments: Any, **options: Any) -> Any:
+def _ask(number: int, method: str, /, *arguments: Any, **options: Any) -> Any:
     try:
         return getattr(_loadings[number].wait(), method)(*arguments, **options)
     except HmdbError as error:  # as a result: of an exception, only its type would come back from the other process
@@ -59,7 +59,7 @@ class Lent:
         """The recognizer itself, for all that needs no network."""
         return self._loading.wait()
 
-    def ask(self, method: str, *arguments: Any, **options: Any) -> Any:
+    def ask(self, method: str, /, *arguments: Any, **options: Any) -> Any:
         """What a method of the recognizer returns."""
         self.here()
         return raised(_ask(self._number, method, *arguments, **options))

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import httpx
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
@@ -33,7 +32,6 @@ from playwright.sync_api import Locator, Page, expect
 from finetune.training.checkpoint import keep_int8_cost
 from hmdb.errors import ModelError
 from hmdb.model.int8 import Int8Cost
-from hmdb.page.files import delete_old_pictures
 from hmdb.page.handlers import Handlers
 from hmdb.page.layout import build_demo
 from hmdb.page.model import Loading, load_recognizer
@@ -56,7 +54,7 @@ SETTINGS = Settings(max_upload_mb=1)
 @contextmanager
 def served(demo: gr.Blocks) -> Iterator[str]:
     try:
-        yield serve(demo, SETTINGS, examples=EXAMPLES, quiet=True)
+        yield serve(demo, SETTINGS, quiet=True)
     finally:
         demo.close()
 
@@ -407,22 +405,6 @@ def test_an_unknown_label_is_said(client: Client, video: Path) -> None:
         client.predict(handle_file(video), label="juggling", api_name="/explain")
 
 
-def test_only_what_was_uploaded_is_read(url: str, video: Path) -> None:
-    def ask(path: str) -> str:
-        file = {"path": path, "meta": {"_type": "gradio.FileData"}}
-        joined = httpx.post(f"{url}gradio_api/call/predict", json={"data": [file]}).json()
-        with httpx.stream("GET", f"{url}gradio_api/call/predict/{joined['event_id']}", timeout=30) as events:
-            return events.read().decode()
-
-    with video.open("rb") as content:
-        (uploaded,) = httpx.post(f"{url}gradio_api/upload", files={"files": content}).json()
-    assert "event: complete" in ask(uploaded)
-    for path in (str(video), "/etc/passwd", __file__):
-        answer = ask(path)
-        assert "event: error" in answer
-        assert "label" not in answer
-
-
 def test_a_cancelled_answer_ends_and_never_two_run_at_once(recognizer: Recognizer, video: Path) -> None:
     running, most, ended = set[int](), [0], threading.Semaphore(0)
 
@@ -553,14 +535,6 @@ def test_no_answer_writes_into_files_of_another(recognizer: Recognizer, video: P
     assert not {path for path, _ in one} & {path for path, _ in other}
     for (path, _), frame in zip(one, clip.pixels, strict=True):
         assert np.abs(np.asarray(Image.open(path)).astype(int) - frame).mean() < 3  # grey levels
-
-
-def test_pictures_that_nobody_fetched_are_deleted(recognizer: Recognizer, video: Path) -> None:
-    old, *others = (Path(path) for path, _ in gallery(recognizer.read(video)))
-    os.utime(old, (time.time() - 100, time.time() - 100))
-    delete_old_pictures(60)
-    assert not old.exists()
-    assert all(path.exists() for path in others)
 
 
 def test_the_same_as_an_mcp_tool(url: str, video: Path, recognizer: Recognizer) -> None:

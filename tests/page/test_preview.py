@@ -50,25 +50,14 @@ def test_an_index_at_either_end_is_found(tmp_path: Path) -> None:
     assert plays_in_browser(encode(tmp_path / "b.mp4", "libx264", moving_bar(8), movflags="frag_keyframe+empty_moov"))
 
 
-def test_what_is_no_video_does_not_play(tmp_path: Path) -> None:
-    whole = write_mp4(tmp_path / "whole.mp4", moving_bar(8)).read_bytes()
-    for index, content in enumerate((b"", b"hello there", whole[:40], whole[: len(whole) // 2], b"\0\0\0\1ftyp" * 9)):
-        path = tmp_path / f"{index}.mp4"
-        path.write_bytes(content)
-        assert not plays_in_browser(path)
-    assert not plays_in_browser(tmp_path / "gone.mp4")
-    assert not plays_in_browser(tmp_path)
+def test_what_is_no_video_is_said(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("hello there")
+    with pytest.raises(VideoError, match=r"text\.mp4"):
+        plays_in_browser(tmp_path / "text.mp4")
 
 
-def test_damaged_indices_are_no_error(tmp_path: Path) -> None:
-    whole = write_mp4(tmp_path / "whole.mp4", moving_bar(8)).read_bytes()
-    rng = np.random.default_rng(0)
-    path = tmp_path / "damaged.mp4"
-    for _ in range(200):
-        damaged = np.frombuffer(whole, np.uint8).copy()
-        damaged[rng.integers(len(damaged), size=20)] = rng.integers(256, size=20)
-        path.write_bytes(damaged.tobytes())
-        plays_in_browser(path)
+def test_vp9_in_mp4_does_not_play_in_every_safari(tmp_path: Path) -> None:
+    assert not plays_in_browser(encode(tmp_path / "a.mp4", "libvpx-vp9", moving_bar(8)))
 
 
 def test_a_preview_of_what_does_not_play(tmp_path: Path) -> None:

@@ -1,0 +1,299 @@
+"""What may pass between visitors and Gradio.
+
+Gradio takes any path within its folder for a file that the asker uploaded, fetches addresses that it is given, reads
+bodies of any size, and tells where on the server its files are. So nothing reaches it unseen:
+
+- Only the routes that the page needs are open.
+- An upload gets a parcel of its own (`files.py`), and is deleted if it breaks off or is too large.
+- A body is read up to a limit, and as JSON. Each file in it has to be an upload that the asker was told of, or an
+  example, and goes on as such and nothing else.
+- A visitor sees the names of files within the page's folder, never where that is.
+
+That a visitor uploaded a file is shown by naming it: its name holds 192 random bits that nobody else was told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import orjson
+from gradio.route_utils import API_PREFIX, get_root_url, upload_fn
+from gradio.routes import file_upload_statuses
+from starlette.formparsers import MultiPartException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from hmdb.errors import HmdbError
+from hmdb.page.files import ANSWERS, UPLOADS, Files
+from hmdb.page.settings import Settings
+
+log = logging.getLogger(__name__)
+
+MAX_BODY = 2**20  # bytes, but for uploads and MCP
+MAX_MCP_BODY = 16 * 2**20  # bytes: a video as text, in base64, which is held several times while it is read
+MAX_TEXT = 4096  # characters of a text that a visitor sends
+IDLE_SECONDS = 20  # between two pieces of a body
+BODY_SECONDS = 300  # for all of a body
+
+MCP = f"{API_PREFIX}/mcp"
+UPLOAD = f"{API_PREFIX}/upload"
+FILE = f"{API_PREFIX}/file="
+OPEN = re.compile(
+    r"/|/(config|theme\.css|robots\.txt|manifest\.json|favicon\.ico|pwa_icon(/\d+)?)/?|/(static|assets|svelte)/.*"
+    rf"|{API_PREFIX}/(app_id|user|token|login_check|info|openapi\.json|startup-events|theme\.css|queue/(join|data|status)"
+    r"|cancel|reset|upload|upload_progress|heartbeat/\w+|(run|api)/\w+|call(/v2)?/\w+(/\w+)?|stream/\w+(/close)?"
+    r"|file=.+|mcp(/.*)?)/?"
+)
+TEXTS = ("application/json", "text/event-stream", "text/html", "text/plain")
+
+
+class RefusedError(Exception):
+    """A request that goes no further."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+class Border:
+    """ASGI middleware around Gradio."""
+
+    def __init__(self, app: ASGIApp, files: Files, settings: Settings, local_url: Callable[[], str]) -> None:
+        self.app = app
+        self.files = files
+        self.max_upload = settings.max_upload_mb * 2**20
+        self.local_url = local_url
+        self._root = f"{files.root}{os.sep}".encode()
+        self._in_mcp = 0
+        self._large = asyncio.Semaphore(2)  # MCP messages that are read and answered at a time
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            try:
+                await self._pass(scope, receive, send)
+            except RefusedError as error:
+                await JSONResponse({"detail": str(error)}, error.status)(scope, receive, send)
+            except ClientDisconnect:
+                return
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        if not OPEN.fullmatch(path):
+            raise RefusedError(404, "There is nothing of that name here.")
+        if path.startswith(FILE):
+            await self.app(self._found(scope, path.removeprefix(FILE)), receive, send)
+        elif path.rstrip("/") == UPLOAD:
+            await self._upload(Request(scope, _in_time(receive)), send)
+        elif path.startswith(MCP):
+            await self._mcp(scope, receive, send)
+        elif path.startswith(("/static/", "/assets/", "/svelte/")):
+            await self.app(scope, receive, send)
+        else:
+            if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
+                receive = _again(self._checked(await _body(receive, MAX_BODY)), receive)
+            await self.app(scope, receive, _rewriting(send, self._hidden))
+
+    def _found(self, scope: Scope, name: str) -> Scope:
+        path = self.files.find(name, UPLOADS, ANSWERS)
+        if path is None:
+            raise RefusedError(404, "This file is not here, or not any more.")
+        inside = f"{FILE}{path}"
+        return {**scope, "path": inside, "raw_path": quote(inside).encode()}
+
+    async def _upload(self, request: Request, send: Send) -> None:
+        length = request.headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self.max_upload + MAX_BODY:
+            raise RefusedError(413, self._too_large())
+        upload_id = request.query_params.get("upload_id")
+        progress = file_upload_statuses if upload_id else None
+        owner = request.client.host if request.client else ""
+        try:
+            with self.files.parcel(UPLOADS, owner) as parcel:
+                counted = _counted(request.receive, lambda count: self.files.take_room(parcel, count), self.max_upload)
+                inner = Request(request.scope, counted)
+                paths, _, _ = await upload_fn(inner, parcel.path, self.max_upload, upload_id, upload_progress=progress)
+                for path in parcel.path.iterdir():
+                    if path.is_file():  # a part that is no file for Gradio
+                        path.unlink()
+        except MultiPartException as error:
+            if "maximum allowed size" in error.message:
+                raise RefusedError(413, self._too_large()) from error
+            raise RefusedError(400, "This upload cannot be read.") from error
+        except HmdbError as error:
+            raise RefusedError(507, str(error)) from error
+        except TypeError as error:
+            raise RefusedError(400, "This upload cannot be read.") from error
+        finally:
+            if upload_id:
+                file_upload_statuses.set_done(upload_id)
+        names = [path.removeprefix(self._root.decode()) for path in paths]
+        await JSONResponse(names)(request.scope, request.receive, send)
+
+    def _too_large(self) -> str:
+        return f"A file may have {self.max_upload // 2**20} MB, the maximum here. Try a shorter or smaller one."
+
+    async def _mcp(self, scope: Scope, receive: Receive, send: Send) -> None:
+        hidden = self._seen_from_outside(Request(scope))
+        if scope["method"] != "POST":
+            await self.app(scope, receive, _rewriting(send, hidden))
+            return
+        async with self._large:
+            body = await _body(receive, MAX_MCP_BODY)
+            message = _json(body)
+            if any(isinstance(each, dict) and "path" in each for each in _walk(message)):
+                raise RefusedError(400, "A file has to be sent as text: data:video/mp4;base64,...")
+            self._in_mcp += 1
+            try:
+                await self.app(scope, _again(body, receive), _rewriting(send, hidden))
+            finally:
+                self._in_mcp -= 1
+                if not self._in_mcp:
+                    self.files.delete_strays()
+
+    def _seen_from_outside(self, request: Request) -> Callable[[bytes], bytes]:
+        """MCP asks the page as a client on this machine does, and would tell the addresses that it sees."""
+        outside = get_root_url(request, request.url.path, None).encode()
+        inside = self.local_url().rstrip("/").encode()
+        return lambda text: self._hidden(text.replace(inside, outside) if inside else text)
+
+    def _hidden(self, text: bytes) -> bytes:
+        return text.replace(self._root, b"")
+
+    def _checked(self, body: bytes) -> bytes:
+        if not body:
+            return body
+        message = _json(body)
+        return orjson.dumps(self._with_own_files(message))
+
+    def _with_own_files(self, value: Any) -> Any:
+        """The value, with each file in it checked, and reduced to what names it."""
+        if isinstance(value, list):
+            return [self._with_own_files(each) for each in value]
+        if not isinstance(value, dict):
+            if isinstance(value, str) and len(value) > MAX_TEXT:
+                raise RefusedError(400, f"A text of {len(value)} characters is too long; {MAX_TEXT} are the most.")
+            return value
+        if "path" not in value:
+            return {key: self._with_own_files(each) for key, each in value.items()}
+        if value["path"] is None and str(value.get("url")).startswith("data:image/jpeg;base64,"):
+            return {"path": None, "url": value["url"], "meta": {"_type": "gradio.FileData"}}  # of a camera
+        path = self.files.find(value["path"], UPLOADS) if isinstance(value["path"], str) else None
+        if path is None:
+            raise RefusedError(400, "This video is not here, or not any more. Upload it again.")
+        return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RefusedError(400, "This is no JSON.") from error
+
+
+def _walk(value: Any) -> Iterator[Any]:
+    yield value
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _walk(each)
+
+
+async def _body(receive: Receive, limit: int) -> bytes:
+    """All of a body.
+
+    Raises:
+        RefusedError: it is too large or too slow.
+        ClientDisconnect: it breaks off.
+    """
+    body, receive = bytearray(), _in_time(receive)
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > limit:
+            raise RefusedError(413, f"A request may have {limit // 2**20} MB. Files are uploaded, not sent within one.")
+        if not message.get("more_body"):
+            return bytes(body)
+
+
+def _in_time(receive: Receive) -> Receive:
+    """`receive`, for a body that has to go on and come to its end."""
+    end = asyncio.get_running_loop().time() + BODY_SECONDS
+
+    async def next_piece() -> Message:
+        left = end - asyncio.get_running_loop().time()
+        try:
+            return await asyncio.wait_for(receive(), max(min(IDLE_SECONDS, left), 0))
+        except TimeoutError as error:
+            raise RefusedError(408, "This request takes too long to arrive.") from error
+
+    return next_piece
+
+
+def _counted(receive: Receive, take: Callable[[int], None], limit: int) -> Receive:
+    """`receive`, for an upload within a limit whose bytes are taken account of as they come."""
+    total = 0
+
+    async def next_piece() -> Message:
+        nonlocal total
+        message = await receive()
+        count = len(message.get("body", b""))
+        total += count
+        if total > limit + MAX_BODY:
+            raise MultiPartException("The request is larger than the maximum allowed size.")
+        take(count)
+        return message
+
+    return next_piece
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """A body that has been read, then whatever `receive` has to tell."""
+    told = False
+
+    async def next_piece() -> Message:
+        nonlocal told
+        if told:
+            return await receive()
+        told = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return next_piece
+
+
+def _rewriting(send: Send, rewrite: Callable[[bytes], bytes]) -> Send:
+    """`send`, with the texts of an answer rewritten: events one by one, all else as a whole."""
+    start: Message = {}
+    events = False
+    whole = bytearray()
+
+    async def next_piece(message: Message) -> None:
+        nonlocal start, events
+        if message["type"] == "http.response.start":
+            kind = dict(message["headers"]).get(b"content-type", b"").decode("latin-1")
+            start, events = message, kind.startswith("text/event-stream")
+            if events or not kind.startswith(TEXTS):
+                await send(message)
+                if not events:
+                    start = {}
+        elif message["type"] != "http.response.body" or not start:
+            await send(message)
+        elif events:
+            await send({**message, "body": rewrite(message.get("body", b""))})
+        else:
+            whole.extend(message.get("body", b""))
+            if not message.get("more_body"):
+                body = rewrite(bytes(whole))
+                headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
+                await send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
+                await send({"type": "http.response.body", "body": body})
+
+    return next_piece

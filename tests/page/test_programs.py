@@ -1,0 +1,87 @@
+"""Gradio would hand uploads to ffmpeg and ffprobe, where it finds them. Here it never does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from hmdb.page.files import FILES
+from hmdb.page.layout import build_demo
+from hmdb.page.serve import serve
+from hmdb.page.settings import Settings
+from hmdb.recognizer import Recognizer
+from tests.conftest import moving_bar
+from tests.page.test_preview import encode
+from tests.page.visitor import Visitor, file
+from tests.test_house import ROOT
+
+SETTINGS = Settings()
+UPLOADS = {
+    "vp9.mp4": "libvpx-vp9",  # which the one calls playable and Gradio not
+    "vp9.webm": "libvpx-vp9",
+    "h264.mp4": "libx264",
+    "h264.mkv": "libx264",
+    "hevc.mp4": "libx265",
+    "mpeg4.avi": "mpeg4",
+}
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file with a line for each start of an ffmpeg or ffprobe, which come first on the PATH."""
+    folder = tmp_path_factory.mktemp("programs")
+    log = folder / "started"
+    for name in ("ffmpeg", "ffprobe"):
+        (folder / name).write_text(f'#!/bin/sh\necho "$0 $@" >> {log}; echo {{}}\n')
+        (folder / name).chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        assert shutil.which("ffmpeg") == str(folder / "ffmpeg")
+        yield log
+
+
+@pytest.fixture(scope="module")
+def demo(recognizer: Recognizer, started: Path) -> Iterator[gr.Blocks]:
+    demo = build_demo(recognizer, settings=SETTINGS, examples=ROOT / "examples")
+    serve(demo, SETTINGS, quiet=True)
+    yield demo
+    demo.close()
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+def test_no_program_is_started_for_an_upload(demo: gr.Blocks, started: Path, tmp_path: Path, name: str) -> None:
+    content = encode(tmp_path / name, UPLOADS[name], moving_bar(12)).read_bytes()
+    visitor = Visitor(str(demo.local_url))
+    upload = file(visitor.upload(content, name))
+    values = {"file": upload, "video": upload, "textbox": "", "dropdown": None, "slider": 0.5, "dataset": 0}
+    answered = 0
+    for fn in demo.fns.values():
+        if fn.queue is False or not fn.inputs:
+            continue
+        data = [values.get(each.get_block_name(), {}) for each in fn.inputs]
+        assert visitor.join(fn._id, data).status_code == 200, fn.api_name
+        with visitor.http.stream("GET", "queue/data", params={"session_hash": visitor.session}) as events:
+            answered += '"success":true' in events.read().decode()
+    assert answered >= 10
+    assert not started.exists(), started.read_text()
+
+
+def test_what_a_browser_does_not_play_is_shown_as_h264(demo: gr.Blocks, started: Path, tmp_path: Path) -> None:
+    from hmdb.page.preview import plays_in_browser
+
+    content = encode(tmp_path / "vp9.mp4", "libvpx-vp9", moving_bar(12)).read_bytes()
+    visitor = Visitor(str(demo.local_url))
+    upload = file(visitor.upload(content, "vp9.mp4"))
+    preview = next(fn for fn in demo.fns.values() if fn.api_name == "preview")
+    visitor.join(preview._id, [upload])
+    with visitor.http.stream("GET", "queue/data", params={"session_hash": visitor.session}) as events:
+        text = events.read().decode()
+    shown = text.partition('"path":"')[2].partition('"')[0]
+    assert shown.startswith("answers/")
+    assert plays_in_browser(FILES.root / shown)
+    assert not started.exists()
