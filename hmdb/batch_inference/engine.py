@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from hmdb.text import first_line, one_line
 
 BLOCK_ROWS = 64  # videos of one decoding task: what is decoded again where a machine is lost in the middle
 BLOCK_BYTES = 16 * 2**20  # of pixels, that pass from one stage to the other at a time
+REACHABLE_SECONDS = 5.0  # until a cluster counts as gone
 STORE_BYTES = 2 * 2**30  # of Ray's shared memory on a single machine
 DECODER_CPUS, ANSWERER_CPUS = 0.25, 0.5  # of a core, in Ray's books, where both share the cores
 
@@ -59,14 +61,27 @@ def cluster(address: str | None) -> Iterator[None]:
         {"address": address} if address else {"address": "local", "object_store_memory": STORE_BYTES}
     )
     try:
+        if address:
+            _check_reachable(address)
         ray.init(**options, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster at {one_line(address)}" if address else "Ray"
         raise DataError(f"{where} cannot be used: {one_line(first_line(error))}") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for a minute.
+
+    Raises:
+        OSError: nobody answers at HOST:PORT.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), REACHABLE_SECONDS).close()
 
 
 def has_gpus() -> bool:

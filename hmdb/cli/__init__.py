@@ -10,11 +10,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from hmdb.cli import batch, classify, export
+from hmdb.cli import annotate, batch, classify, export
 from hmdb.errors import HmdbError
 from hmdb.version import __version__
 
-COMMANDS = {"classify": classify, "batch": batch, "export": export}
+COMMANDS = {"classify": classify, "batch": batch, "annotate": annotate, "export": export}
 PLAIN = "classify"  # the command that needs no name
 
 

@@ -52,12 +52,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         HmdbError: the job cannot be done.
     """
     check_revision(options, parser)
-    try:
-        import fsspec  # noqa: F401 - that it is there
-        import pyarrow  # noqa: F401
-        import ray.data  # noqa: F401
-    except ImportError as error:
-        raise DataError(f"{INSTALL}.") from error
+    check_installed()
     from transformers.utils.logging import disable_progress_bar
 
     from hmdb.batch_inference.engine import Workers
@@ -93,6 +88,19 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     bar.close()
     print(summary_text(summary))
     return 1 if summary.errors else 0
+
+
+def check_installed() -> None:
+    """
+    Raises:
+        DataError: the extra `batch` is not installed.
+    """
+    try:
+        import fsspec  # noqa: F401 - that it is there
+        import pyarrow  # noqa: F401
+        import ray.data  # noqa: F401
+    except ImportError as error:
+        raise DataError(f"{INSTALL}.") from error
 
 
 def summary_text(summary: Summary) -> str:

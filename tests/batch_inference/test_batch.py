@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -18,8 +17,8 @@ import ray
 from pyarrow import parquet
 
 import hmdb
-from hmdb.batch_inference.engine import cluster
-from hmdb.batch_inference.run import Progress
+from hmdb.batch_inference.engine import Workers, cluster
+from hmdb.batch_inference.run import Progress, Summary
 from hmdb.cli import main
 from hmdb.errors import DataError, ModelError
 from hmdb.recognizer import Recognizer
@@ -35,6 +34,11 @@ def ray_here() -> Iterator[None]:
         yield
 
 
+def batch(sources: list[Path], output: Path, **options: Any) -> Summary:
+    """With one process of each kind, as each takes seconds to start."""
+    return hmdb.batch(sources, output, device="cpu", workers=Workers(decoders=1, answerers=1), **options)
+
+
 def table(folder: Path, name: str = "answers") -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = parquet.read_table(folder / name).to_pylist()
     return sorted(rows, key=lambda row: row["path"])
@@ -44,9 +48,7 @@ def test_each_video_gets_the_row_that_it_would_get_alone(
     videos: Path, checkpoint: Path, recognizer: Recognizer, tmp_path: Path
 ) -> None:
     told: list[Progress] = []
-    summary = hmdb.batch(
-        [videos], tmp_path, model=checkpoint, device="cpu", embeddings=True, timeline=True, report=told.append
-    )
+    summary = batch([videos], tmp_path, model=checkpoint, embeddings=True, timeline=True, report=told.append)
     rows = table(tmp_path)
     assert [Path(row["path"]).name for row in rows] == sorted(NAMED + BROKEN)
     for row in rows:
@@ -70,39 +72,42 @@ def test_each_video_gets_the_row_that_it_would_get_alone(
     assert summary.errors == Counter(VideoError=3)
 
 
+@pytest.mark.slow
 def test_started_again_it_does_what_is_missing(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     some = [videos / name for name in ("0.mp4", "text.mp4")]
-    assert hmdb.batch(some, tmp_path, model=checkpoint, device="cpu").answered == 2
+    assert batch(some, tmp_path, model=checkpoint).answered == 2
     first = table(tmp_path)
     said: list[str] = []
-    assert hmdb.batch([videos], tmp_path, model=checkpoint, device="cpu", say=said.append).answered == 10
+    assert batch([videos], tmp_path, model=checkpoint, say=said.append).answered == 10
     assert "2 of 12 videos were done before." in said
     rows = table(tmp_path)
     assert len({row["path"] for row in rows}) == len(rows) == 12
     assert all(row in rows for row in first)
-    assert hmdb.batch([videos / "0.mp4"], tmp_path, model=checkpoint, device="cpu", say=said.append).answered == 0
+    assert batch([videos / "0.mp4"], tmp_path, model=checkpoint, say=said.append).answered == 0
     assert said[-1].endswith("11 further rows are of videos that the sources do not name.")
     with pytest.raises(DataError, match="top_k is 5 there and 2 here"):
-        hmdb.batch([videos], tmp_path, model=checkpoint, device="cpu", top_k=2)
+        batch([videos], tmp_path, model=checkpoint, top_k=2)
 
 
+@pytest.mark.slow
 def test_what_failed_is_done_again_when_asked_to(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     mended = tmp_path / "mended.mp4"
     mended.write_text("not yet")
     source, folder = [mended, videos / "text.mp4"], tmp_path / "out"
-    assert hmdb.batch(source, folder, model=checkpoint, device="cpu").errors == Counter(VideoError=2)
+    assert batch(source, folder, model=checkpoint).errors == Counter(VideoError=2)
     mended.write_bytes((videos / "0.mp4").read_bytes())
-    assert hmdb.batch(source, folder, model=checkpoint, device="cpu").answered == 0
-    summary = hmdb.batch(source, folder, model=checkpoint, device="cpu", retry_failed=True)
+    assert batch(source, folder, model=checkpoint).answered == 0
+    summary = batch(source, folder, model=checkpoint, retry_failed=True)
     assert (summary.answered, summary.labels.total(), summary.errors.total()) == (2, 1, 1)
     assert len(table(folder)) == 2
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_costs_its_row_alone(
     videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HMDB_DECODE_SECONDS", "0.001")
-    summary = hmdb.batch([videos / "0.mp4", videos / "frames"], tmp_path, model=checkpoint, device="cpu")
+    summary = batch([videos / "0.mp4", videos / "frames"], tmp_path, model=checkpoint)
     assert (summary.labels.total(), summary.errors) == (1, Counter(VideoError=1))
     assert "takes longer than 0.001 seconds" in table(tmp_path)[0]["error"]
 
@@ -111,15 +116,15 @@ def test_weights_that_give_no_finite_answer_are_refused_before_anything_is_writt
     videos: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError):
-        hmdb.batch([videos], tmp_path / "out", model=tmp_path / "nothing")
+        batch([videos], tmp_path / "out", model=tmp_path / "nothing")
     assert not (tmp_path / "out" / "job.json").exists()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_is_not_there_is_one_line(videos: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "hmdb", "batch", str(videos), "--output", str(tmp_path), "--address", "127.0.0.1:9"],
         cwd=ROOT,
-        env={**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -129,8 +134,10 @@ def test_a_cluster_that_is_not_there_is_one_line(videos: Path, tmp_path: Path) -
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command(videos: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["batch", str(videos), "--output", str(tmp_path), "--model", str(checkpoint), "--device", "cpu"]
+    command += ["--decoders", "1", "--answerers", "1"]
     assert main(command) == 1
     captured = capsys.readouterr()
     assert captured.err == "Model: tiny\n"
@@ -148,6 +155,7 @@ def test_without_ray_the_command_says_what_to_install(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_in_the_middle_costs_no_row_and_doubles_none(
@@ -159,6 +167,7 @@ def test_a_signal_in_the_middle_costs_no_row_and_doubles_none(
         (many / f"{index:02}.mp4").hardlink_to(videos / "0.mp4")
     out = tmp_path / "out"
     command = ["batch", str(many), "--output", str(out), "--model", str(checkpoint), "--device", "cpu"]
+    command += ["--decoders", "1", "--answerers", "1"]
     begun = subprocess.Popen(
         [sys.executable, "-m", "hmdb", *command, "--part-rows", "8", "--address", address()],
         cwd=ROOT,
@@ -176,7 +185,7 @@ def test_a_signal_in_the_middle_costs_no_row_and_doubles_none(
         assert begun.returncode == 128 + number
         assert told.splitlines()[-1].startswith(f"Stopped: {written} of 60 videos are done.")
     before = table(out)
-    assert hmdb.batch([many], out, model=checkpoint, device="cpu").answered == 60 - written
+    assert batch([many], out, model=checkpoint).answered == 60 - written
     rows = table(out)
     assert len({row["path"] for row in rows}) == len(rows) == 60
     assert all(row in rows for row in before)
