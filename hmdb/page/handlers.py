@@ -162,8 +162,8 @@ class Handlers:
         clip = recognizer.read(given(video))
         progress(0.3, desc="Looking at its frames")
         wanted = None if label in (None, "", ANSWER, OVERALL) else named(str(label), recognizer.labels)
-        method = "rollout" if label == OVERALL else "class"
-        explanation: Explanation = self._first.ask("explain", clip, label=wanted, method=method)
+        kind = "rollout" if label == OVERALL else "class"
+        explanation: Explanation = self._first.ask("explain", clip, label=wanted, kind=kind)
         return explanation
 
     @in_turn
