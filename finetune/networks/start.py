@@ -16,6 +16,7 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
 from hmdb.model.checks import FAMILIES, read_json, read_pixel_spec
 from hmdb.model.hub import find
+from hmdb.model.known import KNOWN_KEY
 from hmdb.model.loading import read_network
 from hmdb.model.preprocess import PixelSpec
 
@@ -113,6 +114,7 @@ def start(
             network.classifier = head
         pixel_spec = read_pixel_spec(checkpoint.folder, base, network.config.model_type)
     config = network.config
+    vars(config).pop(KNOWN_KEY, None)  # statistics of the weights that these began as
     family = FAMILIES[config.model_type]
     clip_spec = ClipSpec(
         num_frames=config.num_frames,
