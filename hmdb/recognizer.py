@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from hmdb.errors import ModelError
 from hmdb.explain.faithfulness import mask, orders
 from hmdb.explain.maps import class_relevance, normalized, rollout
 from hmdb.machine import use_available_cores
-from hmdb.model.attention import fuse, grid
+from hmdb.model.families import fuse, grid
 from hmdb.model.inference import optimize_for_inference, precision_of
 from hmdb.model.loading import LoadedModel, load
-from hmdb.model.preprocess import preprocess
+from hmdb.model.preprocess import fit, normalize, preprocess
 from hmdb.results import Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
 from hmdb.video import Video, VideoLike, open_video
 
@@ -117,6 +118,37 @@ class Recognizer:
         """float32 (number of labels,): the probability of each label, summing to 1."""
         probabilities: np.ndarray = self._forward(self._pixel_values([clip]))[0]
         return probabilities
+
+    def embedding(self, source: VideoLike | Clip, *, sampler: str | None = None) -> np.ndarray:
+        """float32 (hidden size,): the pooled features of a clip, as the classifier sees them.
+
+        Args:
+            source: a video file, a folder of frames, an open video, or a clip that was read before.
+            sampler: as for an answer; that of a clip stays its own.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ModelError: no such sampler, or an answer that is not finite.
+        """
+        clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
+        embedding: np.ndarray = self.outputs(fit(clip.pixels, self.loaded.pixel_spec)[None])[1][0]
+        return embedding
+
+    def outputs(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the model makes of a batch of clips that are resized already.
+
+        Args:
+            pixels: uint8 RGB (B, T, height, width, 3), each clip as `hmdb.model.preprocess.fit` gives it.
+
+        Returns:
+            Probabilities, float32 (B, number of labels), and embeddings, float32 (B, hidden size).
+
+        Raises:
+            ModelError: an answer that is not finite.
+        """
+        values = normalize(torch.from_numpy(pixels).to(self.loaded.network.device), self.loaded.pixel_spec)
+        logits, features = self._pass(values)
+        return self._calibrated(logits), features
 
     def explain(
         self,
@@ -271,6 +303,24 @@ class Recognizer:
             logits = self.loaded.network(pixel_values=pixel_values).logits
         return self._calibrated(logits)
 
+    def _pass(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+        """(B, T, 3, H, W) -> logits (B, number of labels), and what the classifier reads, float32 (B, hidden size)."""
+        network: Any = self.loaded.network
+        pooled: list[torch.Tensor] = []
+        thread = threading.get_ident()
+
+        def keep(_: object, inputs: tuple[torch.Tensor]) -> None:
+            if threading.get_ident() == thread:
+                pooled.append(inputs[0])
+
+        handle = network.classifier.register_forward_pre_hook(keep)
+        try:
+            with torch.inference_mode():
+                logits: torch.Tensor = network(pixel_values=pixel_values).logits
+        finally:
+            handle.remove()
+        return logits, pooled[0].float().cpu().numpy()
+
     def _calibrated(self, logits: torch.Tensor) -> np.ndarray:
         values = logits.float().cpu().numpy()
         if not np.isfinite(values).all():
@@ -279,15 +329,11 @@ class Recognizer:
 
     def _predictions(self, clips: Sequence[Clip], top_k: int) -> list[Prediction]:
         """The answers for clips, in one batch."""
-        network: Any = self.loaded.network
-        with torch.inference_mode():
-            features = network.base_model(self._pixel_values(clips))[0][:, 0]
-            logits = network.classifier(features)
+        logits, features = self._pass(self._pixel_values(clips))
         probabilities = self._calibrated(logits)
         familiarity: Sequence[float | None] = [None] * len(clips)
         if self.loaded.known:
-            numbers = (values.float().cpu().numpy() for values in (features, logits))
-            familiarity = self.loaded.known.familiarity(*numbers).tolist()
+            familiarity = self.loaded.known.familiarity(features, logits.float().cpu().numpy()).tolist()
         return [self._prediction(*answer, top_k) for answer in zip(clips, probabilities, familiarity, strict=True)]
 
     def _prediction(self, clip: Clip, probabilities: np.ndarray, familiarity: float | None, top_k: int) -> Prediction:

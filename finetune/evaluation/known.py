@@ -68,11 +68,15 @@ def features_of(
     network.train(False)
     parts: Any = network
     classes = np.array([dataset.class_id(index) for index in range(len(dataset))], int)
-    features, logits = [], []
-    for index in np.flatnonzero(classes >= 0):
-        pixels = torch.from_numpy(dataset.frames(int(index)))[None].to(network.device)
-        features.append(parts.base_model(normalize(pixels, pixel_spec))[0][:, 0].float())
-        logits.append(parts.classifier(features[-1]))
+    features: list[torch.Tensor] = []
+    logits = []
+    handle = parts.classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].float()))
+    try:
+        for index in np.flatnonzero(classes >= 0):
+            pixels = torch.from_numpy(dataset.frames(int(index)))[None].to(network.device)
+            logits.append(parts(pixel_values=normalize(pixels, pixel_spec)).logits.float())
+    finally:
+        handle.remove()
     return torch.cat(features).cpu().numpy(), torch.cat(logits).cpu().numpy(), classes[classes >= 0]
 
 

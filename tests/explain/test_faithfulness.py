@@ -7,7 +7,7 @@ import torch
 from hmdb.clips.reader import read_clip
 from hmdb.errors import ModelError
 from hmdb.explain.faithfulness import mask, orders
-from hmdb.model.attention import Grid
+from hmdb.model.families.base import Grid
 from hmdb.recognizer import Recognizer
 from hmdb.results import Faithfulness
 from tests.conftest import write_checkpoint
