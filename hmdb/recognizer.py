@@ -112,7 +112,7 @@ class Recognizer:
             ValueError: top_k below 1.
         """
         _check_positive(top_k=top_k)
-        return self._prediction(clip, self.probabilities(clip), top_k)
+        return self._predictions([clip], top_k)[0]
 
     def probabilities(self, clip: Clip) -> np.ndarray:
         """float32 (number of labels,): the probability of each label, summing to 1."""
@@ -146,21 +146,9 @@ class Recognizer:
         Raises:
             ModelError: an answer that is not finite.
         """
-        network: Any = self.loaded.network
-        pooled: list[torch.Tensor] = []
-        thread = threading.get_ident()
-
-        def keep(_: object, inputs: tuple[torch.Tensor]) -> None:
-            if threading.get_ident() == thread:
-                pooled.append(inputs[0])
-
-        values = normalize(torch.from_numpy(pixels).to(network.device), self.loaded.pixel_spec)
-        handle = network.classifier.register_forward_pre_hook(keep)
-        try:
-            probabilities = self._forward(values)
-        finally:
-            handle.remove()
-        return probabilities, pooled[0].float().cpu().numpy()
+        values = normalize(torch.from_numpy(pixels).to(self.loaded.network.device), self.loaded.pixel_spec)
+        logits, features = self._pass(values)
+        return self._calibrated(logits), features
 
     def explain(
         self,
@@ -176,9 +164,9 @@ class Recognizer:
         Args:
             source: as for an answer, or a clip that was read before.
             label: whose map to make; the answer's, if not given.
-            kind: of map: "class", gradient x attention of one label, which costs about three passes; or "rollout",
-                attention rollout, which is about no label and costs hardly more than the answer, but says less
-                about what the answer rests on.
+            kind: of map: "class", gradient x attention of one label, which costs about four passes; or "rollout",
+                attention rollout, which is about no label and costs two, but says less about what the answer
+                rests on.
             top_k, sampler: as for an answer without a map; the sampler of a clip stays its own.
 
         Raises:
@@ -193,15 +181,15 @@ class Recognizer:
             raise ValueError(f"kind must be one of {', '.join(MAPS)}, and rollout takes no label: {wrong}")
         clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
         network, pixel_values = self.loaded.network, self._pixel_values([clip])
+        prediction = self.predict(clip, top_k=top_k)
         if kind == "rollout":
-            logits, relevance = rollout(network, pixel_values)
+            _, relevance = rollout(network, pixel_values)
         else:
-            logits, relevance = class_relevance(network, pixel_values, None if label is None else self._index(label))
-            label = label or self.labels[int(logits.argmax())]
-        probabilities = self._calibrated(logits)
+            label = label or prediction.label
+            _, relevance = class_relevance(network, pixel_values, self._index(label))
         heat, importance = normalized(relevance, grid(network.config).frames)
         return Explanation(
-            prediction=self._prediction(clip, probabilities, top_k),
+            prediction=prediction,
             label=label,
             heat=heat,
             frame_importance=importance,
@@ -258,12 +246,15 @@ class Recognizer:
         all_windows = windows(num_frames, spec, max_windows=max_windows)
         answers: list[WindowAnswer] = []
         for batch in batches(all_windows, _windows_at_once(video, spec)):
-            pixel_values = torch.cat([self._pixel_values([clip]) for clip in take_clips(video, spec, batch)])
-            for window, probabilities in zip(batch, self._forward(pixel_values), strict=True):
-                best = int(probabilities.argmax())
-                probability = float(probabilities[best])
-                label = self.labels[best] if self.loaded.calibration.accepts(probability) else None
-                answers.append(WindowAnswer(frames=window, label=label, probability=probability))
+            found = self._predictions(list(take_clips(video, spec, batch)), top_k=1)
+            answers.extend(
+                WindowAnswer(
+                    frames=window,
+                    label=prediction.label if prediction.is_known else None,
+                    probability=prediction.probability,
+                )
+                for window, prediction in zip(batch, found, strict=True)
+            )
             yield Timeline(
                 answers=tuple(answers),
                 num_windows=len(all_windows),
@@ -312,13 +303,40 @@ class Recognizer:
             logits = self.loaded.network(pixel_values=pixel_values).logits
         return self._calibrated(logits)
 
+    def _pass(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
+        """(B, T, 3, H, W) -> logits (B, number of labels), and what the classifier reads, float32 (B, hidden size)."""
+        network: Any = self.loaded.network
+        pooled: list[torch.Tensor] = []
+        thread = threading.get_ident()
+
+        def keep(_: object, inputs: tuple[torch.Tensor]) -> None:
+            if threading.get_ident() == thread:
+                pooled.append(inputs[0])
+
+        handle = network.classifier.register_forward_pre_hook(keep)
+        try:
+            with torch.inference_mode():
+                logits: torch.Tensor = network(pixel_values=pixel_values).logits
+        finally:
+            handle.remove()
+        return logits, pooled[0].float().cpu().numpy()
+
     def _calibrated(self, logits: torch.Tensor) -> np.ndarray:
         values = logits.float().cpu().numpy()
         if not np.isfinite(values).all():
             raise ModelError(f"{self.loaded.checkpoint.name} gives no finite answer; its weights are damaged.")
         return self.loaded.calibration.probabilities(values)
 
-    def _prediction(self, clip: Clip, probabilities: np.ndarray, top_k: int) -> Prediction:
+    def _predictions(self, clips: Sequence[Clip], top_k: int) -> list[Prediction]:
+        """The answers for clips, in one batch."""
+        logits, features = self._pass(self._pixel_values(clips))
+        probabilities = self._calibrated(logits)
+        familiarity: Sequence[float | None] = [None] * len(clips)
+        if self.loaded.known:
+            familiarity = self.loaded.known.familiarity(features, logits.float().cpu().numpy()).tolist()
+        return [self._prediction(*answer, top_k) for answer in zip(clips, probabilities, familiarity, strict=True)]
+
+    def _prediction(self, clip: Clip, probabilities: np.ndarray, familiarity: float | None, top_k: int) -> Prediction:
         best = np.argsort(-probabilities, kind="stable")[:top_k]
         return Prediction(
             labels=tuple(self.labels[index] for index in best),
@@ -327,6 +345,7 @@ class Recognizer:
             model=self.loaded.checkpoint.name,
             revision=self.loaded.checkpoint.revision,
             threshold=self.loaded.calibration.threshold,
+            familiarity=familiarity,
         )
 
 

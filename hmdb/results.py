@@ -32,6 +32,8 @@ class Prediction:
         revision: its commit on the Hub; None for a local checkpoint.
         threshold: the probability below which the clip may show none of the labels; None if the
             checkpoint has none.
+        familiarity: how like the clips it was trained on the model finds this one; below 0 it shows none of the
+            labels. None for a checkpoint that cannot tell, where the threshold decides.
     """
 
     labels: tuple[str, ...]
@@ -40,6 +42,7 @@ class Prediction:
     model: str
     revision: str | None
     threshold: float | None = None
+    familiarity: float | None = None
 
     @property
     def label(self) -> str:
@@ -51,8 +54,23 @@ class Prediction:
 
     @property
     def is_known(self) -> bool:
-        """Whether the likeliest label is likely enough; if not, the clip may show none of them."""
-        return self.threshold is None or self.probability >= self.threshold
+        """Whether the clip shows one of the labels, as far as the model can tell."""
+        return self.doubt is None
+
+    @property
+    def decided_by(self) -> str:
+        """What that rests on: "features", or "probability" for a checkpoint without statistics of its classes."""
+        return "probability" if self.familiarity is None else "features"
+
+    @property
+    def doubt(self) -> str | None:
+        """Why the clip is taken to show none of the labels, in a sentence; None where it shows one."""
+        if not self.clip.moves:
+            return "Nothing moves in this clip."
+        if self.familiarity is not None:
+            return None if self.familiarity >= 0 else "It is unlike every action that the model knows."
+        likely = self.threshold is None or self.probability >= self.threshold
+        return None if likely else "No action is likely enough, and this model has no better way to tell."
 
     def to_dict(self) -> dict[str, Any]:
         """The answer without its pixels, ready for JSON."""
@@ -60,6 +78,10 @@ class Prediction:
             "label": self.label,
             "probability": self.probability,
             "is_known": self.is_known,
+            "doubt": self.doubt,
+            "familiarity": self.familiarity,
+            "decided_by": self.decided_by,
+            "moves": self.clip.moves,
             "threshold": self.threshold,
             "top": [
                 {"label": label, "probability": probability}
@@ -161,7 +183,7 @@ class WindowAnswer:
 
     Attributes:
         frames: the source frames that it spans.
-        label: the most likely; None where its probability is below the model's threshold.
+        label: the most likely; None where the window shows none of the model's labels.
         probability: of the most likely label, in 0..1.
     """
 

@@ -19,6 +19,7 @@ from finetune.distillation.attach import attach_teacher
 from finetune.distillation.features import ProjectionHead
 from finetune.distillation.plan import Distillation
 from finetune.evaluation import calibrate
+from finetune.evaluation.known import known_of
 from finetune.evaluation.metrics import Accuracy, Outcome, headline
 from finetune.networks.linear_probe import fit_head
 from finetune.networks.start import Start, start
@@ -186,12 +187,14 @@ def evaluate(prepared: Prepared) -> Evaluated:
 def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) -> None:
     """Writes checkpoint, splits and report into the folder of the run, and removes what only training needed."""
     origin, output = prepared.origin, plan.output
+    enough = len(evaluated.val.names) >= MIN_CALIBRATION
     save_checkpoint(
         origin.network,
         origin.clip_spec,
         origin.pixel_spec,
         output,
         calibrated=evaluated.calibration,
+        known=known_of(origin.network, prepared.data.train, prepared.data.val, origin.pixel_spec) if enough else None,
         half=plan.recipe.half,
     )
     prepared.data.splits.write(output)

@@ -27,6 +27,7 @@ from hmdb.errors import DataError, ModelError
 from hmdb.model.checks import read_json, read_pixel_spec
 from hmdb.model.families import FAMILIES
 from hmdb.model.hub import find
+from hmdb.model.known import KNOWN_KEY
 from hmdb.model.loading import read_network
 from hmdb.model.preprocess import PixelSpec
 
@@ -131,6 +132,7 @@ def start(
             network.classifier = head
         pixel_spec = read_pixel_spec(checkpoint.folder, base, network.config.model_type)
     config = network.config
+    vars(config).pop(KNOWN_KEY, None)  # statistics of the weights that these began as
     usual = FAMILIES[config.model_type].clip_spec
     clip_spec = ClipSpec(
         num_frames=config.num_frames,

@@ -16,6 +16,7 @@ from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import read_json
 from hmdb.model.int8 import Int8Cost
+from hmdb.model.known import KNOWN_KEY, Known
 from hmdb.model.loading import CALIBRATION_KEY, CLIP_SPEC_KEY, INT8_KEY
 from hmdb.model.preprocess import PixelSpec
 
@@ -27,6 +28,7 @@ def save_checkpoint(
     output: Path,
     *,
     calibrated: Calibration | None = None,
+    known: Known | None = None,
     half: bool = False,
 ) -> None:
     """Writes a checkpoint that `hmdb` and transformers load.
@@ -35,6 +37,7 @@ def save_checkpoint(
 
     Args:
         calibrated: how its logits become probabilities, if that is known.
+        known: what tells clips that show none of its labels, if that is known.
         half: store the weights as float16.
 
     Raises:
@@ -45,7 +48,10 @@ def save_checkpoint(
     if calibrated:
         setattr(network.config, CALIBRATION_KEY, calibrated.to_dict())
     vars(network.config).pop(INT8_KEY, None)  # what int8 cost the weights that these began as
+    vars(network.config).pop(KNOWN_KEY, None)
     with _staged(output) as staging:
+        if known:
+            setattr(network.config, KNOWN_KEY, known.save(staging))
         state = {name: value.half() for name, value in network.state_dict().items()} if half else None
         network.save_pretrained(staging, state_dict=state)
         pixel_spec.save(staging)

@@ -143,13 +143,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def to_table(answers: Sequence[Answer]) -> str:
     """A line per video: its name, or its path where another has that name, then its labels with their
-    probabilities, the best first.
+    probabilities, the best first, the first behind "none of these" where it is taken to show none.
     """
     names = [shown_name(answer.video) for answer in answers]
     often = Counter(names)
     rows = [
-        [name if name and often[name] == 1 else one_line(str(answer.video))]
-        + [f"{readable(each['label'])} {each['probability']:.1%}" for each in answer.prediction["top"]]
+        [name if name and often[name] == 1 else one_line(str(answer.video)), *_cells(answer.prediction)]
         for name, answer in zip(names, answers, strict=True)
         if answer.prediction
     ]
@@ -157,6 +156,11 @@ def to_table(answers: Sequence[Answer]) -> str:
         return ""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _cells(prediction: dict[str, Any]) -> list[str]:
+    first, *others = (f"{readable(each['label'])} {each['probability']:.1%}" for each in prediction["top"])
+    return [first if prediction["is_known"] else f"none of these: {first}", *others]
 
 
 def to_json(answers: Sequence[Answer]) -> str:

@@ -93,6 +93,10 @@ class ClipFrame:
     kind: str
 
 
+STILL = 2.0  # grey levels between the means of two blocks, below which nothing has moved
+BLOCK = 16  # pixels a side, at least; the mean over so many is free of the camera's noise
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clip:
     """The frames a model looks at.
@@ -115,3 +119,18 @@ class Clip:
         expected = f"uint8 ({len(self.frames)}, H, W, 3)"
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4 or self.pixels.shape[::3] != (len(self.frames), 3):
             raise ValueError(f"clip pixels must be {expected}, got {self.pixels.dtype} {self.pixels.shape}")
+
+    @property
+    def moves(self) -> bool:
+        """Whether anything changes between its frames, apart from what was done to lengthen the video."""
+        plain = [index for index, frame in enumerate(self.frames) if "brightened" not in frame.kind]
+        moments = {frame.sources for frame in self.frames}
+        if len(moments) < 2 or len(plain) < 2:
+            return len(moments) > 1
+        block = max(BLOCK, min(self.pixels.shape[1:3]) // 32)
+        rows, columns = (max(side // block, 1) for side in self.pixels.shape[1:3])
+        frames = self.pixels[plain][:, : rows * block, : columns * block]
+        high, wide = frames.shape[1] // rows, frames.shape[2] // columns
+        blocks = frames[:, : rows * high, : columns * wide].reshape(len(plain), rows, high, columns, wide, 3)
+        means = blocks.mean(axis=(2, 4), dtype=np.float32)
+        return bool((means.max(axis=0) - means.min(axis=0)).max() > STILL)

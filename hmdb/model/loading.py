@@ -35,6 +35,7 @@ from hmdb.model.checks import (
 from hmdb.model.families import FAMILIES
 from hmdb.model.hub import Checkpoint, HubUnreachableError, find
 from hmdb.model.int8 import WORST, Int8Cost
+from hmdb.model.known import Known
 from hmdb.model.names import KINETICS_400
 from hmdb.model.preprocess import PixelSpec
 from hmdb.text import first_line
@@ -61,6 +62,7 @@ class LoadedModel:
         pixel_spec: what is done to their pixels.
         checkpoint: which one it is.
         calibration: how its logits become probabilities.
+        known: what tells clips that show none of the labels; None where its probability has to.
         int8_cost: what int8 costs it; None where nobody has measured that.
         notes: what its user should know, a sentence each: why it answers in place of another,
             what it did not say about itself.
@@ -72,6 +74,7 @@ class LoadedModel:
     pixel_spec: PixelSpec
     checkpoint: Checkpoint
     calibration: Calibration = field(default_factory=Calibration)
+    known: Known | None = None
     int8_cost: Int8Cost | None = None
     notes: tuple[str, ...] = ()
 
@@ -99,6 +102,7 @@ class LoadedModel:
             "clip_spec": self.clip_spec.to_dict(),
             "pixel_spec": self.pixel_spec.to_dict(),
             "calibration": self.calibration.to_dict(),
+            "tells_strangers_by": "features" if self.known else "probability",
             "int8": {"offered": self.no_int8 is None, "cost": self.int8_cost.to_dict() if self.int8_cost else None},
             "notes": list(self.notes),
         }
@@ -174,6 +178,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     if not all(bool(edge.isfinite()) for value in network.state_dict().values() for edge in value.aminmax()):
         raise ModelError(f"The weights of {name} are damaged: some are not finite numbers.")
     check_fit(network.config, clip_spec, pixel_spec, name)
+    known = Known.load(folder, config, labels=len(labels), width=network.config.hidden_size, name=name)
     rehearse(network, labels, clip_spec, pixel_spec, name)
     try:
         network.train(False).to(device)
@@ -186,6 +191,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
         pixel_spec=pixel_spec,
         checkpoint=checkpoint,
         calibration=calibration,
+        known=known,
         int8_cost=int8_cost,
         notes=tuple(notes),
     )

@@ -44,8 +44,8 @@ def verdict(prediction: Prediction, num_labels: int) -> str:
     sentence = f"Probably **{name}**, at {prediction.probability:.0%}."
     if not prediction.is_known:
         sentence = (
-            f"This clip may show **none of the {num_labels} actions**. The likeliest of them, "
-            f"{name}, gets only {prediction.probability:.0%}."
+            f"This clip may show **none of the {num_labels} actions**. {prediction.doubt} The likeliest of them, "
+            f"{name}, gets {prediction.probability:.0%}."
         )
     return " ".join((sentence, *map(shown, prediction.clip.notes)))
 

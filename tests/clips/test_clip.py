@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,3 +51,30 @@ def test_a_prediction_is_json() -> None:
     assert answer["top"][1] == {"label": "wave", "probability": 0.2}
     assert answer["frames"] == [{"sources": [3, 4], "seconds": 0.5, "kind": "interpolated"}]
     assert answer["clip_spec"]["num_frames"] == 1
+
+
+def still_or_moving(pixels: np.ndarray, kinds: Sequence[str], sources: Sequence[int]) -> bool:
+    frames = tuple(
+        ClipFrame(sources=(source,), seconds=None, kind=kind) for source, kind in zip(sources, kinds, strict=True)
+    )
+    return Clip(pixels=pixels, frames=frames, spec=ClipSpec(num_frames=len(frames))).moves
+
+
+def test_a_clip_moves_where_something_in_it_does() -> None:
+    rng = np.random.default_rng(0)
+    green = np.full((4, 64, 80, 3), (0, 128, 0), np.uint8)
+    noisy = (green + rng.normal(0, 4, green.shape)).clip(0, 255).astype(np.uint8)
+    moving = green.copy()
+    for index in range(4):
+        moving[index, 10:20, 10 * index : 10 * index + 10] = 255
+    real = ["real"] * 4
+    assert not still_or_moving(green, real, range(4))
+    assert not still_or_moving(noisy, real, range(4))
+    assert still_or_moving(moving, real, range(4))
+    assert not still_or_moving(moving, ["real", *["brightened"] * 3], [0] * 4)
+
+
+def test_what_lengthened_a_video_is_no_movement() -> None:
+    pixels = np.full((3, 40, 40, 3), 100, np.uint8)
+    pixels[2] = 140
+    assert not still_or_moving(pixels, ["real", "real", "brightened"], range(3))
