@@ -27,11 +27,11 @@ from typing import Any
 
 import psutil
 import torch
-from finetune.data.labels import HMDB_SIMP
 from pyarrow import parquet
 
 from benchmarks.clips import FPS, write_clip
 from benchmarks.space import resident
+from finetune.labels import HMDB_SIMP
 from finetune.networks.start import start
 from finetune.training.checkpoint import save_checkpoint
 from hmdb.recognizer import Recognizer
