@@ -60,6 +60,10 @@ def open_page(url: str, *, width: int = 1400, height: int = 1000) -> Iterator[tu
         watch = Watch()
         page.on("pageerror", lambda error: watch.errors.append(str(error)))
         page.on("console", lambda message: watch.errors.append(message.text) if message.type == "error" else None)
+        page.on(
+            "response",
+            lambda answer: watch.errors.append(f"{answer.status} {answer.url}") if answer.status >= 400 else None,
+        )
         page.on("request", lambda request: None if local(request.url) else watch.outside.append(request.url))
         page.goto(url)
         yield page, watch

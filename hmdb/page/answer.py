@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import gradio as gr
@@ -30,6 +30,7 @@ class AnswerPanel(Panel):
         super().__init__(do, heavy, invitation)
         self.player, self.upload = player, upload
         self.label = gr.State()
+        self.moments = gr.State()  # of the frames, in seconds
         with gr.Row(equal_height=False):
             with gr.Column(min_width=300):
                 place(player)
@@ -59,11 +60,12 @@ class AnswerPanel(Panel):
             **{each: gr.update(visible=False) for each in (self.frames, self.details)},
             self.trust: "",
             self.strip: None,
+            self.moments: None,
             self.json: None,
         }
         chosen = self.bars.select(self.choose, None, [self.label, self.trust], **AT_ONCE)
         chosen.then(self.why, [self.source, self.label], [self.film, self.trust], **IN_QUEUE, **heavy)
-        self.strip.select(seek, self.json, self.player, **AT_ONCE)
+        self.strip.select(seek, self.moments, self.player, **AT_ONCE)
 
     def steps(self, path: str) -> Iterator[Shown]:
         found = self.do.answer(path)
@@ -81,6 +83,7 @@ class AnswerPanel(Panel):
             ),
             self.strip: gallery(prediction.clip),
             self.frames: gr.update(visible=True),
+            self.moments: [frame.seconds for frame in prediction.clip.frames],
             self.json: prediction.to_dict(),
             self.details: gr.update(visible=True),
             self.trust: line(looking_for(prediction.label)),
@@ -107,7 +110,7 @@ class AnswerPanel(Panel):
         yield from self.explained(self.do.why(path, label) if path else ())
 
 
-def seek(event: gr.SelectData, answer: dict[str, Any]) -> Any:
+def seek(event: gr.SelectData, moments: Sequence[float | None]) -> Any:
     """The player, at the moment of the frame that was clicked."""
-    seconds = answer["frames"][event.index]["seconds"]
+    seconds = moments[event.index]
     return gr.skip() if seconds is None else gr.update(playback_position=seconds)

@@ -182,10 +182,10 @@ class Border:
             if isinstance(value, str) and len(value) > MAX_TEXT:
                 raise RefusedError(400, f"A text of {len(value)} characters is too long; {MAX_TEXT} are the most.")
             return value
+        if value.get("path") is None and str(value.get("url")).startswith("data:image/jpeg;base64,"):
+            return {"path": None, "url": value["url"], "meta": {"_type": "gradio.FileData"}}  # of a camera
         if "path" not in value:
             return {key: self._with_own_files(each) for key, each in value.items()}
-        if value["path"] is None and str(value.get("url")).startswith("data:image/jpeg;base64,"):
-            return {"path": None, "url": value["url"], "meta": {"_type": "gradio.FileData"}}  # of a camera
         path = self.files.find(value["path"], UPLOADS) if isinstance(value["path"], str) else None
         if path is None:
             raise RefusedError(400, "This video is not here, or not any more. Upload it again.")

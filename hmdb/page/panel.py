@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from hmdb.errors import HmdbError
+from hmdb.errors import HmdbError, VideoError
 from hmdb.page.files import served
 from hmdb.page.handlers import Handlers
 from hmdb.page.present import busy, headed, problem
@@ -85,7 +85,10 @@ class Panel(ABC):
         """The player with a new video, if a browser plays it as it is; and room for the next file."""
         if self.upload is None:
             return {self.player: None} if path is None else {}
-        plays = path is not None and plays_in_browser(path)
+        try:
+            plays = path is not None and plays_in_browser(path)
+        except VideoError:  # the answer says why, once
+            plays = False
         return {self.upload: None, self.player: gr.update(value=path if plays else None, visible=plays)}
 
     def preview(self, path: str) -> Shown:

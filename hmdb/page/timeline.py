@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import html
+import re
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from hmdb.page.files import served
 from hmdb.page.handlers import Handlers
 from hmdb.page.panel import AT_ONCE, PLAIN, Panel, Shown, drop_zone, place, video_player
 from hmdb.page.present import clock, headed, timeline_files, timeline_words
@@ -19,6 +22,8 @@ COLORS = ("#4f46e5", "#0f766e", "#b45309", "#be185d", "#4d7c0f", "#0369a1", "#7e
 NOTHING = "#64748b"  # for what shows none of the actions
 
 FILES = ("JSON", "Table (CSV)", "Subtitles (SRT)")
+
+TIME = re.compile(r"(\d\d:\d\d:\d\d),(\d{3})")  # SRT has a comma where WebVTT has a point
 
 SEEK = """
 element.addEventListener("click", event => {
@@ -92,12 +97,12 @@ def seek(event: gr.EventData) -> Any:
     return gr.update(playback_position=event.start)
 
 
-def subtitles(timeline: Timeline) -> list[dict[str, Any]]:
-    """Each segment's action, while it lasts."""
-    return [
-        {"text": readable(segment.label or NONE_OF_THESE), "timestamp": [segment.start_seconds, segment.end_seconds]}
-        for segment in timeline.segments
-    ]
+def subtitles(timeline: Timeline) -> str:
+    """A file with each segment's action, while it lasts, as players read it (WebVTT)."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "actions.vtt"
+        path.write_text("WEBVTT\n\n" + TIME.sub(r"\1.\2", timeline.to_srt()), encoding="utf-8")
+        return served(path)
 
 
 def timeline_html(timeline: Timeline) -> str:
