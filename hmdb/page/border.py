@@ -172,6 +172,8 @@ class Border:
         if not body:
             return body
         message = _json(body)
+        if isinstance(message, dict) and "event_data" in message:  # what was clicked: no file in it is ever read
+            message["event_data"] = _without_files(message["event_data"])
         return orjson.dumps(self._with_own_files(message))
 
     def _with_own_files(self, value: Any) -> Any:
@@ -197,6 +199,14 @@ def _json(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RefusedError(400, "This is no JSON.") from error
+
+
+def _without_files(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_without_files(each) for each in value]
+    if isinstance(value, dict):
+        return None if "path" in value else {key: _without_files(each) for key, each in value.items()}
+    return value
 
 
 def _walk(value: Any) -> Iterator[Any]:
