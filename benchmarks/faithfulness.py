@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from finetune.data.splits import DataSource, read_splits
+from finetune.data.source import DataSource
+from finetune.data.splits import read_splits
 from hmdb.recognizer import Recognizer
 from hmdb.results import Faithfulness
 
@@ -23,7 +24,7 @@ def main() -> None:
     parser.add_argument("--model", help="as for python -m hmdb")
     options = parser.parse_args()
     recognizer = Recognizer.from_pretrained(options.model)
-    samples = read_splits(DataSource(options.data)).parts()[options.part]
+    samples = read_splits(DataSource(options.data)).by_name()[options.part]
     rollouts, class_maps = [], []
     for sample in tqdm(samples, unit="clip", leave=False):
         clip = recognizer.read(sample.path)

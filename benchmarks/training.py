@@ -85,7 +85,7 @@ def steps(name: str, recipe: Recipe, rounds: int, *, fused: bool, folder: Path) 
         fuse(origin.network)
     clock = _Clock()
     count = (WARM + rounds) * STEPS
-    arguments = training_arguments(recipe, recipe.precision, folder)
+    arguments = training_arguments(recipe, folder)
     # nothing but steps
     changes = {"max_steps": count, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     for setting, value in changes.items():

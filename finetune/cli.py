@@ -1,24 +1,29 @@
-"""The command line of finetune: `python -m finetune [JOB] [options]`; without a job it trains."""
+"""The command line of finetune: `python -m finetune [JOB] [options]`; without a job it trains.
+
+The options are read before torch is loaded, so that help and wrong words are answered at once.
+"""
 
 from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from huggingface_hub.utils.tqdm import disable_progress_bars
-from transformers.utils.logging import disable_progress_bar
+from typing import TYPE_CHECKING
 
 from finetune.data.labels import HMDB_SIMP
-from finetune.data.splits import DIVISIONS, DataSource
-from finetune.recipe import CHOICES, DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_of
+from finetune.data.source import DataSource
+from finetune.distillation.plan import Distillation
+from finetune.options import add_options, given
+from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_of
+from hmdb.clips.clip import SAMPLERS
 from hmdb.errors import HmdbError
 from hmdb.machine import is_first_process
+
+if TYPE_CHECKING:
+    from finetune.publish.report import Report
 
 DEFAULT_DATA = "data/HMDB_simp"
 DEFAULT_OUTPUT = Path("runs/timesformer")
@@ -28,6 +33,21 @@ INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 log = logging.getLogger("finetune")
 
 
+@dataclass(frozen=True)
+class Job:
+    """A sub-command.
+
+    Attributes:
+        help: a sentence.
+        options: adds its options to a parser.
+        run: does it, given the options.
+    """
+
+    help: str
+    options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a job.
 
@@ -35,18 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, or 1 after a one-line error, or 130 after Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    job = words.pop(0) if words and not words[0].startswith("-") else "train"
-    if job not in JOBS:
-        print(f"There is no job {job}; known are {', '.join(JOBS)}.", file=sys.stderr)
-        return 1
-    first = is_first_process()
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
+        words.insert(0, "train")
+    chosen = _parser().parse_args(words)
     logging.basicConfig(format="%(message)s")
-    log.setLevel(logging.INFO if first else logging.ERROR)
-    if not sys.stderr.isatty():
-        disable_progress_bars()
-        disable_progress_bar()  # type: ignore[no-untyped-call]
+    log.setLevel(logging.INFO if is_first_process() else logging.ERROR)
     try:
-        JOBS[job](words)
+        _quiet_progress_bars()
+        JOBS[chosen.job].run(chosen)
     except HmdbError as error:
         log.error(error)
         return 1
@@ -59,23 +75,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _train(words: Sequence[str]) -> None:
-    parser = _parser("train", "Fine-tune a video transformer. The defaults are the paper's.")
-    parser.add_argument("--recipe", default="paper", metavar="NAME", help=f"{', '.join(RECIPES)}; %(default)s")
-    parser.add_argument(
-        "--resume", action="store_true", default=False, help="go on with the run in --output, if there is one"
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m finetune",
+        description="Fine-tune video transformers, evaluate and publish them. Without a job: train.",
+        epilog="python -m finetune JOB --help has the options of a job.",
     )
-    _add_data(parser, more=True)
-    _add_output(parser, DEFAULT_OUTPUT)
-    _add_push(parser)
-    _add_recipe(parser)
-    chosen = parser.parse_args(words)
-    recipe = recipe_of(chosen.recipe, _changes(chosen))
-    _train_and_push(recipe, chosen)
+    jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
+    for name, job in JOBS.items():
+        job.options(jobs.add_parser(name, help=job.help, description=job.help))
+    return parser
 
 
-def _distill(words: Sequence[str]) -> None:
-    parser = _parser("distill", "Train a small student on the answers of a teacher.")
+def _quiet_progress_bars() -> None:
+    if sys.stderr.isatty():
+        return
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bars()
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _train_options(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser, DEFAULT_OUTPUT)
+    _add_settings(parser)
+
+
+def _train(chosen: argparse.Namespace) -> None:
+    _train_and_push(recipe_of(chosen.recipe, given(chosen, Recipe)), chosen)
+
+
+def _distill_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher",
         required=True,
@@ -85,196 +116,155 @@ def _distill(words: Sequence[str]) -> None:
     parser.add_argument(
         "--student", default="", metavar="INIT", help=f"as --init; the recipe's own, or {SMALL_STUDENT} for the paper's"
     )
-    parser.add_argument("--temperature", type=float, default=2.0, help="of both answers, %(default)s")
-    parser.add_argument("--weight", type=float, default=0.7, help="of the teacher in the loss, 0 to 1, %(default)s")
-    parser.add_argument("--features", type=float, default=1.0, help="weight of an image model's features, %(default)s")
-    parser.add_argument("--unlabelled", default=None, metavar="DIR", help="more videos, that nobody has labelled")
-    parser.add_argument("--recipe", default="paper", metavar="NAME", help=f"{', '.join(RECIPES)}; %(default)s")
-    parser.add_argument(
-        "--resume", action="store_true", default=False, help="go on with the run in --output, if there is one"
-    )
-    _add_data(parser, more=True)
-    _add_output(parser, Path("runs/student"))
-    _add_push(parser)
-    _add_recipe(parser, without=("init",))
-    chosen = parser.parse_args(words)
+    add_options(parser, Distillation)
+    _add_run(parser, Path("runs/student"))
+    _add_settings(parser, without=("init",))
+
+
+def _distill(chosen: argparse.Namespace) -> None:
     student = chosen.student or (RECIPES[chosen.recipe].init if chosen.recipe in DISTILLED else SMALL_STUDENT)
-    recipe = recipe_of(chosen.recipe, _changes(chosen) | {"init": student})
-
-    from finetune.distillation.plan import Distillation
-
-    plan = Distillation(
-        teacher=chosen.teacher,
-        temperature=chosen.temperature,
-        weight=chosen.weight,
-        features=chosen.features,
-        unlabelled=chosen.unlabelled,
-    )
-    _train_and_push(recipe, chosen, plan)
+    recipe = recipe_of(chosen.recipe, given(chosen, Recipe) | {"init": student})
+    _train_and_push(recipe, chosen, Distillation(**given(chosen, Distillation)))
 
 
-def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Any = None) -> None:
-    data = _data(chosen)
+def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillation | None = None) -> None:
+    source = DataSource(**given(chosen, DataSource))
     from finetune.jobs.train import train
     from finetune.publish import card, hub
 
     wanted = chosen.push_to_hub
     repository = None
     if wanted is not None and is_first_process():
-        repository = hub.claim(wanted or hub.default_name(recipe, data), private=chosen.private)
-    report = train(recipe, data, chosen.output, name=chosen.recipe, resume=chosen.resume, distillation=plan)
+        repository = hub.claim(wanted or hub.default_name(recipe, source), private=chosen.private)
+    report = train(recipe, source, chosen.output, name=chosen.recipe, resume=chosen.resume, distillation=plan)
     if not is_first_process():
         return
     card.write(report, chosen.output, repository)
-    for split in ("val", "test"):
-        figures = report[split]
-        print(f"{split}: top-1 {figures['top1']:.1%}, top-5 {figures['top5']:.1%} of {figures['clips']} clips")
+    _tell(report)
     print(f"The checkpoint is in {chosen.output}. Try it: python -m hmdb --model {chosen.output} VIDEO")
     if repository:
         print(f"Pushed: {hub.push(chosen.output, repository)}")
 
 
-def _tables(words: Sequence[str]) -> None:
-    parser = _parser("tables", "Run rows of the paper's tables and set our figures beside the paper's.")
+def _tell(report: Report) -> None:
+    for name, split in report.evaluated.items():
+        print(f"{name}: top-1 {split.top1:.1%}, top-5 {split.top5:.1%} of {split.clips} clips")
+
+
+def _tables_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all if none is given: {', '.join(PAPER_ROWS)}")
     _add_data(parser)
     _add_output(parser, Path("runs/tables"))
-    _add_recipe(parser)
-    chosen = parser.parse_args(words)
+    _add_settings(parser)
 
+
+def _tables(chosen: argparse.Namespace) -> None:
     from finetune.jobs.tables import run_tables
 
-    data = _data(chosen)
-    text = run_tables(chosen.names or list(PAPER_ROWS), data, chosen.output, _changes(chosen))
+    source = DataSource(**given(chosen, DataSource))
+    text = run_tables(chosen.names or list(PAPER_ROWS), source, chosen.output, given(chosen, Recipe))
     if is_first_process():
         print(text)
 
 
-def _evaluate(words: Sequence[str]) -> None:
-    parser = _parser("evaluate", "Make the report of any checkpoint.")
+def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="MODEL", help="Hub id or folder")
     parser.add_argument("--revision", default=None, help="branch, tag or commit on the Hub")
-    parser.add_argument("--part", choices=("val", "test"), default="test", help="%(default)s")
+    for flag in ("--eval-split", "--part"):
+        shown = "which clips are answered; %(default)s" if flag == "--eval-split" else argparse.SUPPRESS
+        parser.add_argument(flag, dest="eval_split", choices=("val", "test"), default="test", help=shown)
     parser.add_argument(
-        "--sampler", choices=CHOICES["sampler"], default=None, help="how clips are taken; else the checkpoint's way"
+        "--sampler", choices=SAMPLERS, default=None, help="how clips are taken; else the checkpoint's way"
     )
     parser.add_argument("--batch-size", type=int, default=8, help="%(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the split, %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the splits, %(default)s")
     parser.add_argument(
-        "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="the arithmetic; %(default)s"
+        "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="the precision; %(default)s"
     )
-    parser.add_argument(
-        "--keep", action="store_true", default=False, help="write what int8 costs into the checkpoint, for the page"
-    )
+    parser.add_argument("--keep", action="store_true", help="write what int8 costs into the checkpoint, for the page")
     _add_data(parser)
     _add_output(parser, Path("runs/report"))
-    chosen = parser.parse_args(words)
 
+
+def _evaluate(chosen: argparse.Namespace) -> None:
     from finetune.jobs.evaluate import evaluate
 
     report = evaluate(
         chosen.model,
-        _data(chosen),
+        DataSource(**given(chosen, DataSource)),
         chosen.output,
         revision=chosen.revision,
-        part=chosen.part,
+        split=chosen.eval_split,
         sampler=chosen.sampler,
         batch_size=chosen.batch_size,
         seed=chosen.seed,
         dtype=chosen.dtype,
         keep=chosen.keep,
     )
-    if is_first_process():
-        figures = report[chosen.part]
-        print(f"{chosen.part}: top-1 {figures['top1']:.1%}, top-5 {figures['top5']:.1%} of {figures['clips']} clips")
-        if found := report["arithmetic"]:
-            print(
-                f"{found['dtype']} beside float32: top-1 {found['top1_change']:+.1f} points, "
-                f"{found[found['dtype']]['median_ms'] / found['float32']['median_ms']:.2f} of its time"
-            )
-        print(f"The report is {chosen.output / 'report.md'}")
+    if not is_first_process():
+        return
+    _tell(report)
+    if found := report.precision:
+        print(
+            f"{found.dtype} beside float32: top-1 {found.top1_change:+.1f} points, "
+            f"{found.other.median_ms / found.float32.median_ms:.2f} of its time"
+        )
+    print(f"The report is {chosen.output / 'report.md'}")
 
 
-def _push(words: Sequence[str]) -> None:
-    parser = _parser("push", "Push a finished run to the Hub, in one commit.")
+def _push_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="the --output of a run")
     parser.add_argument("--to", default="", metavar="OWNER/NAME", help="made from model and classes, if not given")
-    parser.add_argument("--private", action="store_true", default=False, help="only you can see the repository")
-    chosen = parser.parse_args(words)
+    parser.add_argument("--private", action="store_true", help="only you can see the repository")
 
+
+def _push(chosen: argparse.Namespace) -> None:
     from finetune.publish import card, hub
 
-    report = hub.read_report(chosen.model)
-    repository = hub.claim(chosen.to or hub.name_of(report), private=chosen.private)
+    report, training = hub.finished_run(chosen.model)
+    repository = hub.claim(chosen.to or hub.name_of(report, training), private=chosen.private)
     card.write(report, chosen.model, repository)
     print(f"Pushed: {hub.push(chosen.model, repository)}")
 
 
-def _subset(words: Sequence[str]) -> None:
-    parser = _parser("subset", "Cut HMDB_simp, or another part, out of HMDB51.")
+def _subset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", nargs="+", default=list(HMDB_SIMP), metavar="NAME", help="the 25 of HMDB_simp")
     parser.add_argument("--clips", type=int, default=50, help="of each class, %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="%(default)s")
     parser.add_argument("--data", required=True, metavar="DIR", help="HMDB51, as <DIR>/<class>/<clip>")
     _add_output(parser, Path(DEFAULT_DATA))
-    chosen = parser.parse_args(words)
 
+
+def _subset(chosen: argparse.Namespace) -> None:
     from finetune.jobs.subset import cut_subset
 
     splits = cut_subset(chosen.data, chosen.output, chosen.classes, chosen.clips, chosen.seed)
-    counts = ", ".join(f"{len(part)} {name}" for name, part in splits.parts().items())
+    counts = ", ".join(f"{len(samples)} {name}" for name, samples in splits.by_name().items())
     print(f"{len(splits.classes)} classes in {chosen.output}: {counts}")
 
 
-def _leaks(words: Sequence[str]) -> None:
-    parser = _parser("leaks", "Say what the parts of a split share: source videos, files, frames.")
-    parser.add_argument("--seed", type=int, default=0, help="of the split, %(default)s")
+def _leaks_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=int, default=0, help="of the splits, %(default)s")
     _add_data(parser)
-    chosen = parser.parse_args(words)
 
+
+def _leaks(chosen: argparse.Namespace) -> None:
     from finetune.data.dataset import read_thumbnails
     from finetune.data.leaks import clip_hashes, find_leaks
     from finetune.data.splits import read_splits
 
-    splits = read_splits(_data(chosen), chosen.seed)
+    splits = read_splits(DataSource(**given(chosen, DataSource)), chosen.seed)
     print(f"{splits.data}: {splits.origin}; {splits.hash}")
     for line in find_leaks(splits, clip_hashes(read_thumbnails(splits))).lines():
         print(line)
 
 
-def _parser(job: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
-        prog=f"python -m finetune {job}", description=description, argument_default=argparse.SUPPRESS
-    )
-
-
-def _add_data(parser: argparse.ArgumentParser, *, more: bool = False) -> None:
-    group = parser.add_argument_group("data")
-    group.add_argument(
-        "--data",
-        default=DEFAULT_DATA,
-        metavar="WHERE",
-        help="a folder <class>/<clip>, a csv of path and label, or hub:<dataset id>; %(default)s",
-    )
-    group.add_argument("--split", default="auto", metavar="NAME", help=f"{', '.join(DIVISIONS)}; %(default)s")
-    if more:
-        group.add_argument(
-            "--more", default="", metavar="DIR", help="further clips <class>/<video>, for training alone"
-        )
-    group.add_argument(
-        "--allow-broken", action="store_true", default=False, help="go on where over 2 %% of the clips cannot be read"
-    )
-
-
-def _data(chosen: argparse.Namespace) -> DataSource:
-    return DataSource(chosen.data, chosen.split, chosen.allow_broken, getattr(chosen, "more", ""))
-
-
-def _add_output(parser: argparse.ArgumentParser, default: Path) -> None:
-    parser.add_argument("--output", type=Path, default=default, metavar="DIR", help="%(default)s")
-
-
-def _add_push(parser: argparse.ArgumentParser) -> None:
+def _add_run(parser: argparse.ArgumentParser, output: Path) -> None:
+    """What every job that trains one model takes."""
+    parser.add_argument("--recipe", default="paper", metavar="NAME", help=f"{', '.join(RECIPES)}; %(default)s")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --output, if there is one")
+    _add_data(parser, more=True)
+    _add_output(parser, output)
     group = parser.add_argument_group("Hub")
     group.add_argument(
         "--push-to-hub",
@@ -284,34 +274,28 @@ def _add_push(parser: argparse.ArgumentParser) -> None:
         metavar="OWNER/NAME",
         help="push the result; without a name to one of yours, made from model and classes",
     )
-    group.add_argument("--private", action="store_true", default=False, help="only you can see the repository")
+    group.add_argument("--private", action="store_true", help="only you can see the repository")
 
 
-def _add_recipe(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
-    """An option for every setting of a recipe."""
+def _add_data(parser: argparse.ArgumentParser, *, more: bool = False) -> None:
+    add_options(parser.add_argument_group("data"), DataSource, without=() if more else ("more",))
+
+
+def _add_output(parser: argparse.ArgumentParser, default: Path) -> None:
+    parser.add_argument("--output", type=Path, default=default, metavar="DIR", help="%(default)s")
+
+
+def _add_settings(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
     group = parser.add_argument_group("settings", "in place of the recipe's; in brackets the paper's")
-    meanings = dict(re.findall(r"^ {8}(\w+): (.+)\.$", (Recipe.__doc__ or "").replace("%", "%%"), flags=re.MULTILINE))
-    for field in fields(Recipe):
-        if field.name in without:
-            continue
-        flag, shown = f"--{field.name.replace('_', '-')}", f"{meanings.get(field.name, '')} ({field.default})"
-        if isinstance(field.default, bool):
-            group.add_argument(flag, action=argparse.BooleanOptionalAction, help=shown)
-        else:
-            group.add_argument(flag, type=type(field.default), choices=CHOICES.get(field.name), help=shown)
+    add_options(group, Recipe, without)
 
 
-def _changes(chosen: argparse.Namespace) -> dict[str, Any]:
-    """The settings that were given."""
-    return {field.name: getattr(chosen, field.name) for field in fields(Recipe) if hasattr(chosen, field.name)}
-
-
-JOBS: dict[str, Callable[[Sequence[str]], None]] = {
-    "train": _train,
-    "distill": _distill,
-    "tables": _tables,
-    "evaluate": _evaluate,
-    "push": _push,
-    "subset": _subset,
-    "leaks": _leaks,
+JOBS = {
+    "train": Job("Fine-tune a video transformer. The defaults are the paper's.", _train_options, _train),
+    "distill": Job("Train a small student on the answers of a teacher.", _distill_options, _distill),
+    "tables": Job("Run rows of the paper's tables and set our figures beside the paper's.", _tables_options, _tables),
+    "evaluate": Job("Make the report of any checkpoint.", _evaluate_options, _evaluate),
+    "push": Job("Push a finished run to the Hub, in one commit.", _push_options, _push),
+    "subset": Job("Cut HMDB_simp, or another part, out of HMDB51.", _subset_options, _subset),
+    "leaks": Job("Say what train, val and test share: source videos, files, frames.", _leaks_options, _leaks),
 }

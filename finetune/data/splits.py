@@ -13,36 +13,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from finetune.data.sources import SPLITS, Collection, Sample, collect
+from finetune.data.layouts import SPLITS, Collection, Sample, collect
+from finetune.data.source import DataSource
 from hmdb.errors import DataError
 
 TEST_SHARE = 0.1
 VAL_SHARE = 0.2  # of what is left
-
-DIVISIONS = ("auto", "given", "paper", "official1", "official2", "official3", "groups")
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """A data set and how it is to be divided.
-
-    Attributes:
-        location: as `finetune.data.sources.collect` takes it.
-        split: "given" by the data set's own tables; "paper", stratified by class, 10 % test, the rest
-            80:20; one of HMDB51's "official1" to "official3"; "groups", as "paper", with all clips of
-            one source video on one side; "auto", the first of given, official1 and paper that can be.
-        allow_broken: go on where more than 2 % of the clips cannot be read.
-        more: a folder <class>/<video> of further clips, for training alone; empty for none.
-    """
-
-    location: str
-    split: str = "auto"
-    allow_broken: bool = False
-    more: str = ""
-
-    def __post_init__(self) -> None:
-        if self.split not in DIVISIONS:
-            raise DataError(f"There is no split {self.split}; known are {', '.join(DIVISIONS)}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,27 +41,27 @@ class Splits:
     data: str = "data"
     on_hub: bool = False
 
-    def parts(self) -> dict[str, tuple[Sample, ...]]:
+    def by_name(self) -> dict[str, tuple[Sample, ...]]:
         return {split: getattr(self, split) for split in SPLITS}
 
     @property
     def hash(self) -> str:
         """16 hexadecimal digits that two divisions share only where they put the same clips in the same parts."""
         lines = sorted(
-            f"{split} {sample.label} {sample.name}" for split, part in self.parts().items() for sample in part
+            f"{split} {sample.label} {sample.name}" for split, part in self.by_name().items() for sample in part
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def without(self, names: Mapping[str, str]) -> Splits:
         """The same division with the clips of these names left out."""
         train, val, test = (
-            tuple(sample for sample in part if sample.name not in names) for part in self.parts().values()
+            tuple(sample for sample in part if sample.name not in names) for part in self.by_name().values()
         )
         return replace(self, train=train, val=val, test=test)
 
     def write(self, folder: Path) -> None:
         """Writes train.csv, val.csv and test.csv with the columns class, video_name."""
-        for split, part in self.parts().items():
+        for split, part in self.by_name().items():
             with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
                 rows = csv.writer(file)
                 rows.writerow(("class", "video_name"))

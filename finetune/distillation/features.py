@@ -27,8 +27,8 @@ STRENGTH = 0.01  # of the teacher's linear layer: weak, since there are more fea
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Lessons:
-    """A teacher's view of the training clips.
+class FeatureTargets:
+    """A teacher's features of the training clips.
 
     Attributes:
         maps: float16 (N, T, h, w, C), standardised by channel.
@@ -42,9 +42,9 @@ class Lessons:
 
 
 @torch.inference_mode()
-def study(
+def feature_targets(
     teacher: FeatureMaps, dataset: ClipDataset, clip_spec: ClipSpec, classes: Sequence[str], file: Path
-) -> Lessons:
+) -> FeatureTargets:
     """Has a teacher look at each frame of each clip.
 
     Args:
@@ -76,25 +76,25 @@ def study(
         clip[:] = (clip - mean) / spread
     labels = np.array([dataset.class_id(index) for index in range(len(dataset))])
     weight, bias = probe((pooled.mean(axis=1) - mean) / spread, labels, len(classes), STRENGTH)
-    return Lessons(maps=maps, weight=weight, bias=bias)
+    return FeatureTargets(maps=maps, weight=weight, bias=bias)
 
 
-class Pupil(nn.Module):
-    """The student's side of a lesson: what it says the teacher saw. It ends with training.
+class ProjectionHead(nn.Module):
+    """Projects the student's features to the teacher's width, to be compared with them. It ends with training.
 
     Args:
         hidden: width of the student.
-        lessons: what it is compared with.
+        targets: what it is compared with.
     """
 
     weight: torch.Tensor
     bias: torch.Tensor
 
-    def __init__(self, hidden: int, lessons: Lessons) -> None:
+    def __init__(self, hidden: int, targets: FeatureTargets) -> None:
         super().__init__()
-        self.say = nn.Sequential(nn.BatchNorm1d(hidden), nn.Linear(hidden, lessons.maps.shape[-1]))
-        self.register_buffer("weight", lessons.weight.clone())  # made in inference mode
-        self.register_buffer("bias", lessons.bias.clone())
+        self.project = nn.Sequential(nn.BatchNorm1d(hidden), nn.Linear(hidden, targets.maps.shape[-1]))
+        self.register_buffer("weight", targets.weight.clone())  # made in inference mode
+        self.register_buffer("bias", targets.bias.clone())
 
     def forward(self, tokens: torch.Tensor, maps: torch.Tensor, view: View) -> tuple[torch.Tensor, torch.Tensor]:
         """How far the student is from the teacher.
@@ -111,7 +111,7 @@ class Pupil(nn.Module):
         moments = view.moments.shape[1]
         side = round(((tokens.shape[1] - 1) / moments) ** 0.5)
         seen = view.of(maps, (side, side)).flatten(2, 3).transpose(1, 2)  # (B, P, T', C)
-        said = self.say(tokens[:, 1:].flatten(0, 1)).float().view(seen.shape)
+        said = self.project(tokens[:, 1:].flatten(0, 1)).float().view(seen.shape)
         patches = 1 - functional.cosine_similarity(said, seen, dim=-1).mean()
         pooled = seen.mean(dim=(1, 2))
         clips = 1 - functional.cosine_similarity(said.mean(dim=(1, 2)), pooled, dim=-1).mean()

@@ -19,6 +19,7 @@ from hmdb.model.hub import Checkpoint, find
 from hmdb.model.loading import load
 from hmdb.model.preprocess import PixelSpec, normalize
 from hmdb.model.processors import PIXELS_FILE
+from hmdb.text import first_line
 
 FRAME_COUNTS = {"num_frames", "frames_per_clip"}  # in the configuration of a model of videos
 
@@ -69,8 +70,7 @@ def _other_family(checkpoint: Checkpoint, device: torch.device) -> Teacher:
             checkpoint.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
         )
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"The teacher {checkpoint.name} cannot be loaded: {reason}") from error
+        raise ModelError(f"The teacher {checkpoint.name} cannot be loaded: {first_line(error)}") from error
     num_frames = next(getattr(config, name) for name in FRAME_COUNTS if hasattr(config, name))
     return Teacher(
         network=network.train(False).to(device),

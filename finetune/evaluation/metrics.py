@@ -4,14 +4,50 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from finetune.evaluation.calibrate import negative_log_likelihood
 
-Z_95 = 1.959964  # standard normal quantile of a two-sided 95 % interval
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """The headline figures of a split.
+
+    Attributes:
+        top1, top5: shares of the clips, 0..1.
+        top1_interval, top5_interval: their 95 % Wilson intervals.
+        loss: the mean cross-entropy.
+    """
+
+    top1: float
+    top5: float
+    top1_interval: tuple[float, float]
+    top5_interval: tuple[float, float]
+    loss: float
+    clips: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """Precision, recall and F1 of a class, 0..1, and the number of its clips."""
+
+    label: str
+    precision: float
+    recall: float
+    f1: float
+    clips: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confusion:
+    """How many clips of one class were taken for another."""
+
+    label: str
+    taken_for: str
+    clips: int
 
 
 def top_k_accuracy(logits: np.ndarray, classes: np.ndarray, k: int) -> float:
@@ -36,10 +72,8 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     >>> [round(end, 3) for end in wilson_interval(0.936, 125)]
     [0.879, 0.967]
     """
-    square = Z_95**2 / count
-    middle = (share + square / 2) / (1 + square)
-    half = Z_95 / (1 + square) * (share * (1 - share) / count + square / (4 * count)) ** 0.5
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def confusion(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -48,27 +82,27 @@ def confusion(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return counts
 
 
-def per_class(logits: np.ndarray, classes: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+def per_class(logits: np.ndarray, classes: np.ndarray, labels: Sequence[str]) -> tuple[ClassScore, ...]:
     """Precision, recall and F1, 0..1, and the number of clips of each class; 0 where nothing tells."""
     columns = precision_recall_fscore_support(
         classes, logits.argmax(axis=1), labels=np.arange(len(labels)), zero_division=0
     )
-    return [
-        {"label": label, "precision": float(p), "recall": float(r), "f1": float(f), "clips": int(n)}
+    return tuple(
+        ClassScore(label=label, precision=float(p), recall=float(r), f1=float(f), clips=int(n))
         for label, p, r, f, n in zip(labels, *columns, strict=True)
-    ]
+    )
 
 
-def confused_pairs(counts: np.ndarray, labels: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
+def confused_pairs(counts: np.ndarray, labels: Sequence[str], most: int = 10) -> tuple[Confusion, ...]:
     """The classes taken for others, the most frequent first, by a confusion matrix."""
     wrong = np.where(np.eye(len(labels), dtype=bool), 0, counts)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [(row, column) for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)]
-    return [
-        {"label": labels[row], "taken_for": labels[column], "clips": int(wrong[row, column])}
+    return tuple(
+        Confusion(label=labels[row], taken_for=labels[column], clips=int(wrong[row, column]))
         for row, column in pairs
         if wrong[row, column]
-    ]
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -76,14 +110,14 @@ class Outcome:
     """What a checkpoint answered on a part of the data.
 
     Attributes:
-        part: "train", "val" or "test".
+        split: "val", "test" or "all".
         names: of the N clips.
         logits: float32 (N, number of classes).
         classes: int (N,), the true ones.
         seconds: that it took.
     """
 
-    part: str
+    split: str
     names: tuple[str, ...]
     logits: np.ndarray
     classes: np.ndarray
@@ -108,14 +142,13 @@ class Outcome:
         )
 
 
-def headline(outcome: Outcome) -> dict[str, Any]:
+def headline(outcome: Outcome) -> Accuracy:
     """Top-1 and top-5 with their 95 % intervals."""
-    found: dict[str, Any] = accuracies(outcome.logits, outcome.classes)
-    count = len(outcome.names)
-    return {
+    found, count = accuracies(outcome.logits, outcome.classes), len(outcome.names)
+    return Accuracy(
         **found,
-        "top1_interval": wilson_interval(found["top1"], count),
-        "top5_interval": wilson_interval(found["top5"], count),
-        "loss": negative_log_likelihood(outcome.logits, outcome.classes),
-        "clips": count,
-    }
+        top1_interval=wilson_interval(found["top1"], count),
+        top5_interval=wilson_interval(found["top5"], count),
+        loss=negative_log_likelihood(outcome.logits, outcome.classes),
+        clips=count,
+    )

@@ -1,19 +1,19 @@
-"""What another arithmetic does to a checkpoint's answers, time and memory, beside float32."""
+"""What another precision does to a checkpoint's answers, time and memory, beside float32."""
 
 from __future__ import annotations
 
 import copy
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from finetune.data.dataset import ClipDataset
-from finetune.evaluation.metrics import Outcome, top_k_accuracy
+from finetune.evaluation.metrics import Outcome, accuracies
 from hmdb.model.attention import fuse
 from hmdb.model.inference import optimize_for_inference, weight_bytes
 from hmdb.model.loading import LoadedModel
@@ -23,18 +23,50 @@ PLAIN = "float32"
 MB = 1e6
 
 
-def compare(loaded: LoadedModel, dataset: ClipDataset, part: str, dtype: str) -> tuple[Outcome, dict[str, Any]]:
-    """Answers each clip in float32 and in another arithmetic, in turn, so that what else the machine does
+@dataclass(frozen=True, kw_only=True)
+class PrecisionCost:
+    """What one precision gives and takes: accuracy 0..1, time for one clip in ms, weights in memory in 1e6 bytes."""
+
+    top1: float
+    top5: float
+    median_ms: float
+    least_ms: float
+    weights_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecisionComparison:
+    """A precision beside float32.
+
+    Attributes:
+        dtype: the other precision.
+        top1_change, top5_change: in points, from float32 to it.
+        same_top1: share of the clips with the same first answer.
+        largest_probability_change: of any label on any clip.
+        on_disk_mb: of the weights, which stay as they are there.
+    """
+
+    dtype: str
+    top1_change: float
+    top5_change: float
+    same_top1: float
+    largest_probability_change: float
+    on_disk_mb: float
+    float32: PrecisionCost
+    other: PrecisionCost
+
+
+def compare(loaded: LoadedModel, dataset: ClipDataset, split: str, dtype: str) -> tuple[Outcome, PrecisionComparison]:
+    """Answers each clip in float32 and in another precision, in turn, so that what else the machine does
     meets both alike. Clips go one at a time, as visitors bring them.
 
     Args:
-        loaded: its network is optimized for inference in place, to the other arithmetic.
-        part: "val" or "test".
+        loaded: its network is optimized for inference in place, to the other precision.
+        split: what the clips are.
         dtype: as `hmdb.model.inference.optimize_for_inference` takes it.
 
     Returns:
-        The answers in the other arithmetic, and the comparison, ready for JSON: changes in points, from
-        float32 to it; times in ms; sizes in MB (1,000,000 bytes).
+        The answers in the other precision, and the comparison.
 
     Raises:
         ModelError: no such dtype where the network is.
@@ -43,10 +75,45 @@ def compare(loaded: LoadedModel, dataset: ClipDataset, part: str, dtype: str) ->
         PLAIN: optimize_for_inference(fuse(copy.deepcopy(loaded.network)), PLAIN),
         dtype: optimize_for_inference(fuse(loaded.network), dtype),
     }
-    found: dict[str, list[np.ndarray]] = {name: [] for name in networks}
-    taken: dict[str, list[float]] = {name: [] for name in networks}
     classes = np.array([dataset.class_id(index) for index in range(len(dataset))])
     began = time.monotonic()
+    found, taken = _answer_in_turn(networks, loaded, dataset)
+    outcome = Outcome(
+        split=split,
+        names=tuple(sample.name for sample in dataset.samples),
+        logits=found[dtype],
+        classes=classes,
+        seconds=time.monotonic() - began,
+    )
+    before, after = found[PLAIN], found[dtype]
+    probabilities = [loaded.calibration.probabilities(logits) for logits in (before, after)]
+    costs = [
+        PrecisionCost(
+            **accuracies(found[name], classes),
+            median_ms=statistics.median(taken[name]),
+            least_ms=min(taken[name]),
+            weights_mb=weight_bytes(networks[name]) / MB,
+        )
+        for name in (PLAIN, dtype)
+    ]
+    return outcome, PrecisionComparison(
+        dtype=dtype,
+        top1_change=_points(costs[1].top1 - costs[0].top1),
+        top5_change=_points(costs[1].top5 - costs[0].top5),
+        same_top1=float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),
+        largest_probability_change=float(np.abs(probabilities[1] - probabilities[0]).max()),
+        on_disk_mb=_on_disk(loaded.checkpoint.folder) / MB,
+        float32=costs[0],
+        other=costs[1],
+    )
+
+
+def _answer_in_turn(
+    networks: dict[str, PreTrainedModel], loaded: LoadedModel, dataset: ClipDataset
+) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
+    """By name of the network: float32 (N, K) logits, and the ms that each clip took."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in networks}
+    taken: dict[str, list[float]] = {name: [] for name in networks}
     for index in range(len(dataset)):
         pixels = torch.from_numpy(dataset.frames(index))[None].to(loaded.network.device)
         clip = normalize(pixels, loaded.pixel_spec)
@@ -56,33 +123,7 @@ def compare(loaded: LoadedModel, dataset: ClipDataset, part: str, dtype: str) ->
             start = time.perf_counter()
             found[name].append(_logits(network, clip))
             taken[name].append(1e3 * (time.perf_counter() - start))
-    outcome = Outcome(
-        part=part,
-        names=tuple(sample.name for sample in dataset.samples),
-        logits=np.stack(found[dtype]),
-        classes=classes,
-        seconds=time.monotonic() - began,
-    )
-    before, after = np.stack(found[PLAIN]), outcome.logits
-    probabilities = [loaded.calibration.probabilities(logits) for logits in (before, after)]
-    return outcome, {
-        "dtype": dtype,
-        "top1_change": _change(before, after, classes, 1),
-        "top5_change": _change(before, after, classes, 5),
-        "same_top1": float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),
-        "largest_probability_change": float(np.abs(probabilities[1] - probabilities[0]).max()),
-        "on_disk_mb": _on_disk(loaded.checkpoint.folder) / MB,
-        **{
-            name: {
-                "top1": top_k_accuracy(logits, classes, 1),
-                "top5": top_k_accuracy(logits, classes, 5),
-                "median_ms": statistics.median(taken[name]),
-                "least_ms": min(taken[name]),
-                "weights_mb": weight_bytes(networks[name]) / MB,
-            }
-            for name, logits in ((PLAIN, before), (dtype, after))
-        },
-    }
+    return {name: np.stack(logits) for name, logits in found.items()}, taken
 
 
 def _logits(network: PreTrainedModel, clip: torch.Tensor) -> np.ndarray:
@@ -91,9 +132,9 @@ def _logits(network: PreTrainedModel, clip: torch.Tensor) -> np.ndarray:
     return logits
 
 
-def _change(before: np.ndarray, after: np.ndarray, classes: np.ndarray, k: int) -> float:
-    """In points. Rounded, so that one clip in a hundred is one point and not a little more."""
-    return round(100 * (top_k_accuracy(after, classes, k) - top_k_accuracy(before, classes, k)), 4)
+def _points(change: float) -> float:
+    """Rounded, so that one clip in a hundred is one point and not a little more."""
+    return round(100 * change, 4)
 
 
 def _on_disk(folder: Path) -> int:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from finetune.data.dataset import ClipDataset, refuse_many_broken
-from finetune.data.splits import DataSource, read_splits
-from finetune.evaluation import precision as arithmetic
-from finetune.publish import report
+from finetune.data.source import DataSource
+from finetune.data.splits import Splits, read_splits
+from finetune.evaluation.metrics import Outcome
+from finetune.evaluation.precision import PrecisionComparison, compare
+from finetune.publish import pages
+from finetune.publish import report as reports
+from finetune.publish.report import Machine, Report
 from finetune.training.arguments import evaluation_arguments
 from finetune.training.checkpoint import keep_int8_cost
 from finetune.training.trainer import ClipTrainer
@@ -20,7 +23,7 @@ from hmdb.errors import DataError
 from hmdb.machine import is_first_process, use_available_cores
 from hmdb.model.hub import find
 from hmdb.model.int8 import Int8Cost
-from hmdb.model.loading import read
+from hmdb.model.loading import LoadedModel, read
 
 
 def evaluate(
@@ -29,26 +32,23 @@ def evaluate(
     output: Path,
     *,
     revision: str | None = None,
-    part: str = "test",
+    split: str = "test",
     sampler: str | None = None,
     batch_size: int = 8,
     seed: int = 0,
     dtype: str = "float32",
     keep: bool = False,
-) -> dict[str, Any]:
-    """Writes report.json, report.md and figures of a checkpoint on one part of a data set.
+) -> Report:
+    """Writes report.json, report.md and figures of a checkpoint on one split of a data set.
 
     The calibration that the checkpoint carries is judged; none is fitted.
 
     Args:
         sampler: takes the clips another way than the checkpoint says.
-        seed: of the division and of the random sampler.
-        dtype: the arithmetic; in another than float32 the clips are answered one at a time, beside float32,
-            and the report has the comparison under "arithmetic".
+        seed: of the splits and of the random sampler.
+        dtype: the precision; in another than float32 the clips are answered one at a time, beside float32,
+            and the report has the comparison under "precision".
         keep: write what int8 costs into the checkpoint's config.json, where the page looks for it.
-
-    Returns:
-        The contents of report.json.
 
     Raises:
         DataError: the data set has classes that the checkpoint does not know, or cannot be read, or
@@ -58,12 +58,45 @@ def evaluate(
     began = time.monotonic()
     if output.exists() and any(output.iterdir()):
         raise DataError(f"{output} is not empty. Give a new --output folder.")
-    if keep and not (dtype == "int8" and part == "val" and sampler is None):
-        raise DataError("--keep is for --dtype int8 on --part val, with the clips taken the checkpoint's own way.")
+    if keep and not (dtype == "int8" and split == "val" and sampler is None):
+        raise DataError("--keep is for --dtype int8 on the val split, with the clips taken the checkpoint's own way.")
     splits = read_splits(source, seed)
     loaded = read(find(model, revision), torch.device("cpu") if dtype == "int8" else None)
     if keep and loaded.checkpoint.revision:
         raise DataError(f"{loaded.checkpoint.name} is on the Hub. --keep writes into a checkpoint that is a folder.")
+    _refuse_unknown_classes(splits, loaded)
+    clip_spec = loaded.clip_spec.with_sampler(sampler)
+    dataset = ClipDataset(splits.by_name()[split], loaded.labels, clip_spec, loaded.pixel_spec, seed=seed)
+    broken = refuse_many_broken({split: dataset}, allowed=source.allow_broken)
+    parameters = loaded.network.num_parameters()
+    outcome, compared = _answers(loaded, dataset, split, dtype, batch_size)
+    found = reports.details(outcome, loaded.labels, loaded.calibration)
+    report = Report(
+        model=loaded.checkpoint.name,
+        model_type=loaded.network.config.model_type,
+        base=loaded.checkpoint.name,
+        base_revision=loaded.checkpoint.revision,
+        clip_spec=clip_spec,
+        parameters=parameters,
+        classes=loaded.labels,
+        data=reports.describe(splits, broken),
+        val=found if split == "val" else None,
+        test=found if split == "test" else None,
+        precision=compared,
+        notes=tuple(loaded.notes),
+        eval_clips_per_second=outcome.clips_per_second,
+        seconds=round(time.monotonic() - began, 1),
+        machine=Machine.here(),
+    )
+    if is_first_process():
+        pages.write(report, output, outcome, dataset, loaded.network, loaded.pixel_spec)
+        if keep and compared:
+            cost = Int8Cost(top1_change=compared.top1_change, clips=len(outcome.names), part=split)
+            keep_int8_cost(loaded.checkpoint.folder, cost)
+    return report
+
+
+def _refuse_unknown_classes(splits: Splits, loaded: LoadedModel) -> None:
     unknown = [label for label in splits.classes if label not in loaded.labels]
     if unknown:
         raise DataError(
@@ -71,42 +104,15 @@ def evaluate(
             f"{len(loaded.labels)} of {loaded.checkpoint.name}: {', '.join(unknown[:3])}. "
             f"It knows {', '.join(loaded.labels[:3])}, ..."
         )
-    clip_spec = loaded.clip_spec.with_sampler(sampler)
-    samples = splits.parts()[part]
-    dataset = ClipDataset(samples, loaded.labels, clip_spec, loaded.pixel_spec, seed=seed)
-    broken = refuse_many_broken({part: dataset}, allowed=source.allow_broken)
-    parameters = loaded.network.num_parameters()
-    compared = None
-    if dtype == "float32":
-        with tempfile.TemporaryDirectory() as scratch:
-            arguments = evaluation_arguments(Path(scratch), batch_size)
-            trainer = ClipTrainer(pixel_spec=loaded.pixel_spec, model=loaded.network, args=arguments)
-            outcome = trainer.outcome(part, dataset)
-    else:
+
+
+def _answers(
+    loaded: LoadedModel, dataset: ClipDataset, split: str, dtype: str, batch_size: int
+) -> tuple[Outcome, PrecisionComparison | None]:
+    if dtype != "float32":
         use_available_cores()
-        outcome, compared = arithmetic.compare(loaded, dataset, part, dtype)
-    result = {
-        "model": loaded.checkpoint.name,
-        "recipe": None,
-        "base": loaded.checkpoint.name,
-        "base_revision": loaded.checkpoint.revision,
-        "model_type": loaded.network.config.model_type,
-        "clip_spec": clip_spec.to_dict(),
-        "notes": list(loaded.notes),
-        "parameters": parameters,
-        "classes": list(loaded.labels),
-        "data": report.describe(splits, broken),
-        part: report.details(outcome, loaded.labels, loaded.calibration),
-        "arithmetic": compared,
-        "speed": {
-            "eval_clips_per_second": outcome.clips_per_second,
-            "seconds": round(time.monotonic() - began, 1),
-        },
-        **report.surroundings(),
-    }
-    if is_first_process():
-        report.write(result, output, outcome, dataset, loaded.network, loaded.pixel_spec)
-        if keep and compared:
-            cost = Int8Cost(top1_change=compared["top1_change"], clips=len(outcome.names), part=part)
-            keep_int8_cost(loaded.checkpoint.folder, cost)
-    return result
+        return compare(loaded, dataset, split, dtype)
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments = evaluation_arguments(Path(scratch), batch_size)
+        trainer = ClipTrainer(pixel_spec=loaded.pixel_spec, model=loaded.network, args=arguments)
+        return trainer.outcome(split, dataset), None

@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetune.data.sources import Sample, collect
-from finetune.data.splits import DataSource, Splits, read_splits
+from finetune.data.layouts import Sample, collect
+from finetune.data.source import DataSource
+from finetune.data.splits import Splits, read_splits
 from hmdb.errors import DataError
 
 

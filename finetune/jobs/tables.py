@@ -5,17 +5,38 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.data.splits import DataSource
+from finetune.data.source import DataSource
+from finetune.evaluation.metrics import Accuracy
 from finetune.jobs.train import train
-from finetune.publish.report import percent
-from finetune.recipe import PAPER_ROWS, RECIPES, differences, recipe_of
+from finetune.publish.report import Report
+from finetune.publish.words import percent
+from finetune.recipe import PAPER_ROWS, RECIPES, PaperRow, differences, recipe_of
 from hmdb.errors import DataError
 from hmdb.machine import is_first_process
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of the paper's tables beside ours.
+
+    Attributes:
+        run: the name of the row whose run it is.
+        recipe: the settings in which it differs from the paper's best.
+    """
+
+    name: str
+    run: str
+    paper: PaperRow
+    ours: Accuracy
+    recipe: dict[str, Any]
+    epochs: int
+    seconds: float
 
 
 def run_tables(names: Sequence[str], source: DataSource, output: Path, changes: Mapping[str, Any]) -> str:
@@ -37,7 +58,7 @@ def run_tables(names: Sequence[str], source: DataSource, output: Path, changes: 
     unknown = [name for name in names if name not in PAPER_ROWS]
     if unknown:
         raise DataError(f"There is no table row {unknown[0]}; known are {', '.join(PAPER_ROWS)}.")
-    rows: list[dict[str, Any]] = []
+    rows: list[Row] = []
     runs: dict[Any, str] = {}
     text = ""
     for name in dict.fromkeys(names):
@@ -52,43 +73,41 @@ def run_tables(names: Sequence[str], source: DataSource, output: Path, changes: 
     return text
 
 
-def _row(name: str, run: str, report: Mapping[str, Any]) -> dict[str, Any]:
-    paper, test = PAPER_ROWS[name], report["test"]
-    return {
-        "name": name,
-        "what": paper.what,
-        "run": run,
-        "paper": {"top1": paper.top1, "top5": paper.top5},
-        "ours": {key: test[key] for key in ("top1", "top1_interval", "top5", "top5_interval", "clips")},
-        "recipe": differences(RECIPES[name]),
-        "epochs": len(report["epochs"]),
-        "seconds": report["speed"]["seconds"],
-    }
+def _row(name: str, run: str, report: Report) -> Row:
+    _, found = report.judged
+    return Row(
+        name=name,
+        run=run,
+        paper=PAPER_ROWS[name],
+        ours=Accuracy(**{key: getattr(found, key) for key in Accuracy.__dataclass_fields__}),
+        recipe=differences(RECIPES[name]),
+        epochs=len(report.training.epochs) if report.training else 0,
+        seconds=report.seconds,
+    )
 
 
-def to_markdown(rows: Sequence[Mapping[str, Any]], changes: Mapping[str, Any], report: Mapping[str, Any]) -> str:
+def to_markdown(rows: Sequence[Row], changes: Mapping[str, Any], report: Report) -> str:
     """The table, paper beside ours, and what was changed from the paper's settings."""
     lines = [
         "| recipe | what | paper top-1 / top-5 | ours top-1 / top-5 | 95 % interval of our top-1 | epochs |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        paper, ours = row["paper"], row["ours"]
-        low, high = ours["top1_interval"]
+        low, high = row.ours.top1_interval
         lines.append(
-            f"| {row['name']} | {row['what']} | {paper['top1']} / {paper['top5']} "
-            f"| {percent(ours['top1'])} / {percent(ours['top5'])} | {percent(low)} to {percent(high)} "
-            f"| {row['epochs']} |"
+            f"| {row.name} | {row.paper.what} | {row.paper.top1} / {row.paper.top5} "
+            f"| {percent(row.ours.top1)} / {percent(row.ours.top5)} | {percent(low)} to {percent(high)} "
+            f"| {row.epochs} |"
         )
-    data = report["data"]
-    lines += ["", f"Ours: {rows[0]['ours']['clips']} test clips of {data['name']}, {data['split']['origin']}."]
+    data = report.data
+    lines += ["", f"Ours: {rows[0].ours.clips} test clips of {data.name}, {data.split.origin}."]
     if changes:
         told = ", ".join(f"{name} {value}" for name, value in changes.items())
         lines.append(f"Changed in every row, so not the paper's experiment: {told}.")
     return "\n".join(lines) + "\n"
 
 
-def _write(output: Path, rows: Sequence[Mapping[str, Any]], changes: Mapping[str, Any], text: str) -> None:
+def _write(output: Path, rows: Sequence[Row], changes: Mapping[str, Any], text: str) -> None:
     (output / "tables.md").write_text(text, encoding="utf-8")
-    content = {"rows": list(rows), "changes": dict(changes)}
+    content = {"rows": [asdict(row) for row in rows], "changes": dict(changes)}
     (output / "tables.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

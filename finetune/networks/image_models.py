@@ -24,6 +24,7 @@ from hmdb.model.checks import read_json
 from hmdb.model.hub import find
 from hmdb.model.preprocess import PixelSpec
 from hmdb.model.processors import PIXELS_FILE
+from hmdb.text import first_line
 
 PYPI_PREFIX = "pypi:"
 EFFICIENTNETS = {  # -> pixels a side (Tan & Le 2019, and the lite variants' own release)
@@ -76,8 +77,7 @@ def feature_maps(model: str, device: torch.device) -> FeatureMaps:
         family: Any = MODEL_FOR_BACKBONE_MAPPING[type(config)]
         network = family.from_pretrained(checkpoint.folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ModelError(f"{checkpoint.name} cannot be loaded as a teacher of images: {reason}") from error
+        raise ModelError(f"{checkpoint.name} cannot be loaded as a teacher of images: {first_line(error)}") from error
     return FeatureMaps(
         network=_LastMap(network.train(False)).to(device),
         pixel_spec=PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, checkpoint.name)),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HFValidationError
 
 from finetune import run_folder as folder
-from finetune.data.splits import DataSource, read_splits
-from finetune.publish.report import FIGURES, REPORT_TEXT
+from finetune.data.source import DataSource
+from finetune.data.splits import read_splits
+from finetune.publish import report as reports
+from finetune.publish.pages import FIGURES, REPORT_TEXT
+from finetune.publish.report import Report, TrainingReport
 from finetune.recipe import SCRATCH_PREFIX, Recipe
 from hmdb.errors import DataError
+from hmdb.text import first_line
 
 LARGEST_NAME = 96  # characters that the Hub takes
 PUSHED = (
@@ -47,21 +50,21 @@ def default_name(recipe: Recipe, source: DataSource) -> str:
     return short_name(recipe.init, len(read_splits(source, recipe.seed).classes))
 
 
-def name_of(report: dict[str, Any]) -> str:
+def name_of(report: Report, training: TrainingReport) -> str:
     """The same, of a run that is finished."""
-    return short_name(report["recipe"]["init"], len(report["classes"]))
+    return short_name(training.recipe.init, len(report.classes))
 
 
-def read_report(output: Path) -> dict[str, Any]:
+def finished_run(output: Path) -> tuple[Report, TrainingReport]:
     """The report of a run that is complete.
 
     Raises:
         DataError: there is none, so there is nothing to push.
     """
-    report = folder.read_json(output / folder.REPORT_FILE)
-    if report is None or not report.get("recipe") or not (output / "config.json").exists():
+    report = reports.read(output)
+    if report is None or report.training is None or not (output / "config.json").exists():
         raise DataError(f"{output} holds no finished run; --model takes the --output of one.")
-    return report
+    return report, report.training
 
 
 def claim(repository: str, *, private: bool) -> str:
@@ -127,5 +130,4 @@ def _refused(error: Exception, repository: str) -> DataError:
         return DataError("The Hub does not know this token. Set HF_TOKEN to a valid one, or run `hf auth login`.")
     if status == 403:
         return DataError(f"This token has no right to write to {repository}.")
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return DataError(f"The Hub did not take {repository}: {reason} {again}")
+    return DataError(f"The Hub did not take {repository}: {first_line(error)} {again}")

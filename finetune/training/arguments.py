@@ -27,7 +27,7 @@ OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.o
 
 
 def usable_precision(wanted: str) -> str:
-    """The arithmetic that was asked for, or fp32 where the device has no such."""
+    """The precision that was asked for, or fp32 where the device has no such."""
     on_gpu = torch.cuda.is_available()
     if (wanted == "fp16" and not on_gpu) or (wanted == "bf16" and on_gpu and not torch.cuda.is_bf16_supported()):
         log.warning("This device does not train in %s; fp32 is used.", wanted)
@@ -48,8 +48,11 @@ def evaluation_arguments(output: Path, batch_size: int) -> TrainingArguments:
     )
 
 
-def training_arguments(recipe: Recipe, precision: str, checkpoints: Path) -> TrainingArguments:
+def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
     """The recipe as the Trainer wants it. With other processes about, it meets them.
+
+    Args:
+        recipe: with a precision that the device has.
 
     Raises:
         DataError: the batch does not divide among the devices.
@@ -71,8 +74,8 @@ def training_arguments(recipe: Recipe, precision: str, checkpoints: Path) -> Tra
         weight_decay=recipe.weight_decay,
         lr_scheduler_type=recipe.schedule,
         warmup_steps=recipe.warmup,
-        bf16=precision == "bf16",
-        fp16=precision == "fp16",
+        bf16=recipe.precision == "bf16",
+        fp16=recipe.precision == "fp16",
         tf32=True if on_gpu and torch.cuda.get_device_capability() >= (8, 0) else None,
         seed=recipe.seed,
         data_seed=recipe.seed,

@@ -77,12 +77,14 @@ class Stopwatch(TrainerCallback):
         self.epochs += 1
 
 
-class _Averaging(TrainerCallback):
-    def __init__(self, averaged: AveragedModel) -> None:
-        self._averaged = averaged
+class UpdateEma(TrainerCallback):
+    """Adds the weights of each step to their exponential moving average."""
+
+    def __init__(self, average: AveragedModel) -> None:
+        self._average = average
 
     def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
-        self._averaged.update_parameters(rest["model"])
+        self._average.update_parameters(rest["model"])
 
 
 class PixelFile(TrainerCallback):

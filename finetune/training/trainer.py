@@ -16,13 +16,14 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel, Trainer
 
-from finetune.data.augment import View, relight
+from finetune.data.augment import View, color_jitter
 from finetune.data.dataset import ClipDataset
-from finetune.distillation.features import Pupil
-from finetune.distillation.plan import Distillation, loss_with_teacher
+from finetune.distillation.features import ProjectionHead
+from finetune.distillation.loss import loss_with_teacher
+from finetune.distillation.plan import Distillation
 from finetune.evaluation.metrics import Outcome
 from finetune.recipe import Recipe
-from finetune.training.callbacks import _Averaging
+from finetune.training.callbacks import UpdateEma
 from hmdb.errors import ModelError
 from hmdb.model.hub import Checkpoint
 from hmdb.model.loading import read_network
@@ -31,17 +32,17 @@ from hmdb.model.preprocess import PixelSpec, normalize
 log = logging.getLogger(__name__)
 
 
-PUPIL_RATE = 1e-3  # at the peak of the schedule; a pupil starts from nothing, whatever the student starts from
+PROJECTION_RATE = 1e-3  # at the peak of the schedule; a projection head is new, whatever the student starts from
 TRAINING_FILE = "training.safetensors"  # of a checkpoint whose model.safetensors is not all that training goes on with
 
 
 class ClipTrainer(Trainer):
     """The Hugging Face Trainer on uint8 clips: augmented and normalised on the device.
 
-    With weight averaging, what is evaluated and saved are the averaged weights.
+    With an exponential moving average, what is evaluated and saved are the averaged weights.
 
     Args:
-        pupil: what the student says its image teacher sees, trained along; None without such a teacher.
+        projection: through which its features are compared with an image teacher's; None without such a teacher.
     """
 
     loss_is_scaled_for_ga = False  # the loss is the mean over a batch
@@ -52,7 +53,7 @@ class ClipTrainer(Trainer):
         pixel_spec: PixelSpec,
         recipe: Recipe = Recipe(),  # noqa: B008 - frozen
         distillation: Distillation | None = None,
-        pupil: Pupil | None = None,
+        projection: ProjectionHead | None = None,
         **options: Any,
     ) -> None:
         super().__init__(**options)
@@ -60,12 +61,12 @@ class ClipTrainer(Trainer):
         self._pixel_spec = pixel_spec
         self._recipe = recipe
         self._distillation = distillation
-        self._pupil = pupil.to(self.args.device) if pupil else None
-        self._averaged: AveragedModel | None = None
-        if recipe.averaging:
-            average = get_ema_multi_avg_fn(recipe.averaging)  # type: ignore[no-untyped-call]
-            self._averaged = AveragedModel(self._network, multi_avg_fn=average)
-            self.add_callback(_Averaging(self._averaged))
+        self._projection = projection.to(self.args.device) if projection else None
+        self._ema: AveragedModel | None = None
+        if recipe.ema:
+            average = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
+            self._ema = AveragedModel(self._network, multi_avg_fn=average)
+            self.add_callback(UpdateEma(self._ema))
 
     @property
     def _network(self) -> PreTrainedModel:
@@ -74,8 +75,9 @@ class ClipTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
-        if self._pupil:
-            optimizer.add_param_group({"params": list(self._pupil.parameters()), "lr": PUPIL_RATE, "weight_decay": 0.0})
+        if self._projection:
+            head = {"params": list(self._projection.parameters()), "lr": PROJECTION_RATE, "weight_decay": 0.0}
+            optimizer.add_param_group(head)
         return optimizer
 
     def compute_loss(
@@ -87,53 +89,53 @@ class ClipTrainer(Trainer):
         view = None
         if model.training and self._recipe.augment != "none":
             view = View.draw(*pixels.shape[:2], kept=self._recipe.frames or None, device=pixels.device)
-            pixels = relight(view.of(pixels, self._pixel_spec.shape))
+            pixels = color_jitter(view.of(pixels, self._pixel_spec.shape))
         with _frames(self._network, pixels.shape[1]):
-            taught = self._pupil is not None and view is not None
+            taught = self._projection is not None and view is not None
             outputs = model(pixel_values=normalize(pixels, self._pixel_spec), output_hidden_states=taught)
-        targets, lesson = inputs.get("targets"), 0.0
-        if self._distillation and self._pupil and view is not None:
+        targets, feature_loss = inputs.get("targets"), 0.0
+        if self._distillation and self._projection and view is not None:
             body: Any = self._network.base_model
             tokens = body.layernorm(outputs.hidden_states[-1])
-            lesson, targets = self._pupil(tokens, inputs["maps"], view)
+            feature_loss, targets = self._projection(tokens, inputs["maps"], view)
             outputs.hidden_states = None
         if self._distillation and targets is not None and model.training:
             loss = loss_with_teacher(outputs.logits, classes, targets, self._distillation, smoothing)
-            loss = loss + self._distillation.features * lesson
+            loss = loss + self._distillation.features * feature_loss
         else:
             loss = functional.cross_entropy(outputs.logits, classes, label_smoothing=smoothing)
         return (loss, outputs) if return_outputs else loss
 
     def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
-        with self._average_in_place():
+        with self._ema_in_place():
             return super().evaluation_loop(*arguments, **options)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        if self._averaged or self._pupil:
+        if self._ema or self._projection:
             folder = Path(output_dir or str(self.args.output_dir))
             folder.mkdir(parents=True, exist_ok=True)
             save_file(self._training_state(), folder / TRAINING_FILE)
-        with self._average_in_place():
-            super()._save(output_dir, self._network.state_dict() if self._averaged else state_dict)
+        with self._ema_in_place():
+            super()._save(output_dir, self._network.state_dict() if self._ema else state_dict)
 
     def _training_state(self) -> dict[str, torch.Tensor]:
-        parts = {"network": self._network, "pupil": self._pupil}
+        modules = {"network": self._network, "projection": self._projection}
         return {
-            f"{part}.{key}": value.detach().cpu().contiguous()
-            for part, module in parts.items()
+            f"{name}.{key}": value.detach().cpu().contiguous()
+            for name, module in modules.items()
             if module is not None
             for key, value in module.state_dict().items()
         }
 
     @contextmanager
-    def _average_in_place(self) -> Iterator[None]:
+    def _ema_in_place(self) -> Iterator[None]:
         """For as long as this lasts the network has the averaged weights."""
-        if self._averaged is None or not self._averaged.n_averaged:
+        if self._ema is None or not self._ema.n_averaged:
             yield
             return
         network = self._network
         own = {key: value.clone() for key, value in network.state_dict().items()}
-        network.load_state_dict(self._averaged.module.state_dict())
+        network.load_state_dict(self._ema.module.state_dict())
         try:
             yield
         finally:
@@ -146,19 +148,19 @@ class ClipTrainer(Trainer):
         self._load(checkpoint)
         if not (checkpoint / TRAINING_FILE).exists():
             return
-        if self._averaged:
-            self._averaged.module.load_state_dict(self._network.state_dict())
-            self._averaged.n_averaged.fill_(1)
+        if self._ema:
+            self._ema.module.load_state_dict(self._network.state_dict())
+            self._ema.n_averaged.fill_(1)
         saved = load_file(checkpoint / TRAINING_FILE)
-        for part, module in (("network", self._network), ("pupil", self._pupil)):
+        for name, module in (("network", self._network), ("projection", self._projection)):
             if module is not None:
                 module.load_state_dict(
-                    {key.removeprefix(f"{part}."): value for key, value in saved.items() if key.startswith(f"{part}.")}
+                    {key.removeprefix(f"{name}."): value for key, value in saved.items() if key.startswith(f"{name}.")}
                 )
 
     def _load_best_model(self) -> None:
         self._load(Path(str(self.state.best_model_checkpoint)))
-        self._averaged = None  # from now on the network has the weights that are kept
+        self._ema = None  # from now on the network has the weights that are kept
 
     def _load(self, checkpoint: Path) -> None:
         saved, missing = read_network(Checkpoint(folder=checkpoint, name=checkpoint.name))
@@ -166,12 +168,12 @@ class ClipTrainer(Trainer):
             raise ModelError(f"{checkpoint} lacks weights: {', '.join(sorted(missing)[:3])}, ...")
         self._network.load_state_dict(saved.state_dict())
 
-    def outcome(self, part: str, dataset: ClipDataset) -> Outcome:
-        """The answers on a part of the data, each clip once, whatever the number of processes."""
+    def outcome(self, split: str, dataset: ClipDataset) -> Outcome:
+        """The answers on a split, each clip once, whatever the number of processes."""
         began = time.monotonic()
         found = self.predict(dataset)
         return Outcome(
-            part=part,
+            split=split,
             names=tuple(sample.name for sample in dataset.samples),
             logits=np.asarray(found.predictions, dtype=np.float32),
             classes=np.asarray(found.label_ids),

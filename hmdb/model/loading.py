@@ -25,12 +25,12 @@ from hmdb.model.calibration import Calibration
 from hmdb.model.checks import FAMILIES, SIZES, check_fit, check_size, family_of, labels_of, read_json, rehearse
 from hmdb.model.hub import Checkpoint, HubUnreachableError, find
 from hmdb.model.int8 import WORST, Int8Cost
+from hmdb.model.names import KINETICS_400
 from hmdb.model.preprocess import PixelSpec
 from hmdb.model.processors import PIXELS_FILE
 from hmdb.text import first_line
 
 MODEL_VARIABLE = "HMDB_MODEL"
-KINETICS_400 = "facebook/timesformer-base-finetuned-k400"
 BUNDLED = Path(__file__).parents[1] / "bundled"
 
 CLIP_SPEC_KEY = "clip_spec"  # in config.json

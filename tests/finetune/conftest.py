@@ -2,18 +2,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from finetune.data.splits import DataSource
+from finetune.data.source import DataSource
 from finetune.jobs.train import train
+from finetune.publish.report import Report, SplitReport, TrainingReport
 from finetune.recipe import recipe_of
 from tests.datasets import write_dataset
 from tests.hub import HubServer
 
-TINY = {"init": "scratch:timesformer-tiny", "sampler": "equidistant", "learning_rate": 0.05, "epochs": 2}
+TINY: dict[str, object] = {
+    "init": "scratch:timesformer-tiny",
+    "sampler": "equidistant",
+    "learning_rate": 0.05,
+    "epochs": 2,
+}
+
+
+def training(report: Report) -> TrainingReport:
+    """How a checkpoint was trained, which its report has to say."""
+    assert report.training
+    return report.training
+
+
+def on_test(report: Report) -> SplitReport:
+    assert report.test
+    return report.test
+
+
+def on_val(report: Report) -> SplitReport:
+    assert report.val
+    return report.val
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -32,7 +53,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def finished(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Report]:
     """A run that is complete: its folder, and its report. Not to be changed."""
     output = tmp_path_factory.mktemp("runs") / "tiny"
     return output, train(recipe_of("paper", TINY), DataSource(str(dataset)), output)

@@ -44,7 +44,7 @@ def test_settings_can_be_changed_and_unknown_names_are_answered_with_the_known()
     assert recipe_of("table1-2", {"epochs": 1}) == Recipe(learning_rate=0.0045, epochs=1)
     with pytest.raises(DataError, match=r"no recipe table9.*table1-1"):
         recipe_of("table9")
-    with pytest.raises(DataError, match="sampler must be one of uniform, equidistant"):
+    with pytest.raises(DataError, match="no sampler dense; known are uniform, equidistant"):
         recipe_of("paper", {"sampler": "dense"})
 
 
@@ -71,7 +71,7 @@ def test_a_bare_size_is_of_the_recipes_family() -> None:
             {"inflate": "facebook/dinov2-small"},
             r"inflate fills a new network \(scratch:NAME\), not facebook/timesformer",
         ),
-        ({"averaging": 1.0}, "averaging must be at least 0 and below 1"),
+        ({"ema": 1.0}, "ema must be at least 0 and below 1"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(settings: dict[str, object], reason: str) -> None:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from finetune.data.augment import CROP_AREA, View, relight
+from finetune.data.augment import CROP_AREA, View, color_jitter
 
 
 def coordinates(batch: int, frames: int, side: int) -> torch.Tensor:
@@ -63,7 +63,7 @@ def test_maps_go_with_their_pixels() -> None:
 def test_light_changes_alike_within_a_clip_and_differently_between_clips() -> None:
     torch.manual_seed(0)
     clips = torch.full((50, 2, 16, 16, 3), 128.0)
-    lit = relight(clips)
+    lit = color_jitter(clips)
     assert lit.shape == clips.shape
     assert lit.min() >= 0
     assert lit.max() <= 255

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from finetune.data.dataset import UNLABELLED, ClipDataset, refuse_many_broken
-from finetune.data.sources import Sample, collect
+from finetune.data.layouts import Sample, collect
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
 from hmdb.errors import DataError

@@ -4,15 +4,16 @@ from pathlib import Path
 import numpy as np
 
 from finetune.data.dataset import read_thumbnails
+from finetune.data.layouts import Sample
 from finetune.data.leaks import clip_hashes, content_hash, find_leaks, mirrored, perceptual_hashes
-from finetune.data.sources import Sample
-from finetune.data.splits import DataSource, Splits, read_splits
+from finetune.data.source import DataSource
+from finetune.data.splits import Splits, read_splits
 from tests.datasets import shape_clip, write_clip, write_dataset
 
 
 def kinds(splits: Splits) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for leak in find_leaks(splits, clip_hashes(read_thumbnails(splits))).leaks:
+    for leak in find_leaks(splits, clip_hashes(read_thumbnails(splits))).found:
         found.setdefault(leak.kind, set()).add(leak.clip)
     return found
 
@@ -53,7 +54,7 @@ def test_clips_of_one_source_video_are_found() -> None:
         origin="",
     )
     report = find_leaks(splits, {})
-    assert [(leak.clip, leak.other) for leak in report.leaks if leak.kind == "same source video"] == [("d", "a")]
+    assert [(leak.clip, leak.other) for leak in report.found if leak.kind == "same source video"] == [("d", "a")]
     assert report.unknown_sources == 1
     assert any("1 clip(s) of test and train (d and a, for one)" in line for line in report.lines())
 

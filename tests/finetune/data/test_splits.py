@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from finetune.data.sources import Sample
-from finetune.data.splits import DataSource, Splits, read_splits
+from finetune.data.layouts import Sample
+from finetune.data.source import DataSource
+from finetune.data.splits import Splits, read_splits
 from hmdb.errors import DataError
 from tests.datasets import write_dataset, write_tables
-from tests.finetune.data.test_sources import empty_videos
+from tests.finetune.data.test_layouts import empty_videos
 
 
 def names(part: tuple[Sample, ...]) -> set[str]:
@@ -16,7 +17,7 @@ def names(part: tuple[Sample, ...]) -> set[str]:
 def test_the_papers_split_is_900_225_125_with_each_class_in_its_share(tmp_path: Path) -> None:
     root = empty_videos(tmp_path, **{f"class_{number:02}": 50 for number in range(25)})
     splits = read_splits(DataSource(str(root)), seed=0)
-    assert [len(part) for part in splits.parts().values()] == [900, 225, 125]
+    assert [len(part) for part in splits.by_name().values()] == [900, 225, 125]
     assert {sum(sample.label == label for sample in splits.test) for label in splits.classes} == {5}
     assert {sum(sample.label == label for sample in splits.val) for label in splits.classes} == {9}
     assert read_splits(DataSource(str(root)), seed=0).hash == splits.hash
@@ -26,11 +27,11 @@ def test_the_papers_split_is_900_225_125_with_each_class_in_its_share(tmp_path: 
 def test_groups_keep_a_source_video_on_one_side(tmp_path: Path) -> None:
     root = empty_videos(tmp_path, run=40, wave=40)
     splits = read_splits(DataSource(str(root), "groups"))
-    sources = [{sample.source for sample in part} for part in splits.parts().values()]
+    sources = [{sample.source for sample in part} for part in splits.by_name().values()]
     assert not sources[0] & sources[1]
     assert not sources[0] & sources[2]
     assert not sources[1] & sources[2]
-    assert sum(map(len, splits.parts().values())) == 80
+    assert sum(map(len, splits.by_name().values())) == 80
     assert 6 <= len(splits.test) <= 10
     assert "unknown" not in splits.origin
 
@@ -89,4 +90,4 @@ def test_bad_splits(tmp_path: Path) -> None:
 def test_clips_can_be_left_out() -> None:
     a, b = (Sample(Path(name), "x", name) for name in "ab")
     splits = Splits(classes=("x",), train=(a, b), val=(a,), test=(b,), origin="")
-    assert splits.without({"a": "broken"}).parts() == {"train": (b,), "val": (), "test": (b,)}
+    assert splits.without({"a": "broken"}).by_name() == {"train": (b,), "val": (), "test": (b,)}

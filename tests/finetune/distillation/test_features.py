@@ -7,8 +7,9 @@ from transformers import ResNetBackbone, ResNetConfig
 
 from finetune.data.augment import View
 from finetune.data.dataset import ClipDataset
-from finetune.data.splits import DataSource, read_splits
-from finetune.distillation.features import Lessons, Pupil, study
+from finetune.data.source import DataSource
+from finetune.data.splits import read_splits
+from finetune.distillation.features import FeatureTargets, ProjectionHead, feature_targets
 from finetune.networks.image_models import feature_maps
 from finetune.training.checkpoint import write_pixel_spec
 from hmdb.clips.clip import ClipSpec
@@ -32,30 +33,30 @@ def test_maps_are_standardised_and_tell_the_classes(dataset: Path, teacher: Path
     splits = read_splits(DataSource(str(dataset)))
     clips = ClipDataset(splits.train, splits.classes, EVEN, PixelSpec.paper(16))
     model = feature_maps(str(teacher), torch.device("cpu"))
-    lessons = study(model, clips, EVEN, splits.classes, tmp_path / "maps.npy")
-    assert lessons.maps.shape == (28, 8, 4, 4, 32)
-    pooled = lessons.maps.astype(np.float32).mean(axis=(2, 3))
+    targets = feature_targets(model, clips, EVEN, splits.classes, tmp_path / "maps.npy")
+    assert targets.maps.shape == (28, 8, 4, 4, 32)
+    pooled = targets.maps.astype(np.float32).mean(axis=(2, 3))
     assert abs(pooled.mean(axis=(0, 1))).max() < 0.02
     spread = pooled.std(axis=(0, 1))
     assert np.median(spread) == pytest.approx(1, abs=0.05)
-    logits = torch.from_numpy(pooled.mean(axis=1)) @ lessons.weight.T + lessons.bias
+    logits = torch.from_numpy(pooled.mean(axis=1)) @ targets.weight.T + targets.bias
     labels = torch.tensor([clips.class_id(index) for index in range(len(clips))])
     assert (logits.argmax(dim=1) == labels).float().mean() > 0.7
 
 
-def test_a_pupil_that_says_what_the_teacher_saw_has_nothing_to_learn() -> None:
+def test_a_projection_that_says_what_the_teacher_saw_has_nothing_to_learn() -> None:
     torch.manual_seed(0)
     maps = torch.randn(6, 3, 4, 4, 8)
-    lessons = Lessons(maps=maps.half().numpy(), weight=torch.randn(2, 8), bias=torch.randn(2))
-    pupil = Pupil(8, lessons)
-    pupil.say = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity())
+    targets = FeatureTargets(maps=maps.half().numpy(), weight=torch.randn(2, 8), bias=torch.randn(2))
+    projection = ProjectionHead(8, targets)
+    projection.project = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Identity())
     view = View.draw(6, 3)
     seen = view.of(maps, (4, 4))  # (B, T, h, w, C)
     tokens = torch.cat([torch.zeros(6, 1, 8), seen.permute(0, 2, 3, 1, 4).flatten(1, 3)], dim=1)
-    loss, logits = pupil(tokens, maps, view)
+    loss, logits = projection(tokens, maps, view)
     assert float(loss) == pytest.approx(0, abs=1e-5)
-    assert torch.allclose(logits, seen.mean(dim=(1, 2, 3)) @ lessons.weight.T + lessons.bias, atol=1e-5)
-    elsewhere, _ = pupil(tokens.roll(7, dims=1), maps, view)
+    assert torch.allclose(logits, seen.mean(dim=(1, 2, 3)) @ targets.weight.T + targets.bias, atol=1e-5)
+    elsewhere, _ = projection(tokens.roll(7, dims=1), maps, view)
     assert float(elsewhere) > 0.5
-    opposite, _ = pupil(-tokens, maps, view)
+    opposite, _ = projection(-tokens, maps, view)
     assert float(opposite) == pytest.approx(4, abs=1e-4)

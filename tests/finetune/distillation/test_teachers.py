@@ -11,10 +11,13 @@ from transformers import ResNetBackbone, ResNetConfig, VideoMAEConfig, VideoMAEF
 
 from finetune.data.dataset import UNLABELLED, ClipDataset
 from finetune.data.more import find_more
-from finetune.data.splits import DataSource, read_splits
-from finetune.distillation.plan import Distillation, loss_with_teacher
+from finetune.data.source import DataSource
+from finetune.data.splits import read_splits
+from finetune.distillation.loss import loss_with_teacher
+from finetune.distillation.plan import Distillation
 from finetune.distillation.teachers import Teacher, find_teacher, teach
 from finetune.jobs.train import train
+from finetune.publish.report import Report
 from finetune.recipe import recipe_of
 from finetune.training.checkpoint import write_pixel_spec
 from finetune.training.trainer import ClipTrainer
@@ -23,7 +26,7 @@ from hmdb.errors import DataError, ModelError
 from hmdb.model.preprocess import PixelSpec
 from hmdb.recognizer import Recognizer
 from tests.datasets import shape_clip, write_clip, write_dataset
-from tests.finetune.conftest import TINY
+from tests.finetune.conftest import TINY, training
 
 CPU = torch.device("cpu")
 EVEN = ClipSpec(sampler="equidistant")
@@ -33,7 +36,7 @@ PLAN = Distillation(teacher="teacher")
 
 def clips(dataset: Path, part: str) -> ClipDataset:
     splits = read_splits(DataSource(str(dataset)))
-    return ClipDataset(splits.parts()[part], splits.classes, EVEN, PIXELS)
+    return ClipDataset(splits.by_name()[part], splits.classes, EVEN, PIXELS)
 
 
 def video_teacher(model: Path) -> Teacher:
@@ -65,7 +68,7 @@ def test_settings_out_of_range(wrong: dict[str, float]) -> None:
         Distillation(teacher="t", **wrong)
 
 
-def test_the_teacher_answers_as_it_does_alone(finished: tuple[Path, dict[str, Any]], dataset: Path) -> None:
+def test_the_teacher_answers_as_it_does_alone(finished: tuple[Path, Report], dataset: Path) -> None:
     test = clips(dataset, "test")
     targets = teach(video_teacher(finished[0]), test, ("circle", "square"), batch_size=3)
     recognizer = Recognizer.from_pretrained(finished[0])
@@ -126,21 +129,23 @@ def test_more_clips_have_labels_of_the_data(dataset: Path, tmp_path: Path) -> No
         find_more(str(more), splits, evaluated, labelled=True)
 
 
-def test_a_student_is_trained(finished: tuple[Path, dict[str, Any]], dataset: Path, tmp_path: Path) -> None:
+def test_a_student_is_trained(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "more", 4, classes=("pentagon", "hexagon", "octagon", "star"))
     plan = Distillation(teacher=str(finished[0]), temperature=3.0, unlabelled=str(tmp_path / "more"))
     recipe = recipe_of("paper", TINY | {"init": "scratch:vivit-tiny"})
     report = train(recipe, DataSource(str(dataset)), tmp_path / "run", distillation=plan)
-    assert report["distillation"]["temperature"] == 3.0
-    assert report["data"]["unlabelled"] > 0
-    assert report["data"]["split"]["train"] == 28
+    plan_told = training(report).distillation
+    assert plan_told
+    assert plan_told.temperature == 3.0
+    assert report.data.unlabelled > 0
+    assert report.data.split.train == 28
     assert Recognizer.from_pretrained(tmp_path / "run").labels == ("circle", "square")
 
 
 IMAGES = TINY | {
     "augment": "clips",
     "frames": 4,
-    "averaging": 0.8,
+    "ema": 0.8,
     "epochs": 3,
     "optimizer": "adamw",
     "learning_rate": 1e-3,
@@ -162,10 +167,10 @@ def test_an_image_model_teaches_with_more_clips_and_averaged_weights(
     write_dataset(tmp_path / "more", 3, classes=("circle",))
     source = DataSource(str(dataset), more=str(tmp_path / "more"))
     report = train(recipe_of("paper", IMAGES), source, tmp_path / "run", distillation=images)
-    assert report["data"]["more"] > 0 == report["data"]["unlabelled"]
-    assert report["data"]["split"]["train"] == 28
-    assert report["clip_spec"]["num_frames"] == 8
-    assert f"and {report['data']['more']} further clips" in (tmp_path / "run" / "report.md").read_text()
+    assert report.data.more > 0 == report.data.unlabelled
+    assert report.data.split.train == 28
+    assert report.clip_spec.num_frames == 8
+    assert f"and {report.data.more} further clips" in (tmp_path / "run" / "report.md").read_text()
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"model.safetensors", "report.json"}
     recognizer = Recognizer.from_pretrained(tmp_path / "run")
     assert len(recognizer(dataset / "circle" / "clip_00").clip.frames) == 8
@@ -177,7 +182,7 @@ def test_an_image_model_teaches_with_more_clips_and_averaged_weights(
 def test_an_image_model_teaches_in_one_process_alone(
     images: Distillation, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetune.jobs.train.num_processes", lambda: 2)
+    monkeypatch.setattr("finetune.distillation.attach.num_processes", lambda: 2)
     with pytest.raises(DataError, match="teaches in one process: leave out accelerate launch"):
         train(recipe_of("paper", IMAGES), DataSource(str(dataset)), tmp_path / "run", distillation=images)
 
@@ -206,6 +211,8 @@ def test_a_student_of_images_resumes_where_it_was(
         with pytest.raises(KeyboardInterrupt):
             train(recipe, source, tmp_path / "cut", distillation=images)
     cut = train(recipe, source, tmp_path / "cut", resume=True, distillation=images)
-    assert [row["loss"] for row in cut["epochs"]] == pytest.approx([row["loss"] for row in whole["epochs"]], abs=1e-4)
+    assert [row.loss for row in training(cut).epochs] == pytest.approx(
+        [row.loss for row in training(whole).epochs], abs=1e-4
+    )
     weights, others = (load_file(tmp_path / run / "model.safetensors") for run in ("whole", "cut"))
     assert max(float((weights[key] - others[key]).abs().max()) for key in weights) < 1e-4

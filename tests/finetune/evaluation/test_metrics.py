@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from finetune.evaluation.metrics import (
+    Confusion,
     accuracies,
     confused_pairs,
     confusion,
@@ -31,10 +32,10 @@ def test_confusion_and_what_is_read_from_it() -> None:
     assert counts.tolist() == [[1, 0, 0], [1, 1, 1], [0, 0, 0]]
     labels = ("run", "jump", "sit")
     rows = per_class(LOGITS, CLASSES, labels)
-    assert rows[1]["precision"] == 1.0
-    assert rows[1]["recall"] == pytest.approx(1 / 3)
-    assert [row["clips"] for row in rows] == [1, 3, 0]
-    assert confused_pairs(counts, labels) == [
-        {"label": "jump", "taken_for": "run", "clips": 1},
-        {"label": "jump", "taken_for": "sit", "clips": 1},
-    ]
+    assert rows[1].precision == 1.0
+    assert rows[1].recall == pytest.approx(1 / 3)
+    assert [row.clips for row in rows] == [1, 3, 0]
+    assert confused_pairs(counts, labels) == (
+        Confusion(label="jump", taken_for="run", clips=1),
+        Confusion(label="jump", taken_for="sit", clips=1),
+    )

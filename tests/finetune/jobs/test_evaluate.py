@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,51 +8,56 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune.data.splits import DataSource
+from finetune.data.source import DataSource
 from finetune.evaluation.metrics import Outcome
 from finetune.jobs.evaluate import evaluate
-from finetune.publish.report import to_markdown
+from finetune.publish.pages import to_markdown
+from finetune.publish.report import Report
+from finetune.publish.report import read as read_report
 from finetune.training.checkpoint import save_checkpoint
 from hmdb.errors import DataError
 from hmdb.model.hub import find
 from hmdb.model.int8 import Int8Cost
 from hmdb.model.loading import read
 from tests.datasets import write_dataset
+from tests.finetune.conftest import on_test, on_val
 from tests.hub import HubServer
 
 
 def test_the_report_of_a_checkpoint_is_the_one_its_training_made(
-    finished: tuple[Path, dict[str, Any]], dataset: Path, tmp_path: Path
+    finished: tuple[Path, Report], dataset: Path, tmp_path: Path
 ) -> None:
     output, trained = finished
     report = evaluate(str(output), DataSource(str(dataset)), tmp_path / "report", batch_size=3)
-    assert report["test"]["answers"] == trained["test"]["answers"]
-    assert report["data"]["split"] == trained["data"]["split"]
+    assert on_test(report).answers == on_test(trained).answers
+    assert report.data.split == trained.data.split
     for name in ("top1", "top1_interval", "confusion", "per_class"):
-        assert json.loads(json.dumps(report["test"][name])) == trained["test"][name]
-    assert report["test"]["calibration"] == pytest.approx(trained["test"]["calibration"], abs=1e-6)
-    other = evaluate(str(output), DataSource(str(dataset)), tmp_path / "val", part="val", sampler="random")
-    assert other["val"]["clips"] == 8
-    assert other["clip_spec"]["sampler"] == "random"
+        assert getattr(on_test(report), name) == getattr(on_test(trained), name)
+    here, there = on_test(report).calibration, on_test(trained).calibration
+    assert here and there  # noqa: PT018
+    assert vars(here) == pytest.approx(vars(there), abs=1e-6)
+    other = evaluate(str(output), DataSource(str(dataset)), tmp_path / "val", split="val", sampler="random")
+    assert on_val(other).clips == 8
+    assert other.clip_spec.sampler == "random"
     assert "| val | 8 |" in (tmp_path / "val" / "report.md").read_text()
 
 
-def test_report_and_figures_are_written(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_report_and_figures_are_written(finished: tuple[Path, Report]) -> None:
     output, report = finished
     text = (output / "report.md").read_text()
-    answers = report["test"]["answers"]
-    kinds = {"right" if answer["top"][0][0] == answer["label"] else "wrong" for answer in answers}
+    answers = on_test(report).answers
+    kinds = {"right" if answer.top[0][0] == answer.label else "wrong" for answer in answers}
     assert {path.stem for path in (output / "figures").iterdir()} == {"confusion", "calibration", *kinds}
     for path in (output / "figures").iterdir():
         assert f"figures/{path.name}" in text
         with Image.open(path) as image:
             assert min(image.size) > 100
-    for part in ("hash `", "clips/s", "torch ", "source video unknown for 40 of 40", "95 % Wilson"):
-        assert part in text
+    for words in ("hash `", "clips/s", "torch ", "source video unknown for 40 of 40", "95 % Wilson"):
+        assert words in text
     assert str(output.parent) not in text + (output / "report.json").read_text()
 
 
-def test_class_names_that_differ_from_the_checkpoints(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_class_names_that_differ_from_the_checkpoints(finished: tuple[Path, Report], tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 10, classes=("circle", "hexagon"))
     with pytest.raises(DataError, match="1 of the 2 classes of data are not among the 2 of tiny: hexagon"):
         evaluate(str(finished[0]), DataSource(str(root)), tmp_path / "report")
@@ -63,79 +69,81 @@ def test_class_names_that_differ_from_the_checkpoints(finished: tuple[Path, dict
 
 def test_an_outcome_has_one_answer_for_each_clip() -> None:
     with pytest.raises(ValueError, match="2 clips, 1 answers"):
-        Outcome(part="test", names=("a", "b"), logits=np.zeros((1, 2)), classes=np.zeros(2), seconds=1.0)
+        Outcome(split="test", names=("a", "b"), logits=np.zeros((1, 2)), classes=np.zeros(2), seconds=1.0)
 
 
-def test_broken_clips_are_named_in_the_report(finished: tuple[Path, dict[str, Any]]) -> None:
-    report = json.loads(json.dumps(finished[1]))
-    report["data"]["broken"] = {"circle/clip_77": "it is empty"}
-    report["peak_gpu_memory"] = 2**31
-    text = to_markdown(report, "test", ["confusion"])
+def test_broken_clips_are_named_in_the_report(finished: tuple[Path, Report]) -> None:
+    report = replace(
+        finished[1],
+        data=replace(finished[1].data, broken={"circle/clip_77": "it is empty"}),
+        machine=replace(finished[1].machine, peak_gpu_memory=2**31),
+    )
+    text = to_markdown(report, ["confusion"])
     assert "circle/clip_77: it is empty" in text
     assert "2.0 GiB" in text
 
 
 def test_clips_can_be_left_out_of_an_outcome() -> None:
     logits = np.eye(3, dtype=np.float32)
-    outcome = Outcome(part="test", names=("a", "b", "c"), logits=logits, classes=np.arange(3), seconds=1.0)
+    outcome = Outcome(split="test", names=("a", "b", "c"), logits=logits, classes=np.arange(3), seconds=1.0)
     rest = outcome.without({"b"})
     assert rest.names == ("a", "c")
     assert np.array_equal(rest.logits, logits[[0, 2]])
     assert rest.classes.tolist() == [0, 2]
 
 
-def test_int8_is_reported_beside_float32_and_kept(
-    finished: tuple[Path, dict[str, Any]], dataset: Path, tmp_path: Path
-) -> None:
+def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
     before = json.loads((folder / "config.json").read_text())
     source = DataSource(str(dataset))
-    plain = evaluate(str(folder), source, tmp_path / "plain", part="val")
-    assert plain["arithmetic"] is None
-    report = evaluate(str(folder), source, tmp_path / "int8", part="val", dtype="int8", keep=True)
-    found = report["arithmetic"]
-    assert found["dtype"] == "int8"
-    assert found["float32"]["top1"] == plain["val"]["top1"]
-    assert found["int8"]["top1"] == report["val"]["top1"]
-    assert found["top1_change"] == pytest.approx(100 * (found["int8"]["top1"] - found["float32"]["top1"]))
-    assert found["same_top1"] >= 7 / 8
-    assert 0 < found["largest_probability_change"] < 0.1
-    assert found["int8"]["weights_mb"] < found["float32"]["weights_mb"]
-    assert found["on_disk_mb"] == (folder / "model.safetensors").stat().st_size / 1e6
-    for name in ("float32", "int8"):
-        assert 0 < found[name]["least_ms"] <= found[name]["median_ms"]
-    assert json.loads((tmp_path / "int8" / "report.json").read_text())["arithmetic"] == found
+    plain = evaluate(str(folder), source, tmp_path / "plain", split="val")
+    assert plain.precision is None
+    report = evaluate(str(folder), source, tmp_path / "int8", split="val", dtype="int8", keep=True)
+    found = report.precision
+    assert found
+    assert found.dtype == "int8"
+    assert found.float32.top1 == on_val(plain).top1
+    assert found.other.top1 == on_val(report).top1
+    assert found.top1_change == pytest.approx(100 * (found.other.top1 - found.float32.top1))
+    assert found.same_top1 >= 7 / 8
+    assert 0 < found.largest_probability_change < 0.1
+    assert found.other.weights_mb < found.float32.weights_mb
+    assert found.on_disk_mb == (folder / "model.safetensors").stat().st_size / 1e6
+    for cost in (found.float32, found.other):
+        assert 0 < cost.least_ms <= cost.median_ms
+    assert read_report(tmp_path / "int8") == report
     assert "| one clip, median |" in (tmp_path / "int8" / "report.md").read_text()
-    cost = {"top1_change": found["top1_change"], "clips": 8, "part": "val"}
-    assert json.loads((folder / "config.json").read_text()) == {**before, "int8": cost}
+    kept = {"top1_change": found.top1_change, "clips": 8, "part": "val"}
+    assert json.loads((folder / "config.json").read_text()) == {**before, "int8": kept}
     loaded = read(find(folder))
-    assert loaded.int8_cost == Int8Cost(**cost)
+    assert loaded.int8_cost == Int8Cost(top1_change=found.top1_change, clips=8, part="val")
     assert sorted(path.name for path in folder.glob(".*")) == []
     # other weights have another cost
     save_checkpoint(loaded.network, loaded.clip_spec, loaded.pixel_spec, tmp_path / "trained on")
     assert read(find(tmp_path / "trained on")).int8_cost is None
 
 
-def test_bfloat16_is_reported_too(finished: tuple[Path, dict[str, Any]], dataset: Path, tmp_path: Path) -> None:
+def test_bfloat16_is_reported_too(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     report = evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "report", dtype="bfloat16")
-    assert report["arithmetic"]["bfloat16"]["top1"] == report["test"]["top1"]
+    assert report.precision
+    assert report.precision.other.top1 == on_test(report).top1
     assert "| | float32 | bfloat16 | |" in (tmp_path / "report" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"dtype": "bfloat16", "part": "val"}, {"dtype": "int8"}, {"part": "val", "dtype": "int8", "sampler": "random"}],
+    [{"dtype": "bfloat16", "split": "val"}, {"dtype": "int8"}, {"split": "val", "dtype": "int8", "sampler": "random"}],
 )
 def test_only_what_the_page_would_answer_with_is_kept(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--keep is for --dtype int8 on --part val, with the clips taken"):
+    with pytest.raises(DataError, match="--keep is for --dtype int8 on the val split, with the clips taken"):
         evaluate("anything", DataSource("anywhere"), tmp_path / "report", keep=True, **options)
 
 
 def test_nothing_is_kept_on_the_hub(
-    finished: tuple[Path, dict[str, Any]], dataset: Path, hub: HubServer, tmp_path: Path
+    finished: tuple[Path, Report], dataset: Path, hub: HubServer, tmp_path: Path
 ) -> None:
     hub.add("someone/shapes", finished[0])
-    options: dict[str, Any] = {"part": "val", "dtype": "int8", "keep": True}
+    options: dict[str, Any] = {"split": "val", "dtype": "int8", "keep": True}
     with pytest.raises(DataError, match="someone/shapes is on the Hub"):
         evaluate("someone/shapes", DataSource(str(dataset)), tmp_path / "report", **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from finetune.data.splits import DataSource
+from finetune.data.source import DataSource
 from finetune.jobs.train import train
+from finetune.publish.report import read
 from finetune.recipe import recipe_of
 from tests.datasets import write_dataset
+from tests.finetune.conftest import on_test, on_val
 from tests.finetune.jobs.test_train import ROOT, difference
 
 SETTINGS = {"init": "scratch:timesformer-tiny", "sampler": "equidistant", "learning_rate": 0.05, "epochs": 2}
@@ -24,9 +25,9 @@ def test_two_processes_get_the_figures_of_one(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 23)
     labels = ("circle", "square")
     clips = [(label, f"clip_{number:02}") for number in range(23) for label in labels]
-    for part, chosen in (("train", clips[:32]), ("val", clips[32:41]), ("test", clips[41:])):
+    for split, chosen in (("train", clips[:32]), ("val", clips[32:41]), ("test", clips[41:])):
         rows = "\n".join(f"{label},{name}" for label, name in chosen)
-        (root / f"{part}.csv").write_text(f"class,video_name\n{rows}\n")
+        (root / f"{split}.csv").write_text(f"class,video_name\n{rows}\n")
     options = [word for name, value in SETTINGS.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     launcher = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
     command = [sys.executable, *launcher, "-m", "finetune", "--data", str(root), "--output", str(tmp_path / "two")]
@@ -39,15 +40,14 @@ def test_two_processes_get_the_figures_of_one(tmp_path: Path) -> None:
     assert done.stdout.count("The checkpoint is in") == 1, "only the first process speaks"
 
     one = train(recipe_of("paper", SETTINGS), DataSource(str(root)), tmp_path / "one")
-    two = json.loads((tmp_path / "two" / "report.json").read_text())
-    assert two["processes"] == 2
-    assert [answer["clip"] for answer in two["test"]["answers"]] == [
-        answer["clip"] for answer in one["test"]["answers"]
-    ]
-    assert two["test"]["clips"] == 5
-    assert two["val"]["clips"] == 9
-    for part in ("val", "test"):
-        assert {key: two[part][key] for key in ("top1", "top5")} == {key: one[part][key] for key in ("top1", "top5")}
-        assert two[part]["loss"] == pytest.approx(one[part]["loss"], abs=1e-5)
+    two = read(tmp_path / "two")
+    assert two
+    assert two.machine.processes == 2
+    assert [answer.clip for answer in on_test(two).answers] == [answer.clip for answer in on_test(one).answers]
+    assert on_test(two).clips == 5
+    assert on_val(two).clips == 9
+    for here, there in zip(two.evaluated.values(), one.evaluated.values(), strict=True):
+        assert (here.top1, here.top5) == (there.top1, there.top5)
+        assert here.loss == pytest.approx(there.loss, abs=1e-5)
     assert difference(tmp_path / "one", tmp_path / "two") < 1e-4
     assert len(list((tmp_path / "two" / "runs").iterdir())) == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from finetune.cli import main
-from finetune.data.splits import DataSource
+from finetune.data.source import DataSource
 from finetune.jobs import tables
 from hmdb.errors import DataError
 from tests.finetune.conftest import TINY
@@ -37,7 +37,7 @@ def test_rows_are_run_once_and_set_beside_the_paper(
     assert (tmp_path / "tables.md").read_text() == text
     rows = json.loads((tmp_path / "tables.json").read_text())["rows"]
     assert [row["run"] for row in rows] == ["table1-1", "table1-1", "table1-4"]
-    assert rows[0]["paper"] == {"top1": 93.6, "top5": 99.2}
+    assert rows[0]["paper"] == {"what": "batch 8, SGD, learning rate 0.0035", "top1": 93.6, "top5": 99.2}
     assert rows[0]["ours"]["clips"] == 4
     assert "| table1-4 | batch 4, SGD, learning rate 0.0035 | 93.6 / 98.4 |" in text
     assert "not the paper's experiment: init scratch:tiny" in text

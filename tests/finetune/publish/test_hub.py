@@ -12,13 +12,14 @@ from huggingface_hub import ModelCard
 from transformers import AutoImageProcessor, AutoModelForVideoClassification, TimesformerConfig, VivitConfig
 
 from finetune.cli import main
-from finetune.data.splits import DataSource
+from finetune.data.source import DataSource
 from finetune.jobs.train import train
 from finetune.networks.start import SCRATCH
 from finetune.publish import hub as hub_jobs
+from finetune.publish.report import Report
 from finetune.recipe import recipe_of
 from hmdb.errors import DataError
-from hmdb.model.loading import KINETICS_400
+from hmdb.model.names import KINETICS_400
 from hmdb.recognizer import Recognizer
 from tests.finetune.conftest import TINY
 from tests.hub import TOKEN, USER, HubServer
@@ -29,7 +30,7 @@ COMMANDS = [word for name, value in TINY.items() for word in (f"--{name.replace(
 
 
 @pytest.fixture
-def run(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> Path:
+def run(finished: tuple[Path, Report], tmp_path: Path) -> Path:
     """A copy of a finished run."""
     return Path(shutil.copytree(finished[0], tmp_path / "run"))
 
@@ -213,12 +214,12 @@ def test_starting_from_the_base_weights_on_the_hub(
 
     changes = {"epochs": 1, "accumulation": 1, "sampler": "equidistant"}
     report = train(recipe_of(recipe, changes), DataSource(str(dataset)), tmp_path / "run", name=recipe)
-    assert report["base"] == name
-    assert report["classes"] == ["circle", "square"]
+    assert report.base == name
+    assert report.classes == ("circle", "square")
     trained = Recognizer.from_pretrained(tmp_path / "run")
     assert trained.labels == ("circle", "square")
     if recipe == "table4-vivit":  # the checkpoint's own pixels
         assert trained.loaded.pixel_spec == untrained.loaded.pixel_spec
-        assert report["clip_spec"]["stride"] == 2
+        assert report.clip_spec.stride == 2
     else:  # the paper's
         assert trained.loaded.pixel_spec.mean == (0.485, 0.456, 0.406)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.data.sources import collect, find_clips, source_of
+from finetune.data.layouts import collect, find_clips, source_of
 from hmdb.errors import DataError
 from tests.datasets import write_clip, write_dataset, write_tables
 from tests.hub import HubServer

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from huggingface_hub import snapshot_download
 
 from hmdb.errors import DataError
+from hmdb.text import first_line
 from hmdb.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_frame_folder
 
 SPLITS = ("train", "val", "test")
@@ -119,8 +120,7 @@ def _from_hub(dataset: str) -> Collection:
     try:
         folder = Path(snapshot_download(dataset, repo_type="dataset"))
     except Exception as error:  # the client raises its HTTP library's errors beside its own
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"The data set {dataset} cannot be had from the Hub: {reason}") from error
+        raise DataError(f"The data set {dataset} cannot be had from the Hub: {first_line(error)}") from error
     tables = [path for path in sorted(folder.glob("*.csv")) if path.stem not in SPLITS]
     if len(tables) == 1 and not _class_folders(folder):
         return _from_table(tables[0], dataset, trusted=False)

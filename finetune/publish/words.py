@@ -1,0 +1,35 @@
+"""What the templates of report and card say in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from finetune.evaluation.metrics import Accuracy
+from hmdb.text import readable
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def with_interval(found: Accuracy, name: str) -> str:
+    """As people read it: "93.6 % (87.9 to 96.7)"."""
+    low, high = getattr(found, f"{name}_interval")
+    return f"{percent(getattr(found, name))} % ({percent(low)} to {percent(high)})"
+
+
+def render(template: str, **values: Any) -> str:
+    """A template with its values; one that it lacks is an error."""
+    text = (TEMPLATES / template).read_text(encoding="utf-8")
+    rendered: str = jinja2.Template(text, undefined=jinja2.StrictUndefined).render(**helpers(), **values)
+    return rendered + "\n"
+
+
+def helpers() -> dict[str, Any]:
+    """The functions that templates call."""
+    return {"percent": percent, "with_interval": with_interval, "readable": readable}

@@ -1,0 +1,86 @@
+"""Runs the Trainer to the end of a run; what can stop it becomes a line that says what was kept and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import TrainerState
+
+from finetune.run_folder import TRAINER_STATE, last_checkpoint
+from finetune.training.callbacks import out_of_patience
+from finetune.training.checkpoint import copy_checkpoint
+from finetune.training.trainer import ClipTrainer
+from hmdb.errors import DataError
+from hmdb.model.preprocess import PixelSpec
+
+
+def fit(trainer: ClipTrainer, last: Path | None, patience: int) -> None:
+    """Trains to the end, from the last checkpoint if there is one; the best epoch's weights are loaded then.
+
+    Raises:
+        DataError: there was no evaluation, so no checkpoint is the best.
+    """
+    if last:
+        state = TrainerState.load_from_json(str(last / TRAINER_STATE))
+        if out_of_patience(state.log_history, patience):  # it was cut off after its last epoch
+            trainer.state = state
+            trainer._load_best_model()
+            return
+    # each process augments its own share of a batch differently
+    torch.manual_seed(trainer.args.seed + trainer.args.process_index)
+    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    if trainer.state.best_metric is None:
+        raise DataError("Training ended before its first evaluation, so there is no checkpoint to keep.")
+
+
+@contextmanager
+def explained(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> Iterator[None]:
+    """Answers Ctrl-C, a full memory and a full disk with what was kept and what would help.
+
+    Raises:
+        DataError: in place of the errors of a full memory or disk.
+        KeyboardInterrupt: with a text.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        kept = _keep_best(trainer, pixel_spec, output)
+        raise KeyboardInterrupt(f"Stopped. {kept} Go on with --resume.") from stop
+    except (MemoryError, OSError, RuntimeError, SafetensorError) as error:
+        if _is_out_of_memory(error):
+            raise DataError(
+                "Out of memory. Lower --batch-size (and raise --accumulation as much to keep the step the same), "
+                "or set --activation-checkpointing, or --precision bf16."
+            ) from error
+        if _is_full_disk(error):
+            last_checkpoint(Path(str(trainer.args.output_dir)))  # removes the half that was being written
+            best = trainer.state.best_model_checkpoint
+            kept = f"The best checkpoint so far is whole, in {best}." if best else "No epoch had been kept yet."
+            raise DataError(f"The disk is full. {kept} Make room, then go on with --resume.") from error
+        raise
+
+
+def _keep_best(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> str:
+    best = trainer.state.best_model_checkpoint
+    if best is None or not Path(best).is_dir():
+        return "No epoch was complete, so there is no checkpoint yet."
+    if trainer.is_world_process_zero():
+        copy_checkpoint(Path(best), pixel_spec, output)
+    return f"The best checkpoint so far (val top-1 {trainer.state.best_metric:.1%}) is in {output}."
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error)
+    return (
+        isinstance(error, MemoryError | torch.OutOfMemoryError)
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+    )
+
+
+def _is_full_disk(error: BaseException) -> bool:
+    return any(sign in str(error) for sign in ("No space left", "PytorchStreamWriter", "unexpected pos"))
