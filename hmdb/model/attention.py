@@ -22,6 +22,7 @@ from transformers.models.timesformer.modeling_timesformer import TimesformerSelf
 from transformers.models.vivit.modeling_vivit import VivitAttention
 
 from hmdb.errors import ModelError
+from hmdb.stopping import check_stopped
 
 PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at once: 8 MB, for the cache to hold
 PRODUCT_ROWS = 256  # of them, more of which gain nothing
@@ -29,7 +30,7 @@ SHORT = 256  # tokens; the weights of more are too much to keep for the way back
 
 Network = TypeVar("Network", bound=nn.Module)
 
-_this_thread = threading.local()  # .record: what attention modules report to; .check: what they ask before they go on
+_this_thread = threading.local()  # .record: what attention modules report to
 
 
 @dataclass(frozen=True)
@@ -183,24 +184,8 @@ def _recorder() -> Callable[[nn.Module, Attended], None] | None:
     # A compiled network cannot be recorded or stopped; its graph need not know of either.
     if torch.compiler.is_compiling():
         return None
-    check = getattr(_this_thread, "check", None)
-    if check is not None:
-        check()
+    check_stopped()
     return getattr(_this_thread, "record", None)
-
-
-@contextmanager
-def stoppable(check: Callable[[], None]) -> Iterator[None]:
-    """Calls `check` at each attention that this thread runs; what it raises ends the pass right there.
-
-    A thread cannot be ended from outside, and a large network takes seconds: so it asks.
-    """
-    before = getattr(_this_thread, "check", None)
-    _this_thread.check = check
-    try:
-        yield
-    finally:
-        _this_thread.check = before
 
 
 @contextmanager

@@ -10,9 +10,9 @@ import functools
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gradio as gr
 
@@ -39,41 +39,44 @@ from hmdb.text import readable
 if TYPE_CHECKING:
     from hmdb.results import Explanation
 
+T = TypeVar("T")
+
 PAPER_SAMPLERS = ("uniform", "equidistant", "random")
 OVERALL = "Everything it looked at"
 
 
-def told(handler: Callable[..., Any]) -> Callable[..., Any]:
+@contextmanager
+def told_errors() -> Iterator[None]:
+    """Tells the visitor in one line what goes wrong on purpose."""
+    try:
+        yield
+    except HmdbError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def told(handler: Callable[..., T]) -> Callable[..., T]:
     """The handler, telling the visitor in one line what went wrong on purpose."""
 
     @functools.wraps(handler)
-    def answer(*arguments: Any, **options: Any) -> Any:
-        try:
+    def answer(*arguments: Any, **options: Any) -> T:
+        with told_errors():
             return handler(*arguments, **options)
-        except HmdbError as error:
-            raise gr.Error(str(error), print_exception=False) from error
 
     return answer
 
 
-def in_turn(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler, a generator of what it knows so far, as `told` and in its turn."""
+class HasTurns(Protocol):
+    @property
+    def turns(self) -> Turns: ...
+
+
+def in_turn(handler: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]:
+    """The handler, a generator of what it knows so far, in its turn."""
 
     @functools.wraps(handler)
-    def answer(self: Handlers, *arguments: Any, **options: Any) -> Iterator[Any]:
-        try:
-            self.wait()  # loading the model, which may be a download, is no part of anybody's turn
-            turn = self.turns.begin()
-            with closing(handler(self, *arguments, **options)) as results:
-                while True:
-                    with self.turns.step(turn):
-                        try:
-                            result = next(results)
-                        except StopIteration:
-                            return
-                    yield result
-        except HmdbError as error:
-            raise gr.Error(str(error), print_exception=False) from error
+    def answer(self: HasTurns, *arguments: Any, **options: Any) -> Iterator[T]:
+        with told_errors():
+            yield from self.turns.steps(handler.__name__, lambda: handler(self, *arguments, **options))
 
     return answer
 
@@ -88,15 +91,13 @@ class Handlers:
         self._first = Lent(loading)
         self._second = Lent(second) if second else None
         self._settings = settings
-        self.turns = Turns(settings.at_once, settings.seconds)
-
-    def wait(self) -> None:
-        """Returns once the model that answers is there.
-
-        Raises:
-            HmdbError: it cannot be loaded.
-        """
-        self._first.here()
+        self.turns = Turns(
+            settings.at_once,
+            settings.seconds,
+            most=settings.max_waiting,
+            share=settings.share,
+            ready=self._first.here,
+        )
 
     @in_turn
     def predict(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
@@ -109,7 +110,7 @@ class Handlers:
         progress(0.1, desc="Reading the video")
         clip = recognizer.read(given(video))
         progress(0.4, desc="Looking at its frames")
-        prediction = self._first.ask("predict", clip)
+        prediction = self._first.predict(clip)
         yield (
             confidences(prediction),
             verdict(prediction, len(recognizer.labels)),
@@ -153,7 +154,7 @@ class Handlers:
         """
         explanation = self._explanation(video, label, progress)
         progress(0.5, desc="Masking what it marks, and as much at random")
-        yield shown(self._first.ask("faithfulness", explanation).sentence)
+        yield shown(self._first.faithfulness(explanation).sentence)
 
     def _explanation(self, video: str | None, label: str | None, progress: gr.Progress) -> Explanation:
         recognizer = self._first.here()
@@ -161,8 +162,7 @@ class Handlers:
         clip = recognizer.read(given(video))
         progress(0.3, desc="Looking at its frames")
         wanted = None if label in (None, "", OVERALL) else named(str(label), recognizer.labels)
-        explanation: Explanation = self._first.ask("explain", clip, label=wanted)
-        return explanation
+        return self._first.explain(clip, label=wanted)
 
     @in_turn
     def timeline(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
@@ -203,7 +203,7 @@ class Handlers:
         runs: list[tuple[str, Prediction]] = []
         for name, model, sampler in plan:
             progress((len(runs), len(plan)), desc=f"Taking frames: {name}", unit="runs")
-            runs.append((name, model.ask("predict", model.here().read(path, sampler=sampler))))
+            runs.append((name, model.predict(model.here().read(path, sampler=sampler))))
         yield agreement(runs), comparison(runs), [frame for _, run in runs for frame in gallery(run.clip)]
 
     def _samplers(self) -> list[str]:

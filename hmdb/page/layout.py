@@ -63,7 +63,7 @@ def build_demo(
     settings = settings or Settings.from_environment()
     clips = FILES.examples(examples) if examples else []
     do = Handlers(loaded_later(recognizer), loaded_later(second) if second else None, settings)
-    heavy: dict[str, Any] = {"concurrency_limit": settings.at_once, "concurrency_id": "heavy"}
+    heavy: dict[str, Any] = {"concurrency_limit": None}  # Turns says who is answered when
     demo = gr.Blocks(title=TITLE, analytics_enabled=False)
     with demo:
         gr.Markdown(f"# {TITLE}\n{INTRO}")
@@ -110,7 +110,7 @@ def build_demo(
         # Not for the page, for the API alone.
         gr.Button(visible=False).click(do.labels, None, gr.JSON(label="Labels", visible=False), api_name="labels")
         gr.Button(visible=False).click(do.model, None, gr.JSON(label="Model", visible=False), api_name="model")
-    demo.queue(max_size=settings.max_waiting, api_open=False)
+    demo.queue(api_open=False)
     return demo
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from hmdb.stopping import check_stopped
 from hmdb.video.limits import Limits
 from hmdb.video.wire import DECORD, Facts, WireError, packed, received
 
@@ -200,7 +201,9 @@ class Pool:
 
         Raises:
             WorkerError: there is no answer.
+            StoppedError: whoever waits for it has told it to stop.
         """
+        check_stopped()
         worker = self._take(limits)
         try:
             answer = worker.ask(request)
