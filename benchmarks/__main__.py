@@ -27,6 +27,7 @@ PARTS = {
     "memory": "benchmarks.memory:rows",
     "training": "benchmarks.training:rows",
 }
+INSTRUCTIONS = ("avx2", "avx512", "avx_vnni", "amx", "f16c", "fma")
 
 
 def main() -> int:
@@ -41,8 +42,8 @@ def main() -> int:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     keep_freed_memory()  # as the page and the commands do; the others gain as much
     about = (
-        f"{platform.machine()}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}, "
-        f"torch {torch.__version__}; not installed: {', '.join(peers.missing()) or 'nothing'}"
+        f"{cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"not installed: {', '.join(peers.missing()) or 'nothing'}"
     )
     print(about)
     rows: list[Row] = []
@@ -55,6 +56,19 @@ def main() -> int:
     (arguments.output / "benchmarks.md").write_text(f"{about}\n\n{to_markdown(rows)}", encoding="utf-8")
     (arguments.output / "benchmarks.json").write_text(to_json(rows), encoding="utf-8")
     return 0
+
+
+def cpu(info: Path = Path("/proc/cpuinfo")) -> str:
+    """The name of the CPU and which of the instructions that matter it has."""
+    name, flags = platform.processor() or platform.machine(), torch.backends.cpu.get_cpu_capability()
+    if info.is_file():
+        lines = (line.partition(":") for line in info.read_text(encoding="utf-8").splitlines())
+        known = {key.strip(): value.strip() for key, _, value in lines}
+        name = known.get("model name", name)
+        family = "/".join(known[key] for key in ("cpu family", "model", "stepping") if key in known)
+        name = f"{name} ({family})" if family else name
+        flags = " ".join(flag for flag in known.get("flags", "").split() if flag.startswith(INSTRUCTIONS)) or flags
+    return f"{name}: {flags}"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
-from hmdb.recognizer import Recognizer
+from hmdb.recognizer import METHODS, Recognizer
 from hmdb.results import Faithfulness
 
 
@@ -25,24 +25,23 @@ def main() -> None:
     options = parser.parse_args()
     recognizer = Recognizer.from_pretrained(options.model)
     samples = read_splits(DataSource(options.data)).by_name()[options.part]
-    rollouts, class_maps = [], []
+    found: dict[str, list[Faithfulness]] = {method: [] for method in METHODS}
     for sample in tqdm(samples, unit="clip", leave=False):
         clip = recognizer.read(sample.path)
-        plain = recognizer.explain(clip)
-        rollouts.append(recognizer.faithfulness(plain))
-        class_maps.append(recognizer.faithfulness(recognizer.explain(clip, label=plain.prediction.label)))
+        for method, of_clips in found.items():
+            of_clips.append(recognizer.faithfulness(recognizer.explain(clip, method=method)))
     print(f"{len(samples)} clips of {options.part}, answers of {recognizer.loaded.checkpoint.name}\n")
-    print("| map | drop without the most marked fifth | without a random fifth | beats all random draws |")
+    print("| map | trust | beats chance | drop without the most marked fifth |")
     print("|---|---|---|---|")
-    print(row("rollout", rollouts))
-    print(row("class map of the answer", class_maps))
+    for method, of_clips in found.items():
+        print(row(method, of_clips))
 
 
 def row(name: str, found: Sequence[Faithfulness]) -> str:
-    """Means over the clips, in points of probability."""
-    drop, random = (np.mean([getattr(each, of) for each in found]) for of in ("drop", "random_drop"))
-    beats = np.mean([each.beats_random for each in found])
-    return f"| {name} | {drop:.1%} | {random:.1%} | {beats:.0%} of the clips |"
+    """Means over the clips."""
+    trust, beats = np.mean([each.trust for each in found]), np.mean([each.beats_random for each in found])
+    drop = np.mean([each.deleted[0] - each.deleted[1] for each in found])
+    return f"| {name} | {trust:.3f} | {beats:.0%} of the clips | {drop:.1%} |"
 
 
 if __name__ == "__main__":

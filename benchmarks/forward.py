@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from benchmarks import networks, peers
 from benchmarks.race import Row, milliseconds, race, row
 from hmdb.explain.maps import class_relevance, rollout
+from hmdb.model.inference import precision_of
 from hmdb.model.loading import load
 from hmdb.model.preprocess import preprocess
 from hmdb.recognizer import Recognizer
@@ -42,7 +43,9 @@ def _forward(name: str, checkpoint: Path, rounds: int) -> Iterator[Row]:
     network = networks.plain(checkpoint)
     clip = networks.pixels(network)
     ways: dict[str, Callable[[], np.ndarray]] = {}
-    for dtype in ("auto", "float32", "int8"):
+    chosen = quick(checkpoint)
+    ways[f"hmdb, auto: {precision_of(chosen)}"] = partial(_logits, chosen, clip)
+    for dtype in ("float32", "bfloat16", "int8"):
         ways[f"hmdb, {dtype}"] = partial(_logits, quick(checkpoint, dtype), clip)
     ways["transformers"] = partial(_logits, network, clip)
     ways["transformers, bfloat16"] = partial(_logits, networks.plain(checkpoint, torch.bfloat16), clip.bfloat16())

@@ -12,7 +12,7 @@ from hmdb.clips.clip import Clip, ClipSpec
 from hmdb.clips.reader import read_clip, take_clips
 from hmdb.clips.windows import MAX_WINDOWS, batches, borders, windows
 from hmdb.errors import ModelError
-from hmdb.explain.faithfulness import DRAWS, at_random, mask, most_relevant
+from hmdb.explain.faithfulness import mask, orders
 from hmdb.explain.maps import class_relevance, normalized, rollout
 from hmdb.machine import use_available_cores
 from hmdb.model.attention import fuse, grid
@@ -22,6 +22,7 @@ from hmdb.model.preprocess import preprocess
 from hmdb.results import Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
 from hmdb.video import Video, VideoLike, open_video
 
+METHODS = ("class", "rollout")
 BATCH_WINDOWS = 4  # windows of a long video that are answered together
 BATCH_BYTES = 256 * 2**20  # of decoded frames that are held for them, where one window needs no more
 
@@ -117,29 +118,42 @@ class Recognizer:
         return probabilities
 
     def explain(
-        self, source: VideoLike | Clip, *, label: str | None = None, top_k: int = 5, sampler: str | None = None
+        self,
+        source: VideoLike | Clip,
+        *,
+        label: str | None = None,
+        method: str = "class",
+        top_k: int = 5,
+        sampler: str | None = None,
     ) -> Explanation:
         """The top-k actions, and which parts of which frames matter.
 
         Args:
             source: as for an answer, or a clip that was read before.
-            label: whose map to make, by gradient x attention, which costs about three passes; with none,
-                attention rollout, which is about no label and costs hardly more than the answer.
+            label: whose map to make; the answer's, if not given.
+            method: "class", gradient x attention of one label, which costs about three passes; or "rollout",
+                attention rollout, which is about no label and costs hardly more than the answer, but says less
+                about what the answer rests on.
             top_k, sampler: as for an answer without a map; the sampler of a clip stays its own.
 
         Raises:
             VideoError: the video cannot be read.
             ModelError: no such sampler or label, a network for which there is no map, or an answer that is not
                 finite.
-            ValueError: top_k below 1.
+            ValueError: top_k below 1, no such method, or a label for rollout.
         """
         _check_positive(top_k=top_k)
+        if method not in METHODS or (method == "rollout" and label is not None):
+            raise ValueError(
+                f"method must be one of {', '.join(METHODS)}, and rollout takes no label: {method}, {label}"
+            )
         clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
         network, pixel_values = self.loaded.network, self._pixel_values([clip])
-        if label is None:
+        if method == "rollout":
             logits, relevance = rollout(network, pixel_values)
         else:
-            logits, relevance = class_relevance(network, pixel_values, self._index(label))
+            logits, relevance = class_relevance(network, pixel_values, None if label is None else self._index(label))
+            label = label or self.labels[int(logits.argmax())]
         probabilities = self._calibrated(logits)
         heat, importance = normalized(relevance, grid(network.config).frames)
         return Explanation(
@@ -150,36 +164,28 @@ class Recognizer:
             region=self.loaded.pixel_spec.region(*clip.pixels.shape[1:3]),
         )
 
-    def faithfulness(self, explanation: Explanation, *, draws: int = DRAWS, seed: int = 0) -> Faithfulness:
-        """What masking the most relevant patches of an explanation does to the probability of its label (of
-        the answer, if it is about none), against random patches.
+    def faithfulness(self, explanation: Explanation) -> Faithfulness:
+        """What masking patches in the order of an explanation does to the probability of its label (of the
+        answer, if it is about none).
 
-        It costs 2 + draws forward passes.
-
-        Args:
-            draws: how many random choices of patches to compare with, at least 1.
-            seed: of the draws.
-
-        Raises:
-            ValueError: draws below 1.
+        It costs 2 * `hmdb.explain.faithfulness.STEPS` forward passes, a few at a time.
         """
-        _check_positive(draws=draws)
-        clip = explanation.prediction.clip
         label = explanation.label or explanation.prediction.label
         index = self._index(label)
-        pixel_values = self._pixel_values([clip])
+        pixel_values = self._pixel_values([explanation.prediction.clip])
         where = grid(self.loaded.network.config)
         relevance = explanation.heat[:: where.frames]
-        rng = np.random.default_rng(seed)
-
-        def probability(marked: np.ndarray) -> float:
-            return float(self._forward(mask(pixel_values, marked, where))[0, index])
-
+        marked = orders(relevance)[:, :-1].reshape(-1, *relevance.shape)  # the ends of one are the other's
+        found = [
+            self._forward(mask(pixel_values, marked[start : start + BATCH_WINDOWS], where))[:, index]
+            for start in range(0, len(marked), BATCH_WINDOWS)
+        ]
+        deleted, inserted = np.concatenate(found).reshape(2, -1)
         return Faithfulness(
             label=label,
-            probability=float(self._forward(pixel_values)[0, index]),
-            masked=probability(most_relevant(relevance)),
-            masked_at_random=tuple(probability(at_random(relevance.shape, rng)) for _ in range(draws)),
+            shares=tuple(np.linspace(0, 1, len(deleted) + 1).tolist()),
+            deleted=(*deleted.tolist(), float(inserted[0])),
+            inserted=(*inserted.tolist(), float(deleted[0])),
         )
 
     def follow(

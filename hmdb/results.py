@@ -17,7 +17,7 @@ from hmdb.errors import VideoError
 from hmdb.text import readable
 
 NONE_OF_THESE = "none of these"
-SHARE = 0.2  # of the patches that are masked
+LUCK = 0.05  # trust that a random map has in one of twenty clips
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,7 +80,7 @@ class Explanation:
 
     Attributes:
         prediction: the answer; its clip has the T frames.
-        label: the label that the map is about; None for rollout, which is about none.
+        label: the label that the map is about; None for attention rollout, which is about none.
         heat: float32 (T, rows, columns), 0 at the least and 1 at the most relevant patch of the clip.
         frame_importance: float32 (T,), each frame's share of the relevance; sums to 1.
         region: (top, left, bottom, right) of what the model sees of a frame, as fractions of its height
@@ -106,48 +106,53 @@ class Explanation:
 
 @dataclass(frozen=True, kw_only=True)
 class Faithfulness:
-    """What masking did to the probability of a label.
+    """What masking patches in the order of a map did to the probability of a label.
 
     Attributes:
         label: whose probability it is.
-        probability: with nothing masked.
-        masked: with the most relevant patches masked.
-        masked_at_random: with as many random ones masked, once for each draw.
-        share: of the patches that were masked.
+        shares: of the patches, evenly spaced from 0 to 1.
+        deleted: the probability with so many of the most relevant patches masked.
+        inserted: the probability with all but so many of the most relevant ones masked.
     """
 
     label: str
-    probability: float
-    masked: float
-    masked_at_random: tuple[float, ...]
-    share: float = SHARE
+    shares: tuple[float, ...]
+    deleted: tuple[float, ...]
+    inserted: tuple[float, ...]
 
     @property
-    def drop(self) -> float:
-        """How far the probability falls without the most relevant patches; below 0 if it rises."""
-        return self.probability - self.masked
+    def probability(self) -> float:
+        """With nothing masked, in 0..1."""
+        return self.deleted[0]
 
     @property
-    def random_drop(self) -> float:
-        """How far it falls without random ones, on average."""
-        return self.probability - sum(self.masked_at_random) / len(self.masked_at_random)
+    def trust(self) -> float:
+        """The area between the two curves, -1..1: how far the probability with the most relevant patches lies
+        above that without them, over all shares. For a random map it is 0 on average.
+        """
+        gaps = [kept - lost for lost, kept in zip(self.deleted, self.inserted, strict=True)]
+        return sum(left + right for left, right in itertools.pairwise(gaps)) / 2 / (len(gaps) - 1)
 
     @property
     def beats_random(self) -> bool:
-        """Whether the map does more than every one of the random draws, and lowers the probability at all."""
-        return self.drop > 0 and self.masked < min(self.masked_at_random)
+        """Whether that is more than a random map reaches in one of twenty clips."""
+        return self.trust > LUCK
 
     @property
     def sentence(self) -> str:
         """The figures in plain words."""
         figures = (
-            f"Without the {self.share:.0%} of the patches that the map marks most, the probability of "
-            f"{readable(self.label)} goes from {self.probability:.1%} to {self.masked:.1%}; without as many "
-            f"random ones to {self.probability - self.random_drop:.1%} on average of {len(self.masked_at_random)}."
+            f"Without the {self.shares[1]:.0%} of the patches that the map marks most, the probability of "
+            f"{readable(self.label)} goes from {self.probability:.1%} to {self.deleted[1]:.1%}; with them alone it is "
+            f"{self.inserted[1]:.1%}. Over all shares, trust in the map is {self.trust:.2f} of at most 1, where a "
+            "random one has 0."
         )
         if self.beats_random:
             return f"{figures} The map shows what this answer rests on better than chance."
         return f"{figures} The map does not beat chance here: do not read much into it."
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "trust": self.trust, "beats_random": self.beats_random}
 
 
 @dataclass(frozen=True, kw_only=True)

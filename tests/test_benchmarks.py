@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks import queueing, training
+from benchmarks.__main__ import cpu
 from benchmarks.clips import write_clip, write_exactly, write_repeated
 from benchmarks.queueing import burst, mean_wait, servers_needed
 from benchmarks.race import race, to_json, to_markdown
@@ -62,3 +63,11 @@ def test_waiting_is_as_the_textbook_says() -> None:
     assert mean_wait(arrivals=2.0, service=1.0, servers=2) == math.inf
     assert servers_needed(visitors_per_hour=3600, service=1.0, wait=10.0) == 2
     assert burst(visitors=5, service=2.0, servers=2) == [2.0, 2.0, 4.0, 4.0, 6.0]
+
+
+def test_the_cpu_is_named_with_the_instructions_that_matter(tmp_path: Path) -> None:
+    info = tmp_path / "cpuinfo"
+    one = "processor\t: {}\ncpu family\t: 6\nmodel\t\t: 207\nmodel name\t: A CPU\nflags\t\t: fpu avx2 avx512_bf16 fma\n"
+    info.write_text("\n".join(one.format(index) for index in range(2)))
+    assert cpu(info) == "A CPU (6/207): avx2 avx512_bf16 fma"
+    assert cpu(tmp_path / "none")  # other systems have no such file

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hmdb.cli import main
+from hmdb.cli import COMMANDS, main
 from hmdb.recognizer import Recognizer
 from hmdb.video.find import find_videos
 from tests.conftest import moving_bar, write_frames, write_mp4
@@ -203,3 +203,19 @@ def test_a_count_is_a_whole_number(count: str, capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit, match="2"):
         main(["any.mp4", f"--top-k={count}"])
     assert "is not a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_help_names_the_commands_and_what_is_short_for_what(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    told = capsys.readouterr().out
+    assert all(f"\n    {name} " in told for name in COMMANDS)
+    assert "VIDEO... is short for" in told
+
+
+def test_the_plain_command_has_a_name_too(video: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = [str(video), "--model", str(checkpoint), "--top-k", "1"]
+    assert main(command) == 0
+    plain = capsys.readouterr()
+    assert main(["classify", *command]) == 0
+    assert capsys.readouterr() == plain

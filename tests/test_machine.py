@@ -1,10 +1,11 @@
+import gc
 import platform
 import subprocess
 import sys
 
 import pytest
 
-from hmdb.machine import keep_freed_memory
+from hmdb.machine import gc_paused, keep_freed_memory
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 
@@ -61,3 +62,18 @@ def test_what_is_freed_is_used_again(program: str) -> None:
 def test_nothing_is_asked_of_another_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.libc_ver", lambda: ("musl", "1.2"))
     assert not keep_freed_memory()
+
+
+def test_the_collector_pauses_until_the_last_has_left() -> None:
+    assert gc.isenabled()
+    frozen = gc.get_freeze_count()
+    try:
+        with gc_paused():
+            with gc_paused():
+                assert not gc.isenabled()
+            assert not gc.isenabled()
+            stays = [[index] for index in range(100)]
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= frozen + len(stays)
+    finally:
+        gc.unfreeze()

@@ -14,11 +14,10 @@ from finetune.data.dataset import ClipDataset
 from finetune.networks.image_models import PYPI_PREFIX, FeatureMaps, feature_maps
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
-from hmdb.model.checks import FAMILIES, read_json
+from hmdb.model.checks import FAMILIES, read_json, read_pixel_spec
 from hmdb.model.hub import Checkpoint, find
 from hmdb.model.loading import load
 from hmdb.model.preprocess import PixelSpec, normalize
-from hmdb.model.processors import PIXELS_FILE
 from hmdb.text import first_line
 
 FRAME_COUNTS = {"num_frames", "frames_per_clip"}  # in the configuration of a model of videos
@@ -76,7 +75,7 @@ def _other_family(checkpoint: Checkpoint, device: torch.device) -> Teacher:
         network=network.train(False).to(device),
         labels=tuple(config.id2label[index] for index in range(config.num_labels)),
         clip_spec=ClipSpec(num_frames=num_frames, sampler="equidistant"),
-        pixel_spec=PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, checkpoint.name), config.model_type),
+        pixel_spec=read_pixel_spec(checkpoint.folder, checkpoint.name, config.model_type),
     )
 
 

@@ -20,10 +20,9 @@ from transformers import AutoConfig
 from transformers.models.auto.modeling_auto import MODEL_FOR_BACKBONE_MAPPING
 
 from hmdb.errors import ModelError
-from hmdb.model.checks import read_json
+from hmdb.model.checks import read_pixel_spec
 from hmdb.model.hub import find
 from hmdb.model.preprocess import PixelSpec
-from hmdb.model.processors import PIXELS_FILE
 from hmdb.text import first_line
 
 PYPI_PREFIX = "pypi:"
@@ -80,7 +79,7 @@ def feature_maps(model: str, device: torch.device) -> FeatureMaps:
         raise ModelError(f"{checkpoint.name} cannot be loaded as a teacher of images: {first_line(error)}") from error
     return FeatureMaps(
         network=_LastMap(network.train(False)).to(device),
-        pixel_spec=PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, checkpoint.name)),
+        pixel_spec=read_pixel_spec(checkpoint.folder, checkpoint.name, config.model_type),
         name=checkpoint.name,
     )
 

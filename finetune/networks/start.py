@@ -14,11 +14,10 @@ from finetune.networks.inflate import inflate
 from finetune.recipe import SCRATCH_PREFIX
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
-from hmdb.model.checks import FAMILIES, read_json
+from hmdb.model.checks import FAMILIES, read_json, read_pixel_spec
 from hmdb.model.hub import find
 from hmdb.model.loading import read_network
 from hmdb.model.preprocess import PixelSpec
-from hmdb.model.processors import PIXELS_FILE
 
 
 def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16) -> dict[str, Any]:
@@ -112,7 +111,7 @@ def start(
             torch.nn.init.normal_(head.weight, std=network.config.initializer_range)
             torch.nn.init.zeros_(head.bias)
             network.classifier = head
-        pixel_spec = PixelSpec.from_dict(read_json(checkpoint.folder / PIXELS_FILE, base), network.config.model_type)
+        pixel_spec = read_pixel_spec(checkpoint.folder, base, network.config.model_type)
     config = network.config
     family = FAMILIES[config.model_type]
     clip_spec = ClipSpec(

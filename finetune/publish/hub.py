@@ -23,6 +23,7 @@ PUSHED = (
     "*.safetensors.index.json",
     "config.json",
     "preprocessor_config.json",
+    "video_preprocessor_config.json",
     "README.md",
     folder.REPORT_FILE,
     REPORT_TEXT,

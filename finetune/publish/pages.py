@@ -17,7 +17,7 @@ from finetune.publish import report as reports
 from finetune.publish.report import Answer, Report
 from finetune.publish.words import render
 from hmdb.errors import HmdbError
-from hmdb.explain.maps import normalized, rollout
+from hmdb.explain.maps import class_relevance, normalized
 from hmdb.figures import overlay
 from hmdb.model.attention import grid
 from hmdb.model.calibration import Calibration
@@ -70,10 +70,10 @@ def _examples(answers: Sequence[Answer]) -> dict[str, int]:
 
 
 def _attended(pixels: np.ndarray, network: PreTrainedModel, pixel_spec: PixelSpec) -> np.ndarray:
-    """The frames with what the network looked at over them; plain where that cannot be told (figure 5)."""
+    """The frames with what speaks for the answer over them; plain where that cannot be told (figure 5)."""
     values = normalize(torch.from_numpy(pixels)[None], pixel_spec).to(network.device)
     try:
-        _, relevance = rollout(network, values)
+        _, relevance = class_relevance(network, values)
         heat, _ = normalized(relevance, grid(network.config).frames)
     except HmdbError:
         return pixels

@@ -19,7 +19,6 @@ from finetune.evaluation.calibrate import negative_log_likelihood
 from finetune.evaluation.figures import confusion_matrix
 from finetune.evaluation.metrics import accuracies, confusion
 from finetune.run_folder import CHECKPOINT_PREFIX
-from finetune.training.checkpoint import write_pixel_spec
 from hmdb.figures import sheet
 from hmdb.model.preprocess import PixelSpec
 
@@ -95,7 +94,7 @@ class PixelFile(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
         if state.is_world_process_zero:
-            write_pixel_spec(self._pixel_spec, Path(str(args.output_dir)) / f"{CHECKPOINT_PREFIX}{state.global_step}")
+            self._pixel_spec.save(Path(str(args.output_dir)) / f"{CHECKPOINT_PREFIX}{state.global_step}")
 
 
 class Patience(TrainerCallback):

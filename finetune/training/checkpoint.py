@@ -17,7 +17,6 @@ from hmdb.model.checks import read_json
 from hmdb.model.int8 import Int8Cost
 from hmdb.model.loading import CALIBRATION_KEY, CLIP_SPEC_KEY, INT8_KEY
 from hmdb.model.preprocess import PixelSpec
-from hmdb.model.processors import PIXELS_FILE
 
 
 def save_checkpoint(
@@ -44,7 +43,7 @@ def save_checkpoint(
     with _staged(output) as staging:
         state = {name: value.half() for name, value in network.state_dict().items()} if half else None
         network.save_pretrained(staging, state_dict=state)
-        write_pixel_spec(pixel_spec, staging)
+        pixel_spec.save(staging)
 
 
 def copy_checkpoint(checkpoint: Path, pixel_spec: PixelSpec, output: Path) -> None:
@@ -52,7 +51,7 @@ def copy_checkpoint(checkpoint: Path, pixel_spec: PixelSpec, output: Path) -> No
     with _staged(output) as staging:
         for path in (checkpoint / "config.json", *checkpoint.glob("*.safetensors*")):
             shutil.copy2(path, staging)
-        write_pixel_spec(pixel_spec, staging)
+        pixel_spec.save(staging)
 
 
 def keep_int8_cost(folder: Path, cost: Int8Cost) -> None:
@@ -69,11 +68,6 @@ def keep_int8_cost(folder: Path, cost: Int8Cost) -> None:
         part.replace(path)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}.") from error
-
-
-def write_pixel_spec(pixel_spec: PixelSpec, target: Path) -> None:
-    """Writes preprocessor_config.json into a folder."""
-    (target / PIXELS_FILE).write_text(json.dumps(pixel_spec.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -1,7 +1,9 @@
-"""Does a map show what the answer rests on? Mask what it marks and see.
+"""Does a map show what the answer rests on? Mask the patches in its order and see.
 
-If the most relevant fifth of the patches really carries the answer, its probability falls further
-without them than without a random fifth (the deletion test of Samek et al. 2017, at one point).
+Two curves over the share of the patches (Samek et al. 2017; Petsiuk et al. 2018, "RISE"): how the probability
+falls as the most relevant patches are masked first (deletion), and how it rises as they are the first to be seen in
+a clip that is masked otherwise (insertion). What lies between the two is one number: 1 at best, 0 on average for
+patches in a random order.
 
 Masked patches get the clip's mean colour: black or noise would be a pattern of its own that the
 network has never seen and might answer to; the mean takes away what is there and adds as little as can
@@ -14,24 +16,25 @@ import numpy as np
 import torch
 
 from hmdb.model.attention import Grid
-from hmdb.results import SHARE
 
-DRAWS = 5  # random fifths to compare with; each costs a forward pass
-
-
-def most_relevant(relevance: np.ndarray, share: float = SHARE) -> np.ndarray:
-    """Marks the most relevant `share` of (times, rows, columns) patches of the clip: bool, the same shape."""
-    marked = np.zeros(relevance.size, bool)
-    marked[np.argsort(-relevance, axis=None, kind="stable")[: _count(relevance.size, share)]] = True
-    return marked.reshape(relevance.shape)
+STEPS = 5  # of a curve; both take 2 * STEPS forward passes
 
 
-def at_random(shape: tuple[int, ...], rng: np.random.Generator, share: float = SHARE) -> np.ndarray:
-    """Marks a random `share` of the patches: bool of this shape."""
-    size = int(np.prod(shape))
-    marked = np.zeros(size, bool)
-    marked[rng.choice(size, _count(size, share), replace=False)] = True
-    return marked.reshape(shape)
+def orders(relevance: np.ndarray, steps: int = STEPS) -> np.ndarray:
+    """What is masked at each point of both curves.
+
+    Args:
+        relevance: (times, rows, columns).
+
+    Returns:
+        bool (2, steps + 1, times, rows, columns). Of the deletion curve the first is all False and the last all
+        True, of the insertion curve it is the other way round.
+    """
+    rank = np.empty(relevance.size, int)
+    rank[np.argsort(-relevance, axis=None, kind="stable")] = np.arange(relevance.size)
+    counts = np.rint(np.linspace(0, relevance.size, steps + 1)).astype(int)
+    first = rank[None] < counts[:, None]  # (steps + 1, N)
+    return np.stack([first, ~first]).reshape(2, steps + 1, *relevance.shape)
 
 
 def mask(pixel_values: torch.Tensor, marked: np.ndarray, grid: Grid) -> torch.Tensor:
@@ -39,17 +42,13 @@ def mask(pixel_values: torch.Tensor, marked: np.ndarray, grid: Grid) -> torch.Te
 
     Args:
         pixel_values: (1, T, 3, H, W), as the network takes it.
-        marked: bool (times, rows, columns) of `grid`.
+        marked: bool (N, times, rows, columns) of `grid`, N ways to mark them.
 
     Returns:
-        A new (1, T, 3, H, W).
+        A new (N, T, 3, H, W).
     """
     where = torch.from_numpy(marked).to(pixel_values.device)
-    for dimension, length in enumerate((grid.frames, *grid.patch)):
-        where = where.repeat_interleave(length, dim=dimension)  # (T, H, W)
+    for dimension, length in enumerate((grid.frames, *grid.patch), start=1):
+        where = where.repeat_interleave(length, dim=dimension)  # (N, T, H, W)
     mean = pixel_values.mean(dim=(1, 3, 4), keepdim=True)
-    return torch.where(where[None, :, None], mean, pixel_values)
-
-
-def _count(size: int, share: float) -> int:
-    return max(round(size * share), 1)
+    return torch.where(where[:, :, None], mean, pixel_values)

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForVideoClassification, PreTrained
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model.preprocess import PixelSpec
+from hmdb.model.processors import PIXELS_FILE, VIDEO_PIXELS_FILE
 from hmdb.text import first_line
 
 # What a checkpoint without a clip spec was trained on.
@@ -91,6 +92,16 @@ def read_json(path: Path, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError(f"{path.name} of {name} is not a JSON object.")
     return value
+
+
+def read_pixel_spec(folder: Path, name: str, model_type: str | None) -> PixelSpec:
+    """What the checkpoint called `name` wants done to its pixels.
+
+    Raises:
+        ModelError: it says nothing about them, or nothing that is known here.
+    """
+    files = (folder / PIXELS_FILE, folder / VIDEO_PIXELS_FILE)
+    return PixelSpec.from_dict(read_json(next((file for file in files if file.is_file()), files[0]), name), model_type)
 
 
 def family_of(config: Mapping[str, Any], name: str) -> str:

@@ -13,11 +13,11 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 from huggingface_hub.file_download import repo_folder_name
 
 from hmdb.errors import ModelError
-from hmdb.model.processors import PIXELS_FILE
+from hmdb.model.processors import PIXELS_FILE, VIDEO_PIXELS_FILE
 from hmdb.text import first_line
 
 HUB_SECONDS = 2.5  # until the Hub counts as out of reach; its own client retries for 23 s
-FILES = ("config.json", PIXELS_FILE, "*.safetensors", "*.safetensors.index.json")
+FILES = ("config.json", PIXELS_FILE, VIDEO_PIXELS_FILE, "*.safetensors", "*.safetensors.index.json")
 # The `main` of these holds a pickle only; their safetensors wait in the pull request of the Hub's
 # conversion robot, and others' are looked for. A pull request can move, and its commit is not pinned here;
 # whatever it moves to is still read as safetensors only, which cannot carry code, and the answer names its commit.

@@ -2,7 +2,8 @@
 
 `optimize_for_inference` changes a network in place, for answering alone:
 
-- Its linear layers multiply with oneDNN. For float32 torch takes MKL, which is half as fast on AMD's CPUs.
+- Its linear layers multiply as a short measurement found to be fastest on this CPU: by oneDNN or, as torch does by
+  itself, by MKL, and in bfloat16 where that was asked for or saves much.
 - In bfloat16 they have bfloat16 weights. What lies between them stays float32: residuals,
   normalisation, embeddings, the classifier and its logits. In int8 what is rounded to 8 bits is their weights
   and their inputs; what they return is of the dtype that "auto" would take.
@@ -13,7 +14,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -26,6 +30,9 @@ from hmdb.model.int8 import Int8Linear, to_int8
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
 NARROWEST = 512  # hidden size, below which bfloat16 saves little of an answer and moves it more
+ROUNDS, TOKENS = 8, 128  # of a measurement; of the products that are measured
+USUAL_WINS = 0.9  # of the time of the usual product is what another must need, lest noise decide
+BFLOAT16_PAYS = 0.8  # likewise of float32: it moves answers
 BLOCK, MANY_ROWS = 16, 1024  # rows of a product that oneDNN takes together, and from how many on it matters
 
 
@@ -37,7 +44,8 @@ def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> Pre
 
     Args:
         dtype: of the products: "float32", "bfloat16", "int8" (on a CPU), or "auto", which is bfloat16 on a CPU
-            that has instructions for it and a network wide enough to gain by them, else float32.
+            where that is measured to be faster, for a network wide enough to gain by it, else float32. The same
+            dtype and product give the same answer each time; another product moves float32 logits by about 1e-6.
 
     Returns:
         The network.
@@ -47,14 +55,18 @@ def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> Pre
     """
     if dtype not in DTYPES:
         raise ModelError(f"The dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
-    pays = network.device.type == "cpu" and network.config.hidden_size >= NARROWEST and multiplies_bfloat16()
-    best = "bfloat16" if pays else "float32"
-    if dtype == "auto":
-        dtype = best
+    config: Any = network.config
+    product = Product(InferenceLinear, torch.float32)
+    if network.device.type == "cpu":
+        wide = config.hidden_size >= NARROWEST
+        asked = {"float32": False, "bfloat16": True}.get(dtype, None if wide else False)
+        product = fastest(config.hidden_size, config.intermediate_size, bfloat16=asked)
+    elif dtype == "bfloat16":
+        product = Product(InferenceLinear, torch.bfloat16)
     if dtype == "int8" and network.device.type != "cpu":
         raise ModelError(f"int8 is for a CPU, and the model is on {network.device}: take another dtype or device.")
     base: Any = network.base_model
-    layers: Any = base.encoder.layer if network.config.model_type == "timesformer" else base.layers
+    layers: Any = base.encoder.layer if config.model_type == "timesformer" else base.layers
     with torch.no_grad():
         for layer in layers:
             if hasattr(layer, "temporal_dense"):
@@ -66,10 +78,10 @@ def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> Pre
         if isinstance(getattr(module, "activation_fn", None), FastGELUActivation):
             module.activation_fn = nn.GELU(approximate="tanh")
         if type(module) is nn.Linear and dtype == "int8":
-            to_int8(module, getattr(torch, best))
+            to_int8(module, product.dtype)
         elif type(module) is nn.Linear:
-            module.__class__ = InferenceLinear
-            module.to(getattr(torch, dtype))
+            module.__class__ = product.layer
+            module.to(product.dtype)
     return network
 
 
@@ -91,13 +103,70 @@ class InferenceLinear(nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
         """(..., in) -> (..., out)."""
-        if input.device.type != "cpu" or torch.is_grad_enabled() or not _has_onednn():
-            return functional.linear(input.to(self.weight.dtype), self.weight, self.bias)
-        # what torch's own compiler makes of a linear layer on a CPU; it has no gradient
+        return functional.linear(input.to(self.weight.dtype), self.weight, self.bias)
+
+
+class OneDnnLinear(InferenceLinear):
+    """The same on a CPU by oneDNN, the way that torch's own compiler takes; it has no gradient."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
+        """(..., in) -> (..., out)."""
+        if torch.is_grad_enabled():
+            return super().forward(input)
         rows = input.reshape(-1, self.in_features)
         values = _in_whole_blocks(rows, self.weight.dtype)
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
         return product[: len(rows)].view(*input.shape[:-1], self.out_features)
+
+
+class Product(NamedTuple):
+    """A way to multiply: by which layer, and in which dtype."""
+
+    layer: type[InferenceLinear]
+    dtype: torch.dtype
+
+
+@lru_cache
+def fastest(inner: int, outer: int, *, bfloat16: bool | None) -> Product:
+    """The product that a short measurement on this CPU finds to be fastest.
+
+    Which one that is differs between CPUs by a factor of two and more, in both directions, whatever instructions
+    they say they have.
+
+    Args:
+        inner, outer: width of what comes in and of what goes out.
+        bfloat16: whether to multiply in bfloat16; None for where it pays.
+    """
+    by_onednn = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    layers = (OneDnnLinear, InferenceLinear) if by_onednn else (InferenceLinear,)
+    if bfloat16:
+        return Product(layers[0], torch.bfloat16)
+    exact = [Product(layer, torch.float32) for layer in layers]
+    rounded = [Product(layers[0], torch.bfloat16)] if bfloat16 is None and multiplies_bfloat16() else []
+    if len(exact + rounded) == 1:
+        return exact[0]
+    taken = seconds([*exact, *rounded], inner, outer)
+    best = min(exact, key=lambda product: taken[product] * (USUAL_WINS if product == exact[0] else 1))
+    return next((product for product in rounded if taken[product] < BFLOAT16_PAYS * taken[best]), best)
+
+
+def seconds(products: Sequence[Product], inner: int, outer: int) -> dict[Product, float]:
+    """How long each keeps this thread busy at best, in turn; what else the machine does counts little."""
+    values = torch.randn(TOKENS, inner)
+    layers = {}
+    for product in products:
+        layers[product] = nn.Linear(inner, outer, dtype=product.dtype)
+        layers[product].__class__ = product.layer
+    taken = dict.fromkeys(products, float("inf"))
+    with torch.inference_mode():
+        for layer in layers.values():
+            layer(values)  # it is built at its first call
+        for _ in range(ROUNDS):
+            for product, layer in layers.items():
+                began = time.thread_time()
+                layer(values)
+                taken[product] = min(taken[product], time.thread_time() - began)
+    return taken
 
 
 def _in_whole_blocks(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -133,7 +202,3 @@ def _merged(first: nn.Linear, second: nn.Linear) -> nn.Linear:
 def multiplies_bfloat16() -> bool:
     """Whether this CPU has instructions for products of bfloat16."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def _has_onednn() -> bool:
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise")

@@ -22,12 +22,21 @@ from transformers import AutoModelForVideoClassification, PreTrainedModel
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model.calibration import Calibration
-from hmdb.model.checks import FAMILIES, SIZES, check_fit, check_size, family_of, labels_of, read_json, rehearse
+from hmdb.model.checks import (
+    FAMILIES,
+    SIZES,
+    check_fit,
+    check_size,
+    family_of,
+    labels_of,
+    read_json,
+    read_pixel_spec,
+    rehearse,
+)
 from hmdb.model.hub import Checkpoint, HubUnreachableError, find
 from hmdb.model.int8 import WORST, Int8Cost
 from hmdb.model.names import KINETICS_400
 from hmdb.model.preprocess import PixelSpec
-from hmdb.model.processors import PIXELS_FILE
 from hmdb.text import first_line
 
 MODEL_VARIABLE = "HMDB_MODEL"
@@ -153,7 +162,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     else:
         clip_spec = replace(FAMILIES[family], num_frames=config.get("num_frames", FAMILIES[family].num_frames))
         notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
-    pixel_spec = PixelSpec.from_dict(read_json(folder / PIXELS_FILE, name), family)
+    pixel_spec = read_pixel_spec(folder, name, family)
     calibration = Calibration.from_dict(config.get(CALIBRATION_KEY, {}))
     int8_cost = Int8Cost.from_dict(config[INT8_KEY]) if INT8_KEY in config else None
     network, new, unused = _read_network(checkpoint)
@@ -161,7 +170,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
         raise ModelError(f"{name} lacks weights that its config.json asks for: {_some(new)}")
     if unused:
         raise ModelError(f"{name} has weights that its config.json has no place for: {_some(unused)}")
-    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+    if not all(bool(edge.isfinite()) for value in network.state_dict().values() for edge in value.aminmax()):
         raise ModelError(f"The weights of {name} are damaged: some are not finite numbers.")
     check_fit(network.config, clip_spec, pixel_spec, name)
     rehearse(network, labels, clip_spec, pixel_spec, name)

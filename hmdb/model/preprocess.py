@@ -8,8 +8,10 @@ transformers' own processors because those resize differently with and without t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ import torch
 from PIL import Image
 
 from hmdb.errors import ModelError
-from hmdb.model.processors import PIXELS_FILE, completed
+from hmdb.model.processors import PIXELS_FILE, VIDEO_PIXELS_FILE, WRITTEN, completed
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -140,7 +142,7 @@ class PixelSpec:
         """The contents of a preprocessor_config.json that transformers reads alike."""
         crop = self.crop or self.shape
         config: dict[str, Any] = {
-            "image_processor_type": "VivitImageProcessor" if self.offset else "VideoMAEImageProcessor",
+            "image_processor_type": WRITTEN[self.offset],
             "do_resize": True,
             "size": {"shortest_edge": self.size}
             if isinstance(self.size, int)
@@ -155,6 +157,17 @@ class PixelSpec:
             "image_std": list(self.std),
         }
         return config | ({"offset": True} if self.offset else {})
+
+    def save(self, folder: Path) -> None:
+        """Writes preprocessor_config.json, and video_preprocessor_config.json, which says the same to transformers'
+        video processors.
+        """
+        image = self.to_dict()
+        video = {"video_processor_type": image["image_processor_type"].replace("Image", "Video"), **image}
+        for name in ("image_processor_type", "offset"):  # the class itself stands for the offset
+            video.pop(name, None)
+        for file, contents in ((PIXELS_FILE, image), (VIDEO_PIXELS_FILE, video)):
+            (folder / file).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
 def _sides(crop: Any) -> Any:

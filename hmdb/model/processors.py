@@ -12,7 +12,9 @@ from typing import Any
 
 from hmdb.errors import ModelError
 
-PIXELS_FILE = "preprocessor_config.json"
+PIXELS_FILE = "preprocessor_config.json"  # for image processors, which need no torchvision
+VIDEO_PIXELS_FILE = "video_preprocessor_config.json"  # for video processors, which do
+WRITTEN = {False: "VideoMAEImageProcessor", True: "VivitImageProcessor"}  # by whether there is an offset
 
 _HALVES = [0.5, 0.5, 0.5]
 _VIDEOMAE = {
@@ -28,6 +30,9 @@ _VIDEOMAE = {
 DEFAULTS: dict[str, dict[str, Any]] = {
     "VideoMAEImageProcessor": _VIDEOMAE,
     "VivitImageProcessor": _VIDEOMAE | {"size": {"shortest_edge": 256}, "rescale_factor": 1 / 127.5, "offset": True},
+    "VideoMAEVideoProcessor": _VIDEOMAE,
+    "TimesformerVideoProcessor": _VIDEOMAE | {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+    "VivitVideoProcessor": _VIDEOMAE | {"size": {"shortest_edge": 256}, "rescale_factor": 1 / 127.5, "offset": True},
     # of image models, which can teach
     "BitImageProcessor": _VIDEOMAE
     | {
@@ -37,13 +42,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "ViTImageProcessor": _VIDEOMAE | {"size": {"height": 224, "width": 224}, "do_center_crop": False},
 }
-OFFSETS = ("VivitImageProcessor",)  # the classes that know `offset`; the others pass over it
+OFFSETS = ("VivitImageProcessor",)  # the classes that read `offset`; the others pass over it
 OTHER_SPELLINGS = {"ViViTImageProcessor": "VivitImageProcessor"}  # google/vivit-b-16x2-kinetics400 has the first
 OF_FAMILY = {"timesformer": "VideoMAEImageProcessor", "vivit": "VivitImageProcessor"}  # where a file names no class
 
 
 def completed(config: Mapping[str, Any], model_type: str | None = None) -> dict[str, Any]:
-    """The contents of a preprocessor_config.json with every setting that bears on pixels.
+    """The contents of a processor's file with every setting that bears on pixels.
 
     Args:
         model_type: of the checkpoint, which decides where the file names no class.
@@ -59,15 +64,14 @@ def completed(config: Mapping[str, Any], model_type: str | None = None) -> dict[
         square = "height" in DEFAULTS[name]["size"]
         settings["size"] = {"height": side, "width": side} if square else {"shortest_edge": side}
     if name not in OFFSETS:
-        settings["offset"] = False
+        settings["offset"] = DEFAULTS[name]["offset"]
     return settings
 
 
 def _processor(config: Mapping[str, Any], model_type: str | None) -> str:
-    """The name of the image processor in `DEFAULTS` that a file names, also as older versions spelled it."""
-    named = (
-        config.get("image_processor_type") or config.get("feature_extractor_type") or OF_FAMILY.get(model_type or "")
-    )
+    """The name of the processor in `DEFAULTS` that a file names, also as older versions spelled it."""
+    keys = ("video_processor_type", "image_processor_type", "feature_extractor_type")
+    named = next((config[key] for key in keys if config.get(key)), OF_FAMILY.get(model_type or ""))
     if not isinstance(named, str):
         raise ModelError(f"image_processor_type in {PIXELS_FILE} must be a name, not {named!r}.")
     name = named.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")

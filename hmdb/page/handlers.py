@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PAPER_SAMPLERS = ("uniform", "equidistant", "random")
+ANSWER = "The answer"
 OVERALL = "Everything it looked at"
 
 
@@ -99,6 +100,11 @@ class Handlers:
             ready=self._first.here,
         )
 
+    @property
+    def state(self) -> str:
+        """ "loading", "ready", or "failed" where there is no model that could answer."""
+        return self._first.state
+
     @in_turn
     def predict(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """Names the action in a short video: the five likeliest labels with their probabilities.
@@ -123,16 +129,16 @@ class Handlers:
     def explain(
         self,
         video: str | None,
-        label: str | None = OVERALL,
+        label: str | None = ANSWER,
         opacity: float = 0.7,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
-        """Shows where in the frames the model looked, or what speaks for one label, and how much each frame
-        mattered.
+        """Shows what in the frames speaks for a label, or where the model looked, and how much each frame mattered.
 
         Args:
             video: a video file.
-            label: one of the model's labels for what speaks for it; left out, everything it looked at.
+            label: one of the model's labels for what speaks for it, left out the answer's; or "Everything it
+                looked at" for attention rollout.
             opacity: of the overlay, 0 to 1.
         """
         explanation = self._explanation(video, label, progress)
@@ -143,7 +149,7 @@ class Handlers:
     def check(
         self,
         video: str | None,
-        label: str | None = OVERALL,
+        label: str | None = ANSWER,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[str]:
         """Says in words whether such a map means anything: masks what it marks, and as much at random.
@@ -161,8 +167,8 @@ class Handlers:
         progress(0.1, desc="Reading the video")
         clip = recognizer.read(given(video))
         progress(0.3, desc="Looking at its frames")
-        wanted = None if label in (None, "", OVERALL) else named(str(label), recognizer.labels)
-        return self._first.explain(clip, label=wanted)
+        wanted = None if label in (None, "", ANSWER, OVERALL) else named(str(label), recognizer.labels)
+        return self._first.explain(clip, label=wanted, method="rollout" if label == OVERALL else "class")
 
     @in_turn
     def timeline(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008

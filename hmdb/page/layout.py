@@ -12,7 +12,7 @@ import gradio as gr
 
 from hmdb.page import programs
 from hmdb.page.files import FILES
-from hmdb.page.handlers import OVERALL, Handlers
+from hmdb.page.handlers import ANSWER, OVERALL, Handlers
 from hmdb.page.model import Loading, loaded_later
 from hmdb.page.settings import Settings
 from hmdb.text import readable
@@ -111,6 +111,7 @@ def build_demo(
         gr.Button(visible=False).click(do.labels, None, gr.JSON(label="Labels", visible=False), api_name="labels")
         gr.Button(visible=False).click(do.model, None, gr.JSON(label="Model", visible=False), api_name="model")
     demo.queue(api_open=False)
+    demo.handlers = do  # type: ignore[attr-defined]  # which `Page` asks how things stand
     return demo
 
 
@@ -159,8 +160,8 @@ class Answer:
             with gr.Row():
                 label = gr.Dropdown(
                     label="Show what speaks for",
-                    choices=[OVERALL],
-                    value=OVERALL,
+                    choices=[ANSWER, OVERALL],
+                    value=ANSWER,
                     info="or, of a label: what speaks for it, so that a wrong answer can be understood",
                 )
                 opacity = gr.Slider(0, 1, 0.7, label="Opacity")
@@ -179,7 +180,7 @@ class Answer:
         )
         asked.success(choices, answer, label, api_visibility="private", show_progress="hidden")
         if public:  # to the API a label is any text: the dropdown learns its choices from an answer
-            text = gr.Textbox(OVERALL, label="label", visible=False)
+            text = gr.Textbox(ANSWER, label="label", visible=False)
             hidden = gr.Button(visible=False)
             hidden.click(do.explain, [video, text, opacity], [maps, explained], api_name="explain", **heavy)
             hidden.click(do.check, [video, text], checked, api_name="check", **heavy)
@@ -276,4 +277,4 @@ def compare(do: Handlers, heavy: dict[str, Any]) -> None:
 
 def choices(answer: dict[str, Any]) -> Any:
     """The labels that an explanation can be about: those of the answer first."""
-    return gr.Dropdown(choices=[OVERALL, *(readable(each["label"]) for each in answer["top"])], value=OVERALL)
+    return gr.Dropdown(choices=[ANSWER, OVERALL, *(readable(each["label"]) for each in answer["top"])], value=ANSWER)

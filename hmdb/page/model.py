@@ -10,7 +10,9 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hmdb.machine import gc_paused
 from hmdb.page.settings import Settings, lends_gpu
+from hmdb.video import prepare
 
 if TYPE_CHECKING:
     from hmdb.recognizer import Recognizer
@@ -40,6 +42,13 @@ class Loading:
         except BaseException as error:  # raised again by whoever asks for the result
             future.set_exception(error)
 
+    @property
+    def state(self) -> str:
+        """ "loading", also before that begins; "ready" or "failed"."""
+        if self._future is None or not self._future.done():
+            return "loading"
+        return "failed" if self._future.exception() else "ready"
+
     def wait(self) -> Recognizer:
         """The recognizer, as soon as it is there.
 
@@ -55,18 +64,20 @@ def load_recognizer(model: str | None = None, dtype: str = "auto") -> Recognizer
     Raises:
         HmdbError: it cannot be loaded, or there is no such dtype.
     """
-    from transformers.utils.logging import disable_progress_bar
+    prepare()  # another process, which starts beside what follows
+    with gc_paused():
+        from transformers.utils.logging import disable_progress_bar
 
-    from hmdb.model.loading import load
-    from hmdb.recognizer import Recognizer
+        from hmdb.model.loading import load
+        from hmdb.recognizer import Recognizer
 
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    loaded = load(model)
-    if dtype == "int8" and loaded.no_int8:
-        note = f"int8 is not in use: {loaded.no_int8}"
-        log.warning(note)
-        loaded, dtype = replace(loaded, notes=(*loaded.notes, note)), "auto"
-    return Recognizer.of(loaded, dtype)
+        disable_progress_bar()  # type: ignore[no-untyped-call]
+        loaded = load(model)
+        if dtype == "int8" and loaded.no_int8:
+            note = f"int8 is not in use: {loaded.no_int8}"
+            log.warning(note)
+            loaded, dtype = replace(loaded, notes=(*loaded.notes, note)), "auto"
+        return Recognizer.of(loaded, dtype)
 
 
 def loaded_later(recognizer: Recognizer | Loading) -> Loading:

@@ -58,9 +58,5 @@ class Observed:
         ANSWERS.labels(self.what, self.outcome).inc()
         SECONDS.labels(self.what).observe(self.worked)
         taken = time.monotonic() - self._began
-        line: dict[str, str | float] = {"answer": self.what, "outcome": self.outcome, "worked": self.worked, "taken": taken}
-        log.info(_line(line))
-
-
-def _line(values: dict[str, str | float]) -> str:
-    return json.dumps({name: round(each, 3) if isinstance(each, float) else each for name, each in values.items()})
+        line = {"answer": self.what, "outcome": self.outcome, "worked": round(self.worked, 3), "taken": round(taken, 3)}
+        log.info(json.dumps(line))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
-from hmdb.errors import HmdbError
 from hmdb.machine import give_back_memory
 from hmdb.page.border import Border
 from hmdb.page.files import FILES
+from hmdb.page.gate import Gate
 from hmdb.page.handlers import Handlers
 from hmdb.page.layout import CSS
 from hmdb.page.server import Outside, set_up
@@ -24,29 +25,6 @@ LIGHT = 64  # threads for what needs no turn
 GRACE_SECONDS = 25  # for answers that are under way when the page is taken down
 
 
-class Gate:
-    """Whether new work may come in. Threads may share it."""
-
-    def __init__(self) -> None:
-        self.open = True
-        self._streams = 0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            self._streams += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._streams -= 1
-
-    @property
-    def streams(self) -> int:
-        """Answers that are being sent."""
-        with self._lock:
-            return self._streams
-
-
 class Page:
     """A page that is up.
 
@@ -54,8 +32,9 @@ class Page:
         url: its address.
     """
 
-    def __init__(self, demo: gr.Blocks, do: Handlers, settings: Settings, **options: Any) -> None:
-        self.demo, self.do, self.settings = demo, do, settings
+    def __init__(self, demo: gr.Blocks, settings: Settings, **options: Any) -> None:
+        self.demo, self.settings = demo, settings
+        self.do: Handlers = demo.handlers  # type: ignore[attr-defined]
         self.gate = Gate()
         FILES.budget, FILES.keep_seconds = settings.disk_mb * 2**20, settings.keep_seconds
         FILES.settle()
@@ -94,7 +73,7 @@ class Page:
             "state": self.do.state if self.gate.open else "ending",
             "answers_under_way": self.do.turns.under_way,
             "disk_bytes": FILES.used,
-            "confinement": confinement().to_dict(),
+            "confinement": asdict(confinement()),
         }
 
     def _keep_clean(self) -> None:
@@ -110,6 +89,6 @@ class Page:
         """Takes no new work, lets that which is under way end for so long, and takes the page down."""
         self.gate.open = False
         end = time.monotonic() + seconds
-        while (self.do.turns.under_way or self.gate.streams) and time.monotonic() < end:
+        while (self.do.turns.under_way or self.gate.num_sending) and time.monotonic() < end:
             time.sleep(0.05)
         self.demo.close(verbose=False)

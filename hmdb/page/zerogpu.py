@@ -41,8 +41,8 @@ def _predict(number: int, clip: Clip, top_k: int) -> Prediction | HmdbError:
 
 
 @on_gpu
-def _explain(number: int, clip: Clip, label: str | None) -> Explanation | HmdbError:
-    return _or_error(lambda: _loadings[number].wait().explain(clip, label=label))
+def _explain(number: int, clip: Clip, label: str | None, method: str) -> Explanation | HmdbError:
+    return _or_error(lambda: _loadings[number].wait().explain(clip, label=label, method=method))
 
 
 @on_gpu
@@ -74,6 +74,11 @@ class Lent:
         self._number = len(_loadings)
         _loadings.append(loading)
 
+    @property
+    def state(self) -> str:
+        """ "loading", "ready" or "failed"."""
+        return self._loading.state
+
     def here(self) -> Recognizer:
         """The recognizer itself, for all that needs no network."""
         return self._loading.wait()
@@ -82,9 +87,9 @@ class Lent:
         self.here()
         return raised(_predict(self._number, clip, top_k))
 
-    def explain(self, clip: Clip, *, label: str | None) -> Explanation:
+    def explain(self, clip: Clip, *, label: str | None, method: str = "class") -> Explanation:
         self.here()
-        return raised(_explain(self._number, clip, label))
+        return raised(_explain(self._number, clip, label, method))
 
     def faithfulness(self, explanation: Explanation) -> Faithfulness:
         self.here()

@@ -1,13 +1,14 @@
 """A file or a folder of frames -> its frames. The only place that decodes.
 
-    base.py      what a video and its frames are
-    sniff.py     first bytes -> container; refuses everything that is not on its list
-    folder.py    a folder of images
-    file.py      a file, read through a worker
-    client.py    starts, limits, kills and replaces the workers
-    worker.py    the decoding process: requests in, pixels out
-    scan.py      in the worker: what a file holds, from its packets, and which decoder suits it
-    decoders.py  in the worker: decord and PyAV
+    base.py         what a video and its frames are
+    sniff.py        first bytes -> container; refuses everything that is not on its list
+    folder.py       a folder of images
+    file.py         a file, read through a worker
+    client.py       starts, limits, kills and replaces the workers
+    worker.py       the decoding process: requests in, pixels out
+    sandbox.py      in the worker: gives up what a decoder does not need
+    scan.py         in the worker: what a file holds, from its packets, and which decoder suits it
+    decoders.py     in the worker: decord and PyAV
 
 Nothing that a visitor sends is decoded in the process that answers: a loop, an abort or a memory
 bomb ends a worker, which has no torch, no secrets and no state, and the request that it came with.
@@ -20,22 +21,27 @@ from pathlib import Path
 from hmdb.errors import VideoError
 from hmdb.text import one_line, shown_name
 from hmdb.video.base import Format, Frames, Video
-from hmdb.video.file import VideoFile
+from hmdb.video.client import WorkerError, pool
+from hmdb.video.file import VideoFile, unopened
 from hmdb.video.folder import IMAGE_SUFFIXES, FrameFolder, frame_paths, is_frame_folder
 from hmdb.video.limits import Limits
+from hmdb.video.sandbox import Confinement
 from hmdb.video.sniff import VIDEO_SUFFIXES
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "VIDEO_SUFFIXES",
+    "Confinement",
     "Format",
     "Frames",
     "Video",
     "VideoLike",
+    "confinement",
     "frame_paths",
     "is_frame_folder",
     "one_line",
     "open_video",
+    "prepare",
     "shown_name",
 ]
 
@@ -59,5 +65,24 @@ def open_video(path: VideoLike, *, limits: Limits | None = None) -> Video:
     limits = limits or Limits.from_environment()
     try:
         return FrameFolder(path, limits) if path.is_dir() else VideoFile(path, limits)
-    except OSError as error:  # no permission, a name that is too long, a disk that fails
-        raise VideoError(f"{shown_name(path)} cannot be opened: {error.strerror or 'unknown reason'}.") from error
+    except OSError as error:
+        raise unopened(path, error) from error
+
+
+def prepare() -> None:
+    """Starts a decoding process ahead of the first video, and does not wait for it."""
+    pool().prepare(Limits.from_environment())
+
+
+def confinement() -> Confinement:
+    """What the decoding processes of this one have given up, as far as the system lets them.
+
+    The first call may start one; later ones return at once.
+
+    Raises:
+        VideoError: none can be started.
+    """
+    try:
+        return pool().confinement(Limits.from_environment())
+    except (WorkerError, OSError) as error:
+        raise VideoError("No decoding process can be started.") from error

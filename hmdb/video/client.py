@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import math
 import mmap
 import os
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from hmdb.stopping import check_stopped
 from hmdb.video.limits import Limits
+from hmdb.video.sandbox import Confinement
 from hmdb.video.wire import DECORD, Facts, WireError, packed, received
 
+T = TypeVar("T")
+
 ROOT = Path(__file__).resolve().parents[2]
-# A worker's environment: enough to start Python, and none of the secrets of this process.
+# A worker's environment: enough to start Python, and none of the secrets of this process. It drops even that.
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TEMP", "TMPDIR")
 WORKER_VARIABLES = {
     "OPENBLAS_NUM_THREADS": "1",  # numpy need not reserve memory for threads
@@ -75,15 +80,25 @@ class Worker:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.num_requests = 0
+        self.confinement: Confinement | None = None  # what it says of itself, once it has started
+        handed: tuple[int, ...] = ()
+        self._files: socket.socket | None = None
+        if sys.platform != "win32":
+            self._files, theirs = socket.socketpair()
+            handed = (theirs.fileno(),)
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+        environment = {"PATH": os.defpath}  # decord cannot be imported without one
+        environment |= {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
-            [sys.executable, "-P", "-m", "hmdb.video.worker", json.dumps(asdict(limits))],
+            [sys.executable, "-P", "-m", "hmdb.video.worker", json.dumps(asdict(limits)), *map(str, handed)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
             env=environment | WORKER_VARIABLES | {"PYTHONPATH": os.pathsep.join(paths)},
+            pass_fds=handed,
         )
+        if handed:
+            theirs.close()
 
     @property
     def pid(self) -> int:
@@ -93,14 +108,32 @@ class Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, request: Mapping[str, Any]) -> Answer:
-        """Puts a request and waits for the answer, until the deadline.
+    def ask(self, request: Mapping[str, Any], file: BinaryIO) -> Answer:
+        """Puts a request about an open file and waits for the answer, until the deadline.
 
         Raises:
             WorkerError: there is none; the worker is dead.
         """
         self.num_requests += 1
-        state = {"trying": DECORD, "late": False}
+        with self._deadline() as state:
+            self._hand_over(request, file)
+            return self._answer(len(request["indices"]), lambda decoder: state.update(trying=decoder))
+
+    def greeted(self) -> Confinement:
+        """What it has given up, once it has started.
+
+        Raises:
+            WorkerError: it does not start; it is dead.
+        """
+        if self.confinement is None:
+            with self._deadline():
+                self.confinement = self._greeting()
+        return self.confinement
+
+    @contextlib.contextmanager
+    def _deadline(self) -> Iterator[dict[str, object]]:
+        """Kills the worker where what is done within fails or takes too long."""
+        state: dict[str, object] = {"trying": DECORD, "late": False}
 
         def expire() -> None:
             state["late"] = True
@@ -110,8 +143,7 @@ class Worker:
         timer.daemon = True
         timer.start()
         try:
-            self._write(packed(request))
-            return self._answer(len(request["indices"]), lambda decoder: state.update(trying=decoder))
+            yield state
         except BaseException as error:
             self.kill()
             if not isinstance(error, WireError | OSError):
@@ -123,7 +155,22 @@ class Worker:
         finally:
             timer.cancel()
 
+    def _hand_over(self, request: Mapping[str, Any], file: BinaryIO) -> None:
+        if self._files is None:
+            request = {**request, "path": file.name}
+        else:
+            socket.send_fds(self._files, [b"f"], [file.fileno()])
+        self._write(packed(request))
+
+    def _greeting(self) -> Confinement:
+        try:
+            return Confinement.checked(received(self._read)["confinement"])
+        except (KeyError, ValueError) as error:
+            raise WireError("no greeting") from error
+
     def _answer(self, num_wanted: int, tell: Callable[[str], object]) -> Answer:
+        if self.confinement is None:
+            self.confinement = self._greeting()
         while "trying" in (message := received(self._read)):
             tell(str(message["trying"]))
         if "refused" in message:
@@ -175,7 +222,7 @@ class Worker:
 
     def let_go(self) -> None:
         """Closes the pipes, upon which the worker ends by itself."""
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._process.stdin, self._process.stdout, self._files):
             if pipe is not None:
                 pipe.close()
 
@@ -195,23 +242,44 @@ class Pool:
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
         self._num_busy = 0
+        self._confinement: Confinement | None = None
 
-    def ask(self, request: Mapping[str, Any], limits: Limits) -> Answer:
-        """Puts a request to a worker, once one is free.
+    def ask(self, request: Mapping[str, Any], file: BinaryIO, limits: Limits) -> Answer:
+        """Puts a request about an open file to a worker, once one is free.
 
         Raises:
             WorkerError: there is no answer.
             StoppedError: whoever waits for it has told it to stop.
         """
         check_stopped()
+        return self._with_worker(limits, lambda worker: worker.ask(request, file))
+
+    def confinement(self, limits: Limits) -> Confinement:
+        """What the workers of this process have given up. Only the first call may have to start one.
+
+        Raises:
+            WorkerError: none can be started.
+        """
+        if self._confinement is None:
+            self._with_worker(limits, lambda worker: worker.greeted())
+        assert self._confinement is not None  # noqa: S101 - a worker that started has told
+        return self._confinement
+
+    def _with_worker(self, limits: Limits, work: Callable[[Worker], T]) -> T:
         worker = self._take(limits)
         try:
-            answer = worker.ask(request)
+            done = work(worker)
         except BaseException:
             self._give_back(worker, usable=False)
             raise
+        self._confinement = worker.confinement
         self._give_back(worker, usable=worker.num_requests < limits.requests)
-        return answer
+        return done
+
+    def prepare(self, limits: Limits) -> None:
+        """Starts a worker where there is none, and does not wait until it is ready."""
+        if not self.workers():
+            self._give_back(self._take(limits), usable=True)
 
     def _take(self, limits: Limits) -> Worker:
         with self._changed:

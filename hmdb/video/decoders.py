@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import importlib
 import itertools
+import pkgutil
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import numpy as np
 
@@ -50,7 +52,7 @@ class Reader(Protocol):
 class DecordReader:
     """decord with one thread: more give wrong frames for VP9."""
 
-    def __init__(self, path: str, scan: Scan, limits: Limits, complaints: Callable[[], bool]) -> None:
+    def __init__(self, file: BinaryIO, scan: Scan, limits: Limits, complaints: Callable[[], bool]) -> None:
         self._scan = scan
         self._size = limits.fitted(scan.width, scan.height)
         self._complaints = complaints
@@ -59,7 +61,8 @@ class DecordReader:
         reduced = self._size != (scan.width, scan.height)
         width, height = self._size if reduced else (-1, -1)
         try:
-            self._reader = decord.VideoReader(path, num_threads=1, width=width, height=height)
+            file.seek(0)
+            self._reader = decord.VideoReader(file, num_threads=1, width=width, height=height)
         except Exception as error:  # decord raises its own errors, RuntimeError and UnicodeError
             raise UnfitError("decord cannot open it") from error
         if len(self._reader) != scan.num_packets:
@@ -116,10 +119,10 @@ class PyAVReader:
         suspect: the file is thought to be damaged, so a short one is decoded as a whole at once.
     """
 
-    def __init__(self, path: str, scan: Scan, limits: Limits, *, suspect: bool = False) -> None:
+    def __init__(self, file: BinaryIO, scan: Scan, limits: Limits, *, suspect: bool = False) -> None:
         from av.video.reformatter import VideoReformatter
 
-        self._path = path
+        self._file = file
         self._scan = scan
         self._size = limits.fitted(scan.width, scan.height)
         self._limits = limits
@@ -137,7 +140,7 @@ class PyAVReader:
         self._jumps = False
         if self._short:
             self._errors = 0
-            with opened(self._path, self._scan.container) as source:
+            with opened(self._file, self._scan.container) as source:
                 self._kept = list(self._decoded(source))
             if not self._kept:
                 raise RefusedError("unreadable")
@@ -179,7 +182,7 @@ class PyAVReader:
 
     def _passed(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         wanted, index = set(indices), -1
-        with opened(self._path, self._scan.container) as source:
+        with opened(self._file, self._scan.container) as source:
             for index, frame in enumerate(self._decoded(source)):
                 if index in wanted:
                     yield index, frame
@@ -195,7 +198,7 @@ class PyAVReader:
         """
         pts, keys, at = self._scan.pts, self._scan.keys, -1
         wanted = {pts[index] for index in indices}
-        with opened(self._path, self._scan.container) as source:
+        with opened(self._file, self._scan.container) as source:
             track = source.streams[self._scan.stream]
             frames: Iterator[VideoFrame] = self._decoded(source, wanted)
             for index in indices:
@@ -280,3 +283,12 @@ def decord_works() -> bool:
     except (ImportError, OSError):
         return False
     return True
+
+
+def load_pyav() -> None:
+    """Loads all of PyAV, of which it loads parts only when a file needs them; nothing can be loaded later."""
+    import av
+
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if module.name not in ("av.__main__", "av.datasets"):  # no parts of the library
+            importlib.import_module(module.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +27,11 @@ class _Accepted(NamedTuple):
 
 class RefusedByWorkerError(Exception):
     """The technical cause of a refusal."""
+
+
+def unopened(path: Path, error: OSError) -> VideoError:
+    """No permission, a name that is too long, a disk that fails."""
+    return VideoError(f"{shown_name(path)} cannot be opened: {error.strerror or 'unknown reason'}.")
 
 
 class VideoFile(Video):
@@ -113,7 +119,6 @@ class VideoFile(Video):
 
     def _ask(self, indices: Sequence[int], expected: Facts | None = None, *, pixels: bool = False) -> _Accepted:
         request = {
-            "path": str(self._path),
             "container": asdict(self._container),
             "decord": expected is None or expected.decoder != PYAV,
             "indices": list(indices),
@@ -139,11 +144,21 @@ class VideoFile(Video):
     def _put(self, request: dict[str, object]) -> Answer:
         """Puts a request, and once more to PyAV alone if it ends a worker while decord is at work."""
         try:
-            return pool().ask(request, self._limits)
+            return self._put_to_worker(request)
         except WorkerError as error:
             if isinstance(error, TimedOutError) and error.trying == PYAV:
                 raise
-            return pool().ask({**request, "decord": False}, self._limits)
+            return self._put_to_worker({**request, "decord": False})
+
+    def _put_to_worker(self, request: dict[str, object]) -> Answer:
+        try:
+            file = self._path.open("rb", buffering=0)
+        except OSError as error:
+            raise unopened(self._path, error) from error
+        with file:
+            status = os.fstat(file.fileno())
+            identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+            return pool().ask({**request, "identity": identity}, file, self._limits)
 
     def _words(self, answer: Answer) -> str:
         match answer.refused, answer.numbers:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from hmdb.video.limits import Limits
 from hmdb.video.sniff import Container
@@ -31,6 +31,7 @@ ALWAYS_CLEAN = frozenset({"vp8", "vp9", "h263", "flv", "mjpeg", "prores", "dnxhd
 VOP = b"\x00\x00\x01\xb6"  # what an MPEG-4 picture starts with
 MAX_EARLY_END = 0.1  # of the announced duration: what may be missing from a file that is whole
 RIFF_SLACK = 0.01  # of the announced size: writers miscount a little
+DECORD_MAX_BYTES = 64 * 2**20  # it is handed the bytes of the file, as it can open none
 DECORD_MIN_SIDE = 17  # pixels; below, decord returns six channels
 
 
@@ -85,17 +86,19 @@ class Scan:
     suits_decord: bool
 
 
-def opened(path: str, container: Container) -> InputContainer:
-    """A file, opened as what its first bytes say, by a decoder that can open no other and no address.
+def opened(file: BinaryIO, container: Container) -> InputContainer:
+    """A file, opened as what its first bytes say, by a decoder that can open no other and no address. One at a
+    time may be open, as they share the place in the file.
 
     Raises:
         av.FFmpegError: it is something else.
     """
     import av
 
-    options = {"protocol_whitelist": "file", "format_whitelist": container.demuxer}
+    file.seek(0)
+    options = {"protocol_whitelist": "none", "format_whitelist": container.demuxer}
     # Titles in other encodings than UTF-8 are common, HMDB51 has some, and are no reason to refuse a video.
-    return av.open(path, format=container.demuxer, options=options, metadata_errors="replace")
+    return av.open(file, "r", format=container.demuxer, options=options, metadata_errors="replace")
 
 
 def picture_track(source: InputContainer, index: int | None = None) -> VideoStream:
@@ -139,14 +142,14 @@ def packets(
         return
 
 
-def scan(path: str, container: Container, limits: Limits) -> Scan:
+def scan(file: BinaryIO, container: Container, limits: Limits) -> Scan:
     """Looks at a file.
 
     Raises:
         RefusedError: it is too large or too long, or holds no picture.
         av.FFmpegError: it cannot be opened.
     """
-    with opened(path, container) as source:
+    with opened(file, container) as source:
         track = picture_track(source)
         _check_size(track.codec_context.width, track.codec_context.height, limits)
         tells_duration = container.demuxer in ("matroska", "flv", "asf")  # of all tracks, so all are read
@@ -163,7 +166,7 @@ def scan(path: str, container: Container, limits: Limits) -> Scan:
         pts = tally.pts
         unique = len(set(pts)) == len(tally.shown)
         position = {timestamp: index for index, timestamp in enumerate(pts)} if unique else {}
-        announced, truncated = _announced(path, source, track, tally)
+        announced, truncated = _announced(file, source, track, tally)
         depth = max((component.bits for component in first.format.components), default=8)
         suits_decord = (
             container.decord
@@ -176,6 +179,7 @@ def scan(path: str, container: Container, limits: Limits) -> Scan:
             and not truncated
             and track.frames <= 2 * tally.num_packets + FEW  # it reserves memory for so many
             and unique
+            and file.seek(0, os.SEEK_END) <= DECORD_MAX_BYTES
         )
         can_jump = container.seekable or (container.constant_rate and not track.codec_context.has_b_frames)
         turned = first.rotation % 180 != 0
@@ -262,14 +266,14 @@ def is_filler(packet: av.Packet[Any], codec: str) -> bool:
     return codec == "mpeg4" and 0 < packet.size < len(VOP)
 
 
-def _announced(path: str, source: InputContainer, track: VideoStream, tally: _Tally) -> tuple[int, bool]:
+def _announced(file: BinaryIO, source: InputContainer, track: VideoStream, tally: _Tally) -> tuple[int, bool]:
     """How many frames the file says it has (0: nothing), and whether its end is missing."""
     match source.format.name.split(",")[0]:
         case "mov":  # the index, as it is after edit lists; `track.frames` counts what they leave out
             number = len(track.index_entries)
             return number, number > tally.num_packets
         case "avi":
-            return track.frames, _riff_is_cut(path)
+            return track.frames, _riff_is_cut(file)
         case "matroska" | "flv" | "asf" if source.duration and track.average_rate:
             duration = source.duration / 1e6
             truncated = tally.end < duration * (1 - MAX_EARLY_END) - 0.5
@@ -314,7 +318,8 @@ def _starts_afresh(packet: av.Packet[Any], codec: str, extradata: bytes | None) 
     return False
 
 
-def _riff_is_cut(path: str) -> bool:
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8)[4:], "little")
-    return 0 < length < 2**32 - 1 and length > (1 + RIFF_SLACK) * os.path.getsize(path)
+def _riff_is_cut(file: BinaryIO) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    length = int.from_bytes(file.read(8)[4:], "little")
+    return 0 < length < 2**32 - 1 and length > (1 + RIFF_SLACK) * size

@@ -5,7 +5,6 @@ Playlists and other texts are refused above all: they name files and addresses, 
 
 from __future__ import annotations
 
-import os
 import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -109,8 +108,7 @@ def sniff(path: Path) -> Container:
         raise VideoError(f"{name} {_what_else(head)}. {ADVICE}")
     container = replace(CONTAINERS[demuxer], name=_name(demuxer, head))
     certain = demuxer != "mov" or head[4:8] in (b"ftyp", b"moov")
-    # FFmpeg takes a % in a name for a pattern that stands for several files.
-    if container.decord and (not certain or "%" in os.fspath(path)):
+    if container.decord and not certain:
         return replace(container, decord=False)
     return container
 

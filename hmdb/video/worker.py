@@ -1,17 +1,21 @@
-"""The decoding process: requests on stdin, answers on stdout. `python -m hmdb.video.worker LIMITS`
+"""The decoding process: requests on stdin, files on a socket, answers on stdout.
+`python -m hmdb.video.worker LIMITS SOCKET`
 
 It decodes what may be hostile, so it holds nothing worth taking and has little room: no torch, no
-tokens in its environment, bounded memory and processor time, no file that it may write. It ends with
+environment, bounded memory and processor time, and nothing but what `sandbox.py` leaves it. It ends with
 its parent, however that ends.
 """
 
 from __future__ import annotations
 
+import array  # noqa: F401 - socket.recv_fds imports it, and can no more by then
 import contextlib
+import io
 import json
 import os
 import select
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterable, Mapping
@@ -19,8 +23,9 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hmdb.video.decoders import DecordReader, PyAVReader, Reader, UnfitError, decord_works
+from hmdb.video.decoders import DecordReader, PyAVReader, Reader, UnfitError, decord_works, load_pyav
 from hmdb.video.limits import Limits
+from hmdb.video.sandbox import Confinement, confine
 from hmdb.video.scan import RefusedError, scan
 from hmdb.video.sniff import Container
 from hmdb.video.wire import DECORD, PYAV, WireError, packed, received
@@ -32,12 +37,14 @@ ORPHAN_CHECK = 5_000  # milliseconds between looks at who the parent is
 
 def main() -> None:
     limits = Limits(**json.loads(sys.argv[1]))
+    files = None if sys.platform == "win32" else socket.socket(fileno=int(sys.argv[2]))
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb", buffering=0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
-    _end_with_parent()
     complaints = _Complaints()
-    _confine(limits)
+    memory_mb = _limit(limits)
     server = _Server(limits, complaints, answers)
+    server.greet(confine(memory_mb=memory_mb))
+    _end_with_parent()
     while True:
         if sys.platform != "win32" and not select.select([0], [], [], IDLE)[0]:
             server.forget()
@@ -46,7 +53,26 @@ def main() -> None:
         except WireError:  # the parent has gone
             return
         _allow_processor_seconds(limits)
-        server.answer(request)
+        with _file(request, files) as file:
+            server.answer(request, file)
+
+
+def _file(request: Mapping[str, Any], files: socket.socket | None) -> _File:
+    """The file that comes with a request: open already, where a system can hand that over."""
+    if files is None:
+        return _File(request["path"])
+    _, (descriptor, *_), _, _ = socket.recv_fds(files, 1, 1)
+    return _File(descriptor)
+
+
+class _File(io.FileIO):
+    """A file that stays open after its request while a reader needs it."""
+
+    needed = False
+
+    def __exit__(self, *exception: object) -> None:
+        if not self.needed:
+            self.close()
 
 
 class _Server:
@@ -57,13 +83,18 @@ class _Server:
         self._complaints = complaints
         self._answers = answers
         self._key: tuple[object, ...] | None = None
+        self._file: _File | None = None  # that the reader reads
         self._reader: Reader | None = None
         self._decord = decord_works()
+        load_pyav()
 
-    def answer(self, request: Mapping[str, Any]) -> None:
+    def greet(self, confinement: Confinement) -> None:
+        self._send({"confinement": vars(confinement)})
+
+    def answer(self, request: Mapping[str, Any], file: _File) -> None:
         pictures: list[np.ndarray] = []
         try:
-            message, pictures = self._answer(request)
+            message, pictures = self._answer(request, file)
         except RefusedError as refused:
             message = {"refused": refused.reason, "numbers": refused.numbers}
         except MemoryError as error:
@@ -74,9 +105,9 @@ class _Server:
         for picture in pictures:
             self._send_pixels(picture)
 
-    def _answer(self, request: Mapping[str, Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
-        path, indices = request["path"], request["indices"]
-        current = self._open(request)
+    def _answer(self, request: Mapping[str, Any], file: _File) -> tuple[dict[str, Any], list[np.ndarray]]:
+        indices = request["indices"]
+        current = self._open(request, file)
         if not indices or current.facts.num_frames != request["num_frames"]:
             return {"facts": vars(current.facts)}, []
         if not request["pixels"]:
@@ -86,41 +117,42 @@ class _Server:
             found = current.frames(wanted)
         except UnfitError:
             self.forget()
-            current = self._open({**request, "decord": False})
+            current = self._open({**request, "decord": False}, file)
             if current.facts.num_frames != request["num_frames"]:
                 return {"facts": vars(current.facts)}, []
             found = current.frames(wanted)
         if len(found) < len(wanted):
             if current.facts.num_frames > wanted[-1]:
-                raise RefusedError("unreadable", os.stat(path).st_size)
+                raise RefusedError("unreadable", file.seek(0, os.SEEK_END))
             return {"facts": vars(current.facts)}, []
         seconds = _clock(found[index][1] for index in indices)
         pictures = [found[index][0] for index in indices]
         return {"facts": vars(current.facts), "seconds": seconds, "frames": len(pictures)}, pictures
 
-    def _open(self, request: Mapping[str, Any]) -> Reader:
-        path, use_decord = request["path"], request["decord"] and self._decord
-        status = os.stat(path)
-        key = (path, status.st_ino, status.st_size, status.st_mtime_ns)
+    def _open(self, request: Mapping[str, Any], file: _File) -> Reader:
+        use_decord, key = request["decord"] and self._decord, request["identity"]
         if self._reader is not None and self._key == key and (use_decord or self._reader.facts.decoder == PYAV):
             self._tell(self._reader.facts.decoder)
             return self._reader
-        self._reader = None  # before the next takes its memory
-        scanned = scan(path, Container(**request["container"]), self._limits)
+        self.forget()  # before the next takes its memory
+        scanned = scan(file, Container(**request["container"]), self._limits)
         if use_decord and scanned.suits_decord:
             self._tell(DECORD)
             with contextlib.suppress(UnfitError):
-                self._reader = DecordReader(path, scanned, self._limits, self._complaints)
+                self._reader = DecordReader(file, scanned, self._limits, self._complaints)
         if self._reader is None:
             self._tell(PYAV)
             failed = scanned.suits_decord and self._decord  # else decord would read it
-            self._reader = PyAVReader(path, scanned, self._limits, suspect=failed)
-        self._key = key
+            self._reader = PyAVReader(file, scanned, self._limits, suspect=failed)
+        self._key, self._file, file.needed = key, file, True
         return self._reader
 
     def forget(self) -> None:
         """Closes the last file, and with it gives back the memory of its frames."""
         self._key = self._reader = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
     def _tell(self, decoder: str) -> None:
         """Who is at work: where PyAV fails, there is no use in a second try."""
@@ -193,11 +225,12 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def _confine(limits: Limits) -> None:
+def _limit(limits: Limits) -> int:
+    """Bounds what the process may take; returns the MiB of memory that it may, or 0 without a bound."""
     try:
         import resource
     except ImportError:  # Windows
-        return
+        return 0
     memory = limits.memory_mb * 2**20
     for what, value in (
         (resource.RLIMIT_AS, memory),
@@ -208,6 +241,8 @@ def _confine(limits: Limits) -> None:
         if hard == resource.RLIM_INFINITY or value < hard:
             with contextlib.suppress(ValueError, OSError):  # macOS knows some limits by name only
                 resource.setrlimit(what, (value, value))
+    bound = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return 0 if bound == resource.RLIM_INFINITY else bound // 2**20
 
 
 def _allow_processor_seconds(limits: Limits) -> None:

@@ -6,66 +6,91 @@ import torch
 
 from hmdb.clips.reader import read_clip
 from hmdb.errors import ModelError
-from hmdb.explain.faithfulness import at_random, mask, most_relevant
+from hmdb.explain.faithfulness import mask, orders
 from hmdb.model.attention import Grid
 from hmdb.recognizer import Recognizer
 from hmdb.results import Faithfulness
 from tests.conftest import write_checkpoint
 
 
-def test_the_most_relevant_fifth() -> None:
+def test_the_order_of_a_map() -> None:
     relevance = np.arange(20.0).reshape(5, 2, 2)
-    np.testing.assert_array_equal(np.flatnonzero(most_relevant(relevance)), [16, 17, 18, 19])
-    assert most_relevant(np.zeros((5, 2, 2))).sum() == 4
-
-
-def test_random_choices_are_as_many_and_seeded() -> None:
-    draws = [at_random((5, 2, 2), np.random.default_rng(seed)) for seed in (0, 0, 1)]
-    assert [draw.sum() for draw in draws] == [4, 4, 4]
-    np.testing.assert_array_equal(draws[0], draws[1])
-    assert (draws[0] != draws[2]).any()
+    deleted, inserted = orders(relevance)
+    assert [each.sum() for each in deleted] == [0, 4, 8, 12, 16, 20]
+    np.testing.assert_array_equal(np.flatnonzero(deleted[1]), [16, 17, 18, 19])
+    np.testing.assert_array_equal(inserted, ~deleted)
+    assert [each.sum() for each in orders(np.zeros((5, 2, 2)))[0]] == [0, 4, 8, 12, 16, 20]
 
 
 def test_a_masked_patch_has_the_mean_colour_of_the_clip() -> None:
     clip = torch.randn(1, 4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    marked = np.zeros((2, 2, 2), bool)  # tubelets of two frames and 3 x 3 pixels
-    marked[1, 0, 1] = True
-    masked = mask(clip, marked, Grid(2, 2, 2, 2, (3, 3)))
-    inside = masked[0, 2:, :, :3, 3:]
+    marked = np.zeros((2, 2, 2, 2), bool)  # two ways; tubelets of two frames and 3 x 3 pixels
+    marked[1, 1, 0, 1] = True
+    plain, masked = mask(clip, marked, Grid(2, 2, 2, 2, (3, 3)))
+    torch.testing.assert_close(plain, clip[0])
+    inside = masked[2:, :, :3, 3:]
     torch.testing.assert_close(inside, clip.mean(dim=(0, 1, 3, 4))[None, :, None, None].expand_as(inside))
-    changed = masked != clip
+    changed = masked != clip[0]
     assert changed.sum() == 2 * 3 * 9
 
 
-def figures(masked: float, at_random: tuple[float, ...]) -> Faithfulness:
-    return Faithfulness(label="ride_bike", probability=0.8, masked=masked, masked_at_random=at_random)
+def figures(deleted: tuple[float, ...], inserted: tuple[float, ...]) -> Faithfulness:
+    return Faithfulness(label="ride_bike", shares=(0.0, 0.5, 1.0), deleted=deleted, inserted=inserted)
 
 
 def test_words_for_a_map_that_beats_random() -> None:
-    good = figures(0.2, (0.7, 0.5))
+    good = figures((0.8, 0.2, 0.1), (0.1, 0.6, 0.8))
     assert good.beats_random
-    assert (good.drop, good.random_drop) == pytest.approx((0.6, 0.2))
+    assert good.trust == pytest.approx((-0.35 + 0.4 + 0.35) / 2)
     assert good.sentence == (
-        "Without the 20% of the patches that the map marks most, the probability of ride bike goes from "
-        "80.0% to 20.0%; without as many random ones to 60.0% on average of 2. "
-        "The map shows what this answer rests on better than chance."
+        "Without the 50% of the patches that the map marks most, the probability of ride bike goes from 80.0% to "
+        "20.0%; with them alone it is 60.0%. Over all shares, trust in the map is 0.20 of at most 1, where a random "
+        "one has 0. The map shows what this answer rests on better than chance."
     )
 
 
-@pytest.mark.parametrize("poor", [figures(0.6, (0.5, 0.7)), figures(0.85, (0.9, 0.95)), figures(0.5, (0.5, 0.6))])
-def test_words_for_a_map_that_does_not(poor: Faithfulness) -> None:
+@pytest.mark.parametrize("half", [(0.4, 0.4), (0.6, 0.3), (0.4, 0.45)])
+def test_words_for_a_map_that_does_not(half: tuple[float, float]) -> None:
+    poor = figures((0.8, half[0], 0.1), (0.1, half[1], 0.8))
     assert not poor.beats_random
     assert "does not beat chance" in poor.sentence
+
+
+class Sums(torch.nn.Module):
+    """Answers the first label by how bright the marked corner of the clip is."""
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        corner = pixel_values[:, :, :, :16, :16].mean(dim=(1, 2, 3, 4))
+        return torch.stack([corner, torch.zeros_like(corner)], dim=1)
+
+
+def test_a_true_map_is_trusted_and_its_opposite_is_not() -> None:
+    clip = torch.full((1, 2, 3, 32, 32), -2.0)
+    clip[:, :, :, :16, :16] = 6  # so that the mean, which masks, says nothing
+    where = Grid(2, 2, 2, 1, (16, 16))
+    right = np.zeros((2, 2, 2))
+    right[:, 0, 0] = 1
+
+    def trust(relevance: np.ndarray) -> float:
+        answers = Sums()(mask(clip, orders(relevance, steps=4).reshape(-1, 2, 2, 2), where)).softmax(dim=1)[:, 0]
+        deleted, inserted = answers.reshape(2, -1).tolist()
+        return Faithfulness(
+            label="a", shares=(0, 0.25, 0.5, 0.75, 1), deleted=tuple(deleted), inserted=tuple(inserted)
+        ).trust
+
+    assert trust(right) > 0.1
+    assert trust(1 - right) < -0.05
 
 
 @pytest.mark.parametrize("family", ["timesformer", "vivit"])
 def test_an_answer_with_its_map(family: str, tmp_path: Path, video: Path) -> None:
     recognizer = Recognizer.from_pretrained(write_checkpoint(tmp_path, f"scratch:{family}-tiny"), device="cpu")
     plain = recognizer(video)
-    rollout = recognizer.explain(video)
+    rollout = recognizer.explain(video, method="rollout")
+    of_answer = recognizer.explain(video)
     of_label = recognizer.explain(plain.clip, label=plain.labels[1])
     side = recognizer.loaded.network.config.image_size // 16
-    for explanation, label in ((rollout, None), (of_label, plain.labels[1])):
+    for explanation, label in ((rollout, None), (of_answer, plain.label), (of_label, plain.labels[1])):
         assert explanation.label == label
         assert explanation.prediction.labels == plain.labels
         assert explanation.prediction.probabilities == pytest.approx(plain.probabilities, abs=1e-5)
@@ -74,12 +99,19 @@ def test_an_answer_with_its_map(family: str, tmp_path: Path, video: Path) -> Non
         assert explanation.heat.max() == 1
         assert explanation.frame_importance.sum() == pytest.approx(1)
         assert explanation.region == (0.0, 0.0, 1.0, 1.0)
-        found = recognizer.faithfulness(explanation, draws=2)
+        found = recognizer.faithfulness(explanation)
         assert found.label == (label or plain.label)
         assert found.probability == pytest.approx(plain.probabilities[plain.labels.index(found.label)], abs=1e-5)
-        assert len(found.masked_at_random) == 2
-        assert found == recognizer.faithfulness(explanation, draws=2)
+        assert found.shares == pytest.approx((0, 0.2, 0.4, 0.6, 0.8, 1))
+        assert (found.deleted[-1], found.inserted[-1]) == (found.inserted[0], found.deleted[0])
+        assert -1 <= found.to_dict()["trust"] <= 1
     assert (rollout.heat != of_label.heat).any()
+
+
+def test_methods_are_checked(recognizer: Recognizer, video: Path) -> None:
+    for wrong in ({"method": "guess"}, {"method": "rollout", "label": "wave"}):
+        with pytest.raises(ValueError, match="method must be one of class, rollout"):
+            recognizer.explain(video, **wrong)  # type: ignore[arg-type]
 
 
 def test_an_unknown_label_is_named(recognizer: Recognizer, video: Path) -> None:

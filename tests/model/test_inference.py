@@ -1,4 +1,5 @@
 import copy
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,15 @@ from hmdb.errors import ModelError
 from hmdb.explain.maps import class_relevance, rollout
 from hmdb.machine import available_cores
 from hmdb.model.attention import PRODUCT_WEIGHTS, _attend, _attend_by_products, fuse
-from hmdb.model.inference import InferenceLinear, multiplies_bfloat16, optimize_for_inference
+from hmdb.model.inference import (
+    InferenceLinear,
+    OneDnnLinear,
+    Product,
+    fastest,
+    multiplies_bfloat16,
+    optimize_for_inference,
+    seconds,
+)
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
 
@@ -92,13 +101,14 @@ def test_maps_stay_what_they_were(network: PreTrainedModel, clip: torch.Tensor, 
         assert torch.corrcoef(both)[0, 1] > alike
 
 
-def test_any_number_of_rows() -> None:
+@pytest.mark.parametrize("kind", [InferenceLinear, OneDnnLinear])
+def test_any_number_of_rows(kind: type[InferenceLinear]) -> None:
     layer = torch.nn.Linear(32, 48)
     for shape in ((32,), (0, 32), (2, 0, 32), (3, 1024, 32), (3, 1025, 32)):
         values = torch.randn(shape)
         layer.__class__ = torch.nn.Linear
         expected = layer(values)
-        layer.__class__ = InferenceLinear
+        layer.__class__ = kind
         with torch.inference_mode():
             torch.testing.assert_close(layer(values), expected.detach())
 
@@ -126,15 +136,77 @@ def test_in_training_bfloat16_attention_has_the_gradients_of_float32(tokens: int
         assert torch.corrcoef(torch.stack([one.flatten(), other.float().flatten()]))[0, 1] > 0.999
 
 
-def test_bfloat16_is_chosen_where_it_pays(network: PreTrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hmdb.model.inference.NARROWEST", 128)
-    for has, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr("hmdb.model.inference.multiplies_bfloat16", lambda has=has: has)
-        quick = optimize_for_inference(fuse(copy.deepcopy(network)))
-        # all but the classifier; what is not a linear layer stays float32
-        assert {parameter.dtype for parameter in quick.parameters()} == {torch.float32, dtype}
-        assert quick.get_submodule("classifier").weight.dtype == torch.float32
+EXACT, BY_TORCH, ROUNDED = (
+    Product(OneDnnLinear, torch.float32),
+    Product(InferenceLinear, torch.float32),
+    Product(OneDnnLinear, torch.bfloat16),
+)
+
+
+@pytest.fixture
+def takes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float, float, float], None]]:
+    """On a CPU where each product takes so long."""
+
+    def set_to(exact: float, by_torch: float, rounded: float) -> None:
+        fastest.cache_clear()
+        times = {EXACT: exact, BY_TORCH: by_torch, ROUNDED: rounded}
+        monkeypatch.setattr(
+            "hmdb.model.inference.seconds", lambda products, *_: {each: times[each] for each in products}
+        )
+
+    monkeypatch.setattr("hmdb.model.inference.multiplies_bfloat16", lambda: True)
+    yield set_to
+    fastest.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("times", "chosen", "exact"),
+    [
+        ((2.0, 4.2, 1.0), ROUNDED, EXACT),  # an AMD, where MKL is slow
+        ((2.0, 2.1, 3.4), EXACT, EXACT),  # an Intel whose instructions for bfloat16 are slow
+        ((2.0, 1.9, 1.7), EXACT, EXACT),  # too close
+        ((2.0, 1.7, 1.4), BY_TORCH, BY_TORCH),
+    ],
+)
+def test_the_product_that_takes_least_is_chosen(
+    times: tuple[float, float, float],
+    chosen: Product,
+    exact: Product,
+    takes: Callable[[float, float, float], None],
+) -> None:
+    takes(*times)
+    assert fastest(8, 8, bfloat16=None) == chosen
+    assert fastest(8, 8, bfloat16=False) == exact
+    assert fastest(8, 8, bfloat16=True) == ROUNDED
+
+
+def test_without_instructions_for_bfloat16_it_is_not_tried(
+    takes: Callable[[float, float, float], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    takes(2.0, 4.0, 1.0)
+    monkeypatch.setattr("hmdb.model.inference.multiplies_bfloat16", lambda: False)
+    assert fastest(8, 8, bfloat16=None) == EXACT
+
+
+def test_products_are_measured() -> None:
+    assert all(0 < found < 60 for found in seconds([EXACT, BY_TORCH, ROUNDED], 64, 96).values())
     assert multiplies_bfloat16() in {True, False}
+
+
+@pytest.mark.parametrize(("rounded", "dtype"), [(1.0, torch.bfloat16), (3.0, torch.float32)])
+def test_bfloat16_is_chosen_where_it_pays(
+    network: PreTrainedModel,
+    rounded: float,
+    dtype: torch.dtype,
+    takes: Callable[[float, float, float], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hmdb.model.inference.NARROWEST", 128)
+    takes(2.0, 4.0, rounded)
+    quick = optimize_for_inference(fuse(network))
+    # all but the classifier; what is not a linear layer stays float32
+    assert {parameter.dtype for parameter in quick.parameters()} == {torch.float32, dtype}
+    assert quick.get_submodule("classifier").weight.dtype == torch.float32
 
 
 def test_a_narrow_network_stays_float32(tmp_path: Path) -> None:

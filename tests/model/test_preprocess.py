@@ -1,5 +1,6 @@
 """Our pixels against those of transformers' own processors."""
 
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -15,36 +16,10 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from hmdb.errors import ModelError
 from hmdb.model import processors
+from hmdb.model.checks import read_pixel_spec
 from hmdb.model.preprocess import IMAGENET_MEAN, IMAGENET_STD, PixelSpec, fit, preprocess
+from tests.official import TIMESFORMER_PIXELS, VIVIT_PIXELS
 
-TIMESFORMER_K400: dict[str, Any] = {  # as its preprocessor_config.json on the Hub has it
-    "crop_size": {"height": 224, "width": 224},
-    "do_center_crop": True,
-    "do_normalize": True,
-    "do_rescale": True,
-    "do_resize": True,
-    "feature_extractor_type": "VideoMAEFeatureExtractor",
-    "image_mean": [0.45, 0.45, 0.45],
-    "image_processor_type": "VideoMAEImageProcessor",
-    "image_std": [0.225, 0.225, 0.225],
-    "resample": 2,
-    "rescale_factor": 0.00392156862745098,
-    "size": {"shortest_edge": 224},
-}
-
-VIVIT_K400: dict[str, Any] = {  # likewise; it does not mention offset, and spells its class as transformers does not
-    "crop_size": {"height": 224, "width": 224},
-    "do_center_crop": True,
-    "do_normalize": True,
-    "do_rescale": True,
-    "do_resize": True,
-    "image_mean": [0.5, 0.5, 0.5],
-    "image_processor_type": "ViViTImageProcessor",
-    "image_std": [0.5, 0.5, 0.5],
-    "resample": 2,
-    "rescale_factor": 0.00784313725490196,
-    "size": {"shortest_edge": 224},
-}
 CLASSES: dict[str, Any] = {
     "VideoMAEImageProcessor": VideoMAEImageProcessorPil,
     "VivitImageProcessor": VivitImageProcessor,
@@ -70,13 +45,13 @@ def pixels(request: pytest.FixtureRequest) -> np.ndarray:
 
 
 def test_timesformer_pixels_are_those_of_transformers(pixels: np.ndarray) -> None:
-    expected = VideoMAEImageProcessorPil(**TIMESFORMER_K400)(list(pixels), return_tensors="pt").pixel_values[0]
-    torch.testing.assert_close(preprocess(pixels, PixelSpec.from_dict(TIMESFORMER_K400)), expected, atol=1e-5, rtol=0)
+    expected = VideoMAEImageProcessorPil(**TIMESFORMER_PIXELS)(list(pixels), return_tensors="pt").pixel_values[0]
+    torch.testing.assert_close(preprocess(pixels, PixelSpec.from_dict(TIMESFORMER_PIXELS)), expected, atol=1e-5, rtol=0)
 
 
 def test_vivit_pixels_are_those_of_transformers_from_minus_3_to_1(pixels: np.ndarray) -> None:
-    expected = VivitImageProcessor(**VIVIT_K400)(list(pixels), return_tensors="pt").pixel_values[0]
-    ours = preprocess(pixels, PixelSpec.from_dict(VIVIT_K400))
+    expected = VivitImageProcessor(**VIVIT_PIXELS)(list(pixels), return_tensors="pt").pixel_values[0]
+    ours = preprocess(pixels, PixelSpec.from_dict(VIVIT_PIXELS))
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
     assert ours.min() < -2.5
     assert ours.max() <= 1
@@ -121,15 +96,55 @@ def test_older_spellings_of_a_processor(spelling: dict[str, str], name: str) -> 
     assert PixelSpec.from_dict(spelling) == PixelSpec.from_dict({"image_processor_type": name})
 
 
-@pytest.mark.parametrize("config", [TIMESFORMER_K400, VIVIT_K400])
+SPECS = [PixelSpec.paper(224), *map(PixelSpec.from_dict, (TIMESFORMER_PIXELS, VIVIT_PIXELS))]
+
+
+@pytest.mark.parametrize("spec", SPECS)
 def test_what_is_written_is_read_by_transformers_under_its_own_name(
-    config: dict[str, Any], pixels: np.ndarray, tmp_path: Path
+    spec: PixelSpec, pixels: np.ndarray, tmp_path: Path
 ) -> None:
-    spec = PixelSpec.from_dict(config)
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(spec.to_dict()))
-    processor = AutoImageProcessor.from_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    spec.save(tmp_path)
+    processor = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")  # type: ignore[no-untyped-call]
     expected = processor(list(pixels), return_tensors="pt").pixel_values[0]
     torch.testing.assert_close(preprocess(pixels, spec), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_video_processors_read_the_same_but_for_their_own_resizing(spec: PixelSpec, tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    from transformers import AutoVideoProcessor
+
+    spec.save(tmp_path)
+    processor = AutoVideoProcessor.from_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    same_size = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    expected = processor(same_size, return_tensors="pt").pixel_values[0]
+    torch.testing.assert_close(preprocess(same_size, spec), expected, atol=1e-5, rtol=0)
+    smooth = np.stack([np.linspace(low, 255, 240 * 320 * 3).reshape(240, 320, 3) for low in (0, 99, 200)]).astype(
+        np.uint8
+    )
+    expected = processor(smooth, return_tensors="pt").pixel_values[0]
+    one_level = spec.scale / min(spec.std)
+    torch.testing.assert_close(preprocess(smooth, spec), expected, atol=1.01 * one_level, rtol=0)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_checkpoint_that_has_the_file_of_a_video_processor_alone(spec: PixelSpec, tmp_path: Path) -> None:
+    spec.save(tmp_path)
+    (tmp_path / "preprocessor_config.json").unlink()
+    assert read_pixel_spec(tmp_path, "a checkpoint", None) == spec
+
+
+@pytest.mark.parametrize("module", ["timesformer", "videomae", "vivit"])
+def test_defaults_of_video_processors(module: str) -> None:
+    pytest.importorskip("torchvision")
+    found = importlib.import_module(f"transformers.models.{module}.video_processing_{module}")
+    (name,) = found.__all__
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), np.uint8)
+    if module != "vivit":
+        pixels = pixels[:, :224, :224]  # as large as it wants them: nothing is resized
+    expected = getattr(found, name)()(pixels, return_tensors="pt").pixel_values[0]
+    ours = preprocess(pixels, PixelSpec.from_dict({"video_processor_type": name, "offset": module != "vivit"}))
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
 def test_the_papers_pixels_squash_and_use_imagenet(pixels: np.ndarray) -> None:
@@ -142,7 +157,7 @@ def test_the_papers_pixels_squash_and_use_imagenet(pixels: np.ndarray) -> None:
     torch.testing.assert_close(black, -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD))
 
 
-@pytest.mark.parametrize("spec", [PixelSpec.paper(112), *map(PixelSpec.from_dict, (TIMESFORMER_K400, VIVIT_K400))])
+@pytest.mark.parametrize("spec", SPECS)
 def test_a_spec_survives_its_file(spec: PixelSpec) -> None:
     assert PixelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
@@ -171,7 +186,7 @@ def test_fit_keeps_bytes() -> None:
 )
 def test_a_file_that_says_too_little_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        PixelSpec.from_dict(TIMESFORMER_K400 | change)
+        PixelSpec.from_dict(TIMESFORMER_PIXELS | change)
 
 
 def test_the_region_that_is_seen() -> None:

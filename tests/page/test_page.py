@@ -36,7 +36,7 @@ from hmdb.page.handlers import Handlers
 from hmdb.page.layout import build_demo
 from hmdb.page.model import Loading, load_recognizer
 from hmdb.page.present import gallery, verdict
-from hmdb.page.serve import serve
+from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline
@@ -54,7 +54,7 @@ SETTINGS = Settings(max_upload_mb=1)
 @contextmanager
 def served(demo: gr.Blocks) -> Iterator[str]:
     try:
-        yield serve(demo, SETTINGS, quiet=True)
+        yield Served(demo, SETTINGS, quiet=True).url
     finally:
         demo.close()
 

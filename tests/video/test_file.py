@@ -76,10 +76,11 @@ def test_the_right_frames_of_every_kind(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name, (_, decoder) in KINDS.items() if decoder != "PyAV"])
 def test_both_decoders_give_the_same_frames(tmp_path: Path, name: str) -> None:
     path, limits = write_video(tmp_path / name, **KINDS[name][0]), Limits()
-    looked_at = scan(str(path), sniff(path), limits)
-    indices = range(0, looked_at.num_frames, 4)
-    by_decord = DecordReader(str(path), looked_at, limits, lambda: False).frames(indices)
-    by_pyav = PyAVReader(str(path), looked_at, limits).frames(indices)
+    with path.open("rb") as file:
+        looked_at = scan(file, sniff(path), limits)
+        indices = range(0, looked_at.num_frames, 4)
+        by_decord = DecordReader(file, looked_at, limits, lambda: False).frames(indices)
+        by_pyav = PyAVReader(file, looked_at, limits).frames(indices)
     for index in indices:
         (here, second), (there, other_second) = by_decord[index], by_pyav[index]
         assert np.abs(here.astype(int) - there).mean() < 2  # grey levels
@@ -162,8 +163,9 @@ def test_a_frame_is_the_same_one_whatever_else_is_asked_for(tmp_path: Path) -> N
 
 def test_without_decord_a_sound_video_is_jumped_in(tmp_path: Path) -> None:
     path = write_video(tmp_path / "clip.mp4", num_frames=60, options={"g": "10"})
-    reader = PyAVReader(str(path), scan(str(path), sniff(path), Limits()), Limits())
-    assert number(reader.frames([33])[33][0]) == 33
+    with path.open("rb") as file:
+        reader = PyAVReader(file, scan(file, sniff(path), Limits()), Limits())
+        assert number(reader.frames([33])[33][0]) == 33
     assert not reader._kept
 
 
@@ -233,6 +235,11 @@ def test_large_pictures_are_delivered_reduced(tmp_path: Path) -> None:
         assert number(np.rot90(pixels[0], -1)) == 4
 
 
+def num_keys(path: Path) -> int:
+    with path.open("rb") as file:
+        return len(scan(file, sniff(path), Limits()).keys)
+
+
 @pytest.mark.parametrize("codec", ["libx264", "libx265"])
 def test_pyav_reads_from_the_nearest_clean_cut(tmp_path: Path, codec: str) -> None:
     options = {"g": "10", "x265-params": "open-gop=1:keyint=10:min-keyint=5:log-level=none"}
@@ -241,14 +248,14 @@ def test_pyav_reads_from_the_nearest_clean_cut(tmp_path: Path, codec: str) -> No
     indices = random.Random(0).sample(range(100), 30)
     assert numbers(video.frames_at(indices).pixels) == indices
     assert video.note is None
-    assert len(scan(str(path), sniff(path), Limits()).keys) >= 10
+    assert num_keys(path) >= 10
 
 
 def test_avis_are_jumped_in(tmp_path: Path) -> None:
     path = write_video(tmp_path / "long.avi", num_frames=100, codec="mpeg4", options={"g": "10"}, max_b_frames=0)
     indices = [95, 3, 40, 41, 77]
     assert numbers(open_video(path).frames_at(indices).pixels) == indices
-    assert len(scan(str(path), sniff(path), Limits()).keys) >= 10
+    assert num_keys(path) >= 10
 
 
 @pytest.mark.parametrize(

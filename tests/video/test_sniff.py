@@ -70,10 +70,9 @@ def test_the_first_bytes_tell_the_container_whatever_the_name(tmp_path: Path, he
     assert sniff(path).demuxer == demuxer
 
 
-@pytest.mark.parametrize("name", ["clip%03d.mp4", "wide.mov"])
-def test_decord_sees_no_file_that_it_could_take_for_something_else(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes(b"\x00\x00\x00\x08wide\x00\x00\x00\x10mdat" if name == "wide.mov" else b"\x00\x00\x00\x20ftypisom")
+def test_decord_sees_no_file_that_it_could_take_for_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "wide.mov"
+    path.write_bytes(b"\x00\x00\x00\x08wide\x00\x00\x00\x10mdat")
     assert not sniff(path).decord
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hmdb.errors import VideoError
-from hmdb.video import open_video
+from hmdb.video import open_video, prepare
 from hmdb.video.client import ROOT, Answer, Pool, TimedOutError, pool
 from hmdb.video.limits import Limits
 from hmdb.video.wire import DECORD, PYAV, Facts, WireError
@@ -64,6 +64,14 @@ def test_one_worker_serves_many_requests(clip: Path) -> None:
         open_video(clip).frames_at([1])
         pids.add(only_pid())
     assert len(pids) == 1
+
+
+def test_a_worker_is_there_before_the_first_video(clip: Path) -> None:
+    prepare()
+    pid = only_pid()
+    prepare()
+    open_video(clip)
+    assert only_pid() == pid
 
 
 def test_a_worker_is_recycled(clip: Path) -> None:
@@ -119,7 +127,7 @@ def test_who_was_too_slow_is_not_asked_again(
 ) -> None:
     requests = []
 
-    def never(request: Mapping[str, object], limits: Limits) -> NoReturn:
+    def never(request: Mapping[str, object], file: object, limits: Limits) -> NoReturn:
         requests.append(request["decord"])
         raise TimedOutError("no answer", at_work)
 
@@ -148,7 +156,7 @@ def test_a_worker_says_who_is_at_work(clip: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_what_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "huge.gif", codec="gif", pixel_format="rgb8", size=(4000, 3000), num_frames=2)
+    path = write_video(tmp_path / "huge.gif", codec="gif", pixel_format="rgb8", size=(8000, 4000), num_frames=2)
     with pytest.raises(VideoError, match=r"^huge\.gif (needs too much memory|cannot be (decoded|read))"):
         open_video(path, limits=Limits(memory_mb=400, seconds=20))
 
@@ -258,9 +266,9 @@ def test_what_a_worker_says_is_checked(wrong: dict[str, object]) -> None:
 
 def test_pools_wait_for_a_free_worker(clip: Path) -> None:
     here, limits = Pool(), Limits(workers=1)
-    request = {"path": str(clip), "container": {"demuxer": "mov", "decord": True, "seekable": True}, "decord": True}
-    with ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda _: here.ask({**request, "indices": []}, limits), range(8)))
+    request = {"identity": [], "container": {"demuxer": "mov", "decord": True, "seekable": True}, "decord": True}
+    with clip.open("rb") as file, ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(lambda _: here.ask({**request, "indices": []}, file, limits), range(8)))
     assert len(here.workers()) == 1
     here.close()
     assert {answer.facts.num_frames for answer in answers if answer.facts} == {30}

@@ -11,7 +11,6 @@ from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
 from finetune.distillation.features import FeatureTargets, ProjectionHead, feature_targets
 from finetune.networks.image_models import feature_maps
-from finetune.training.checkpoint import write_pixel_spec
 from hmdb.clips.clip import ClipSpec
 from hmdb.model.preprocess import PixelSpec
 
@@ -25,7 +24,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = ResNetConfig(embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic")
     ResNetBackbone(config).save_pretrained(folder)
-    write_pixel_spec(PixelSpec.paper(32), folder)
+    PixelSpec.paper(32).save(folder)
     return folder
 
 

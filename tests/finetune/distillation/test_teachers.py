@@ -19,7 +19,6 @@ from finetune.distillation.teachers import Teacher, find_teacher, teach
 from finetune.jobs.train import train
 from finetune.publish.report import Report
 from finetune.recipe import recipe_of
-from finetune.training.checkpoint import write_pixel_spec
 from finetune.training.trainer import ClipTrainer
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
@@ -157,7 +156,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Distillation:
     folder = tmp_path_factory.mktemp("images")
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
     ResNetBackbone(config).save_pretrained(folder)
-    write_pixel_spec(PIXELS, folder)
+    PIXELS.save(folder)
     return Distillation(teacher=str(folder), weight=0.3)
 
 

@@ -5,7 +5,6 @@ import torch
 from transformers import Dinov2Backbone, Dinov2Config, ResNetBackbone, ResNetConfig
 
 from finetune.networks.image_models import feature_maps
-from finetune.training.checkpoint import write_pixel_spec
 from hmdb.errors import ModelError
 from hmdb.model.preprocess import PixelSpec
 
@@ -20,7 +19,7 @@ def test_any_backbone_of_transformers_has_maps(family: str, tmp_path: Path) -> N
     else:
         sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
         Dinov2Backbone(Dinov2Config(**sizes)).save_pretrained(tmp_path)
-    write_pixel_spec(PixelSpec.paper(32), tmp_path)
+    PixelSpec.paper(32).save(tmp_path)
     teacher = feature_maps(str(tmp_path), CPU)
     assert teacher.pixel_spec.shape == (32, 32)
     assert teacher.network(torch.zeros(5, 3, 32, 32)).shape == (5, 16, 4, 4)

@@ -1,4 +1,4 @@
-"""The command line of hmdb: `python -m hmdb VIDEO...`, or `accelerate launch -m hmdb VIDEO...` for many."""
+"""`python -m hmdb VIDEO...`: a handful of videos, answered one after the other by one process."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hmdb import __version__
-from hmdb.clips.clip import SAMPLERS
+from hmdb.cli.arguments import add_model_arguments, check_revision
 from hmdb.errors import DataError, HmdbError
+from hmdb.machine import gc_paused
 from hmdb.text import one_line, readable, shown_name
+from hmdb.video import prepare
 from hmdb.video.find import find_videos
 
+HELP = "Says what someone in a video is doing."
 MANY = 4  # videos, from which on a progress bar is shown
 
 
@@ -35,65 +37,55 @@ class Answer:
     error: str | None
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Classifies the videos that are named.
 
     Returns:
-        The exit status: 0 where all were answered, 1 where one was not, 130 where somebody pressed Ctrl-C.
+        The exit status: 0 where all were answered, 1 where one was not.
+
+    Raises:
+        HmdbError: the model cannot be loaded, or the table cannot be written.
     """
-    options = _options(arguments)
+    check_revision(options, parser)
     form = to_json if options.json else to_csv if options.csv else to_table
-    try:
-        with _file(options.csv) if options.csv else contextlib.nullcontext(print) as write:
-            answers = _answers(options)
-            if answers is None:
-                return 0
-            write(form(answers))
-    except HmdbError as error:
-        print(error, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+    with _file(options.csv) if options.csv else contextlib.nullcontext(print) as write:
+        answers = _answers(options)
+        write(form(answers))
     return 1 if any(answer.error for answer in answers) else 0
 
 
-def _answers(options: argparse.Namespace) -> list[Answer] | None:
-    """Loads the model and asks it about each video. Where several processes share the videos the first gets
-    all answers and the others None.
+def _answers(options: argparse.Namespace) -> list[Answer]:
+    """Loads the model and asks it about each video.
 
     Raises:
         ModelError: it cannot be loaded.
     """
-    # torch and transformers take seconds; --help need not wait for them
-    from transformers.utils.logging import disable_progress_bar
-
-    from hmdb.machine import Processes
-    from hmdb.recognizer import Recognizer
-
-    disable_progress_bar()  # type: ignore[no-untyped-call]
     videos = [video for path in options.videos for video in find_videos(path)]
-    processes = Processes()
-    device = options.device or processes.device
-    recognizer = Recognizer.from_pretrained(options.model, options.revision, device, dtype=options.dtype)
-    if processes.index == 0:
-        checkpoint = recognizer.loaded.checkpoint
-        revision = f" @ {checkpoint.revision}" if checkpoint.revision else ""
-        print(f"Model: {checkpoint.name}{revision}", file=sys.stderr)
-        for note in recognizer.loaded.notes:
-            print(f"Note: {note}", file=sys.stderr)
+    prepare()  # another process, which starts beside what follows
+    # torch and transformers take seconds; --help need not wait for them
+    with gc_paused():
+        from transformers.utils.logging import disable_progress_bar
+
+        from hmdb.recognizer import Recognizer
+
+        disable_progress_bar()  # type: ignore[no-untyped-call]
+        recognizer = Recognizer.from_pretrained(options.model, options.revision, options.device, dtype=options.dtype)
+    checkpoint = recognizer.loaded.checkpoint
+    revision = f" @ {checkpoint.revision}" if checkpoint.revision else ""
+    print(f"Model: {checkpoint.name}{revision}", file=sys.stderr)
+    for note in recognizer.loaded.notes:
+        print(f"Note: {note}", file=sys.stderr)
 
     answers = []
-    quiet = processes.index > 0 or len(videos) < MANY or not sys.stderr.isatty()
-    for video in tqdm(processes.share(videos), unit="video", disable=quiet):
+    quiet = len(videos) < MANY or not sys.stderr.isatty()
+    for video in tqdm(videos, unit="video", disable=quiet):
         try:
             prediction = recognizer(video, top_k=options.top_k, sampler=options.sampler).to_dict()
             answers.append(Answer(video=video, prediction=prediction, error=None))
         except HmdbError as error:
             answers.append(Answer(video=video, prediction=None, error=str(error)))
             tqdm.write(str(error), file=sys.stderr)
-    answers = processes.gather(answers)
-    return answers if processes.index == 0 else None
+    return answers
 
 
 @contextlib.contextmanager
@@ -139,36 +131,14 @@ def _named(target: Path) -> Iterator[None]:
         raise DataError(f"{one_line(str(target))} cannot be written: {error.strerror}.") from error
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.revision and not (options.model or os.environ.get("HMDB_MODEL")):
-        parser.error("--revision is that of a model on the Hub: name it with --model or HMDB_MODEL")
-    return options
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m hmdb", description="Says what someone in a video is doing.")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "videos", nargs="+", type=Path, metavar="VIDEO", help="file, folder of frames, or folder of these"
     )
-    parser.add_argument("--model", help="Hub id or folder; if not given, HMDB_MODEL or the bundled checkpoint")
-    parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
-    parser.add_argument("--device", help="cpu, cuda, ...; if not given, a GPU where there is one")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, int8: the precision (%(default)s)")
-    parser.add_argument("--sampler", choices=SAMPLERS, help="how frames are taken; if not given, the checkpoint's way")
-    parser.add_argument("--top-k", type=_count, default=5, metavar="K", help="answers for each video (%(default)s)")
+    add_model_arguments(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON instead of a table")
     form.add_argument("--csv", type=Path, metavar="FILE", help="write CSV to a file instead of printing a table")
-    parser.add_argument("--version", action="version", version=f"hmdb {__version__}")
-    return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
-    return int(text)
 
 
 def to_table(answers: Sequence[Answer]) -> str:

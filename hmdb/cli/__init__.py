@@ -1,0 +1,57 @@
+"""The command line of hmdb: `python -m hmdb VIDEO...`, and further commands by name.
+
+A command is a module with three things: `HELP`, a line; `add_arguments(parser)`; and `run(options, parser)`,
+which returns the exit status. Heavy libraries are imported in `run`, so that --help is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from hmdb import __version__
+from hmdb.cli import classify
+from hmdb.errors import HmdbError
+
+COMMANDS = {"classify": classify}
+PLAIN = "classify"  # the command that needs no name
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; `classify` where none is named first.
+
+    Returns:
+        The exit status: 0 where all went well, 1 where something did not, 130 where somebody pressed Ctrl-C.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] not in (*COMMANDS, "-h", "--help", "--version"):
+        given.insert(0, PLAIN)
+    parser, options = _parsed(given)
+    try:
+        return int(COMMANDS[options.command].run(options, parser))
+    except HmdbError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+
+
+def _parsed(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    """The parser of the command that is named, for errors that show later, and what it made of the arguments."""
+    prog = "python -m hmdb"
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description="Says what someone in a video is doing.",
+        epilog=f"{prog} VIDEO... is short for {prog} {PLAIN} VIDEO...; {prog} COMMAND --help tells more.",
+    )
+    parser.add_argument("--version", action="version", version=f"hmdb {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parsers = {}
+    for name, command in COMMANDS.items():
+        own = prog if name == PLAIN else f"{prog} {name}"
+        parsers[name] = commands.add_parser(name, prog=own, help=command.HELP, description=command.HELP)
+        command.add_arguments(parsers[name])
+    options = parser.parse_args(arguments)
+    return parsers[options.command], options

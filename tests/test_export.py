@@ -1,0 +1,78 @@
+"""What is exported answers in ONNX Runtime as torch does, from its own files alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hmdb.clips.clip import ClipSpec
+from hmdb.clips.reader import read_clip
+from hmdb.errors import ModelError
+from hmdb.export import Exported, export, largest_difference
+from hmdb.model import loading
+from hmdb.model.calibration import Calibration
+from hmdb.model.checks import read_pixel_spec
+from hmdb.model.preprocess import preprocess
+from hmdb.recognizer import Recognizer
+from tests.conftest import write_checkpoint
+
+onnxruntime = pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module", params=["timesformer", pytest.param("vivit", marks=pytest.mark.slow)])
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Exported]:
+    """A checkpoint, and what was exported of it."""
+    folder = tmp_path_factory.mktemp("export")
+    checkpoint = write_checkpoint(folder / "checkpoint", f"scratch:{request.param}-tiny", sampler="equidistant")
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps(config | {"calibration": {"temperature": 1.5}}))
+    return checkpoint, export(loading.load(checkpoint, device="cpu"), folder / "deep" / "onnx")
+
+
+@pytest.mark.parametrize("clips", [1, 3])
+def test_logits_are_those_of_torch(exported: tuple[Path, Exported], clips: int) -> None:
+    checkpoint, made = exported
+    loaded = loading.load(checkpoint, device="cpu")
+    pixel_values = torch.randn(clips, loaded.clip_spec.num_frames, 3, *loaded.pixel_spec.shape)
+    with torch.inference_mode():
+        expected = loaded.network(pixel_values=pixel_values).logits.numpy()
+    session = onnxruntime.InferenceSession(made.folder / "model.onnx", providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"pixel_values": pixel_values.numpy()})
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert 0 <= made.difference <= 1e-4
+
+
+def test_a_video_is_answered_from_what_lies_beside_it(exported: tuple[Path, Exported], video: Path) -> None:
+    checkpoint, made = exported
+    config: dict[str, Any] = json.loads((made.folder / "config.json").read_text())
+    clip = read_clip(video, ClipSpec.from_dict(config["clip_spec"]))
+    pixel_values = preprocess(clip.pixels, read_pixel_spec(made.folder, "", config["model_type"]))
+    session = onnxruntime.InferenceSession(made.folder / "model.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"pixel_values": pixel_values[None].numpy()})
+    probabilities = Calibration.from_dict(config["calibration"]).probabilities(logits[0])
+    best = probabilities.argsort()[::-1][:5]
+    answer = Recognizer.from_pretrained(checkpoint, device="cpu", dtype="float32")(video)
+    assert [config["id2label"][str(index)] for index in best] == list(answer.labels)
+    np.testing.assert_allclose(probabilities[best], answer.probabilities, atol=1e-4)
+
+
+def test_it_is_not_written_over_anything(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"is not an empty folder. Give a new --output folder\."):
+        export(loading.load(checkpoint, device="cpu"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_network_that_answers_differently_is_refused(exported: tuple[Path, Exported]) -> None:
+    checkpoint, made = exported
+    loaded = loading.load(checkpoint, device="cpu")
+    session = onnxruntime.InferenceSession(made.folder / "model.onnx", providers=["CPUExecutionProvider"])
+    assert largest_difference(loaded, session) == pytest.approx(made.difference, abs=1e-5)
+    head: Any = loaded.network.classifier
+    with torch.no_grad():
+        head.bias += 2e-4
+    with pytest.raises(ModelError, match=r"^checkpoint answers differently in ONNX Runtime: a logit is off by 0\.0002"):
+        largest_difference(loaded, session)
