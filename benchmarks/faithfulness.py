@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
-from hmdb.recognizer import METHODS, Recognizer
+from hmdb.recognizer import MAPS, Recognizer
 from hmdb.results import Faithfulness
 
 
@@ -25,16 +25,16 @@ def main() -> None:
     options = parser.parse_args()
     recognizer = Recognizer.from_pretrained(options.model)
     samples = read_splits(DataSource(options.data)).by_name()[options.part]
-    found: dict[str, list[Faithfulness]] = {method: [] for method in METHODS}
+    found: dict[str, list[Faithfulness]] = {kind: [] for kind in MAPS}
     for sample in tqdm(samples, unit="clip", leave=False):
         clip = recognizer.read(sample.path)
-        for method, of_clips in found.items():
-            of_clips.append(recognizer.faithfulness(recognizer.explain(clip, method=method)))
+        for kind, of_clips in found.items():
+            of_clips.append(recognizer.faithfulness(recognizer.explain(clip, kind=kind)))
     print(f"{len(samples)} clips of {options.part}, answers of {recognizer.loaded.checkpoint.name}\n")
     print("| map | trust | beats chance | drop without the most marked fifth |")
     print("|---|---|---|---|")
-    for method, of_clips in found.items():
-        print(row(method, of_clips))
+    for kind, of_clips in found.items():
+        print(row(kind, of_clips))
 
 
 def row(name: str, found: Sequence[Faithfulness]) -> str:

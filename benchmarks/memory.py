@@ -29,7 +29,7 @@ def measure(family: str, answer: str) -> float:
     )
 
     from hmdb.explain.maps import class_relevance, rollout
-    from hmdb.model.attention import fuse
+    from hmdb.model.families import fuse
     from hmdb.model.inference import optimize_for_inference
 
     network: PreTrainedModel = (

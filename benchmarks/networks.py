@@ -11,7 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoImageProcessor, AutoModelForVideoClassification, PreTrainedModel
 
-from finetune.data.labels import HMDB_SIMP
+from finetune.labels import HMDB_SIMP
 from finetune.networks.start import start
 from finetune.training.checkpoint import save_checkpoint
 from hmdb.model.loading import BUNDLED

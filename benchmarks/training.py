@@ -20,12 +20,12 @@ from transformers import TrainerCallback
 
 from benchmarks import networks
 from benchmarks.race import Row, milliseconds, row
-from finetune.data.labels import HMDB_SIMP
+from finetune.labels import HMDB_SIMP
 from finetune.networks.start import start
 from finetune.recipe import PAPER, Recipe
 from finetune.training.arguments import optimizer, training_arguments, usable_precision
 from finetune.training.trainer import ClipTrainer
-from hmdb.model.attention import fuse
+from hmdb.model.families import fuse
 
 ON_GPU = torch.cuda.is_available()
 BATCH = PAPER.batch_size if ON_GPU else 2

@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from finetune.data.labels import HMDB_SIMP
 from finetune.data.source import DataSource
 from finetune.distillation.plan import Distillation
-from finetune.options import add_options, given
-from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_of
+from finetune.labels import HMDB_SIMP
+from finetune.options import add_options, given, whole_number
+from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_for, recipe_of
 from hmdb.clips.clip import SAMPLERS
-from hmdb.errors import HmdbError
-from hmdb.machine import is_first_process
+from hmdb.errors import DataError, HmdbError
+from hmdb.machine import is_first_process, num_processes
 
 if TYPE_CHECKING:
+    from finetune.publish.hub import Publication
     from finetune.publish.report import Report
 
 DEFAULT_DATA = "data/HMDB_simp"
@@ -60,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _parser().parse_args(words)
     logging.basicConfig(format="%(message)s")
     log.setLevel(logging.INFO if is_first_process() else logging.ERROR)
+    if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true") and num_processes() == 1:
+        log.warning("accelerate launch --cpu starts one process; torchrun --nproc_per_node N -m finetune starts N.")
     try:
         _quiet_progress_bars()
         JOBS[chosen.job].run(chosen)
@@ -103,7 +107,20 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(chosen: argparse.Namespace) -> None:
-    _train_and_push(recipe_of(chosen.recipe, given(chosen, Recipe)), chosen)
+    changes = given(chosen, Recipe)
+    if not chosen.recipe:
+        chosen.recipe = _recipe_for(DataSource(**given(chosen, DataSource)), changes)
+    _train_and_push(recipe_of(chosen.recipe, changes), chosen)
+
+
+def _recipe_for(source: DataSource, changes: dict[str, Any]) -> str:
+    from finetune.data.splits import read_splits
+
+    splits = read_splits(source, changes.get("seed", Recipe().seed))
+    name = recipe_for(splits.classes, len(splits.train), changes.get("init", ""))
+    if name == "small":
+        log.info("Recipe: small, for data of your own. --recipe paper trains as the paper did.")
+    return name
 
 
 def _distill_options(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +134,7 @@ def _distill_options(parser: argparse.ArgumentParser) -> None:
         "--student", default="", metavar="INIT", help=f"as --init; the recipe's own, or {SMALL_STUDENT} for the paper's"
     )
     add_options(parser, Distillation)
-    _add_run(parser, Path("runs/student"))
+    _add_run(parser, Path("runs/student"), "paper")
     _add_settings(parser, without=("init",))
 
 
@@ -129,26 +146,65 @@ def _distill(chosen: argparse.Namespace) -> None:
 
 def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillation | None = None) -> None:
     source = DataSource(**given(chosen, DataSource))
+    if source.folds:
+        _cross_validate(recipe, source, chosen, plan)
+        return
     from finetune.jobs.train import train
     from finetune.publish import card, hub
 
-    wanted = chosen.push_to_hub
-    repository = None
-    if wanted is not None and is_first_process():
-        repository = hub.claim(wanted or hub.default_name(recipe, source), private=chosen.private)
+    pushed = None
+    if chosen.push_to_hub is not None and is_first_process():
+        from finetune.data.splits import read_splits
+
+        name = hub.default_name(recipe.init, read_splits(source, recipe.seed).data)
+        pushed = hub.claim(_publication(chosen, chosen.push_to_hub), name)
     report = train(recipe, source, chosen.output, name=chosen.recipe, resume=chosen.resume, distillation=plan)
     if not is_first_process():
         return
-    card.write(report, chosen.output, repository)
+    card.write(report, chosen.output, pushed.repository if pushed else None)
     _tell(report)
     print(f"The checkpoint is in {chosen.output}. Try it: python -m hmdb --model {chosen.output} VIDEO")
-    if repository:
-        print(f"Pushed: {hub.push(chosen.output, repository)}")
+    if pushed:
+        _push_now(report, chosen.output, pushed)
+
+
+def _publication(chosen: argparse.Namespace, repository: str) -> Publication:
+    from finetune.publish.hub import Publication
+
+    return Publication(
+        repository=repository,
+        private=chosen.private,
+        replace=chosen.replace,
+        frames=not chosen.no_frames,
+        logs=chosen.logs,
+    )
+
+
+def _push_now(report: Report, output: Path, wanted: Publication) -> None:
+    from finetune.publish import hub, pages
+
+    drawn = {path.stem for path in (output / pages.FIGURES).glob("*.png")}
+    pages.write_text(report, output, drawn if wanted.frames else drawn - set(pages.EXAMPLES))
+    for line in hub.contents(output, wanted):
+        print(line)
+    print(f"Pushed: {hub.push(output, wanted)}")
+
+
+def _cross_validate(recipe: Recipe, source: DataSource, chosen: argparse.Namespace, plan: Distillation | None) -> None:
+    if chosen.push_to_hub is not None or plan:
+        raise DataError("--folds measures a recipe, a checkpoint a fold: leave out --push-to-hub and distill.")
+    from finetune.jobs.cross_validate import FOLDS_TEXT, cross_validate
+
+    cross_validate(recipe, source, chosen.output, name=chosen.recipe, resume=chosen.resume)
+    if is_first_process():
+        print((chosen.output / FOLDS_TEXT).read_text(encoding="utf-8"), end="")
 
 
 def _tell(report: Report) -> None:
     for name, split in report.evaluated.items():
         print(f"{name}: top-1 {split.top1:.1%}, top-5 {split.top5:.1%} of {split.clips} clips")
+    for line in report.warnings:
+        print(line)
 
 
 def _tables_options(parser: argparse.ArgumentParser) -> None:
@@ -171,13 +227,13 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, metavar="MODEL", help="Hub id or folder")
     parser.add_argument("--revision", default=None, help="branch, tag or commit on the Hub")
     for flag in ("--eval-split", "--part"):
-        shown = "which clips are answered; %(default)s" if flag == "--eval-split" else argparse.SUPPRESS
-        parser.add_argument(flag, dest="eval_split", choices=("val", "test"), default="test", help=shown)
+        shown = argparse.SUPPRESS if flag == "--part" else "the clips to answer; all: undivided; %(default)s"
+        parser.add_argument(flag, dest="eval_split", choices=("val", "test", "all"), default="test", help=shown)
     parser.add_argument(
         "--sampler", choices=SAMPLERS, default=None, help="how clips are taken; else the checkpoint's way"
     )
-    parser.add_argument("--batch-size", type=int, default=8, help="%(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the splits, %(default)s")
+    parser.add_argument("--batch-size", type=whole_number(1), default=8, help="%(default)s")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="the precision; %(default)s"
     )
@@ -214,23 +270,24 @@ def _evaluate(chosen: argparse.Namespace) -> None:
 
 def _push_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="the --output of a run")
-    parser.add_argument("--to", default="", metavar="OWNER/NAME", help="made from model and classes, if not given")
-    parser.add_argument("--private", action="store_true", help="only you can see the repository")
+    parser.add_argument("--to", default="", metavar="OWNER/NAME", help="made from model and data, if not given")
+    _add_publication(parser)
 
 
 def _push(chosen: argparse.Namespace) -> None:
     from finetune.publish import card, hub
 
     report, training = hub.finished_run(chosen.model)
-    repository = hub.claim(chosen.to or hub.name_of(report, training), private=chosen.private)
-    card.write(report, chosen.model, repository)
-    print(f"Pushed: {hub.push(chosen.model, repository)}")
+    name = hub.default_name(training.recipe.init, report.data.name)
+    wanted = hub.claim(_publication(chosen, chosen.to), name, report)
+    card.write(report, chosen.model, wanted.repository)
+    _push_now(report, chosen.model, wanted)
 
 
 def _subset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", nargs="+", default=list(HMDB_SIMP), metavar="NAME", help="the 25 of HMDB_simp")
-    parser.add_argument("--clips", type=int, default=50, help="of each class, %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="%(default)s")
+    parser.add_argument("--clips", type=whole_number(1), default=50, help="of each class, %(default)s")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="%(default)s")
     parser.add_argument("--data", required=True, metavar="DIR", help="HMDB51, as <DIR>/<class>/<clip>")
     _add_output(parser, Path(DEFAULT_DATA))
 
@@ -244,24 +301,25 @@ def _subset(chosen: argparse.Namespace) -> None:
 
 
 def _leaks_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="of the splits, %(default)s")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
     _add_data(parser)
 
 
 def _leaks(chosen: argparse.Namespace) -> None:
     from finetune.data.dataset import read_thumbnails
-    from finetune.data.leaks import clip_hashes, find_leaks
+    from finetune.data.leaks import find_leaks, fingerprints
     from finetune.data.splits import read_splits
 
     splits = read_splits(DataSource(**given(chosen, DataSource)), chosen.seed)
     print(f"{splits.data}: {splits.origin}; {splits.hash}")
-    for line in find_leaks(splits, clip_hashes(read_thumbnails(splits))).lines():
+    for line in find_leaks(splits, fingerprints(read_thumbnails(splits))).lines():
         print(line)
 
 
-def _add_run(parser: argparse.ArgumentParser, output: Path) -> None:
+def _add_run(parser: argparse.ArgumentParser, output: Path, recipe: str = "") -> None:
     """What every job that trains one model takes."""
-    parser.add_argument("--recipe", default="paper", metavar="NAME", help=f"{', '.join(RECIPES)}; %(default)s")
+    told = recipe or "chosen for the data: small, or the paper's for its own"
+    parser.add_argument("--recipe", default=recipe, metavar="NAME", help=f"{', '.join(RECIPES)}; {told}")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output, if there is one")
     _add_data(parser, more=True)
     _add_output(parser, output)
@@ -272,9 +330,16 @@ def _add_run(parser: argparse.ArgumentParser, output: Path) -> None:
         const="",
         default=None,
         metavar="OWNER/NAME",
-        help="push the result; without a name to one of yours, made from model and classes",
+        help="push the result; without a name to one of yours, made from model and data",
     )
-    group.add_argument("--private", action="store_true", help="only you can see the repository")
+    _add_publication(group)
+
+
+def _add_publication(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--private", action="store_true", help="only you can see the repository")
+    parser.add_argument("--replace", action="store_true", help="put the run in the place of another one there")
+    parser.add_argument("--no-frames", action="store_true", help="leave out the figures that show frames of clips")
+    parser.add_argument("--logs", action="store_true", help="push TensorBoard's files, too; they show frames")
 
 
 def _add_data(parser: argparse.ArgumentParser, *, more: bool = False) -> None:

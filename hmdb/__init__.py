@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
 from hmdb.errors import DataError, HmdbError, ModelError, VideoError
 from hmdb.results import Prediction
+from hmdb.version import __version__
 
 if TYPE_CHECKING:
+    from hmdb.batch_inference.run import batch
     from hmdb.recognizer import Recognizer
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Clip",
@@ -27,6 +27,8 @@ __all__ = [
     "Prediction",
     "Recognizer",
     "VideoError",
+    "__version__",
+    "batch",
 ]
 
 
@@ -36,4 +38,8 @@ def __getattr__(name: str) -> Any:
         from hmdb.recognizer import Recognizer
 
         return Recognizer
+    if name == "batch":
+        from hmdb.batch_inference.run import batch
+
+        return batch
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

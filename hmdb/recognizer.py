@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,14 +17,14 @@ from hmdb.errors import ModelError
 from hmdb.explain.faithfulness import mask, orders
 from hmdb.explain.maps import class_relevance, normalized, rollout
 from hmdb.machine import use_available_cores
-from hmdb.model.attention import fuse, grid
+from hmdb.model.families import fuse, grid
 from hmdb.model.inference import optimize_for_inference, precision_of
 from hmdb.model.loading import LoadedModel, load
-from hmdb.model.preprocess import preprocess
+from hmdb.model.preprocess import fit, normalize, preprocess
 from hmdb.results import Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
 from hmdb.video import Video, VideoLike, open_video
 
-METHODS = ("class", "rollout")
+MAPS = ("class", "rollout")
 BATCH_WINDOWS = 4  # windows of a long video that are answered together
 BATCH_BYTES = 256 * 2**20  # of decoded frames that are held for them, where one window needs no more
 
@@ -117,12 +119,55 @@ class Recognizer:
         probabilities: np.ndarray = self._forward(self._pixel_values([clip]))[0]
         return probabilities
 
+    def embedding(self, source: VideoLike | Clip, *, sampler: str | None = None) -> np.ndarray:
+        """float32 (hidden size,): the pooled features of a clip, as the classifier sees them.
+
+        Args:
+            source: a video file, a folder of frames, an open video, or a clip that was read before.
+            sampler: as for an answer; that of a clip stays its own.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ModelError: no such sampler, or an answer that is not finite.
+        """
+        clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
+        embedding: np.ndarray = self.outputs(fit(clip.pixels, self.loaded.pixel_spec)[None])[1][0]
+        return embedding
+
+    def outputs(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the model makes of a batch of clips that are resized already.
+
+        Args:
+            pixels: uint8 RGB (B, T, height, width, 3), each clip as `hmdb.model.preprocess.fit` gives it.
+
+        Returns:
+            Probabilities, float32 (B, number of labels), and embeddings, float32 (B, hidden size).
+
+        Raises:
+            ModelError: an answer that is not finite.
+        """
+        network: Any = self.loaded.network
+        pooled: list[torch.Tensor] = []
+        thread = threading.get_ident()
+
+        def keep(_: object, inputs: tuple[torch.Tensor]) -> None:
+            if threading.get_ident() == thread:
+                pooled.append(inputs[0])
+
+        values = normalize(torch.from_numpy(pixels).to(network.device), self.loaded.pixel_spec)
+        handle = network.classifier.register_forward_pre_hook(keep)
+        try:
+            probabilities = self._forward(values)
+        finally:
+            handle.remove()
+        return probabilities, pooled[0].float().cpu().numpy()
+
     def explain(
         self,
         source: VideoLike | Clip,
         *,
         label: str | None = None,
-        method: str = "class",
+        kind: str = "class",
         top_k: int = 5,
         sampler: str | None = None,
     ) -> Explanation:
@@ -131,7 +176,7 @@ class Recognizer:
         Args:
             source: as for an answer, or a clip that was read before.
             label: whose map to make; the answer's, if not given.
-            method: "class", gradient x attention of one label, which costs about three passes; or "rollout",
+            kind: of map: "class", gradient x attention of one label, which costs about three passes; or "rollout",
                 attention rollout, which is about no label and costs hardly more than the answer, but says less
                 about what the answer rests on.
             top_k, sampler: as for an answer without a map; the sampler of a clip stays its own.
@@ -140,16 +185,15 @@ class Recognizer:
             VideoError: the video cannot be read.
             ModelError: no such sampler or label, a network for which there is no map, or an answer that is not
                 finite.
-            ValueError: top_k below 1, no such method, or a label for rollout.
+            ValueError: top_k below 1, no such kind, or a label for rollout.
         """
         _check_positive(top_k=top_k)
-        if method not in METHODS or (method == "rollout" and label is not None):
-            raise ValueError(
-                f"method must be one of {', '.join(METHODS)}, and rollout takes no label: {method}, {label}"
-            )
+        if kind not in MAPS or (kind == "rollout" and label is not None):
+            wrong = f"{kind} with the label {label}" if label else kind
+            raise ValueError(f"kind must be one of {', '.join(MAPS)}, and rollout takes no label: {wrong}")
         clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
         network, pixel_values = self.loaded.network, self._pixel_values([clip])
-        if method == "rollout":
+        if kind == "rollout":
             logits, relevance = rollout(network, pixel_values)
         else:
             logits, relevance = class_relevance(network, pixel_values, None if label is None else self._index(label))

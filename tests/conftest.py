@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from transformers.utils.logging import disable_progress_bar
 
-from finetune.data.labels import HMDB_SIMP
+from finetune.labels import HMDB_SIMP
 from finetune.networks.start import start
 from finetune.training.checkpoint import save_checkpoint
 from hmdb.recognizer import Recognizer

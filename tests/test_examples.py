@@ -9,7 +9,7 @@ from examples.drawing import generator, random_look, render
 from examples.figure import FOREARM, UPPER_ARM, at, reach
 from examples.make_examples import EXAMPLES, HERE, MAX_BYTES, make
 from examples.scenes import SCENES, TRAINING_SCENES
-from finetune.data.labels import HMDB_SIMP
+from finetune.labels import HMDB_SIMP
 from hmdb.page.preview import plays_in_browser
 from hmdb.video import open_video
 

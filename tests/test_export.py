@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from hmdb.cli import main
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
 from hmdb.errors import ModelError
@@ -57,6 +58,16 @@ def test_a_video_is_answered_from_what_lies_beside_it(exported: tuple[Path, Expo
     answer = Recognizer.from_pretrained(checkpoint, device="cpu", dtype="float32")(video)
     assert [config["id2label"][str(index)] for index in best] == list(answer.labels)
     np.testing.assert_allclose(probabilities[best], answer.probabilities, atol=1e-4)
+
+
+def test_the_command(exported: tuple[Path, Exported], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint, made = exported
+    output = tmp_path / "onnx"
+    assert main(["export", str(checkpoint), "--output", str(output)]) == 0
+    assert "differ from torch's by at most" in capsys.readouterr().out
+    assert sorted(path.name for path in output.iterdir()) == sorted(path.name for path in made.folder.iterdir())
+    assert main(["export", str(checkpoint), "--output", str(output)]) == 1
+    assert "is not an empty folder" in capsys.readouterr().err
 
 
 def test_it_is_not_written_over_anything(checkpoint: Path, tmp_path: Path) -> None:

@@ -15,19 +15,20 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. A room imports from lower floors only; rooms of one floor do not know each other.
 FLOORS = {
     "hmdb": (
-        ("errors",),
+        ("errors", "version"),
         ("text", "settings", "machine"),
         ("video",),
         ("clips",),
         ("results",),
         ("model",),
-        ("explain", "figures"),
+        ("explain", "export", "figures"),
         ("recognizer",),
+        ("batch_inference",),
         ("cli", "page"),
         ("__main__",),
     ),
     "finetune": (
-        ("options", "run_folder"),
+        ("labels", "options", "run_folder"),
         ("recipe",),
         ("data",),
         ("networks", "evaluation"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import TimesformerConfig
 
-from hmdb.model.loading import KINETICS_400
+from hmdb.model.names import KINETICS_400
 from tests.conftest import write_mp4
 from tests.datasets import shape_clip
 from tests.hub import HubServer

@@ -32,8 +32,6 @@ def test_counts_below_one_are_refused(recognizer: Recognizer, video: Path, count
             ask(video, top_k=count)
     with pytest.raises(ValueError, match="top_k must be at least 1"):
         recognizer.predict(recognizer.read(video), top_k=count)
-    with pytest.raises(ValueError, match="draws must be at least 1"):
-        recognizer.faithfulness(recognizer.explain(video), draws=count)
     with pytest.raises(ValueError, match="max_windows must be at least 1"):
         recognizer.timeline(video, max_windows=count)
 

@@ -121,7 +121,7 @@ def remux(source: Path, path: Path, *, start: int = 0, options: Mapping[str, str
     """
     with av.open(str(source)) as whole, av.open(str(path), "w", options=dict(options or {})) as part:
         track = whole.streams.video[0]
-        copy = part.add_stream_from_template(track)
+        copy = part.add_stream_from_template(track, opaque=True)
         base = Fraction(track.time_base or 1)
         offset = round(start / Fraction(track.average_rate or 25) / base)
         for packet in whole.demux(track):
@@ -141,6 +141,57 @@ def trim(source: Path, path: Path, *, first: int, num_frames: int, fps: int = 25
     movie_rate, media_rate = (int.from_bytes(data[at + 16 : at + 20]) for at in (movie, media))
     media_start = int.from_bytes(data[edit + 16 : edit + 20]) + first * media_rate // fps
     data[edit + 12 : edit + 20] = struct.pack(">II", num_frames * movie_rate // fps, media_start)
+    path.write_bytes(data)
+    return path
+
+
+def behead(source: Path, path: Path, num_packets: int) -> Path:
+    """The packets of a video without the first ones, from wherever that is: a recording that began in the middle."""
+    with av.open(str(source)) as whole, av.open(str(path), "w") as part:
+        track = whole.streams.video[0]
+        copy = part.add_stream_from_template(track, opaque=True)
+        for packet in itertools.islice(whole.demux(track), num_packets, None):
+            if packet.dts is not None:
+                packet.stream = copy
+                part.mux(packet)
+    return path
+
+
+def set_matrix(source: Path, path: Path, matrix: Sequence[int]) -> Path:
+    """An mp4 whose track is to be shown by this display matrix: a, b, c, d of (x, y) -> (ax + cy, bx + dy)."""
+    data = bytearray(source.read_bytes())
+    at = data.find(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def shuffle_cues(source: Path, path: Path) -> Path:
+    """A Matroska file whose index leads from each key frame to the place of the next."""
+    data = bytearray(source.read_bytes())
+    end = at = data.rfind(b"\x1c\x53\xbb\x6b")
+    places = []
+    while (end := data.find(b"\xf1", end + 1)) >= 0:  # CueClusterPosition
+        places.append((end + 2, data[end + 1] & 0x7F))
+    assert at >= 0
+    assert len(places) > 3
+    values = [int.from_bytes(data[place : place + size]) for place, size in places]
+    for (place, size), value in zip(places, [*values[1:], values[0]], strict=True):
+        data[place : place + size] = value.to_bytes(size)
+    path.write_bytes(data)
+    return path
+
+
+def shift_index(source: Path, path: Path) -> Path:
+    """An AVI whose index gives each packet the place of the one before."""
+    data = bytearray(source.read_bytes())
+    index = data.rfind(b"idx1")
+    start, end = index + 8, index + 8 + int.from_bytes(data[index + 4 : index + 8], "little")
+    entries = [data[at : at + 16] for at in range(start, end, 16)]
+    for number, before in enumerate([entries[0], *entries[:-1]]):
+        entries[number] = entries[number][:8] + before[8:]
+    data[start:end] = b"".join(entries)
     path.write_bytes(data)
     return path
 

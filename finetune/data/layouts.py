@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import snapshot_download
@@ -56,6 +57,7 @@ class Collection:
         on_hub: whether the name is an id on the Hub.
         samples: all clips, in order of class and name.
         given: "train", "val" and "test" -> their clips, where the data set divides itself.
+        grouped: whether the source of each clip is the group that was asked for.
         official: 1, 2 and 3 -> "train" and "test" -> their clips, where HMDB51's own tables are there.
     """
 
@@ -64,6 +66,7 @@ class Collection:
     given: Mapping[str, tuple[Sample, ...]] = field(default_factory=dict)
     official: Mapping[int, Mapping[str, tuple[Sample, ...]]] = field(default_factory=dict)
     on_hub: bool = False
+    grouped: bool = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -71,7 +74,7 @@ class Collection:
         return tuple(sorted({sample.label for sample in self.samples}))
 
 
-def collect(location: str) -> Collection:
+def collect(location: str, group_by: str = "") -> Collection:
     """The data set at a place.
 
     Args:
@@ -79,12 +82,21 @@ def collect(location: str) -> Collection:
             (columns class, video_name) or HMDB51's `<class>_test_split1.txt` files or neither; a csv
             with the columns path and label, and perhaps split and source; or `hub:<dataset id>`, one
             of these on the Hub.
+        group_by: what becomes the source of each clip, as `finetune.data.source.DataSource` has it.
 
     Raises:
         DataError: nothing there that can be read as one of these.
     """
+    found = _collect(location, group_by)
+    for label in found.classes:
+        if label != label.strip() or not label or not label.isprintable():
+            raise DataError(f"{found.name} has the label {label!r}: a label is printable and has no space around it.")
+    return _grouped(found, group_by) if group_by and not found.grouped else found
+
+
+def _collect(location: str, group_by: str) -> Collection:
     if location.startswith(HUB_PREFIX):
-        return _from_hub(location.removeprefix(HUB_PREFIX))
+        return _from_hub(location.removeprefix(HUB_PREFIX), group_by)
     path = Path(location)
     if path.is_dir():
         return _from_folder(path, path.resolve().name)
@@ -92,7 +104,33 @@ def collect(location: str) -> Collection:
         raise DataError(f"There is no data folder {path}. {HOW_TO_GET_DATA}")
     if path.suffix.lower() != ".csv":
         raise DataError(f"{path} is neither a folder nor a csv of path and label.")
-    return _from_table(path, path.stem)
+    return _from_table(path, path.stem, group_by)
+
+
+def _grouped(found: Collection, group_by: str) -> Collection:
+    """The same with each clip's folder, or what a pattern finds in its name, as its source."""
+    if group_by != "folder" and "(" not in group_by:
+        raise DataError(
+            f"There is no column {group_by} to group by. Name a column of the csv, folder, or a pattern with a part in "
+            "brackets, such as '^([a-z]+)_'."
+        )
+    samples = {sample.name: replace(sample, source=_group(sample, group_by)) for sample in found.samples}
+    if len({sample.source for sample in samples.values()}) < 2:
+        raise DataError(f"--group-by {group_by} puts all {len(samples)} clips into one group, so none could test.")
+    return replace(found, samples=tuple(samples.values()), given={}, official={})
+
+
+def _group(sample: Sample, group_by: str) -> str:
+    if group_by == "folder":
+        return sample.path.parent.name
+    try:
+        match = re.search(group_by, sample.path.name)
+        found = match and match[1]
+    except (re.error, IndexError) as error:
+        raise DataError(f"--group-by {group_by} is no regular expression with a part in brackets: {error}.") from error
+    if not found:
+        raise DataError(f"--group-by {group_by} finds nothing in the name {sample.path.name}.")
+    return found
 
 
 def source_of(name: str, label: str) -> str | None:
@@ -116,18 +154,18 @@ def find_clips(folder: Path) -> list[Path]:
     ]
 
 
-def _from_hub(dataset: str) -> Collection:
+def _from_hub(dataset: str, group_by: str) -> Collection:
     try:
         folder = Path(snapshot_download(dataset, repo_type="dataset"))
     except Exception as error:  # the client raises its HTTP library's errors beside its own
         raise DataError(f"The data set {dataset} cannot be had from the Hub: {first_line(error)}") from error
     tables = [path for path in sorted(folder.glob("*.csv")) if path.stem not in SPLITS]
     if len(tables) == 1 and not _class_folders(folder):
-        return _from_table(tables[0], dataset, trusted=False)
+        return _from_table(tables[0], dataset, group_by, trusted=False)
     return _from_folder(folder, dataset, on_hub=True)
 
 
-def _from_table(table: Path, name: str, *, trusted: bool = True) -> Collection:
+def _from_table(table: Path, name: str, group_by: str, *, trusted: bool = True) -> Collection:
     rows = _read_rows(table, {"path", "label"})
     samples, given = [], []
     for row in rows:
@@ -137,7 +175,7 @@ def _from_table(table: Path, name: str, *, trusted: bool = True) -> Collection:
         path = table.parent / place
         if not _is_clip(path):
             raise DataError(f"{table} names {row['path']}, which is no video file and no folder of frames.")
-        source = row.get("source") or source_of(path.name, row["label"])
+        source = row.get(group_by or "source") or source_of(path.name, row["label"])
         samples.append(Sample(path, row["label"], row["path"], source))
         given.append((row.get("split") or "").strip())
     _refuse_doubles(table, (sample.name for sample in samples))
@@ -156,6 +194,7 @@ def _from_table(table: Path, name: str, *, trusted: bool = True) -> Collection:
         samples=tuple(sorted(samples, key=lambda sample: (sample.label, sample.name))),
         given=division if any(division.values()) else {},
         on_hub=not trusted,
+        grouped=group_by in rows[0],
     )
 
 
@@ -232,7 +271,15 @@ def _is_clip(path: Path) -> bool:
 
 
 def _read_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not a csv in UTF-8: {error.reason} at byte {error.start}. Save it as UTF-8."
+        ) from error
+    if "\0" in text:
+        raise DataError(f"{path} is not a csv: it has zero bytes.")
+    with io.StringIO(text, newline="") as file:
         reader = csv.DictReader(file)
         if not columns <= set(reader.fieldnames or ()):
             raise DataError(

@@ -22,6 +22,10 @@ HASH_SIDE = 9  # pixels of a small copy, whose 9 x 8 + 8 x 9 comparisons of neig
 HASH_BITS = 2 * HASH_SIDE * (HASH_SIDE - 1)
 NEAR_BITS = 18  # of 144 that may differ between frames of one scene; on HMDB51, pairs of other scenes begin at 22
 MAX_FRAMES = 8  # of a clip that are compared
+COMMON = 0.1  # share of the clips of a split, from which on a scene that they show is their background
+MOTION_SIDE = 32  # pixels of a small copy of what moves
+STILL = 10.0  # grey levels that a pixel may differ from the clip's median without having moved
+SAME_MOTION = 0.95  # cosine
 FLAT = 6.0  # grey levels, standard deviation below which a frame has nothing to compare
 BLOCK_ROWS = 512  # frames compared with all others at a time
 
@@ -71,22 +75,22 @@ class LeakReport:
         return found or ["no source video, file or near-duplicate frame is in two splits"]
 
 
-def find_leaks(splits: Splits, hashes: Mapping[str, np.ndarray]) -> LeakReport:
+def find_leaks(splits: Splits, prints: Mapping[str, Fingerprint]) -> LeakReport:
     """Compares each two splits.
 
     Args:
-        hashes: of each clip's frames, by its name; clips that are not there are not compared by frames.
+        prints: by name of the clip; clips that are not there are not compared by frames.
     """
-    parts = splits.by_name()
+    by_name = splits.by_name()
     found: list[Leak] = []
-    for other, part in combinations(parts, 2):  # train before val before test
+    for other, split in combinations(by_name, 2):  # train before val before test
         for kind, pairs in (
-            ("same source video", _same(_sources(parts[part]), _sources(parts[other]))),
-            ("same file", _same_content(parts[part], parts[other])),
-            ("near-duplicate frames", _near(parts[part], parts[other], hashes)),
+            ("same source video", _same(_sources(by_name[split]), _sources(by_name[other]))),
+            ("same file", _same_content(by_name[split], by_name[other])),
+            ("near-duplicate frames", _near(by_name[split], by_name[other], prints)),
         ):
-            found += [Leak(kind, clip, part, resembled, other) for clip, resembled in pairs]
-    everything = [sample for part in parts.values() for sample in part]
+            found += [Leak(kind, clip, split, resembled, other) for clip, resembled in pairs]
+    everything = [sample for split in by_name.values() for sample in split]
     return LeakReport(
         found=tuple(found),
         unknown_sources=sum(sample.source is None for sample in everything),
@@ -94,13 +98,44 @@ def find_leaks(splits: Splits, hashes: Mapping[str, np.ndarray]) -> LeakReport:
     )
 
 
-def clip_hashes(*datasets: ClipDataset) -> dict[str, np.ndarray]:
-    """Clip name -> the perceptual hashes of its frames, of 8 at most, spread over the clip."""
+@dataclass(frozen=True, eq=False)
+class Fingerprint:
+    """What a clip is recognised by.
+
+    Attributes:
+        hashes: float32 (n, 144), of its frames that are not flat.
+        motion: float16 (n, 1024), of unit length: where its frames differ from the median of all of them.
+    """
+
+    hashes: np.ndarray
+    motion: np.ndarray
+
+
+def fingerprints(*datasets: ClipDataset) -> dict[str, Fingerprint]:
+    """Clip name -> its fingerprint, of 8 frames at most, spread over the clip."""
     return {
-        sample.name: perceptual_hashes(dataset.frames(index)[_spread(dataset.num_frames)])
+        sample.name: fingerprint(dataset.frames(index)[_spread(dataset.num_frames)])
         for dataset in datasets
         for index, sample in enumerate(dataset.samples)
     }
+
+
+def fingerprint(frames: np.ndarray) -> Fingerprint:
+    """
+    Args:
+        frames: uint8 (T, H, W, 3).
+    """
+    size = (MOTION_SIDE, MOTION_SIDE)
+    grey = np.stack(
+        [
+            np.asarray(Image.fromarray(frame).convert("L").resize(size, Image.Resampling.BOX), dtype=np.float32)
+            for frame in frames
+        ]
+    )
+    moved = np.maximum(np.abs(grey - np.median(grey, axis=0)) - STILL, 0).reshape(len(grey), -1)
+    lengths = np.linalg.norm(moved, axis=1, keepdims=True)
+    motion = (moved / np.maximum(lengths, 1e-6))[lengths[:, 0] > 0]
+    return Fingerprint(perceptual_hashes(frames), motion.astype(np.float16))
 
 
 def _spread(num_frames: int) -> list[int]:
@@ -135,14 +170,14 @@ def mirrored(hashes: np.ndarray) -> np.ndarray:
     return np.concatenate([right.reshape(len(hashes), -1), down.reshape(len(hashes), -1)], axis=1)
 
 
-def resembling(clips: Sequence[Sample], others: Sequence[Sample], hashes: Mapping[str, np.ndarray]) -> dict[str, str]:
+def resembling(clips: Sequence[Sample], others: Sequence[Sample], prints: Mapping[str, Fingerprint]) -> dict[str, str]:
     """The names of clips that are another by source, content or frames -> the name of that other."""
     return dict(
         pair
         for pairs in (
             _same(_sources(clips), _sources(others)),
             _same_content(clips, others),
-            _near(clips, others, hashes),
+            _near(clips, others, prints),
         )
         for pair in pairs
     )
@@ -182,22 +217,42 @@ def content_hash(clip: Path) -> bytes:
 
 
 def _near(
-    clips: Sequence[Sample], others: Sequence[Sample], hashes: Mapping[str, np.ndarray]
+    clips: Sequence[Sample], others: Sequence[Sample], prints: Mapping[str, Fingerprint]
 ) -> Iterable[tuple[str, str]]:
-    rows, owners = _stacked(clips, hashes)
-    columns, other_owners = _stacked(others, hashes)
+    """Pairs with frames of one scene. Where that scene is the background of many clips, what moves must agree, too."""
+    rows, owners = _stacked(clips, prints)
+    columns, other_owners = _stacked(others, prints)
     if not len(rows) or not len(columns):
         return []
-    found: dict[str, str] = {}
+    alike: dict[str, dict[str, None]] = defaultdict(dict)  # ordered sets
     for first in range(0, len(rows), BLOCK_ROWS):
         block = rows[first : first + BLOCK_ROWS]
         agreement = np.maximum(block @ columns.T, block @ mirrored(columns).T)  # bits - 2 x differing ones
         for row, column in np.argwhere(agreement >= HASH_BITS - 2 * NEAR_BITS):
-            found.setdefault(owners[first + row], other_owners[column])
+            alike[owners[first + row]][other_owners[column]] = None
+    common = max(2, COMMON * len(others))
+    found: dict[str, str] = {}
+    for name, candidates in alike.items():
+        background = len(candidates) > common
+        for other in candidates:
+            if not background or _moves_alike(prints[name].motion, prints[other].motion):
+                found.setdefault(name, other)
     return list(found.items())
 
 
-def _stacked(samples: Sequence[Sample], hashes: Mapping[str, np.ndarray]) -> tuple[np.ndarray, list[str]]:
-    present = [sample.name for sample in samples if len(hashes.get(sample.name, ()))]
-    rows = np.concatenate([hashes[name] for name in present]) if present else np.empty((0, HASH_BITS), np.float32)
-    return rows, [name for name in present for _ in range(len(hashes[name]))]
+def _moves_alike(motion: np.ndarray, other: np.ndarray) -> bool:
+    """Whether half of the frames show what a frame of the other clip shows, mirrored or not; so do two still clips."""
+    if not len(motion) or not len(other):
+        return len(motion) == len(other)
+    sideways = other.reshape(-1, MOTION_SIDE, MOTION_SIDE)[:, :, ::-1].reshape(other.shape)
+    return any(
+        np.mean((motion.astype(np.float32) @ each.astype(np.float32).T).max(axis=1) >= SAME_MOTION) >= 0.5
+        for each in (other, sideways)
+    )
+
+
+def _stacked(samples: Sequence[Sample], prints: Mapping[str, Fingerprint]) -> tuple[np.ndarray, list[str]]:
+    present = [sample.name for sample in samples if sample.name in prints and len(prints[sample.name].hashes)]
+    rows = [prints[name].hashes for name in present]
+    owners = [name for name in present for _ in range(len(prints[name].hashes))]
+    return np.concatenate(rows) if rows else np.empty((0, HASH_BITS), np.float32), owners

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from finetune.data.dataset import ClipDataset, refuse_many_broken
 from finetune.data.layouts import SPLITS, Sample
-from finetune.data.leaks import LeakReport, clip_hashes, find_leaks
+from finetune.data.leaks import LeakReport, find_leaks, fingerprints
 from finetune.data.splits import Splits
 from hmdb.clips.clip import ClipSpec
 from hmdb.model.preprocess import PixelSpec
@@ -88,7 +88,7 @@ def load_clips(
     for clip, reason in broken.items():
         log.warning("Left out: %s: %s", clip, reason)
     splits = splits.without(broken)
-    leaks = find_leaks(splits, clip_hashes(*datasets.values()))
+    leaks = find_leaks(splits, fingerprints(*datasets.values()))
     for line in leaks.lines():
         log.info("Split: %s", line)
     return ClipData(splits=splits, **datasets, broken=broken, leaks=leaks)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from finetune.data.dataset import ClipDataset
 from finetune.data.layouts import Sample, find_clips, source_of
-from finetune.data.leaks import clip_hashes, resembling
+from finetune.data.leaks import fingerprints, resembling
 from finetune.data.splits import Splits
 from hmdb.errors import DataError
 
@@ -17,7 +17,14 @@ log = logging.getLogger(__name__)
 NO_LABEL = ""  # of a sample that nobody has labelled
 
 
-def find_more(folder: str, splits: Splits, evaluated: Sequence[ClipDataset], *, labelled: bool = False) -> list[Sample]:
+def find_more(
+    folder: str,
+    splits: Splits,
+    evaluated: Sequence[ClipDataset],
+    *,
+    labelled: bool = False,
+    keep_similar: bool = False,
+) -> list[Sample]:
     """More clips to train on, none of which the model is evaluated on.
 
     Clips that are one of val or test, by source video, content or near-duplicate frames, are left out.
@@ -25,6 +32,7 @@ def find_more(folder: str, splits: Splits, evaluated: Sequence[ClipDataset], *, 
     Args:
         folder: has videos at any depth, or, labelled, <class>/<video>.
         evaluated: the val and test clips as they were read.
+        keep_similar: keep also the clips that resemble those.
 
     Raises:
         DataError: no such folder, nothing usable in it, or a label that is no class of the data.
@@ -46,12 +54,18 @@ def find_more(folder: str, splits: Splits, evaluated: Sequence[ClipDataset], *, 
     known = {sample.path.resolve() for sample in splits.train}
     samples = [sample for sample in samples if sample.path.resolve() not in known]
     read = evaluated[0].like(samples)
-    hashes = clip_hashes(*evaluated, read)
+    prints = fingerprints(*evaluated, read)
     held_out = [sample for dataset in evaluated for sample in dataset.samples]
-    taken = resembling(samples, held_out, hashes)
-    kept = [sample for sample in read.samples if sample.name not in taken]
-    if taken:
-        log.info("%d clip(s) of %s are left out: they are clips of val or test.", len(taken), root)
+    taken = resembling(samples, held_out, prints)
+    kept = [sample for sample in read.samples if keep_similar or sample.name not in taken]
+    if taken and keep_similar:
+        log.warning("%d clip(s) of %s resemble clips of val or test; the figures may be too high.", len(taken), root)
+    elif taken:
+        log.info("%d clip(s) of %s are left out: they resemble clips of val or test.", len(taken), root)
     if not kept:
-        raise DataError(f"{root} has no videos that are not in the data set already.")
+        raise DataError(
+            f"{root} has no videos but those that resemble clips of val or test. --keep-similar trains on them."
+            if taken
+            else f"{root} has no videos that are not in the data set already."
+        )
     return kept

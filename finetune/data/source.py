@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finetune.options import check_options, option
+from hmdb.errors import DataError
 
 SPLIT_METHODS = ("auto", "given", "paper", "official1", "official2", "official3", "groups")
 
@@ -20,6 +21,13 @@ class DataSource:
             one source video in one split; "auto", the first of given, official1 and paper that can be.
         allow_broken: go on where more than 2 % of the clips cannot be read.
         more: a folder <class>/<video> of further clips, for training alone; empty for none.
+        keep_similar: keep further clips that resemble those of val or test.
+        test_share, val_share: of all clips, and of what the test split leaves; where train, val and test are made
+            here. Every class has at least one clip in each.
+        group_by: what tells whose clip it is, so that nobody is in two splits: a column of the csv, "folder" for the
+            clip's folder, or a regular expression with one group in brackets for the clip's name; empty for the source
+            video that HMDB51's names tell. With one, "auto" is "groups".
+        folds, fold: of a cross-validation, whose fold-th part (from 1) is the test split; 0 for none.
     """
 
     location: str = option(
@@ -31,6 +39,25 @@ class DataSource:
     split: str = option("auto", "how train, val and test are made", choices=SPLIT_METHODS)
     allow_broken: bool = option(False, "go on where over 2 % of the clips cannot be read")
     more: str = option("", "further clips <class>/<video>, for training alone", metavar="DIR")
+    keep_similar: bool = option(False, "train on further clips even if they resemble clips of val or test")
+    test_share: float = option(0.1, "share of the clips that test", above=0, below=1)
+    val_share: float = option(0.2, "share of the rest that chooses the epoch", above=0, below=1)
+    group_by: str = option(
+        "",
+        "keep clips of one person or source in one split: a csv column, folder, or a pattern such as '^([a-z]+)_'",
+        metavar="WHAT",
+    )
+    folds: int = option(0, "cross-validate: train K times, each fold testing once", least=0, metavar="K")
+    fold: int = 0
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.folds == 1 or not 0 <= self.fold <= self.folds:
+            raise DataError(f"A cross-validation has at least 2 folds, not {self.folds}.")
+        if self.group_by and self.split not in ("auto", "groups"):
+            raise DataError(f"--group-by makes the splits itself; leave out --split {self.split}.")
+
+    @property
+    def makes_splits(self) -> bool:
+        """Whether the splits are made here whatever the data set brings."""
+        return bool(self.group_by or self.folds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import re
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,18 +18,15 @@ from finetune.data.layouts import SPLITS, Collection, Sample, collect
 from finetune.data.source import DataSource
 from hmdb.errors import DataError
 
-TEST_SHARE = 0.1
-VAL_SHARE = 0.2  # of what is left
-
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """The clips of a data set, divided.
+    """The clips of a data set, in train, val and test.
 
     Attributes:
         classes: the class names in the order of their ids, which is the alphabetical one.
-        train, val, test: the clips of each part.
-        origin: how the division came about, in words.
+        train, val, test: the clips of each.
+        origin: how that came about, in words.
         data: the name of the data set.
         on_hub: whether that is an id on the Hub.
     """
@@ -46,14 +44,14 @@ class Splits:
 
     @property
     def hash(self) -> str:
-        """16 hexadecimal digits that two divisions share only where they put the same clips in the same parts."""
+        """16 hexadecimal digits that two share only where they put the same clips in the same splits."""
         lines = sorted(
             f"{split} {sample.label} {sample.name}" for split, part in self.by_name().items() for sample in part
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def without(self, names: Mapping[str, str]) -> Splits:
-        """The same division with the clips of these names left out."""
+        """The same with the clips of these names left out."""
         train, val, test = (
             tuple(sample for sample in part if sample.name not in names) for part in self.by_name().values()
         )
@@ -69,90 +67,171 @@ class Splits:
 
 
 def read_splits(source: DataSource, seed: int = 0) -> Splits:
-    """The clips of a data set, divided.
+    """The clips of a data set, in train, val and test.
 
     Raises:
-        DataError: no such data set, the wrong layout, a division that it does not have, a class
-            without clips in one of the parts, or too few clips to divide.
+        DataError: no such data set, the wrong layout, splits that it does not have, a class
+            without clips in one of them, or too few clips or groups.
     """
-    collection = collect(source.location)
-    how = source.split
-    if how == "auto":
-        how = "given" if collection.given else "official1" if 1 in collection.official else "paper"
-    parts, origin = _divide(collection, how, seed)
-    for split, part in parts.items():
-        lacking = set(collection.classes) - {sample.label for sample in part}
+    collection = collect(source.location, source.group_by)
+    splits, origin = _split(collection, source, seed)
+    for split, samples in splits.items():
+        lacking = set(collection.classes) - {sample.label for sample in samples}
         if lacking:
             raise DataError(
-                f"The {split} part of {collection.name} ({origin}) has no clip of {', '.join(sorted(lacking))}. "
-                "Add clips, or take these classes out."
+                f"The {split} split of {collection.name} ({origin}) has no clip of {', '.join(sorted(lacking))}. "
+                f"{_what_helps(collection, source)}"
             )
-    twice = Counter(sample.name for part in parts.values() for sample in part)
+    twice = Counter(sample.name for samples in splits.values() for sample in samples)
     shared = [name for name, count in twice.items() if count > 1]
     if shared:
-        raise DataError(f"{len(shared)} clip(s) are in more than one part: {', '.join(shared[:3])} ...")
-    return Splits(classes=collection.classes, **parts, origin=origin, data=collection.name, on_hub=collection.on_hub)
+        raise DataError(f"{len(shared)} clip(s) are in more than one split: {', '.join(shared[:3])} ...")
+    return Splits(classes=collection.classes, **splits, origin=origin, data=collection.name, on_hub=collection.on_hub)
 
 
-def _divide(collection: Collection, how: str, seed: int) -> tuple[dict[str, tuple[Sample, ...]], str]:
-    shares = f"{TEST_SHARE:.0%} test, the rest {1 - VAL_SHARE:.0%} train and {VAL_SHARE:.0%} val, seed {seed}"
-    if how == "given":
+def read_all(source: DataSource) -> Splits:
+    """All clips of a data set, undivided: as its test split.
+
+    Raises:
+        DataError: no such data set, or the wrong layout.
+    """
+    found = collect(source.location, source.group_by)
+    return Splits(
+        classes=found.classes,
+        train=(),
+        val=(),
+        test=found.samples,
+        origin="all clips, undivided",
+        data=found.name,
+        on_hub=found.on_hub,
+    )
+
+
+def _split(collection: Collection, source: DataSource, seed: int) -> tuple[dict[str, tuple[Sample, ...]], str]:
+    method = source.split
+    if method == "auto":
+        brought = not source.makes_splits
+        method = (
+            "given"
+            if collection.given and brought
+            else "official1"
+            if 1 in collection.official and brought
+            else "groups"
+            if source.group_by
+            else "paper"
+        )
+    if method == "given":
         if not collection.given:
             raise DataError(f"{collection.name} does not say which clips train; --split paper divides it.")
         return dict(collection.given), "as the data set gives it"
-    if official := re.fullmatch(r"official(\d)", how):
-        number = int(official[1])
-        if number not in collection.official:
-            raise DataError(
-                f"{collection.name} has no files <class>_test_split{number}.txt; they belong beside its classes."
-            )
-        division = collection.official[number]
-        rest, val = _grouped(list(division["train"]), VAL_SHARE, seed)
-        origin = (
-            f"HMDB51's official split {number}, {VAL_SHARE:.0%} of its train part as val by source video, seed {seed}"
+    if official := re.fullmatch(r"official(\d)", method):
+        return _official(collection, int(official[1]), source.val_share, seed)
+    return _made(list(collection.samples), source, seed, grouped=method == "groups")
+
+
+def _official(
+    collection: Collection, number: int, val_share: float, seed: int
+) -> tuple[dict[str, tuple[Sample, ...]], str]:
+    if number not in collection.official:
+        raise DataError(
+            f"{collection.name} has no files <class>_test_split{number}.txt; they belong beside its classes."
         )
-        return {"train": tuple(rest), "val": tuple(val), "test": division["test"]}, origin
-    divide = _grouped if how == "groups" else _stratified
-    rest, test = divide(list(collection.samples), TEST_SHARE, seed)
-    train, val = divide(rest, VAL_SHARE, seed)
+    official = collection.official[number]
+    train, val = _grouped(list(official["train"]), val_share, seed)
+    origin = f"HMDB51's official split {number}, {val_share:.0%} of its train part as val by source video, seed {seed}"
+    return {"train": tuple(train), "val": tuple(val), "test": official["test"]}, origin
+
+
+def _made(
+    samples: list[Sample], source: DataSource, seed: int, *, grouped: bool
+) -> tuple[dict[str, tuple[Sample, ...]], str]:
+    cut = _grouped if grouped else _stratified
     by = "stratified by class (paper, section 3)"
-    if how == "groups":
-        unknown = sum(sample.source is None for sample in collection.samples)
-        by = "stratified by class, the clips of a source video together"
+    if grouped:
+        whose = f"group ({source.group_by})" if source.group_by else "source video"
+        unknown = sum(sample.source is None for sample in samples)
+        by = f"stratified by class, the clips of a {whose} together"
         by += f" (unknown for {unknown} clips, each taken by itself)" if unknown else ""
-    return {"train": tuple(train), "val": tuple(val), "test": tuple(test)}, f"{by}, {shares}"
+    if source.folds:
+        rest, test = _fold(samples, source, seed, grouped=grouped)
+        share = f"fold {source.fold} of {source.folds} as test"
+    else:
+        rest, test = cut(samples, source.test_share, seed)
+        share = f"{source.test_share:.0%} test"
+    train, val = cut(rest, source.val_share, seed)
+    told = f"{by}, {share}, the rest {1 - source.val_share:.0%} train and {source.val_share:.0%} val, seed {seed}"
+    return {"train": tuple(train), "val": tuple(val), "test": tuple(test)}, told
 
 
 def _stratified(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    labels = [sample.label for sample in samples]
+    """The rest and about a share of the samples, with at least one of each class in both."""
+    counts = Counter(sample.label for sample in samples)
+    label, least = min(counts.items(), key=lambda item: item[1])
+    if least < 2:
+        raise DataError(
+            f"{label} has too few clips: each class needs at least 3, one each to train on, to choose by and to test."
+        )
+    size: float | int = share if share * len(samples) >= len(counts) else len(counts)
     try:
-        rest, taken = train_test_split(samples, test_size=share, stratify=labels, random_state=seed)
+        rest, taken = train_test_split(
+            samples, test_size=size, stratify=[sample.label for sample in samples], random_state=seed
+        )
     except ValueError as error:
-        raise _too_few(samples) from error
+        raise DataError(
+            f"A share of {share:g} of {len(samples)} clips leaves too few of {len(counts)} classes for the rest."
+        ) from error
     return rest, taken
 
 
 def _grouped(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    """As `_stratified`, near enough, with all clips of one source video on one side."""
+    """As `_stratified`, near enough, with all clips of one group on one side."""
     labels = [sample.label for sample in samples]
-    groups = [sample.source or sample.name for sample in samples]
-    folds = round(1 / share)
-    if min(Counter(labels).values(), default=0) < folds or len(set(groups)) < folds:
-        raise _too_few(samples)
+    groups = _groups(samples)
+    folds = min(max(round(1 / share), 2), len(set(groups)), min(Counter(labels).values(), default=0))
+    if folds < 2:
+        raise _too_few_groups(samples)
     cutter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     cuts = [(rest, taken) for rest, taken in cutter.split(np.zeros(len(samples)), labels, groups)]
-    rest, taken = max(cuts, key=lambda cut: (_classes(samples, cut[1]), -abs(len(cut[1]) - share * len(samples))))
+    rest, taken = max(cuts, key=lambda cut: (_classes(samples, cut), -abs(len(cut[1]) - share * len(samples))))
     return [samples[index] for index in rest], [samples[index] for index in taken]
 
 
-def _classes(samples: Sequence[Sample], indices: np.ndarray) -> int:
-    return len({samples[index].label for index in indices})
+def _fold(samples: list[Sample], source: DataSource, seed: int, *, grouped: bool) -> tuple[list[Sample], list[Sample]]:
+    """The rest, and the fold of a cross-validation that tests."""
+    labels = [sample.label for sample in samples]
+    groups = _groups(samples) if grouped else [sample.name for sample in samples]
+    if len(set(groups)) < source.folds:
+        raise _too_few_groups(samples)
+    if min(Counter(labels).values()) < source.folds and not grouped:
+        label, least = Counter(labels).most_common()[-1]
+        raise DataError(f"{label} has {least} clip(s), too few for {source.folds} folds. Lower --folds.")
+    cutter = StratifiedGroupKFold(source.folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():  # of classes that are in fewer groups than folds; what is lacking is told later
+        warnings.simplefilter("ignore", UserWarning)
+        rest, taken = list(cutter.split(np.zeros(len(samples)), labels, groups))[max(source.fold, 1) - 1]
+    return [samples[index] for index in rest], [samples[index] for index in taken]
 
 
-def _too_few(samples: Sequence[Sample]) -> DataError:
-    counts = Counter(sample.label for sample in samples)
-    label, count = min(counts.items(), key=lambda item: item[1], default=("no class", 0))
+def _groups(samples: Sequence[Sample]) -> list[str]:
+    return [sample.source or sample.name for sample in samples]
+
+
+def _classes(samples: Sequence[Sample], cut: tuple[np.ndarray, np.ndarray]) -> int:
+    """Of how many classes both sides have clips."""
+    sides = [{samples[index].label for index in side} for side in cut]
+    return len(sides[0] & sides[1])
+
+
+def _too_few_groups(samples: Sequence[Sample]) -> DataError:
+    found = sorted(set(_groups(samples)))
     return DataError(
-        f"{len(samples)} clips of {len(counts)} classes are too few to divide into train, val and test "
-        f"({label} has {count}); about 10 a class are needed, or your own train.csv, val.csv, test.csv."
+        f"There are too few groups to keep apart: {len(found)} ({', '.join(found[:3])}). Train, val and test need one "
+        "each, and a cross-validation as many as folds. Group by something finer, or leave --group-by out."
     )
+
+
+def _what_helps(collection: Collection, source: DataSource) -> str:
+    if source.group_by or source.split == "groups":
+        count = len(set(_groups(collection.samples)))
+        return f"Its {count} groups do not all show every class: raise the shares, or group by something finer."
+    return "Add clips, or take these classes out."

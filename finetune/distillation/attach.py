@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 
 from finetune.data.load import ClipData
-from finetune.data.more import find_more
 from finetune.distillation.features import ProjectionHead, feature_targets
 from finetune.distillation.plan import Distillation
 from finetune.distillation.teachers import Teacher, find_teacher, teach
@@ -18,9 +17,14 @@ from hmdb.machine import num_processes
 
 
 def attach_teacher(
-    plan: Distillation, data: ClipData, recipe: Recipe, clip_spec: ClipSpec, hidden_size: int, cache: Path
+    plan: Distillation,
+    data: ClipData,
+    recipe: Recipe,
+    clip_spec: ClipSpec,
+    hidden_size: int,
+    cache: Path,
 ) -> tuple[ClipData, ProjectionHead | None]:
-    """Adds the unlabelled clips to the training clips, and to all of them what the teacher says of them.
+    """Adds to the training clips what the teacher says of them.
 
     Args:
         clip_spec, hidden_size: of the student.
@@ -33,8 +37,6 @@ def attach_teacher(
         DataError, ModelError: the teacher cannot teach this run.
     """
     teacher = find_teacher(plan.teacher, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    if plan.unlabelled:
-        data = data.training_on(find_more(plan.unlabelled, data.splits, data.evaluated))
     classes = data.splits.classes
     if isinstance(teacher, Teacher):
         data.train.targets = teach(teacher, data.train, classes, recipe.batch_size)

@@ -14,7 +14,8 @@ from finetune.data.dataset import ClipDataset
 from finetune.networks.image_models import PYPI_PREFIX, FeatureMaps, feature_maps
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
-from hmdb.model.checks import FAMILIES, read_json, read_pixel_spec
+from hmdb.model.checks import read_json, read_pixel_spec
+from hmdb.model.families import FAMILIES
 from hmdb.model.hub import Checkpoint, find
 from hmdb.model.loading import load
 from hmdb.model.preprocess import PixelSpec, normalize

@@ -6,12 +6,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from hmdb.figures import ACCENT, FAINT, INK, bare, new_figure, sheet
 from hmdb.text import readable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def drawable(label: str) -> str:
+    """A label as the font can draw it: what it lacks becomes a code, and no dollar starts a formula."""
+    known = get_font(findfont(FontProperties())).get_charmap()
+    return "".join(
+        "\\$" if char == "$" else char if ord(char) in known else f"u{ord(char):x}" for char in readable(label)
+    )
 
 
 def answer_figure(
@@ -28,14 +37,14 @@ def answer_figure(
     image, bars = figure.subplots(2, 1, height_ratios=(1.5, 1))
     image.imshow(sheet(frames))
     image.axis("off")
-    title = readable(labels[0])
+    title = drawable(labels[0])
     if truth is not None:
-        title += " (right)" if truth == labels[0] else f" (wrong: it is {readable(truth)})"
+        title += " (right)" if truth == labels[0] else f" (wrong: it is {drawable(truth)})"
     image.set_title(title, color=INK)
     colors = [ACCENT if truth is None or label == truth else FAINT for label in labels]
     places = range(len(labels))
     bars.barh(places, probabilities, color=colors)
-    bars.set_yticks(places, [readable(label) for label in labels])
+    bars.set_yticks(places, [drawable(label) for label in labels])
     bars.invert_yaxis()
     bars.set_xlim(0, 1.08)
     for place, probability in zip(places, probabilities, strict=True):
@@ -63,7 +72,7 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:
         if count:
             color = "white" if shares[row, column] > 0.6 else INK
             axes.text(column, row, f"{count}", ha="center", va="center", fontsize=8, color=color)
-    names = [readable(label) for label in labels]
+    names = [drawable(label) for label in labels]
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("answer")

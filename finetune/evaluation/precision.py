@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from finetune.data.dataset import ClipDataset
 from finetune.evaluation.metrics import Outcome, accuracies
-from hmdb.model.attention import fuse
+from hmdb.model.families import fuse
 from hmdb.model.inference import optimize_for_inference, weight_bytes
 from hmdb.model.loading import LoadedModel
 from hmdb.model.preprocess import normalize

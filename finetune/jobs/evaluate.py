@@ -10,7 +10,7 @@ import torch
 
 from finetune.data.dataset import ClipDataset, refuse_many_broken
 from finetune.data.source import DataSource
-from finetune.data.splits import Splits, read_splits
+from finetune.data.splits import Splits, read_all, read_splits
 from finetune.evaluation.metrics import Outcome
 from finetune.evaluation.precision import PrecisionComparison, compare
 from finetune.publish import pages
@@ -39,7 +39,7 @@ def evaluate(
     dtype: str = "float32",
     keep: bool = False,
 ) -> Report:
-    """Writes report.json, report.md and figures of a checkpoint on one split of a data set.
+    """Writes report.json, report.md and figures of a checkpoint on one split of a data set, or on all of it.
 
     The calibration that the checkpoint carries is judged; none is fitted.
 
@@ -60,13 +60,14 @@ def evaluate(
         raise DataError(f"{output} is not empty. Give a new --output folder.")
     if keep and not (dtype == "int8" and split == "val" and sampler is None):
         raise DataError("--keep is for --dtype int8 on the val split, with the clips taken the checkpoint's own way.")
-    splits = read_splits(source, seed)
+    splits = read_all(source) if split == "all" else read_splits(source, seed)
     loaded = read(find(model, revision), torch.device("cpu") if dtype == "int8" else None)
     if keep and loaded.checkpoint.revision:
         raise DataError(f"{loaded.checkpoint.name} is on the Hub. --keep writes into a checkpoint that is a folder.")
     _refuse_unknown_classes(splits, loaded)
     clip_spec = loaded.clip_spec.with_sampler(sampler)
-    dataset = ClipDataset(splits.by_name()[split], loaded.labels, clip_spec, loaded.pixel_spec, seed=seed)
+    samples = splits.by_name()["test" if split == "all" else split]
+    dataset = ClipDataset(samples, loaded.labels, clip_spec, loaded.pixel_spec, seed=seed)
     broken = refuse_many_broken({split: dataset}, allowed=source.allow_broken)
     parameters = loaded.network.num_parameters()
     outcome, compared = _answers(loaded, dataset, split, dtype, batch_size)
@@ -79,9 +80,10 @@ def evaluate(
         clip_spec=clip_spec,
         parameters=parameters,
         classes=loaded.labels,
-        data=reports.describe(splits, broken),
+        data=reports.describe(splits, broken, source),
         val=found if split == "val" else None,
         test=found if split == "test" else None,
+        all=found if split == "all" else None,
         precision=compared,
         notes=tuple(loaded.notes),
         eval_clips_per_second=outcome.clips_per_second,

@@ -20,7 +20,7 @@ from finetune.distillation.features import ProjectionHead
 from finetune.distillation.plan import Distillation
 from finetune.evaluation import calibrate
 from finetune.evaluation.metrics import Accuracy, Outcome, headline
-from finetune.networks.linear_probe import start_head
+from finetune.networks.linear_probe import fit_head
 from finetune.networks.start import Start, start
 from finetune.publish import pages
 from finetune.publish import report as reports
@@ -32,13 +32,11 @@ from finetune.training.checkpoint import save_checkpoint
 from finetune.training.fit import explained, fit
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
-from hmdb.model.attention import fuse
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import check_fit
-from hmdb.model.loading import CLIP_SPEC_KEY
+from hmdb.model.families import fuse
+from hmdb.model.loading import BUNDLED, CLIP_SPEC_KEY
 
-CHECKPOINTS = "checkpoints"  # of the Trainer: the best epoch and the last
-CLIPS = "clips"  # decoded once, shared by all processes
 MIN_CALIBRATION = 50  # val clips, below which a fitted temperature would be chance
 
 
@@ -123,15 +121,17 @@ def train(
         distillation=distillation,
         output=output.resolve(),
     )
-    arguments = training_arguments(plan.recipe, plan.output / CHECKPOINTS)
+    arguments = training_arguments(plan.recipe, plan.output / folder.CHECKPOINTS)
     splits = read_splits(source, recipe.seed)
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0:
             folder.claim(plan.output, _settings(recipe, splits, plan), resume=resume)
-        last = folder.last_checkpoint(plan.output / CHECKPOINTS)
+        last = folder.last_checkpoint(plan.output / folder.CHECKPOINTS)
     if finished := reports.read(plan.output):
         return finished
-    prepared = prepare(plan, splits, arguments, last)
+    arguments.eval_on_start = recipe.head == "probe" and last is None
+    with folder.released_on_error(plan.output, fresh=last is None):
+        prepared = prepare(plan, splits, arguments, last)
     with explained(prepared.trainer, prepared.origin.pixel_spec, plan.output):
         fit(prepared.trainer, last, recipe.patience)
         evaluated = evaluate(prepared)
@@ -154,18 +154,19 @@ def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path
             origin.clip_spec,
             origin.pixel_spec,
             seed=recipe.seed,
-            cache=output / CLIPS,
+            cache=output / folder.CLIPS,
             progress=arguments.local_process_index == 0 and sys.stderr.isatty(),
             allow_broken=plan.source.allow_broken,
         )
-    if plan.source.more:
-        data = data.training_on(find_more(plan.source.more, data.splits, data.evaluated, labelled=True))
+    data = _with_more(plan, data)
     projection = None
     if plan.distillation:
         hidden = origin.network.config.hidden_size
-        data, projection = attach_teacher(plan.distillation, data, recipe, origin.clip_spec, hidden, output / CLIPS)
-    if recipe.inflate and not last:
-        start_head(origin.network, data.train, origin.pixel_spec)
+        data, projection = attach_teacher(
+            plan.distillation, data, recipe, origin.clip_spec, hidden, output / folder.CLIPS
+        )
+    if (recipe.inflate or recipe.head == "probe") and not last:
+        fit_head(origin.network, data.train, origin.pixel_spec, into_norm=bool(recipe.inflate))
     stopwatch = Stopwatch()
     trainer = _trainer(plan, origin, data, projection, arguments, stopwatch)
     return Prepared(origin=origin, data=data, trainer=trainer, last=last, stopwatch=stopwatch)
@@ -197,14 +198,30 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
     report = _report(plan, prepared, evaluated, began)
     network = origin.network.train(False)
     pages.write(report, output, evaluated.test, prepared.data.test, network, origin.pixel_spec)
-    for scrap in (CHECKPOINTS, CLIPS):
+    for scrap in (folder.CHECKPOINTS, folder.CLIPS):
         shutil.rmtree(output / scrap, ignore_errors=True)
+
+
+def _with_more(plan: Plan, data: ClipData) -> ClipData:
+    """The data with the further clips that there are, labelled and not."""
+    teacher, keep = plan.distillation, plan.source.keep_similar
+    for folder_of_clips, labelled in ((plan.source.more, True), (teacher.unlabelled if teacher else "", False)):
+        if folder_of_clips:
+            more = find_more(folder_of_clips, data.splits, data.evaluated, labelled=labelled, keep_similar=keep)
+            data = data.training_on(more)
+    return data
 
 
 def _settings(recipe: Recipe, splits: Splits, plan: Plan) -> dict[str, object]:
     """What must be the same for a run to be resumed."""
     teacher = asdict(plan.distillation) if plan.distillation else {}
-    return {**asdict(recipe), "split": splits.hash, "more": plan.source.more, **teacher}
+    return {
+        **asdict(recipe),
+        "split": splits.hash,
+        "more": plan.source.more,
+        "keep_similar": plan.source.keep_similar,
+        **teacher,
+    }
 
 
 def _start(recipe: Recipe, splits: Splits) -> Start:
@@ -220,6 +237,8 @@ def _start(recipe: Recipe, splits: Splits) -> Start:
     config = origin.network.config
     if recipe.frames and config.model_type != "timesformer":
         raise DataError("Only a TimeSformer can train on fewer frames than it answers with; leave frames out.")
+    if recipe.frames > origin.clip_spec.num_frames:
+        raise DataError(f"frames must be at most {origin.clip_spec.num_frames}, the clip of {recipe.init}.")
     check_fit(config, origin.clip_spec, origin.pixel_spec, recipe.init)
     setattr(config, CLIP_SPEC_KEY, origin.clip_spec.to_dict())
     fuse(origin.network)
@@ -234,7 +253,7 @@ def _trainer(
     arguments: TrainingArguments,
     stopwatch: Stopwatch,
 ) -> ClipTrainer:
-    board = Board(plan.output / "runs", data.train, data.splits.classes)
+    board = Board(plan.output / "runs", data.train, data.splits.classes, plan.recipe)
     return ClipTrainer(
         pixel_spec=origin.pixel_spec,
         recipe=plan.recipe,
@@ -261,12 +280,14 @@ def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         model_type=origin.network.config.model_type,
         base=origin.base,
         base_revision=origin.revision,
+        base_licence=origin.licence,
         clip_spec=origin.clip_spec,
         parameters=origin.network.num_parameters(),
         classes=classes,
         data=reports.describe(
             data.splits,
             data.broken,
+            plan.source,
             unlabelled=unlabelled,
             more=len(data.added) - unlabelled,
             more_from=Path(more).resolve().name if more else None,
@@ -277,7 +298,7 @@ def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         test_alone=_alone(test, data),
         training=TrainingReport(
             recipe_name=plan.recipe_name,
-            recipe=recipe if recipe.inflate else replace(recipe, init=origin.base or recipe.init),
+            recipe=recipe if recipe.inflate else replace(recipe, init=_public_init(recipe.init, origin)),
             distillation=plan.distillation.public() if plan.distillation else None,
             epochs=epochs,
             best_epoch=next(row.epoch for row in epochs if row.top1 == prepared.trainer.state.best_metric),
@@ -287,6 +308,11 @@ def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         seconds=round(time.monotonic() - began, 1),
         machine=Machine.here(),
     )
+
+
+def _public_init(init: str, origin: Start) -> str:
+    """As others can type it: a folder by its name alone, but for the one that comes with hmdb."""
+    return "hmdb/bundled" if Path(init).resolve() == BUNDLED else origin.base or init
 
 
 def _alone(test: Outcome, data: ClipData) -> Accuracy | None:

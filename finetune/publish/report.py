@@ -16,6 +16,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 
 from finetune.data.leaks import LeakReport
+from finetune.data.source import DataSource
 from finetune.data.splits import Splits
 from finetune.distillation.plan import Distillation
 from finetune.evaluation.calibrate import expected_calibration_error
@@ -59,6 +60,7 @@ class DataSummary:
 
     Attributes:
         name: a folder's, a table's or an id on the Hub.
+        location, options: as they are typed, without the folders above: how the splits were made.
         broken: clip -> reason, of those that were left out.
         unlabelled, more: clips beside the splits, for training alone.
         more_from: the name of their folder.
@@ -68,6 +70,8 @@ class DataSummary:
     name: str
     on_hub: bool
     split: SplitSummary
+    location: str = ""
+    options: dict[str, str | float | bool] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     unlabelled: int = 0
     more: int = 0
@@ -165,7 +169,8 @@ class Report:
     """What a checkpoint is and what came of it.
 
     Attributes:
-        base, base_revision: what the weights come from; None for random numbers.
+        base, base_revision, base_licence: what the weights come from; None for random numbers, or where it
+            does not say.
         val, test, all: the splits that were evaluated; "all" where a data set was not divided.
         test_alone: on the test clips that resemble no other; None where none or all of them do.
         training: None where a checkpoint was evaluated alone.
@@ -177,6 +182,7 @@ class Report:
     model_type: str
     base: str | None
     base_revision: str | None
+    base_licence: str | None = None
     clip_spec: ClipSpec
     parameters: int
     classes: tuple[str, ...]
@@ -204,9 +210,25 @@ class Report:
         """The split that counts: test where there is one."""
         return list(self.evaluated.items())[-1]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What the user should know of the figures, a sentence each."""
+        chance = 1 / len(self.classes)
+        if self.val and self.val.top1_interval[0] <= chance:
+            return [
+                f"On the {self.val.clips} val clips the model may be no better than chance ({chance:.1%}): it needs "
+                "more clips, --recipe small, or other weights to start from (--init)."
+            ]
+        return []
 
-def describe(splits: Splits, broken: Mapping[str, str], **rest: Any) -> DataSummary:
+
+def describe(splits: Splits, broken: Mapping[str, str], source: DataSource, **rest: Any) -> DataSummary:
     """The data of a report; `rest` as for `DataSummary`."""
+    usual = DataSource()
+    own = ("location", "more", "fold", "folds", "allow_broken")
+    options = {name: value for name, value in vars(source).items() if name not in own and value != getattr(usual, name)}
+    location = splits.data if splits.on_hub else Path(source.location).resolve().name
+    rest |= {"location": f"hub:{location}" if splits.on_hub else location, "options": options}
     counts = {split: len(samples) for split, samples in splits.by_name().items()}
     split = SplitSummary(origin=splits.origin, hash=splits.hash, **counts)
     return DataSummary(name=splits.data, on_hub=splits.on_hub, split=split, broken=dict(broken), **rest)

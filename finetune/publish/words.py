@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ def with_interval(found: Accuracy, name: str) -> str:
     return f"{percent(getattr(found, name))} % ({percent(low)} to {percent(high)})"
 
 
+def in_markdown(label: str) -> str:
+    """A label as text in a table: nothing in it is taken for markup."""
+    return re.sub(r"([\\|*`<\[\]])", r"\\\1", readable(label))
+
+
 def render(template: str, **values: Any) -> str:
     """A template with its values; one that it lacks is an error."""
     text = (TEMPLATES / template).read_text(encoding="utf-8")
@@ -32,4 +38,4 @@ def render(template: str, **values: Any) -> str:
 
 def helpers() -> dict[str, Any]:
     """The functions that templates call."""
-    return {"percent": percent, "with_interval": with_interval, "readable": readable}
+    return {"percent": percent, "with_interval": with_interval, "readable": in_markdown}

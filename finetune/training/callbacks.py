@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +20,27 @@ from finetune.data.dataset import ClipDataset
 from finetune.evaluation.calibrate import negative_log_likelihood
 from finetune.evaluation.figures import confusion_matrix
 from finetune.evaluation.metrics import accuracies, confusion
+from finetune.recipe import Recipe
 from finetune.run_folder import CHECKPOINT_PREFIX
+from hmdb.errors import DataError
 from hmdb.figures import sheet
 from hmdb.model.preprocess import PixelSpec
 
 SHOWN_CLIPS = 4
+LINE_SECONDS = 60
+
+log = logging.getLogger(__name__)
 
 
 class Board(TensorBoardCallback):
     """The Trainer's scalars, and beside them sample clips and each epoch's confusion matrix."""
 
-    def __init__(self, folder: Path, clips: ClipDataset, classes: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, clips: ClipDataset, classes: tuple[str, ...], recipe: Recipe) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._folder = folder
         self._clips = clips
         self._classes = classes
+        self._recipe = recipe
         self._confusion: np.ndarray | None = None
 
     def measure(self, prediction: EvalPrediction) -> dict[str, float]:
@@ -41,6 +49,8 @@ class Board(TensorBoardCallback):
         The cross-entropy is that of each clip once; the Trainer's own loss is a mean of batches.
         """
         logits, classes = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        if not np.isfinite(logits).all():
+            raise diverged("Answers on the val clips are not finite", self._recipe)
         self._confusion = confusion(logits, classes)
         return {**accuracies(logits, classes), "cross_entropy": negative_log_likelihood(logits, classes)}
 
@@ -60,6 +70,15 @@ class Board(TensorBoardCallback):
             self.tb_writer.add_figure("val/confusion", figure, state.global_step)
 
 
+def diverged(what: str, recipe: Recipe) -> DataError:
+    """Training that has come to infinite or undefined numbers, and what would help."""
+    half = ", or --precision bf16 or fp32" if recipe.precision == "fp16" else ""
+    return DataError(
+        f"{what}: training diverged and stops here. Lower --learning-rate (it is {recipe.learning_rate:g}), "
+        f"or let it rise slowly with --warmup 0.1{half}."
+    )
+
+
 class Stopwatch(TrainerCallback):
     """Seconds spent in training steps, and the epochs they made, evaluation and saving left out."""
 
@@ -74,6 +93,42 @@ class Stopwatch(TrainerCallback):
     def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         self.seconds += time.monotonic() - self._began
         self.epochs += 1
+
+
+class Progress(TrainerCallback):
+    """Lines for a log: each epoch's figures and the time left; within long epochs a line a minute. For no terminal."""
+
+    def __init__(self) -> None:
+        self._began = self._told = 0.0
+        self._first = 0
+        self._loss: float | None = None
+
+    def on_train_begin(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        self._began = self._told = time.monotonic()
+        self._first = state.global_step
+
+    def on_log(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        self._loss = rest["logs"].get("loss", self._loss)
+
+    def on_step_end(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        if time.monotonic() - self._told >= LINE_SECONDS:
+            self._tell(state, f"step {state.global_step} of {state.max_steps}")
+
+    def on_evaluate(self, args: TrainingArguments, state: Any, control: Any, **rest: Any) -> None:
+        if "eval_top1" in (found := rest["metrics"]):
+            figures = f"val top-1 {found['eval_top1']:.1%}, val loss {found['eval_cross_entropy']:.3f}"
+            self._tell(state, f"epoch {state.epoch or 0:g} of {args.num_train_epochs:g}: {figures}")
+
+    def _tell(self, state: Any, what: str) -> None:
+        self._told = time.monotonic()
+        done = state.global_step - self._first
+        loss = "" if self._loss is None else f", loss {self._loss:.3f}"
+        left = ""
+        if done and state.global_step < state.max_steps:
+            seconds = (self._told - self._began) / done * (state.max_steps - state.global_step)
+            left = f"; at most {timedelta(seconds=round(seconds))} left"
+        if state.is_world_process_zero:
+            log.info("%s%s%s", what, loss, left)
 
 
 class UpdateEma(TrainerCallback):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from finetune.networks.weights import refuse_non_finite
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
@@ -35,7 +36,11 @@ def save_checkpoint(
     Args:
         calibrated: how its logits become probabilities, if that is known.
         half: store the weights as float16.
+
+    Raises:
+        ModelError: some weights are not finite.
     """
+    refuse_non_finite(network.state_dict(), output.name)
     setattr(network.config, CLIP_SPEC_KEY, clip_spec.to_dict())
     if calibrated:
         setattr(network.config, CALIBRATION_KEY, calibrated.to_dict())

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, PrinterCallback, Trainer
 
 from finetune.data.augment import View, color_jitter
 from finetune.data.dataset import ClipDataset
@@ -23,7 +23,8 @@ from finetune.distillation.loss import loss_with_teacher
 from finetune.distillation.plan import Distillation
 from finetune.evaluation.metrics import Outcome
 from finetune.recipe import Recipe
-from finetune.training.callbacks import UpdateEma
+from finetune.run_folder import CHECKPOINT_PREFIX
+from finetune.training.callbacks import Progress, UpdateEma, diverged
 from hmdb.errors import ModelError
 from hmdb.model.hub import Checkpoint
 from hmdb.model.loading import read_network
@@ -58,6 +59,9 @@ class ClipTrainer(Trainer):
     ) -> None:
         super().__init__(**options)
         self.model_accepts_loss_kwargs = False
+        if self.args.disable_tqdm:
+            self.remove_callback(PrinterCallback)  # it prints dictionaries
+            self.add_callback(Progress())
         self._pixel_spec = pixel_spec
         self._recipe = recipe
         self._distillation = distillation
@@ -105,6 +109,22 @@ class ClipTrainer(Trainer):
         else:
             loss = functional.cross_entropy(outputs.logits, classes, label_smoothing=smoothing)
         return (loss, outputs) if return_outputs else loss
+
+    def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
+        loss: torch.Tensor = super().training_step(*arguments, **options)
+        if not loss.isfinite():
+            raise diverged(f"The loss is {loss.item():g} at step {self.state.global_step + 1}", self._recipe)
+        return loss
+
+    def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
+        """Before the first step, too, where the head was fitted: then those weights are a candidate of their own."""
+        metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
+        if skip_scheduler:
+            self._determine_best_metric(metrics, trial)
+            self.state.best_model_checkpoint = str(Path(str(self.args.output_dir)) / f"{CHECKPOINT_PREFIX}0")
+            self._save_checkpoint(self._network, trial)
+            self.control = self.callback_handler.on_save(self.args, self.state, self.control)
+        return metrics
 
     def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
         with self._ema_in_place():

@@ -10,11 +10,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from hmdb import __version__
-from hmdb.cli import classify
+from hmdb.cli import batch, classify, export
 from hmdb.errors import HmdbError
+from hmdb.version import __version__
 
-COMMANDS = {"classify": classify}
+COMMANDS = {"classify": classify, "batch": batch, "export": export}
 PLAIN = "classify"  # the command that needs no name
 
 

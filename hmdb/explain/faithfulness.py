@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hmdb.model.attention import Grid
+from hmdb.model.families.base import Grid
 
 STEPS = 5  # of a curve; both take 2 * STEPS forward passes
 

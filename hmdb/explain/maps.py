@@ -1,11 +1,12 @@
-"""Where in the clip the model looked: the relevance of each token for the class token.
+"""Where in the clip the model looked: the relevance of each token for the one that answers, or for the mean of all.
 
 - `rollout`: attention rollout (Abnar & Zuidema 2020). Each attention, averaged over its heads, is mixed
-  half and half with the residual beside it; the class token's row is carried through from the last layer
+  half and half with the residual beside it; the row of what answers is carried through from the last layer
   to the first. It does not depend on a label.
 - `class_relevance`: the same with gradient x attention of one label's logit, its positive part averaged
   over the heads, in place of attention (Chefer et al. 2021, "Generic Attention-model Explainability").
 
+What answers is the class token or, where a family has none, the mean of all tokens, whose row is the mean of theirs.
 Divided space-time attention is two attentions in a layer, over time and then over space; the row goes
 back through both without ever forming the (1 + P * T)^2 matrix that they amount to. P is the number of
 patches in a frame, T of moments in time, H of heads, N of tokens.
@@ -13,51 +14,51 @@ patches in a frame, T of moments in time, H of heads, N of tokens.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import PreTrainedModel
 
-from hmdb.model.attention import Attended, Grid, fuse, grid, recording
+from hmdb.model.attention import Attended, recording
+from hmdb.model.families import family_of, fuse
+from hmdb.model.families.base import Family, Grid
 
 BLOCK_ROWS = 256  # of a joint attention that are in memory at once: 39 MB of ViViT-base's 472
 
 
 def rollout(network: PreTrainedModel, pixel_values: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-    """The answer and the attention rollout of the class token, in one pass.
+    """The answer and its attention rollout, in one pass.
 
     Of each layer only what the way back needs is kept: of TimeSformer the head-averaged maps (1.3 MB a
     layer of TimeSformer-base), of joint attention the queries and keys (19 MB a layer of ViViT-base), from
     which its rows are made again, a block at a time.
 
     Args:
-        network: a TimeSformer or ViViT classifier in eval mode. It is fused if it is not yet.
+        network: a classifier of a family of `hmdb.model.families`, in eval mode. It is fused if it is not yet.
         pixel_values: (1, frames, 3, height, width), on the network's device.
 
     Returns:
         The logits, (labels,), and the relevance of each token, (times, rows, columns) of `grid`, at least 0.
-        With what stays on the class token itself it would sum to 1.
+        With what stays on the class token, where there is one, it would sum to 1.
 
     Raises:
         ModelError: no map can be made for this kind of network.
     """
-    parts = _Parts.of(network)
-    keep = Attended.averaged if parts.divided else _without_values
+    family, where = family_of(network.config), _where(network)
+    layers = family.layers(network)
+    divided = len(family.attentions(layers[0])) > 1
     with torch.no_grad():
-        with recording(keep) as kept:
+        with recording(Attended.averaged if divided else _without_values) as kept:
             logits = network(pixel_values=pixel_values).logits[0]
-        walk = _Walk(parts, mix=0.5, share=1 / parts.grid.times, like=pixel_values)
-        for layer in reversed(parts.layers):
-            modules = parts.attentions(layer)
-            if parts.divided:
-                time, space = (kept.pop(module) for module in modules)
-                walk.divided(time, space)
+        walk = _Walk(family, where, mix=0.5, share=1 / where.times, like=pixel_values)
+        for layer in reversed(layers):
+            attended = [kept.pop(module) for module in family.attentions(layer)]
+            if divided:
+                walk.divided(*attended)
             else:
-                walk.joint(kept.pop(modules[0]))
+                walk.joint(*attended)
     return logits, walk.relevance()
 
 
@@ -79,29 +80,30 @@ def class_relevance(
     Raises:
         ModelError: no map can be made for this kind of network.
     """
-    parts = _Parts.of(network)
+    family, where = family_of(network.config), _where(network)
+    layers = family.layers(network)
     inputs: list[torch.Tensor] = []
     with torch.no_grad():
-        hidden = parts.embed(pixel_values)  # (1, N, C)
-        for layer in parts.layers:
+        hidden = family.embed(network, pixel_values)  # (1, N, C)
+        for layer in layers:
             inputs.append(hidden)
             hidden = _output(layer(hidden))
     with torch.enable_grad():
         hidden = hidden.detach().requires_grad_()
-        logits = parts.classify(hidden)[0]  # (labels,)
+        logits = family.classify(network, hidden)[0]  # (labels,)
         target = logits[int(logits.argmax()) if label is None else label]
         (gradient,) = torch.autograd.grad(target, [hidden])
     # The gradient of each frame's copy of the class token already has the 1 / T of their mean.
-    walk = _Walk(parts, mix=1.0, share=1.0, like=pixel_values)
-    for layer in reversed(parts.layers):
+    walk = _Walk(family, where, mix=1.0, share=1.0, like=pixel_values)
+    for layer in reversed(layers):
         with torch.enable_grad(), recording(lambda attended: attended) as kept:
             hidden = inputs.pop().detach().requires_grad_()
             output = _output(layer(hidden))
-        attended: list[Attended] = [kept[module] for module in parts.attentions(layer)]
+        attended: list[Attended] = [kept[module] for module in family.attentions(layer)]
         contexts = [each.context for each in attended if each.context is not None]
         gradient, *gradients = torch.autograd.grad(output, [hidden, *contexts], gradient)
         with torch.no_grad():
-            if parts.divided:
+            if len(attended) > 1:
                 time, space = (each.averaged(grad) for each, grad in zip(attended, gradients, strict=True))
                 walk.divided(time, space)
             else:
@@ -127,23 +129,25 @@ def normalized(relevance: np.ndarray, frames: int = 1) -> tuple[np.ndarray, np.n
 
 
 class _Walk:
-    """Carries the class token's row from the last layer to the first.
+    """Carries the row of what answers from the last layer to the first.
 
     Attributes:
-        cls: what lies on the class token, ().
+        cls: what lies on the class token, (); always 0 where there is none.
         patches: what lies on the patches, (T, P).
     """
 
-    def __init__(self, parts: _Parts, *, mix: float, share: float, like: torch.Tensor) -> None:
+    def __init__(self, family: Family, where: Grid, *, mix: float, share: float, like: torch.Tensor) -> None:
         """
         Args:
             mix: of the residual and of the attention beside it.
             share: of each frame's class token in the one class token that they are made from.
         """
-        self.grid, self.time_major, self.mix, self.share = parts.grid, parts.time_major, mix, share
+        self.family, self.grid, self.mix, self.share = family, where, mix, share
         dtype = torch.promote_types(like.dtype, torch.float32)
-        self.cls = torch.ones((), dtype=dtype, device=like.device)
-        self.patches = torch.zeros(self.grid.times, self.grid.rows * self.grid.columns, dtype=dtype, device=like.device)
+        shape = (where.times, where.rows * where.columns)
+        self.cls = torch.full((), float(family.class_token), dtype=dtype, device=like.device)
+        at_once = 0.0 if family.class_token else 1 / (shape[0] * shape[1])
+        self.patches = torch.full(shape, at_once, dtype=dtype, device=like.device)
 
     def divided(self, time: torch.Tensor, space: torch.Tensor) -> None:
         """Back through one layer: space first, since the layer ends with it.
@@ -161,16 +165,19 @@ class _Walk:
 
     def joint(self, attended: Attended, gradient: torch.Tensor | None = None) -> None:
         """Back through one layer whose tokens all attend to one another."""
-        order = self.patches if self.time_major else self.patches.T
-        row = torch.cat([self.cls[None], order.flatten()])  # (N,)
+        time_major, before = self.family.time_major, int(self.family.class_token)
+        times, patches = self.patches.shape
+        order = self.patches if time_major else self.patches.T
+        row = torch.cat([self.cls.expand(before), order.flatten()])  # (N,)
         onward = row.clone()
         for start in range(0, len(row), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             if row[rows].any():  # in the last layer only the class token's row counts
                 onward += row[rows] @ attended.averaged(gradient, rows)[0]
-        self.cls, order = self.mix * onward[0], self.mix * onward[1:]
-        times, patches = self.patches.shape
-        self.patches = order.view(times, patches) if self.time_major else order.view(patches, times).T
+        onward = self.mix * onward
+        self.cls = onward[:before].sum()
+        order = onward[before:]
+        self.patches = order.view(times, patches) if time_major else order.view(patches, times).T
 
     def relevance(self) -> np.ndarray:
         """(times, rows, columns)."""
@@ -178,39 +185,15 @@ class _Walk:
         return relevance
 
 
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """A network taken apart in the same way for both families."""
+def _where(network: PreTrainedModel) -> Grid:
+    """The token grid of a network, which is fused if it is not yet.
 
-    embed: Callable[[torch.Tensor], torch.Tensor]
-    layers: list[nn.Module]
-    classify: Callable[[torch.Tensor], torch.Tensor]
-    grid: Grid
-    divided: bool
-    time_major: bool  # token 1 + t * P + p, as in ViViT; 1 + p * T + t in TimeSformer
-
-    @classmethod
-    def of(cls, network: PreTrainedModel) -> _Parts:
-        where = grid(network.config)
-        fuse(network)
-        timesformer = network.config.model_type == "timesformer"
-        base: Any = network.base_model
-        classifier: Any = network.classifier
-        return cls(
-            embed=base.embeddings,
-            layers=list(base.encoder.layer if timesformer else base.layers),
-            classify=lambda hidden: classifier(base.layernorm(hidden)[:, 0]),
-            grid=where,
-            divided=timesformer and network.config.attention_type == "divided_space_time",
-            time_major=not timesformer,
-        )
-
-    def attentions(self, layer: Any) -> list[nn.Module]:
-        """The attention modules of a layer in the order in which they run."""
-        if self.time_major:
-            return [layer.attention]
-        space = layer.attention.attention
-        return [layer.temporal_attention.attention, space] if self.divided else [space]
+    Raises:
+        ModelError: its answers have no map over the clip.
+    """
+    where = family_of(network.config).grid(network.config)
+    fuse(network)
+    return where
 
 
 def _output(result: Any) -> torch.Tensor:

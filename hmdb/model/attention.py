@@ -1,8 +1,9 @@
 """What the model attended to, and attention that keeps nothing when nobody asks.
 
-`fuse` gives the attention modules of a network a forward pass that uses torch's fused kernel and
-that a recording can listen to. A recording belongs to the thread that made it and leaves the network
-as it is, so that any number of plain and explained passes may share one network at the same time.
+`attend` uses torch's fused kernel, or what is faster, and tells a recording. A network calls it once
+`hmdb.model.families.fuse` has seen to that, where transformers allows it through its own register of such functions.
+A recording belongs to the thread that made it and leaves the network as it is, so that any number of plain and
+explained passes may share one network at the same time.
 
 B is the batch, H the heads, N the tokens, D the width of a head, C = H * D.
 """
@@ -13,71 +14,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers.models.timesformer.modeling_timesformer import TimesformerSelfAttention
-from transformers.models.vivit.modeling_vivit import VivitAttention
+from transformers import AttentionInterface
 
-from hmdb.errors import ModelError
 from hmdb.stopping import check_stopped
 
 PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at once: 8 MB, for the cache to hold
 PRODUCT_ROWS = 256  # of them, more of which gain nothing
 SHORT = 256  # tokens; the weights of more are too much to keep for the way back
 
-Network = TypeVar("Network", bound=nn.Module)
+RECORDED = "recorded"  # name in transformers' register
 
 _this_thread = threading.local()  # .record: what attention modules report to
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How the tokens of a network lie in its clip: `times` x `rows` x `columns` of them, each over
-    `frames` frames and `patch` = (height, width) pixels.
-    """
-
-    times: int
-    rows: int
-    columns: int
-    frames: int
-    patch: tuple[int, int]
-
-
-def grid(config: Any) -> Grid:
-    """The token grid of a TimeSformer or ViViT configuration.
-
-    Raises:
-        ModelError: another family, or one whose classifier sees single frames ("space_only").
-    """
-    if config.model_type == "timesformer":
-        if config.attention_type == "space_only":
-            raise ModelError("A TimeSformer with space_only attention sees single frames; it has no map over a clip.")
-        frames, patch = 1, (config.patch_size, config.patch_size)
-    elif config.model_type == "vivit":
-        frames, *sides = config.tubelet_size
-        patch = (sides[0], sides[1])
-    else:
-        raise ModelError(f"There is no attention map for a {config.model_type} model, only for timesformer and vivit.")
-    side = config.image_size
-    return Grid(config.num_frames // frames, side // patch[0], side // patch[1], frames, patch)
-
-
-def fuse(network: Network) -> Network:
-    """Gives the attention modules of a TimeSformer or ViViT, in place, the forward passes below.
-
-    Logits stay the same to 1e-4, training and dropout work as before, and so does asking for
-    output_attentions. Parameters and their names do not change. Repeating it does nothing.
-
-    Returns:
-        The network.
-    """
-    for module in network.modules():
-        if type(module) in _FUSED:
-            module.__class__ = _FUSED[type(module)]
-    return network
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,42 +65,35 @@ class Attended:
         return weights.mean(dim=1)
 
 
-class FusedSelfAttention(TimesformerSelfAttention):
-    """TimeSformer's attention through torch's fused kernel; transformers has the eager one alone."""
-
-    def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> tuple[torch.Tensor, ...]:
-        """(B, N, C) -> ((B, N, C),)."""
-        if output_attentions:
-            eager: tuple[torch.Tensor, ...] = super().forward(hidden_states, output_attentions)
-            return eager
-        projected = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, H, D)
-        query, key, value = projected.permute(2, 0, 3, 1, 4)
-        dropout = self.attn_drop.p if self.training else 0.0
-        return (_attend(self, query, key, value, dropout, self.scale),)
-
-
-class RecordedVivitAttention(VivitAttention):
-    """ViViT's attention, which is fused already and takes another way in a recording, or where one is faster."""
-
-    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        """(B, N, C) -> ((B, N, C), the attention or None)."""
-        if _recorder() is None and self.q_proj.weight.dtype == torch.float32:
-            return super().forward(hidden_states, attention_mask, **kwargs)
-        query, key, value = (
-            projection(hidden_states).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)  # (B, H, N, D)
-            for projection in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        dropout = self.attention_dropout if self.training else 0.0
-        return self.o_proj(_attend(self, query, key, value, dropout, self.scaling)), None
+def recorded(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    scaling: float,
+    dropout: float = 0.0,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """(B, H, N, D) three times -> ((B, N, H, D), no weights); as transformers calls it. Clips have no mask."""
+    mixed = attend(module, query, key, value, dropout, scaling)
+    return mixed.view(*mixed.shape[:-1], query.shape[1], -1), None
 
 
-_FUSED: dict[type, type] = {TimesformerSelfAttention: FusedSelfAttention, VivitAttention: RecordedVivitAttention}
+AttentionInterface.register(RECORDED, recorded)
 
 
-def _attend(
+def attend(
     module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, dropout: float, scale: float
 ) -> torch.Tensor:
-    """(B, H, N, D) three times -> (B, N, H * D); tells the recording of this thread, if there is one."""
+    """(B, H, N, D) three times -> (B, N, H * D); tells the recording of this thread, if there is one.
+
+    Args:
+        module: whose attention it is, for the recording.
+        dropout: share of the weights that is dropped.
+        scale: of the scores.
+    """
     if _by_products(query) and not dropout:
         context = _attend_by_products(query, key, value, scale)
     else:

@@ -12,16 +12,10 @@ from transformers import AutoConfig, AutoModelForVideoClassification, PreTrained
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
+from hmdb.model.families import FAMILIES
 from hmdb.model.preprocess import PixelSpec
 from hmdb.model.processors import PIXELS_FILE, VIDEO_PIXELS_FILE
 from hmdb.text import first_line
-
-# What a checkpoint without a clip spec was trained on.
-FAMILIES = {
-    "timesformer": ClipSpec(num_frames=8, stride=32, sampler="uniform"),
-    "vivit": ClipSpec(num_frames=32, stride=2, sampler="centered"),
-}
-
 
 # What a network is made of, and how large it may say that it is: it is built before its weights are seen.
 SIZES = {
@@ -101,14 +95,16 @@ def read_pixel_spec(folder: Path, name: str, model_type: str | None) -> PixelSpe
         ModelError: it says nothing about them, or nothing that is known here.
     """
     files = (folder / PIXELS_FILE, folder / VIDEO_PIXELS_FILE)
-    return PixelSpec.from_dict(read_json(next((file for file in files if file.is_file()), files[0]), name), model_type)
+    config = read_json(next((file for file in files if file.is_file()), files[0]), name)
+    family = FAMILIES.get(model_type or "")
+    return PixelSpec.from_dict(config, family.processor if family else None)
 
 
-def family_of(config: Mapping[str, Any], name: str) -> str:
-    family = config.get("model_type")
-    if not isinstance(family, str) or family not in FAMILIES:
-        raise ModelError(f"{name} is a {family} model; known are {', '.join(FAMILIES)}.")
-    return family
+def model_type_of(config: Mapping[str, Any], name: str) -> str:
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
+        raise ModelError(f"{name} is a {model_type} model; known are {', '.join(FAMILIES)}.")
+    return model_type
 
 
 def labels_of(config: Mapping[str, Any], name: str) -> tuple[str, ...]:

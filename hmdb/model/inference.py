@@ -7,9 +7,8 @@
 - In bfloat16 they have bfloat16 weights. What lies between them stays float32: residuals,
   normalisation, embeddings, the classifier and its logits. In int8 what is rounded to 8 bits is their weights
   and their inputs; what they return is of the dtype that "auto" would take.
-- TimeSformer's two dense layers after temporal attention have nothing between them, and become one.
-- ViViT's activation is one operation, not eight.
-- The last layer's MLP is computed for the class token alone, since nothing else of it is read.
+- What a family can do in fewer operations is done so (`Family.simplify`).
+- Where a class token answers, the last layer's MLP is computed for it alone, since nothing else of it is read.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
-from transformers.activations import FastGELUActivation
 
 from hmdb.errors import ModelError
+from hmdb.model.families import family_of
 from hmdb.model.int8 import Int8Linear, to_int8
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
@@ -37,7 +36,7 @@ BLOCK, MANY_ROWS = 16, 1024  # rows of a product that oneDNN takes together, and
 
 
 def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> PreTrainedModel:
-    """Makes a fused TimeSformer or ViViT classifier answer faster. It cannot be trained or saved any more.
+    """Makes a fused classifier answer faster. It cannot be trained or saved any more.
 
     Answers in float32 stay the same to 1e-4. In bfloat16 logits move by about 1 % of their range, in int8 by
     as much as the checkpoint makes of it, which is to be measured.
@@ -65,18 +64,14 @@ def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> Pre
         product = Product(InferenceLinear, torch.bfloat16)
     if dtype == "int8" and network.device.type != "cpu":
         raise ModelError(f"int8 is for a CPU, and the model is on {network.device}: take another dtype or device.")
-    base: Any = network.base_model
-    layers: Any = base.encoder.layer if config.model_type == "timesformer" else base.layers
+    family = family_of(config)
+    layers = family.layers(network)
     with torch.no_grad():
         for layer in layers:
-            if hasattr(layer, "temporal_dense"):
-                output = layer.temporal_attention.output
-                output.dense = _merged(output.dense, layer.temporal_dense)
-                layer.temporal_dense = nn.Identity()
-    layers[-1].layernorm_after.__class__ = ClassTokenNorm
+            family.simplify(layer)
+    if family.class_token:
+        layers[-1].layernorm_after.__class__ = ClassTokenNorm
     for module in layers.modules():
-        if isinstance(getattr(module, "activation_fn", None), FastGELUActivation):
-            module.activation_fn = nn.GELU(approximate="tanh")
         if type(module) is nn.Linear and dtype == "int8":
             to_int8(module, product.dtype)
         elif type(module) is nn.Linear:
@@ -189,14 +184,6 @@ class ClassTokenNorm(nn.LayerNorm):
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
         """(B, N, C) -> (B, 1, C)."""
         return super().forward(input[:, :1])
-
-
-def _merged(first: nn.Linear, second: nn.Linear) -> nn.Linear:
-    """One layer that does what two do, one after the other."""
-    merged = nn.Linear(first.in_features, second.out_features, device=first.weight.device)
-    merged.weight.copy_(second.weight @ first.weight)
-    merged.bias.copy_(second(first.bias))
-    return merged
 
 
 def multiplies_bfloat16() -> bool:

@@ -23,16 +23,16 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import (
-    FAMILIES,
     SIZES,
     check_fit,
     check_size,
-    family_of,
     labels_of,
+    model_type_of,
     read_json,
     read_pixel_spec,
     rehearse,
 )
+from hmdb.model.families import FAMILIES
 from hmdb.model.hub import Checkpoint, HubUnreachableError, find
 from hmdb.model.int8 import WORST, Int8Cost
 from hmdb.model.names import KINETICS_400
@@ -154,15 +154,16 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
 def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     name, folder = checkpoint.name, checkpoint.folder
     config = read_json(folder / "config.json", name)
-    family = family_of(config, name)
+    model_type = model_type_of(config, name)
     labels = labels_of(config, name)
     notes = []
     if CLIP_SPEC_KEY in config:
         clip_spec = ClipSpec.from_dict(config[CLIP_SPEC_KEY])
     else:
-        clip_spec = replace(FAMILIES[family], num_frames=config.get("num_frames", FAMILIES[family].num_frames))
+        usual = FAMILIES[model_type].clip_spec
+        clip_spec = replace(usual, num_frames=config.get("num_frames", usual.num_frames))
         notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
-    pixel_spec = read_pixel_spec(folder, name, family)
+    pixel_spec = read_pixel_spec(folder, name, model_type)
     calibration = Calibration.from_dict(config.get(CALIBRATION_KEY, {}))
     int8_cost = Int8Cost.from_dict(config[INT8_KEY]) if INT8_KEY in config else None
     network, new, unused = _read_network(checkpoint)
@@ -209,7 +210,7 @@ def _read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMod
     """The network, the names of its weights that are new, and those in the checkpoint that it has no place for."""
     name, folder = checkpoint.name, checkpoint.folder
     config = read_json(folder / "config.json", name)
-    family_of(config, name)
+    model_type_of(config, name)
     for key, largest in SIZES.items():
         value = config.get(key, 1)
         if type(value) is not int or not 1 <= value <= largest:

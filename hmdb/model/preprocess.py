@@ -105,13 +105,13 @@ class PixelSpec:
         return cls(size=(image_size, image_size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @classmethod
-    def from_dict(cls, config: Mapping[str, Any], model_type: str | None = None) -> PixelSpec:
+    def from_dict(cls, config: Mapping[str, Any], processor: str | None = None) -> PixelSpec:
         """From the contents of a preprocessor_config.json, also one of transformers 4.
 
         A setting that is missing is what transformers takes for it.
 
         Args:
-            model_type: of the checkpoint, which decides where the file names no processor.
+            processor: the class in transformers, where the file names none.
 
         Raises:
             ModelError: a setting makes no sense, a step is switched off that is always done here, or the file
@@ -123,7 +123,7 @@ class PixelSpec:
         for flag in ("do_center_crop", "offset"):
             if flag in config and not isinstance(config[flag], bool):
                 raise ModelError(f"{flag} in {PIXELS_FILE} must be true or false, not {config[flag]!r}.")
-        settings = completed(config, model_type)
+        settings = completed(config, processor)
         try:
             size, crop = settings["size"], settings["crop_size"]
             return cls(

@@ -44,19 +44,18 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 OFFSETS = ("VivitImageProcessor",)  # the classes that read `offset`; the others pass over it
 OTHER_SPELLINGS = {"ViViTImageProcessor": "VivitImageProcessor"}  # google/vivit-b-16x2-kinetics400 has the first
-OF_FAMILY = {"timesformer": "VideoMAEImageProcessor", "vivit": "VivitImageProcessor"}  # where a file names no class
 
 
-def completed(config: Mapping[str, Any], model_type: str | None = None) -> dict[str, Any]:
+def completed(config: Mapping[str, Any], usual: str | None = None) -> dict[str, Any]:
     """The contents of a processor's file with every setting that bears on pixels.
 
     Args:
-        model_type: of the checkpoint, which decides where the file names no class.
+        usual: the class where the file names none.
 
     Raises:
         ModelError: another class, whose defaults and steps may differ.
     """
-    name = _processor(config, model_type)
+    name = _processor(config, usual)
     settings: dict[str, Any] = {**DEFAULTS[name], **config}
     if isinstance(settings["size"], int):
         # a single number is what the default is, a square or the short side
@@ -68,10 +67,10 @@ def completed(config: Mapping[str, Any], model_type: str | None = None) -> dict[
     return settings
 
 
-def _processor(config: Mapping[str, Any], model_type: str | None) -> str:
+def _processor(config: Mapping[str, Any], usual: str | None) -> str:
     """The name of the processor in `DEFAULTS` that a file names, also as older versions spelled it."""
     keys = ("video_processor_type", "image_processor_type", "feature_extractor_type")
-    named = next((config[key] for key in keys if config.get(key)), OF_FAMILY.get(model_type or ""))
+    named = next((config[key] for key in keys if config.get(key)), usual)
     if not isinstance(named, str):
         raise ModelError(f"image_processor_type in {PIXELS_FILE} must be a name, not {named!r}.")
     name = named.replace("FeatureExtractor", "ImageProcessor").removesuffix("Fast").removesuffix("Pil")

@@ -168,7 +168,7 @@ class Handlers:
         clip = recognizer.read(given(video))
         progress(0.3, desc="Looking at its frames")
         wanted = None if label in (None, "", ANSWER, OVERALL) else named(str(label), recognizer.labels)
-        return self._first.explain(clip, label=wanted, method="rollout" if label == OVERALL else "class")
+        return self._first.explain(clip, label=wanted, kind="rollout" if label == OVERALL else "class")
 
     @in_turn
     def timeline(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008

@@ -41,8 +41,8 @@ def _predict(number: int, clip: Clip, top_k: int) -> Prediction | HmdbError:
 
 
 @on_gpu
-def _explain(number: int, clip: Clip, label: str | None, method: str) -> Explanation | HmdbError:
-    return _or_error(lambda: _loadings[number].wait().explain(clip, label=label, method=method))
+def _explain(number: int, clip: Clip, label: str | None, kind: str) -> Explanation | HmdbError:
+    return _or_error(lambda: _loadings[number].wait().explain(clip, label=label, kind=kind))
 
 
 @on_gpu
@@ -87,9 +87,9 @@ class Lent:
         self.here()
         return raised(_predict(self._number, clip, top_k))
 
-    def explain(self, clip: Clip, *, label: str | None, method: str = "class") -> Explanation:
+    def explain(self, clip: Clip, *, label: str | None, kind: str = "class") -> Explanation:
         self.here()
-        return raised(_explain(self._number, clip, label, method))
+        return raised(_explain(self._number, clip, label, kind))
 
     def faithfulness(self, explanation: Explanation) -> Faithfulness:
         self.here()

@@ -10,6 +10,11 @@
     scan.py         in the worker: what a file holds, from its packets, and which decoder suits it
     decoders.py     in the worker: decord and PyAV
 
+Frames are what the file stores for a player to show, in the order of their timestamps: upright and mirrored as its
+matrix says, without those that an edit list hides, and without those at its beginning that are made of frames which are
+missing. Interlaced pictures stay woven, both fields in one frame, and a field that a film's telecine repeats is not
+repeated: timestamps tell how long a frame lasts.
+
 Nothing that a visitor sends is decoded in the process that answers: a loop, an abort or a memory
 bomb ends a worker, which has no torch, no secrets and no state, and the request that it came with.
 """

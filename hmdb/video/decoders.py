@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import importlib
 import itertools
+import math
 import pkgutil
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import numpy as np
 
 from hmdb.video.limits import Limits
-from hmdb.video.scan import RefusedError, Scan, is_filler, opened, packets, picture_track
+from hmdb.video.scan import RefusedError, Scan, is_filler, opened, orientation, packets, picture_track
 from hmdb.video.wire import DECORD, PYAV, Facts
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class DecordReader:
         self._scan = scan
         self._size = limits.fitted(scan.width, scan.height)
         self._complaints = complaints
+        self._file = file
+        self._checked: set[int] = set()  # keys that the index leads to
         import decord
 
         reduced = self._size != (scan.width, scan.height)
@@ -85,6 +88,7 @@ class DecordReader:
         )
 
     def frames(self, indices: Sequence[int]) -> dict[int, Picture]:
+        self._check_index(indices)
         self._complaints()
         try:
             found = dict(self._read(indices))
@@ -102,6 +106,21 @@ class DecordReader:
 
     def second(self, index: int) -> float | None:
         return _clock(self._scan, index)
+
+    def _check_index(self, indices: Sequence[int]) -> None:
+        """Jumps as decord will, which takes the index of a file at its word; mp4 and mov have no other timestamps."""
+        if self._scan.container.demuxer == "mov":
+            return
+        pts, keys = self._scan.pts, list(self._scan.keys)
+        wanted = {keys[max(bisect.bisect_right(keys, index) - 1, 0)] for index in indices} - self._checked
+        with opened(self._file, self._scan.container) as source:
+            track = source.streams[self._scan.stream]
+            for key in wanted:
+                source.seek(pts[key], stream=track)
+                packet = next(packets(source, picture_track(source, self._scan.stream)), None)
+                if packet is None or packet.pts != pts[key]:
+                    raise UnfitError("its index lies")
+        self._checked |= wanted
 
     def _read(self, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         for start in range(0, len(indices), BATCH):
@@ -130,6 +149,7 @@ class PyAVReader:
         self._to_8_bits, self._to_rgb = VideoReformatter(), VideoReformatter()
         self._errors = 0
         self._num_frames = scan.num_frames
+        self._first = scan.pts[0] if scan.pts and not scan.container.constant_rate else -math.inf
         self._kept: list[VideoFrame] = []
         self._short = scan.num_frames * scan.frame_bytes <= limits.kept_mb * 2**20
         self._jumps = True
@@ -194,9 +214,9 @@ class PyAVReader:
 
     def _jumped_to(self, indices: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Ends early at a frame that does not come with the timestamp it should have, or after a jump to one
-        that is no key: some codecs in AVIs take the index at its word, and it can be wrong.
+        that is no key, or elsewhere in the file: indices can lie, and AVIs have no timestamps but theirs.
         """
-        pts, keys, at = self._scan.pts, self._scan.keys, -1
+        pts, keys, at = self._scan.pts, list(self._scan.keys), -1
         wanted = {pts[index] for index in indices}
         with opened(self._file, self._scan.container) as source:
             track = source.streams[self._scan.stream]
@@ -205,7 +225,7 @@ class PyAVReader:
                 nearest = bisect.bisect_right(keys, index) - 1
                 if nearest >= 0 and keys[nearest] > at + 1:
                     source.seek(pts[keys[nearest]], stream=track)
-                    frames = self._decoded(source, wanted)
+                    frames = self._decoded(source, wanted, landing=self._scan.keys[keys[nearest]])
                     first = next(frames, None)
                     if first is None or not first.key_frame:
                         return
@@ -216,13 +236,23 @@ class PyAVReader:
                 at = index
                 yield index, frame
 
-    def _decoded(self, source: InputContainer, wanted: Collection[int] | None = None) -> Iterator[VideoFrame]:
-        """The frames that follow; with timestamps, those alone and what they are made of, for codecs that tell."""
+    def _decoded(
+        self, source: InputContainer, wanted: Collection[int] | None = None, *, landing: int | None = None
+    ) -> Iterator[VideoFrame]:
+        """The frames that follow; with timestamps, those alone and what they are made of, for codecs that tell.
+
+        Args:
+            landing: where in the file the next packet must be, or there are none: an index can lie.
+        """
         import av
 
         track = picture_track(source, self._scan.stream)
+        headless = self._scan.num_headless > 0  # until the first frame comes
         skips = wanted is not None and track.codec_context.name in SKIPPING
         for packet in packets(source, track, damaged=self._count_error):
+            if landing not in (None, packet.pos):
+                return
+            landing = None
             if skips:
                 track.codec_context.skip_frame = "DEFAULT" if packet.pts in (wanted or ()) else "NONREF"
             try:
@@ -230,12 +260,15 @@ class PyAVReader:
             except av.EOFError:
                 return
             except av.FFmpegError:
-                if not is_filler(packet, track.codec_context.name):
+                if not headless and not is_filler(packet, track.codec_context.name):
                     self._count_error()
                 continue
             for frame in frames:
                 if frame.width * frame.height > self._limits.source_pixels:
                     raise RefusedError("large", frame.width, frame.height)
+                if frame.pts is not None and frame.pts < self._first:
+                    continue  # broken, as what it is made of is missing
+                headless = False
                 self._errors += frame.is_corrupt
                 yield frame
 
@@ -244,15 +277,17 @@ class PyAVReader:
 
     def _picture(self, index: int, frame: VideoFrame) -> Picture:
         width, height = self._size
-        turns, seconds = round(frame.rotation / 90) % 4, self._second(index, frame)
-        if turns % 2:
+        turned, left_right, upside_down = orientation(frame)
+        if turned:
             width, height = height, width
+        second = self._second(index, frame)
         if deep := DEEP_FORMAT.match(frame.format.name):
             # By way of 8 bits: FFmpeg's versions differ by 3 grey levels in the direct conversion.
             frame = self._to_8_bits.reformat(frame, format=deep[1])
         rgb = self._to_rgb.reformat(frame, format="rgb24", width=width, height=height, interpolation="BILINEAR")
         pixels = rgb.to_ndarray()
-        return np.rot90(pixels, turns) if turns else pixels, seconds
+        pixels = pixels.swapaxes(0, 1) if turned else pixels
+        return pixels[:: -1 if upside_down else 1, :: -1 if left_right else 1], second
 
     def _second(self, index: int, frame: VideoFrame) -> float | None:
         if self._scan.container.constant_rate:

@@ -7,7 +7,8 @@ an edit list hides, timestamps that are missing or come twice, places that canno
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -18,6 +19,7 @@ from hmdb.video.sniff import Container
 if TYPE_CHECKING:
     import av
     from av.container import InputContainer
+    from av.sidedata.sidedata import SideData
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
 
@@ -52,9 +54,11 @@ class Scan:
         container: as its first bytes tell.
         stream: index of the picture track that is read: the largest.
         num_frames: that it should have.
-        num_packets: of that track, hidden and empty ones included.
+        num_packets: of that track, hidden, headless and empty ones included.
+        num_headless: of those, packets at the beginning that nothing can be made of without others that are missing.
         pts: timestamps of the visible packets, ascending, in units of `time_base`; empty where some have none.
-        keys: positions in `pts` of frames that PyAV can jump to; empty where it must not.
+        keys: positions in `pts` of frames that can be jumped to, ascending, and where in the file the packet of each
+            is; empty where PyAV must not jump.
         time_base: seconds.
         start: seconds to subtract from timestamps.
         rate: frames per second, as announced; None where nothing is.
@@ -70,8 +74,9 @@ class Scan:
     stream: int
     num_frames: int
     num_packets: int
+    num_headless: int
     pts: tuple[int, ...]
-    keys: tuple[int, ...]
+    keys: Mapping[int, int]
     time_base: Fraction
     start: float
     rate: float | None
@@ -102,7 +107,9 @@ def opened(file: BinaryIO, container: Container) -> InputContainer:
 
 
 def picture_track(source: InputContainer, index: int | None = None) -> VideoStream:
-    """A picture track, ready to decode; by default the largest that is no cover picture."""
+    """A picture track, ready to decode what can be, broken frames included; by default the largest that is no cover
+    picture, ready to decode sound frames.
+    """
     if index is None:
         tracks = _tracks(source)
         if not tracks:
@@ -112,7 +119,8 @@ def picture_track(source: InputContainer, index: int | None = None) -> VideoStre
         track = source.streams[index]  # type: ignore[assignment]
     if not track.codec_context.is_open:
         track.codec_context.thread_count = THREADS
-        track.codec_context.flags |= OUTPUT_CORRUPT
+        if index is not None:
+            track.codec_context.flags |= OUTPUT_CORRUPT
         if track.codec_context.width * track.codec_context.height > LARGE:
             track.codec_context.thread_type = "AUTO"  # frames in parallel, not only the slices of one
     return track
@@ -162,16 +170,21 @@ def scan(file: BinaryIO, container: Container, limits: Limits) -> Scan:
         if first is None or not tally.shown:
             raise RefusedError("unreadable")
         _check_size(first.width, first.height, limits)
+        headless = tally.behead(first)
 
         pts = tally.pts
         unique = len(set(pts)) == len(tally.shown)
         position = {timestamp: index for index, timestamp in enumerate(pts)} if unique else {}
         announced, truncated = _announced(file, source, track, tally)
         depth = max((component.bits for component in first.format.components), default=8)
+        turned, left_right, upside_down = orientation(first)
+        mirrored = (turned + left_right + upside_down) % 2 == 1  # decord knows the turns alone
         suits_decord = (
             container.decord
             and tally.clean  # so that any frame can be jumped to
             and not tally.num_hidden
+            and not headless
+            and not mirrored
             and len(_tracks(source)) == 1  # it cannot be told which one
             and min(first.width, first.height) >= DECORD_MIN_SIDE
             and first.width * first.height <= LARGE
@@ -182,14 +195,16 @@ def scan(file: BinaryIO, container: Container, limits: Limits) -> Scan:
             and file.seek(0, os.SEEK_END) <= DECORD_MAX_BYTES
         )
         can_jump = container.seekable or (container.constant_rate and not track.codec_context.has_b_frames)
-        turned = first.rotation % 180 != 0
         return Scan(
             container=container,
             stream=track.index,
             num_frames=len(tally.shown),
             num_packets=tally.num_packets,
+            num_headless=headless,
             pts=pts,
-            keys=tuple(sorted(position[key] for key in tally.keys if key in position)) if can_jump else (),
+            keys=dict(sorted((position[key], at) for key, at in tally.keys.items() if key in position))
+            if can_jump
+            else {},
             time_base=Fraction(track.time_base or 1),
             start=0.0 if container.own_clock else _start(source, pts, track),
             rate=float(track.average_rate) if track.average_rate else None,
@@ -220,15 +235,16 @@ class _Tally:
         self._only_order = container.constant_rate  # then the n-th frame is shown when the n-th packet comes
         self.first: VideoFrame | None = None  # the first frame that can be decoded
         self.shown: list[int | None] = []  # timestamps
-        self.keys: list[int] = []  # timestamps of packets that decoding can start at
+        self.keys: dict[int, int] = {}  # timestamps of packets that decoding can start at; their places in the file
         self.num_hidden = 0
+        self.num_headless = 0
         self.num_empty = 0  # packets without a picture
         self.clean = True  # all key packets are clean cuts
         self.end = 0.0  # seconds, of all tracks
 
     @property
     def num_packets(self) -> int:
-        return len(self.shown) + self.num_hidden + self.num_empty
+        return len(self.shown) + self.num_hidden + self.num_headless + self.num_empty
 
     @property
     def pts(self) -> tuple[int, ...]:
@@ -256,7 +272,16 @@ class _Tally:
             clean = _starts_afresh(packet, codec, self._track.codec_context.extradata)
             self.clean = self.clean and clean
             if packet.pts is not None and (clean or codec != "h264"):
-                self.keys.append(packet.pts)
+                self.keys[packet.pts] = packet.pos or 0
+
+    def behead(self, first: VideoFrame) -> int:
+        """Leaves out what is shown before the first frame that can be decoded: a recording, or a cut of one, may begin
+        with frames that are made of others which are missing. Returns how many.
+        """
+        if first.pts is not None and not self._only_order and None not in self.shown:
+            self.num_headless = sum(pts < first.pts for pts in self.shown if pts is not None)
+            self.shown = [pts for pts in self.shown if pts is not None and pts >= first.pts]
+        return self.num_headless
 
 
 def is_filler(packet: av.Packet[Any], codec: str) -> bool:
@@ -279,6 +304,19 @@ def _announced(file: BinaryIO, source: InputContainer, track: VideoStream, tally
             truncated = tally.end < duration * (1 - MAX_EARLY_END) - 0.5
             return (int(duration * track.average_rate), True) if truncated else (0, False)
     return 0, False
+
+
+def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """How to hold a frame up, by its display matrix (ISO/IEC 14496-12, 6.2.2): whether to swap its axes, and then to
+    mirror it left to right, and upside down.
+    """
+    matrix = cast("SideData | None", frame.side_data.get("DISPLAYMATRIX"))
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(matrix))
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, c < 0, b < 0
+    return False, a < 0, d < 0
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:

@@ -7,7 +7,7 @@ import torch
 from hmdb.clips.reader import read_clip
 from hmdb.errors import ModelError
 from hmdb.explain.faithfulness import mask, orders
-from hmdb.model.attention import Grid
+from hmdb.model.families.base import Grid
 from hmdb.recognizer import Recognizer
 from hmdb.results import Faithfulness
 from tests.conftest import write_checkpoint
@@ -86,7 +86,7 @@ def test_a_true_map_is_trusted_and_its_opposite_is_not() -> None:
 def test_an_answer_with_its_map(family: str, tmp_path: Path, video: Path) -> None:
     recognizer = Recognizer.from_pretrained(write_checkpoint(tmp_path, f"scratch:{family}-tiny"), device="cpu")
     plain = recognizer(video)
-    rollout = recognizer.explain(video, method="rollout")
+    rollout = recognizer.explain(video, kind="rollout")
     of_answer = recognizer.explain(video)
     of_label = recognizer.explain(plain.clip, label=plain.labels[1])
     side = recognizer.loaded.network.config.image_size // 16
@@ -108,9 +108,9 @@ def test_an_answer_with_its_map(family: str, tmp_path: Path, video: Path) -> Non
     assert (rollout.heat != of_label.heat).any()
 
 
-def test_methods_are_checked(recognizer: Recognizer, video: Path) -> None:
-    for wrong in ({"method": "guess"}, {"method": "rollout", "label": "wave"}):
-        with pytest.raises(ValueError, match="method must be one of class, rollout"):
+def test_kinds_are_checked(recognizer: Recognizer, video: Path) -> None:
+    for wrong in ({"kind": "guess"}, {"kind": "rollout", "label": "wave"}):
+        with pytest.raises(ValueError, match="kind must be one of class, rollout"):
             recognizer.explain(video, **wrong)  # type: ignore[arg-type]
 
 

@@ -12,13 +12,18 @@ from transformers import (
     TimesformerConfig,
     TimesformerForVideoClassification,
     VideoMAEConfig,
+    VideoMAEForVideoClassification,
     VivitConfig,
     VivitForVideoClassification,
+    VJEPA2Config,
 )
+from transformers.models.videomae.modeling_videomae import VideoMAESelfAttention
+from transformers.models.vivit.modeling_vivit import VivitAttention
 
 from hmdb import ModelError
 from hmdb.explain.maps import class_relevance, normalized, rollout
-from hmdb.model.attention import fuse, grid, recording
+from hmdb.model.attention import recording
+from hmdb.model.families import fuse, grid
 
 SIDE, PATCH, TIMES, LABELS = 24, 8, 4, 5  # 3 x 3 patches
 PATCHES = (SIDE // PATCH) ** 2
@@ -37,6 +42,12 @@ def vivit(**settings: Any) -> PreTrainedModel:
     config = VivitConfig(image_size=SIDE, num_frames=2 * TIMES, tubelet_size=[2, PATCH, PATCH], **SIZES, **settings)
     config.num_labels = LABELS
     return ready(VivitForVideoClassification(config))
+
+
+def videomae(**settings: Any) -> PreTrainedModel:
+    config = VideoMAEConfig(image_size=SIDE, num_frames=2 * TIMES, patch_size=PATCH, **SIZES, **settings)
+    config.num_labels = LABELS
+    return ready(VideoMAEForVideoClassification(config))
 
 
 def ready(network: PreTrainedModel) -> PreTrainedModel:
@@ -59,7 +70,9 @@ NETWORKS: dict[str, Callable[[], PreTrainedModel]] = {
     "divided": timesformer,
     "joint": lambda: timesformer("joint_space_time"),
     "vivit": vivit,
+    "videomae": videomae,
 }
+FLOAT32_SOFTMAX = ("vivit", "videomae")  # in transformers, also in a network of doubles
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +103,7 @@ class Eager:
         else:
             network.set_attn_implementation("eager")
             for name, module in network.named_modules():
-                if name.endswith("attention"):
+                if isinstance(module, VivitAttention | VideoMAESelfAttention):
                     hooks.append(module.register_forward_hook(self._keep_second_output(name)))
             self.logits = network(pixel_values).logits
         for hook in hooks:
@@ -108,12 +121,13 @@ class Eager:
 
 
 def dense(network: PreTrainedModel, pixel_values: torch.Tensor, label: int | None) -> torch.Tensor:
-    """The class token's row of the product of all layers' (1 + P * T)^2 matrices: (T, P).
+    """The row of what answers of the product of all layers' matrices, (1 + P * T)^2 with a class token: (T, P).
 
     Each effective attention, and where a label is given its gradient, is written out token by token.
     """
     eager = Eager(network, pixel_values, label)
-    eye = torch.eye(1 + PATCHES * TIMES, dtype=torch.float64)
+    class_token = network.config.model_type != "videomae"
+    eye = torch.eye(class_token + PATCHES * TIMES, dtype=torch.float64)
 
     def mixed(full: torch.Tensor) -> torch.Tensor:
         return eye + full if label is not None else (eye + full) / 2
@@ -127,8 +141,9 @@ def dense(network: PreTrainedModel, pixel_values: torch.Tensor, label: int | Non
 
     product = eye
     for layer in range(network.config.num_hidden_layers):
-        if network.config.model_type == "vivit":
-            product = mixed(averaged(f"vivit.layers.{layer}.attention")[0]) @ product
+        if network.config.model_type in FLOAT32_SOFTMAX:
+            name = {"vivit": "vivit.layers.{}.attention", "videomae": "videomae.encoder.layer.{}.attention.attention"}
+            product = mixed(averaged(name[network.config.model_type].format(layer))[0].double()) @ product
             continue
         prefix = f"timesformer.encoder.layer.{layer}."
         space = averaged(prefix + "attention.attention.attn_drop")
@@ -154,6 +169,8 @@ def dense(network: PreTrainedModel, pixel_values: torch.Tensor, label: int | Non
         product = mixed(over_space) @ mixed(over_time) @ product
     if label is None:
         torch.testing.assert_close(product.sum(1), torch.ones(len(eye), dtype=torch.float64))
+    if not class_token:
+        return product.mean(0).view(TIMES, PATCHES)
     patches = product[0, 1:]
     if network.config.model_type == "vivit":
         return patches.view(TIMES, PATCHES)
@@ -166,10 +183,13 @@ def test_rollout_is_the_dense_product(network: PreTrainedModel) -> None:
     expected = dense(network, pixel_values, None).numpy()
     logits, relevance = rollout(network, pixel_values)
     assert relevance.shape == (TIMES, 3, 3)
-    exact = 1e-6 if network.config.model_type == "vivit" else 1e-12  # transformers' softmax is float32 there
+    exact = 1e-6 if network.config.model_type in FLOAT32_SOFTMAX else 1e-12
     np.testing.assert_allclose(relevance.reshape(TIMES, PATCHES), expected, atol=exact)
     np.testing.assert_allclose(logits, network(pixel_values).logits[0].detach(), atol=exact)
-    assert 0 < relevance.sum() < 1  # the rest stays on the class token
+    if network.config.model_type == "videomae":
+        assert relevance.sum() == pytest.approx(1)
+    else:
+        assert 0 < relevance.sum() < 1  # the rest stays on the class token
 
 
 @pytest.mark.parametrize("label", range(LABELS))
@@ -181,7 +201,7 @@ def test_class_relevance_is_the_dense_product(network: PreTrainedModel, label: i
     assert np.isfinite(relevance).all()
     assert relevance.max() > 0
     scale = expected.max()
-    exact = 1e-6 if network.config.model_type == "vivit" else 1e-10
+    exact = 1e-6 if network.config.model_type in FLOAT32_SOFTMAX else 1e-10
     np.testing.assert_allclose(relevance.reshape(TIMES, PATCHES) / scale, expected / scale, atol=exact)
     np.testing.assert_allclose(logits, network(pixel_values).logits[0].detach(), atol=exact)
 
@@ -310,6 +330,7 @@ def test_an_even_or_empty_map_is_no_error() -> None:
 def test_networks_without_a_map_are_refused() -> None:
     with pytest.raises(ModelError, match="space_only"):
         rollout(timesformer("space_only"), torch.zeros(1, TIMES, 3, SIDE, SIDE))
-    config = VideoMAEConfig()
-    with pytest.raises(ModelError, match="videomae"):
-        grid(config)
+    with pytest.raises(ModelError, match="without mean pooling"):
+        rollout(videomae(use_mean_pooling=False), torch.zeros(1, 2 * TIMES, 3, SIDE, SIDE))
+    with pytest.raises(ModelError, match="vjepa2 is no family of networks that is known here: timesformer, vivit"):
+        grid(VJEPA2Config())

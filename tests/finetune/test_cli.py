@@ -1,4 +1,5 @@
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def test_unknown_names_are_answered_with_the_known(
         assert stop.value.code == 2
         assert reason.replace("'", "") in capsys.readouterr().err.replace("'", "")
     assert main(["--recipe", "table7"]) == 1
-    assert "There is no recipe table7; known are paper, table1-1" in caplog.text
+    assert "There is no recipe table7; known are paper, small, table1-1" in caplog.text
     assert main(["--data", "/nowhere"]) == 1
     assert "There is no data folder /nowhere" in caplog.text
 
@@ -111,3 +112,52 @@ def test_many_broken_clips_stop_a_run_unless_told_otherwise(tmp_path: Path, capl
     assert main([*words, "--output", str(tmp_path / "run")]) == 1
     assert "2 of 20 clips cannot be read, more than 2%" in caplog.text
     assert main([*words, "--output", str(tmp_path / "other"), "--allow-broken"]) == 0
+
+
+def test_without_a_terminal_a_run_tells_its_epochs_in_lines(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("INFO", "finetune")
+    words = ["--data", str(dataset), "--output", str(tmp_path / "run"), "--init", "scratch:tiny", "--epochs", "2"]
+    assert main(words) == 0
+    lines = [record.message for record in caplog.records]
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert re.match(r"epoch 1 of 2: val top-1 \d+\.\d%, val loss \d\.\d{3}.*; at most 0:\d\d:\d\d left$", epochs[0])
+    assert epochs[1].startswith("epoch 2 of 2")
+    assert "left" not in epochs[1]
+    assert "{" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["evaluate", "--model", "x", "--batch-size", "0"], ["leaks", "--seed", "-1"]])
+def test_numbers_out_of_range_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "must be at least" in capsys.readouterr().err
+
+
+def test_accelerate_on_cpus_is_told_how_it_is_meant(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert main(["--data", "/nowhere"]) == 1
+    assert "torchrun --nproc_per_node N -m finetune starts N" in caplog.text
+
+
+def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, finished: tuple[Path, Report]
+) -> None:
+    caplog.set_level("INFO", "finetune")
+    root = write_dataset(tmp_path / "own", 9, classes=("circle", "square", "disc"))
+    words = ["--data", str(root), "--output", str(tmp_path / "run"), "--init", str(finished[0]), "--epochs", "1"]
+    assert main([*words, "--folds", "3", "--group-by", r"_(\d)\d*$"]) == 1
+    assert "into one group, so none could test" in caplog.text
+    assert main([*words, "--folds", "3"]) == 0
+    assert "Recipe: small, for data of your own." in caplog.text
+    told = capsys.readouterr().out
+    assert "| 3 | 9 |" in told
+    assert "All 27 clips, each tested once: top-1" in told
+    assert (tmp_path / "run" / "folds.json").exists()
+    everything = ["--data", str(root), "--eval-split", "all", "--output", str(tmp_path / "all")]
+    assert main(["evaluate", "--model", str(tmp_path / "run" / "fold-1"), *everything]) == 0
+    assert "all: top-1" in capsys.readouterr().out
+    assert "| all | 27 |" in (tmp_path / "all" / "report.md").read_text()

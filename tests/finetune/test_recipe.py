@@ -1,8 +1,10 @@
 from dataclasses import fields
+from typing import Any
 
 import pytest
 
-from finetune.recipe import DISTILLED, PAPER, PAPER_ROWS, RECIPES, Recipe, differences, recipe_of
+from finetune.labels import HMDB_SIMP
+from finetune.recipe import DISTILLED, PAPER, PAPER_ROWS, RECIPES, Recipe, differences, recipe_for, recipe_of
 from hmdb.errors import DataError
 
 BEST = ("table1-1", "table2-k400", "table3-uniform", "table4-timesformer", "table5-before")
@@ -36,7 +38,7 @@ def test_a_row_states_its_differences_alone(name: str, changed: dict[str, object
 
 
 def test_every_row_of_the_tables_has_a_recipe() -> None:
-    assert set(RECIPES) == {"paper", *PAPER_ROWS, *DISTILLED}
+    assert set(RECIPES) == {"paper", "small", *PAPER_ROWS, *DISTILLED}
     assert RECIPES["table4-vivit"].accumulation == 4
 
 
@@ -51,7 +53,7 @@ def test_settings_can_be_changed_and_unknown_names_are_answered_with_the_known()
 @pytest.mark.parametrize("name", ["epochs", "batch_size", "accumulation", "learning_rate"])
 def test_numbers_out_of_range_are_refused(name: str) -> None:
     with pytest.raises(DataError, match=name):
-        Recipe(**{name: 0})
+        recipe_of("paper", {name: 0})
     assert name in {field.name for field in fields(Recipe)}
 
 
@@ -74,6 +76,29 @@ def test_a_bare_size_is_of_the_recipes_family() -> None:
         ({"ema": 1.0}, "ema must be at least 0 and below 1"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(settings: dict[str, object], reason: str) -> None:
+def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        Recipe(**settings)
+
+
+def test_a_recipe_is_chosen_for_the_data() -> None:
+    assert recipe_for(HMDB_SIMP, 900) == "paper"
+    assert recipe_for(HMDB_SIMP, 175) == "small"
+    assert recipe_for(("run", "walk"), 5000) == "small"
+    assert recipe_for(("run", "walk"), 64, "scratch:tiny") == "paper"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"patience": -1}, "patience must be at least 0"),
+        ({"weight_decay": -0.1}, "weight_decay must be at least 0"),
+        ({"weight_decay": float("nan")}, "weight_decay must be at least 0, not nan"),
+        ({"learning_rate": float("inf")}, "learning_rate must be above 0, not inf"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_numbers_that_are_no_settings_are_refused(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         Recipe(**settings)

@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import PreTrainedModel, TimesformerConfig, VivitConfig
+from transformers import PreTrainedModel, TimesformerConfig, VideoMAEConfig, VivitConfig
 from transformers import TimesformerForVideoClassification as Timesformer
+from transformers import VideoMAEForVideoClassification as VideoMAE
 from transformers import VivitForVideoClassification as Vivit
 
 from hmdb.errors import ModelError
 from hmdb.explain.maps import class_relevance, rollout
 from hmdb.machine import available_cores
-from hmdb.model.attention import PRODUCT_WEIGHTS, _attend, _attend_by_products, fuse
+from hmdb.model.attention import PRODUCT_WEIGHTS, _attend_by_products, attend
+from hmdb.model.families import fuse
 from hmdb.model.inference import (
     InferenceLinear,
     OneDnnLinear,
@@ -36,16 +38,18 @@ SIZES: dict[str, Any] = {
 }
 
 
-@pytest.fixture(params=["timesformer", "joint timesformer", "vivit"])
+@pytest.fixture(params=["timesformer", "joint timesformer", "vivit", "videomae"])
 def network(request: pytest.FixtureRequest) -> PreTrainedModel:
     """With biases that are not zero, and logits that differ by about 1."""
     torch.manual_seed(0)
     kind = "joint_space_time" if "joint" in request.param else "divided_space_time"
-    made: PreTrainedModel = (
-        Vivit(VivitConfig(**SIZES, tubelet_size=[2, 16, 16]))
-        if request.param == "vivit"
-        else Timesformer(TimesformerConfig(**SIZES, attention_type=kind))
-    )
+    made: PreTrainedModel
+    if request.param == "vivit":
+        made = Vivit(VivitConfig(**SIZES, tubelet_size=[2, 16, 16]))
+    elif request.param == "videomae":
+        made = VideoMAE(VideoMAEConfig(**SIZES))
+    else:
+        made = Timesformer(TimesformerConfig(**SIZES, attention_type=kind))
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.05)
@@ -70,6 +74,14 @@ def test_in_float32_the_logits_are_the_same(network: PreTrainedModel, clip: torc
     torch.testing.assert_close(
         logits(optimize_for_inference(fuse(network), "float32"), clip), before, atol=1e-4, rtol=0
     )
+
+
+def test_a_fused_network_is_saved_as_any_other(network: PreTrainedModel, clip: torch.Tensor, tmp_path: Path) -> None:
+    before = logits(network, clip)
+    fuse(network).save_pretrained(tmp_path)
+    assert "recorded" not in (tmp_path / "config.json").read_text()
+    again: PreTrainedModel = type(network).from_pretrained(tmp_path).train(mode=False)
+    torch.testing.assert_close(logits(again, clip), before, atol=1e-4, rtol=0)
 
 
 def test_in_bfloat16_they_are_close_and_float32(network: PreTrainedModel, clip: torch.Tensor) -> None:
@@ -130,7 +142,7 @@ def test_in_training_bfloat16_attention_has_the_gradients_of_float32(tokens: int
     weight = torch.randn(2, tokens, 24)
     gradients = []
     for query, key, value in (exact, rounded):
-        loss = (_attend(torch.nn.Identity(), query, key, value, 0.0, 0.35) * weight).sum()
+        loss = (attend(torch.nn.Identity(), query, key, value, 0.0, 0.35) * weight).sum()
         gradients.append(torch.autograd.grad(loss, [query, key, value]))
     for one, other in zip(*gradients, strict=True):
         assert torch.corrcoef(torch.stack([one.flatten(), other.float().flatten()]))[0, 1] > 0.999

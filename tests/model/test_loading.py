@@ -17,6 +17,7 @@ from hmdb.errors import ModelError
 from hmdb.model import loading as model
 from hmdb.model.checks import SIZES
 from hmdb.model.hub import CONVERSION_ROBOT
+from hmdb.model.names import KINETICS_400
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
 from tests.hub import HubServer
@@ -78,7 +79,7 @@ def test_half_precision_on_disk_is_single_on_a_cpu(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "bert"}, "copy is a bert model; known are timesformer, vivit"),
+        ({"model_type": "bert"}, "copy is a bert model; known are timesformer, vivit, videomae"),
         ({"id2label": None}, "does not name its labels"),
         ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "does not name its labels"),
         ({"id2label": {"0": "a", "2": "b"}}, "not numbered 0 to 1"),
@@ -320,7 +321,7 @@ def test_out_of_reach_the_bundled_checkpoint_answers_within_4_seconds_and_says_w
     assert loaded.checkpoint.name == "bundled"
     assert loaded.notes == (
         "someone/timesformer is not in use: the Hub is out of reach.",
-        f"{model.KINETICS_400} is not in use: the Hub is out of reach.",
+        f"{KINETICS_400} is not in use: the Hub is out of reach.",
     )
 
 
@@ -370,23 +371,23 @@ def test_once_downloaded_it_answers_without_the_hub(hub: HubServer, checkpoint: 
 
 def test_without_the_hub_a_revision_is_not_replaced_by_another(hub: HubServer, checkpoint: Path) -> None:
     files = contents(checkpoint)
-    hub.add(model.KINETICS_400, {name: content for name, content in files.items() if name != "model.safetensors"})
+    hub.add(KINETICS_400, {name: content for name, content in files.items() if name != "model.safetensors"})
     for number in range(1, 6):
-        hub.add_pull_request(model.KINETICS_400, f"Change {number}", "someone", files)
-    model.load(model.KINETICS_400)
+        hub.add_pull_request(KINETICS_400, f"Change {number}", "someone", files)
+    model.load(KINETICS_400)
     hub.broken[".*"] = 0
     with pytest.raises(ModelError, match="Hub is out of reach"):
-        model.load(model.KINETICS_400, "v9")
+        model.load(KINETICS_400, "v9")
 
 
 def test_the_kinetics_weights_come_from_their_conversion(hub: HubServer, checkpoint: Path) -> None:
     files = contents(checkpoint)
     pickled = {name: content for name, content in files.items() if name != "model.safetensors"}
-    hub.add(model.KINETICS_400, pickled | {"pytorch_model.bin": b"a pickle"})
+    hub.add(KINETICS_400, pickled | {"pytorch_model.bin": b"a pickle"})
     for number in range(1, 6):
-        hub.add_pull_request(model.KINETICS_400, f"Change {number}", "someone", files)
-    loaded = model.load(model.KINETICS_400)
-    assert loaded.checkpoint.revision == hub.repositories[f"models/{model.KINETICS_400}"].refs["refs/pr/5"]
+        hub.add_pull_request(KINETICS_400, f"Change {number}", "someone", files)
+    loaded = model.load(KINETICS_400)
+    assert loaded.checkpoint.revision == hub.repositories[f"models/{KINETICS_400}"].refs["refs/pr/5"]
     assert not [request for request in hub.requests if "pytorch_model.bin" in request]
 
 
@@ -429,21 +430,21 @@ def test_a_conversion_is_searched_among_pull_requests_that_hold_none(hub: HubSer
 def test_a_known_conversion_that_is_gone_is_searched_anew(hub: HubServer, checkpoint: Path, gone: str) -> None:
     files = contents(checkpoint)
     configs = {name: content for name, content in files.items() if name != "model.safetensors"}
-    hub.add(model.KINETICS_400, configs)
+    hub.add(KINETICS_400, configs)
     for number in range(1, 6 if gone == "its weights" else 3):
-        hub.add_pull_request(model.KINETICS_400, f"Change {number}", "someone", configs)
-    revision = hub.add_pull_request(model.KINETICS_400, "Adding `safetensors` variant", CONVERSION_ROBOT, files)
-    found = model.load(model.KINETICS_400).checkpoint.revision
-    assert found == hub.repositories[f"models/{model.KINETICS_400}"].refs[revision]
+        hub.add_pull_request(KINETICS_400, f"Change {number}", "someone", configs)
+    revision = hub.add_pull_request(KINETICS_400, "Adding `safetensors` variant", CONVERSION_ROBOT, files)
+    found = model.load(KINETICS_400).checkpoint.revision
+    assert found == hub.repositories[f"models/{KINETICS_400}"].refs[revision]
 
 
 def test_a_variable_that_names_nothing_falls_back_to_kinetics(
     hub: HubServer, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hub.add(model.KINETICS_400, contents(checkpoint))
+    hub.add(KINETICS_400, contents(checkpoint))
     monkeypatch.setenv("HMDB_MODEL", "someone/missing")
     loaded = model.load()
-    assert loaded.checkpoint.name == model.KINETICS_400
+    assert loaded.checkpoint.name == KINETICS_400
     assert loaded.notes == (
         "someone/missing is not in use: someone/missing is not on the Hub, or is private: set HF_TOKEN to see it.",
     )

@@ -18,7 +18,7 @@ from transformers import AutoModelForVideoClassification, TimesformerConfig, Viv
 from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
 
 from hmdb.model.hub import HubUnreachableError
-from hmdb.model.loading import KINETICS_400
+from hmdb.model.names import KINETICS_400
 from hmdb.model.preprocess import PixelSpec, preprocess
 from hmdb.recognizer import Recognizer
 from tests.hub import HubServer

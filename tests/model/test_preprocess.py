@@ -15,8 +15,8 @@ from transformers.models.videomae.image_processing_pil_videomae import VideoMAEI
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hmdb.errors import ModelError
-from hmdb.model import processors
 from hmdb.model.checks import read_pixel_spec
+from hmdb.model.families import FAMILIES
 from hmdb.model.preprocess import IMAGENET_MEAN, IMAGENET_STD, PixelSpec, fit, preprocess
 from tests.official import TIMESFORMER_PIXELS, VIVIT_PIXELS
 
@@ -71,15 +71,15 @@ def test_a_setting_that_is_left_out_is_what_transformers_takes_for_it(name: str,
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("model_type", processors.OF_FAMILY)
-def test_a_file_that_names_no_processor_is_that_of_its_family(model_type: str) -> None:
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_file_that_names_no_processor_is_that_of_its_family(model_type: str, tmp_path: Path) -> None:
     known: Any = image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES[model_type]  # type: ignore[attr-defined]
-    assert processors.OF_FAMILY[model_type] in known.values()
-    assert PixelSpec.from_dict({}, model_type) == PixelSpec.from_dict(
-        {"image_processor_type": processors.OF_FAMILY[model_type]}
-    )
+    usual = FAMILIES[model_type].processor
+    assert usual in known.values()
+    (tmp_path / "preprocessor_config.json").write_text("{}")
+    assert read_pixel_spec(tmp_path, "", model_type) == PixelSpec.from_dict({"image_processor_type": usual})
     with pytest.raises(ModelError, match=r"image_processor_type in .* must be a name, not None"):
-        PixelSpec.from_dict({})
+        read_pixel_spec(tmp_path, "", "bert")
 
 
 @pytest.mark.parametrize(

@@ -290,10 +290,12 @@ def test_predict(client: Client, video: Path, recognizer: Recognizer) -> None:
 def test_explain(client: Client, video: Path) -> None:
     frames, explanation = client.predict(handle_file(video), api_name="/explain")
     assert len(frames) == 8
-    assert explanation["about"] is None
+    assert explanation["about"] == explanation["answer"]["label"]
     assert sum(explanation["frame_importance"]) == pytest.approx(1, abs=0.01)
     _, explanation = client.predict(handle_file(video), label="ride bike", opacity=0.3, api_name="/explain")
     assert explanation["about"] == "ride_bike"
+    _, explanation = client.predict(handle_file(video), label="Everything it looked at", api_name="/explain")
+    assert explanation["about"] is None
 
 
 def test_timeline(client: Client, long_clip: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from finetune.data.layouts import collect, find_clips, source_of
 from hmdb.errors import DataError
-from tests.datasets import write_clip, write_dataset, write_tables
+from tests.datasets import shape_clip, write_clip, write_dataset, write_tables
 from tests.hub import HubServer
 
 HMDB51_NAME = "April_09_brush_hair_u_nm_np1_ba_goo_0.avi"
@@ -154,3 +154,20 @@ def test_a_table_from_the_hub_names_nothing_outside(hub: HubServer, tmp_path: Pa
     hub.add("someone/table", {"clips.csv": f"path,label\n{outside},a\n{outside},b\n".encode()}, repo_type="dataset")
     with pytest.raises(DataError, match="outside its data set"):
         collect("hub:someone/table")
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("path,label\na/clip,caf\u00e9\n".encode("latin-1"), r"table.csv is not a csv in UTF-8: .* at byte 21"),
+        (b"path,label\n\x00\x00\n", "is not a csv: it has zero bytes"),
+        (b"path,label\na/clip, wave\na/other,run\n", "has the label ' wave': a label is printable and has no space"),
+        (b"path,label\na/clip,\na/other,run\n", "has the label '': a label is printable"),
+    ],
+)
+def test_tables_that_cannot_be_read_are_refused(content: bytes, reason: str, tmp_path: Path) -> None:
+    for name in ("clip", "other"):
+        write_clip(tmp_path / "a" / name, shape_clip(0, 1, 1))
+    (tmp_path / "table.csv").write_bytes(content)
+    with pytest.raises(DataError, match=reason):
+        collect(str(tmp_path / "table.csv"))

@@ -2,18 +2,27 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageEnhance
 
 from finetune.data.dataset import read_thumbnails
 from finetune.data.layouts import Sample
-from finetune.data.leaks import clip_hashes, content_hash, find_leaks, mirrored, perceptual_hashes
+from finetune.data.leaks import (
+    _moves_alike,
+    content_hash,
+    find_leaks,
+    fingerprint,
+    fingerprints,
+    mirrored,
+    perceptual_hashes,
+)
 from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_splits
-from tests.datasets import shape_clip, write_clip, write_dataset
+from tests.datasets import shape_clip, write_clip, write_dataset, write_people
 
 
 def kinds(splits: Splits) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
-    for leak in find_leaks(splits, clip_hashes(read_thumbnails(splits))).found:
+    for leak in find_leaks(splits, fingerprints(read_thumbnails(splits))).found:
         found.setdefault(leak.kind, set()).add(leak.clip)
     return found
 
@@ -69,3 +78,24 @@ def test_mirrored_frames_are_recognised() -> None:
     there, back = perceptual_hashes(frames), perceptual_hashes(frames[:, :, ::-1])
     assert (mirrored(there) != back).mean() < 0.02  # ties apart
     assert np.array_equal(mirrored(mirrored(there)), there)
+
+
+def test_one_background_for_all_is_no_near_duplicate_and_a_copy_before_it_is(tmp_path: Path) -> None:
+    root = write_people(tmp_path / "people", motions=("walk", "jack", "bend"), num_frames=8)
+    source = DataSource(str(root), group_by=r"^([a-z]+)_")
+    assert not kinds(read_splits(source))
+    splits = read_splits(source)
+    train, test = splits.train[0], splits.test[0]
+    for frame in sorted(train.path.iterdir()):
+        with Image.open(frame) as image:
+            ImageEnhance.Brightness(image).enhance(1.05).save(test.path / frame.name)
+    assert kinds(splits) == {"near-duplicate frames": {test.name}}
+
+
+def test_what_moves_is_the_same_mirrored_and_two_still_clips_are_alike() -> None:
+    frames = shape_clip(0, 1)
+    there, back, still = (fingerprint(each).motion for each in (frames, frames[:, :, ::-1], frames[:1].repeat(8, 0)))
+    assert _moves_alike(there, back)
+    assert not _moves_alike(there, fingerprint(shape_clip(0, 2)).motion)
+    assert _moves_alike(still, still)
+    assert not _moves_alike(still, there)

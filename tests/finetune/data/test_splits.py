@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -6,7 +8,7 @@ from finetune.data.layouts import Sample
 from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_splits
 from hmdb.errors import DataError
-from tests.datasets import write_dataset, write_tables
+from tests.datasets import shape_clip, write_clip, write_dataset, write_tables
 from tests.finetune.data.test_layouts import empty_videos
 
 
@@ -69,21 +71,20 @@ def test_a_written_split_is_read_again(tmp_path: Path) -> None:
 
 
 def test_bad_splits(tmp_path: Path) -> None:
-    root = write_dataset(tmp_path / "data", 4)
-    with pytest.raises(DataError, match=r"too few to divide.*has 4"):
+    root = write_dataset(tmp_path / "data", 2)
+    with pytest.raises(DataError, match=r"circle has too few clips: each class needs at least 3"):
         read_splits(DataSource(str(root)))
-    with pytest.raises(DataError, match="too few to divide"):
-        read_splits(DataSource(str(root), "groups"))
+    root = write_dataset(tmp_path / "more", 4)
     with pytest.raises(DataError, match="no split dense; known are auto, given"):
         DataSource(str(root), "dense")
     with pytest.raises(DataError, match="does not say which clips train"):
         read_splits(DataSource(str(root), "given"))
     both = [("circle", "clip_00"), ("square", "clip_00")]
     write_tables(root, train=both, val=[("circle", "clip_01"), ("square", "clip_01")], test=[("circle", "clip_02")])
-    with pytest.raises(DataError, match=r"The test part .* no clip of square"):
+    with pytest.raises(DataError, match=r"The test split .* no clip of square"):
         read_splits(DataSource(str(root)))
     write_tables(root, test=both)
-    with pytest.raises(DataError, match=r"in more than one part: circle/clip_00"):
+    with pytest.raises(DataError, match=r"in more than one split: circle/clip_00"):
         read_splits(DataSource(str(root)))
 
 
@@ -91,3 +92,71 @@ def test_clips_can_be_left_out() -> None:
     a, b = (Sample(Path(name), "x", name) for name in "ab")
     splits = Splits(classes=("x",), train=(a, b), val=(a,), test=(b,), origin="")
     assert splits.without({"a": "broken"}).by_name() == {"train": (b,), "val": (), "test": (b,)}
+
+
+def test_nine_clips_a_class_are_enough(tmp_path: Path) -> None:
+    labels = [f"class {number}" for number in range(10)]
+    splits = read_splits(table(tmp_path, [(label, f"p{person}") for label in labels for person in range(9)]))
+    assert [len(samples) for samples in splits.by_name().values()] == [64, 16, 10]
+    for samples in splits.by_name().values():
+        assert {sample.label for sample in samples} == set(labels)
+
+
+def table(folder: Path, rows: list[tuple[str, str]], **options: Any) -> DataSource:
+    """A csv of (label, person); every clip is of one frame."""
+    lines = ["path,label,who"]
+    for index, (label, person) in enumerate(rows):
+        write_clip(folder / person / f"{index}_{person}_take", shape_clip(0, index, 1))
+        lines.append(f"{person}/{index}_{person}_take,{label},{person}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return DataSource(str(folder / "table.csv"), **options)
+
+
+PEOPLE_ROWS = [(label, f"p{person}") for label in ("jump", "run") for person in range(6) for _ in range(2)]
+
+
+@pytest.mark.parametrize("group_by", ["who", "folder", r"_(p\d)_"])
+def test_nobody_is_in_two_splits(group_by: str, tmp_path: Path) -> None:
+    source = table(tmp_path, PEOPLE_ROWS, group_by=group_by, test_share=0.3, val_share=0.3)
+    splits = read_splits(source)
+    people = [{sample.source for sample in samples} for samples in splits.by_name().values()]
+    assert len(set.union(*people)) == sum(map(len, people)) == 6
+    assert all(people)
+    assert group_by in splits.origin
+    assert len(splits.test) == 8
+
+
+def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
+    source = table(tmp_path, PEOPLE_ROWS, group_by="who", folds=3)
+    folds = [read_splits(replace(source, fold=number)) for number in (1, 2, 3)]
+    tested = [sample.name for fold in folds for sample in fold.test]
+    assert len(tested) == len(set(tested)) == 24
+    for fold in folds:
+        assert not {sample.source for sample in fold.test} & {sample.source for sample in (*fold.train, *fold.val)}
+    assert "fold 2 of 3 as test" in folds[1].origin
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"group_by": "person"}, "no column person to group by. Name a column of the csv, folder, or a pattern"),
+        ({"group_by": "(["}, r"is no regular expression with a part in brackets"),
+        ({"group_by": "x(y)z"}, r"finds nothing in the name 0_p0_take"),
+        ({"group_by": "take(.*)"}, r"finds nothing|into one group, so none could test"),
+        ({"group_by": "who", "folds": 7}, r"too few groups to keep apart: 6 \(p0, p1, p2\)"),
+        ({"folds": 13}, "too few for 13 folds. Lower --folds"),
+        ({"folds": 1}, "at least 2 folds, not 1"),
+        ({"test_share": 0.99}, "leaves too few"),
+        ({"test_share": 1.5}, "test_share must be above 0 and below 1, not 1.5"),
+        ({"group_by": "who", "split": "given"}, "--group-by makes the splits itself; leave out --split given"),
+    ],
+)
+def test_splits_that_cannot_be_made(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=reason):
+        read_splits(table(tmp_path, PEOPLE_ROWS, **options))
+
+
+def test_two_people_are_too_few_for_three_splits(tmp_path: Path) -> None:
+    rows = [(label, f"p{person}") for label in ("jump", "run") for person in range(2) for _ in range(6)]
+    with pytest.raises(DataError, match=r"too few groups to keep apart: 1 \(p\d\)"):
+        read_splits(table(tmp_path, rows, group_by="who"))

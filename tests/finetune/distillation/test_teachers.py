@@ -62,7 +62,7 @@ def test_a_clip_without_a_label_learns_from_the_teacher_alone() -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"weight": 1.5}, {"features": -1.0}])
-def test_settings_out_of_range(wrong: dict[str, float]) -> None:
+def test_settings_out_of_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(DataError, match=next(iter(wrong))):
         Distillation(teacher="t", **wrong)
 

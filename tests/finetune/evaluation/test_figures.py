@@ -1,6 +1,7 @@
 """Charts of an evaluation can be drawn."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,3 +27,11 @@ def test_charts_can_be_drawn() -> None:
 def test_a_confusion_matrix_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"must be \(3, 3\)"):
         figures.confusion_matrix(np.zeros((2, 2), int), ("a", "b", "c"))
+
+
+def test_labels_that_no_font_has_can_be_drawn(tmp_path: Path) -> None:
+    labels = ("\u8d70\u308b", "jump \U0001f938", "a|b $x^$ {", "caf\u00e9")
+    assert [figures.drawable(label) for label in labels] == ["u8d70u308b", "jump u1f938", "a|b \\$x^\\$ {", "caf\u00e9"]
+    figures.confusion_matrix(np.eye(4, dtype=int), labels).savefig(tmp_path / "figure.png")  # warnings are errors
+    frames = np.zeros((2, 8, 8, 3), np.uint8)
+    figures.answer_figure(frames, labels, (0.4, 0.3, 0.2, 0.1), truth=labels[1]).savefig(tmp_path / "answer.png")

@@ -1,11 +1,15 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from finetune.cli import main
 from finetune.data.source import DataSource
 from finetune.jobs import tables
+from finetune.jobs.train import train as train_itself
+from finetune.publish.report import Report
+from finetune.recipe import Recipe
 from hmdb.errors import DataError
 from tests.finetune.conftest import TINY
 
@@ -17,9 +21,9 @@ def test_rows_are_run_once_and_set_beside_the_paper(
 ) -> None:
     source = DataSource(str(dataset))
     runs = []
-    original = tables.train
+    original = train_itself
 
-    def train(recipe: object, source: DataSource, output: Path, **options: object) -> object:
+    def train(recipe: Recipe, source: DataSource, output: Path, **options: Any) -> Report:
         runs.append(output.name)
         if runs == ["table1-1", "table1-1", "table1-4"]:
             raise KeyboardInterrupt

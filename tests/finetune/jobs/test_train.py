@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,16 +18,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from finetune.data.source import DataSource
 from finetune.jobs.train import train
+from finetune.publish.hub import finished_run
 from finetune.publish.report import Report
 from finetune.recipe import Recipe, recipe_of
 from finetune.training.arguments import usable_precision
 from finetune.training.trainer import ClipTrainer
-from hmdb.errors import DataError
+from hmdb.errors import DataError, ModelError
 from hmdb.recognizer import Recognizer
 from tests.datasets import write_dataset
 from tests.finetune.conftest import TINY, on_test, on_val, training
@@ -311,3 +313,50 @@ def test_any_number_of_classes(tmp_path: Path) -> None:
     assert told
     assert calibration["temperature"] == told.temperature != 1.0
     assert len(Recognizer.from_pretrained(tmp_path / "run").labels) == 51
+
+
+def test_more_frames_than_the_clip_has_are_refused(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="frames must be at most 8, the clip of scratch:timesformer-tiny"):
+        train(replace(RECIPE, frames=40, augment="clips"), DataSource(str(dataset)), tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+@pytest.mark.parametrize("changes", [{"learning_rate": 1e30}, {"learning_rate": 1e30, "batch_size": 32, "epochs": 1}])
+def test_training_that_diverges_stops_and_leaves_no_checkpoint(
+    changes: dict[str, Any], dataset: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=r"(at step \d+|not finite): training diverged .* Lower --learning"):
+        train(replace(RECIPE, **changes), DataSource(str(dataset)), tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert not (tmp_path / "run" / "report.json").exists()
+
+
+def test_weights_that_are_not_finite_are_not_started_from(
+    finished: tuple[Path, Report], dataset: Path, tmp_path: Path
+) -> None:
+    broken = Path(shutil.copytree(finished[0], tmp_path / "broken", ignore=shutil.ignore_patterns("runs")))
+    state = weights(broken)
+    state["classifier.bias"][0] = torch.nan
+    save_file(state, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 weights of broken are not finite \(classifier.bias, for one\)"):
+        train(replace(RECIPE, init=str(broken)), DataSource(str(dataset)), tmp_path / "run")
+    with pytest.raises(ModelError, match="1 weights of broken are not finite"):
+        finished_run(broken)
+    assert not (tmp_path / "run" / "run.json").exists(), "the corrected command finds the folder free"
+
+
+def test_a_fitted_head_is_kept_where_training_makes_it_no_better(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, head="probe", learning_rate=1e-9, epochs=2)
+    report = train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    assert [row.epoch for row in training(report).epochs] == [0, 1, 2]
+    assert training(report).best_epoch == 0
+    assert on_val(report).top1 == training(report).epochs[0].top1 > 0.5
+    with monkeypatch.context() as patch:
+        Interruption(patch, 1, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt, match="The best checkpoint so far"):
+            train(recipe, DataSource(str(dataset)), tmp_path / "cut")
+    cut = train(recipe, DataSource(str(dataset)), tmp_path / "cut", resume=True)
+    assert training(cut).best_epoch == 0
+    assert difference(tmp_path / "run", tmp_path / "cut") < 1e-6

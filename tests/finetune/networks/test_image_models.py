@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,13 @@ def test_any_backbone_of_transformers_has_maps(family: str, tmp_path: Path) -> N
         config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
         ResNetBackbone(config).save_pretrained(tmp_path)
     else:
-        sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+        sizes: dict[str, Any] = {
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "image_size": 32,
+            "patch_size": 8,
+        }
         Dinov2Backbone(Dinov2Config(**sizes)).save_pretrained(tmp_path)
     PixelSpec.paper(32).save(tmp_path)
     teacher = feature_maps(str(tmp_path), CPU)

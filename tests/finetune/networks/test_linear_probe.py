@@ -7,7 +7,7 @@ import torch
 from finetune.data.dataset import UNLABELLED, ClipDataset
 from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
-from finetune.networks.linear_probe import probe, start_head
+from finetune.networks.linear_probe import fit_head, probe
 from finetune.networks.start import start
 from hmdb.model.preprocess import normalize
 
@@ -30,7 +30,7 @@ def test_a_head_starts_from_what_the_network_has(dataset: Path) -> None:
     origin = start("scratch:tiny", splits.classes, sampler="equidistant", extension=None, paper_pixels=True)
     clips = ClipDataset(splits.train, splits.classes, origin.clip_spec, origin.pixel_spec)
     network = origin.network
-    start_head(network, clips, origin.pixel_spec, strength=100.0)
+    fit_head(network, clips, origin.pixel_spec, strength=100.0, into_norm=True)
     pixels = torch.from_numpy(np.stack([clips.frames(index) for index in range(len(clips))]))
     with torch.inference_mode():
         values = normalize(pixels, origin.pixel_spec)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from finetune.training.checkpoint import save_checkpoint
 from hmdb.errors import DataError
 
 
-def begin(init: str, classes: tuple[str, ...]) -> torch.nn.Module:
+def begin(init: str, classes: tuple[str, ...]) -> torch.nn.Linear:
     origin = start(init, classes, sampler=None, extension=None, paper_pixels=True)
     head = origin.network.classifier
     assert isinstance(head, torch.nn.Linear)
@@ -18,7 +19,8 @@ def begin(init: str, classes: tuple[str, ...]) -> torch.nn.Module:
 def test_a_head_is_kept_only_for_the_same_classes(tmp_path: Path) -> None:
     torch.manual_seed(0)
     origin = start("scratch:tiny", ("a", "b"), sampler=None, extension=None, paper_pixels=True)
-    torch.nn.init.ones_(origin.network.classifier.weight)
+    first: Any = origin.network.classifier
+    torch.nn.init.ones_(first.weight)
     save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, tmp_path)
     assert begin(str(tmp_path), ("a", "b")).weight.eq(1).all()
     for classes in (("b", "a"), ("a", "c"), ("a", "b", "c")):

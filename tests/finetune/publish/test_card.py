@@ -6,15 +6,16 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
-from finetune.data.labels import HMDB_SIMP
 from finetune.data.leaks import Leak
 from finetune.distillation.plan import Distillation
 from finetune.evaluation.metrics import Accuracy
+from finetune.labels import HMDB_SIMP
 from finetune.options import add_options, given
 from finetune.publish.card import caveats, command, licence, model_card
+from finetune.publish.pages import to_markdown
 from finetune.publish.report import Report
 from finetune.recipe import PAPER, RECIPES, Recipe, recipe_of
-from tests.finetune.conftest import on_test, training
+from tests.finetune.conftest import on_test, on_val, training
 
 K400 = "facebook/timesformer-base-finetuned-k400"
 
@@ -161,3 +162,29 @@ def test_every_class_and_the_calibration_are_told(report: Report) -> None:
     text = model_card(replace(report, test=calibrated), None)
     assert "divided by 1.50" in text
     assert "Below a probability of 0.210" in text
+
+
+def test_the_command_of_ones_own_videos_names_how_they_were_split(report: Report) -> None:
+    data = replace(report.data, location="my clips.csv", options={"group_by": "^([a-z]+)_", "test_share": 0.3})
+    typed = command(replace(report, data=data), training(report))
+    assert "--data 'my clips.csv' --group-by '^([a-z]+)_' --test-share 0.3" in typed
+    assert "in the folder that holds my clips.csv" in model_card(replace(report, data=data), None)
+
+
+def test_the_licence_of_a_local_base_is_the_one_its_card_says(report: Report) -> None:
+    assert licence(replace(report, base="bundled", base_licence="apache-2.0")) == "apache-2.0"
+    assert licence(replace(report, base="bundled", base_licence="gpl-3.0")) == "gpl-3.0"
+    assert licence(replace(report, base="bundled")) == "other"
+
+
+def test_a_model_no_better_than_chance_says_so(report: Report) -> None:
+    bad = replace(on_val(report), top1=0.5, top1_interval=(0.2, 0.8))
+    assert "no better than chance (50.0%)" in model_card(replace(report, val=bad), None)
+    assert "chance" not in model_card(replace(report, val=replace(bad, top1_interval=(0.6, 0.8))), None)
+
+
+def test_labels_break_no_table(report: Report) -> None:
+    rows = tuple(replace(row, label=f"{row.label}|<b>") for row in on_test(report).per_class)
+    found = replace(on_test(report), per_class=rows)
+    for text in (model_card(replace(report, test=found), None), to_markdown(replace(report, test=found), ())):
+        assert "| circle\\|\\<b> |" in text

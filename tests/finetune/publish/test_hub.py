@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from finetune.data.source import DataSource
 from finetune.jobs.train import train
 from finetune.networks.start import SCRATCH
 from finetune.publish import hub as hub_jobs
-from finetune.publish.report import Report
+from finetune.publish.report import Report, read, write
 from finetune.recipe import recipe_of
 from hmdb.errors import DataError
 from hmdb.model.names import KINETICS_400
@@ -37,8 +38,10 @@ def run(finished: tuple[Path, Report], tmp_path: Path) -> Path:
 
 def test_there_and_back(hub: HubServer, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = tmp_path / "run"
-    assert main(["--data", str(dataset), "--output", str(output), *COMMANDS, "--push-to-hub", "--private"]) == 0
-    name = f"{USER}/timesformer-tiny-hmdb2"
+    assert (
+        main(["--data", str(dataset), "--output", str(output), *COMMANDS, "--push-to-hub", "--private", "--logs"]) == 0
+    )
+    name = f"{USER}/timesformer-tiny-shapes"
     repository = hub.repositories[f"models/{name}"]
     assert repository.private
     assert len(repository.commits) == 2  # the empty repository, and everything
@@ -47,8 +50,8 @@ def test_there_and_back(hub: HubServer, dataset: Path, tmp_path: Path, monkeypat
     assert any(path.startswith("runs/events") for path in files)
     assert "figures/confusion.png" in files
     assert "run.json" not in files
-    card = ModelCard(files["README.md"].decode())
-    assert card.data.model_name == "timesformer-tiny-hmdb2"
+    card: Any = ModelCard(files["README.md"].decode())
+    assert card.data.model_name == "timesformer-tiny-shapes"
 
     monkeypatch.setenv("HMDB_MODEL", name)
     there = Recognizer.from_pretrained()
@@ -59,7 +62,7 @@ def test_there_and_back(hub: HubServer, dataset: Path, tmp_path: Path, monkeypat
         one, other = there(dataset / clip), back(dataset / clip)
         assert one.labels == other.labels
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-6)
-    processor = AutoImageProcessor.from_pretrained(name)
+    processor = AutoImageProcessor.from_pretrained(name)  # type: ignore[no-untyped-call]
     assert tuple(processor.image_mean) == back.loaded.pixel_spec.mean
     assert AutoModelForVideoClassification.from_pretrained(name).config.id2label == {0: "circle", 1: "square"}
 
@@ -130,7 +133,7 @@ def test_the_token_is_checked_before_training(
 def test_a_token_that_may_only_read_is_told_apart(hub: HubServer) -> None:
     hub.read_only.add(TOKEN)
     with pytest.raises(DataError, match="may only read"):
-        hub_jobs.claim("mine", private=False)
+        hub_jobs.claim(hub_jobs.Publication(repository="mine"), "")
 
 
 def test_what_is_no_finished_run_is_not_pushed(
@@ -141,22 +144,56 @@ def test_what_is_no_finished_run_is_not_pushed(
 
 
 @pytest.mark.parametrize(
-    ("init", "name"),
+    ("init", "data", "name"),
     [
-        (KINETICS_400, "timesformer-base-hmdb25"),
-        (VIVIT, "vivit-base-hmdb25"),
-        ("scratch:timesformer-small", "timesformer-small-hmdb25"),
-        ("/data/My Model/", "my model-hmdb25"),
+        (KINETICS_400, "HMDB_simp", "timesformer-base-hmdb_simp"),
+        (VIVIT, "someone/My Videos (2)", "vivit-base-my-videos-2"),
+        ("scratch:timesformer-small", "\u52d5\u753b", "timesformer-small"),
+        ("/data/My Model/", "x" * 200, "my-model-" + "x" * 87),
     ],
 )
-def test_names_of_repositories(init: str, name: str) -> None:
-    assert hub_jobs.short_name(init, 25) == name
+def test_names_of_repositories(init: str, data: str, name: str) -> None:
+    assert hub_jobs.default_name(init, data) == name
+
+
+def test_another_run_is_replaced_only_when_told(
+    hub: HubServer, run: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    assert main(["push", "--model", str(run), "--to", "mine"]) == 0
+    report = read(run)
+    assert report
+    write(replace(report, seconds=1.0, data=replace(report.data, name="others")), run)
+    assert main(["push", "--model", str(run), "--to", "mine"]) == 1
+    assert f"{USER}/mine holds another run already, tiny on shapes. --replace puts this run" in caplog.text
+    assert main(["push", "--model", str(run), "--to", "mine", "--replace"]) == 0
+    hub.add(f"{USER}/theirs", {"model.safetensors": b"weights"})
+    assert main(["push", "--model", str(run), "--to", "theirs"]) == 1
+    assert f"{USER}/theirs holds a model already" in caplog.text
+
+
+def test_what_goes_is_listed_and_frames_can_stay(hub: HubServer, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["push", "--model", str(run), "--to", "mine"]) == 0
+    told = capsys.readouterr().out
+    assert f"To {USER}/mine (everybody can see it" in told
+    assert "--no-frames leaves them out" in told
+    assert "name your clips" in told
+    files = hub.files(f"{USER}/mine")
+    assert all(name in told for name in files if name not in (".gitattributes", "README.md"))
+    assert not any(name.startswith("runs/") for name in files)
+    assert any(name in files for name in ("figures/right.png", "figures/wrong.png"))
+    assert main(["push", "--model", str(run), "--to", "unseen", "--no-frames", "--private"]) == 0
+    assert "show frames" not in capsys.readouterr().out
+    files = hub.files(f"{USER}/unseen")
+    assert not any(name in files for name in ("figures/right.png", "figures/wrong.png"))
+    assert b"right.png" not in files["report.md"]
+    assert b"confusion.png" in files["report.md"]
 
 
 def base_weights(folder: Path, template: TimesformerConfig | VivitConfig, pixels: dict[str, Any]) -> Path:
     """A checkpoint as the Hub has it: 400 classes, no clip spec, small and random."""
     config = type(template).from_dict(template.to_dict() | {"id2label": {n: f"action {n}" for n in range(400)}})
-    AutoModelForVideoClassification.from_config(config).save_pretrained(folder)
+    network: Any = AutoModelForVideoClassification.from_config(config)  # type: ignore[no-untyped-call]
+    network.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(pixels))
     return folder
 

@@ -1,0 +1,98 @@
+"""Trains once for each fold of a cross-validation, and puts the figures side by side."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+from finetune.data.source import DataSource
+from finetune.evaluation.metrics import wilson_interval
+from finetune.jobs.train import train
+from finetune.publish.report import Report
+from finetune.publish.words import percent, with_interval
+from finetune.recipe import Recipe
+from hmdb.errors import DataError
+from hmdb.machine import is_first_process
+
+FOLDS_TEXT, FOLDS_FILE = "folds.md", "folds.json"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossValidation:
+    """The test figures of all folds.
+
+    Attributes:
+        folds: of each fold, top-1 and the number of its test clips.
+        top1: over all clips together, each of which was tested once.
+        top1_interval: its 95 % Wilson interval.
+        top1_mean, top1_deviation: over the folds.
+    """
+
+    folds: tuple[tuple[float, int], ...]
+    top1: float
+    top1_interval: tuple[float, float]
+    top1_mean: float
+    top1_deviation: float
+
+    @classmethod
+    def of(cls, reports: Sequence[Report]) -> CrossValidation:
+        folds = tuple((found.top1, found.clips) for _, found in (report.judged for report in reports))
+        clips = sum(count for _, count in folds)
+        top1 = sum(share * count for share, count in folds) / clips
+        shares = [share for share, _ in folds]
+        return cls(
+            folds=folds,
+            top1=top1,
+            top1_interval=wilson_interval(top1, clips),
+            top1_mean=mean(shares),
+            top1_deviation=stdev(shares),
+        )
+
+
+def cross_validate(
+    recipe: Recipe, source: DataSource, output: Path, *, name: str = "paper", resume: bool = False
+) -> CrossValidation:
+    """Trains each fold in `<output>/fold-<number>` and writes folds.md and folds.json.
+
+    Folds that are complete are not run again with `resume`.
+
+    Raises:
+        DataError: the output folder is not empty, and what `train` raises.
+    """
+    if not resume and output.exists() and any(output.iterdir()):
+        raise DataError(f"{output} is not empty: --resume goes on with it. Give a new --output folder otherwise.")
+    reports = []
+    for fold in range(1, source.folds + 1):
+        log.info("Fold %d of %d", fold, source.folds)
+        one = replace(source, fold=fold)
+        reports.append(train(recipe, one, output / f"fold-{fold}", name=name, resume=resume))
+    found = CrossValidation.of(reports)
+    if is_first_process():
+        (output / FOLDS_TEXT).write_text(to_markdown(found, reports), encoding="utf-8")
+        (output / FOLDS_FILE).write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
+    return found
+
+
+def to_markdown(found: CrossValidation, reports: Sequence[Report]) -> str:
+    """The table of folds.md."""
+    lines = ["| fold | test clips | top-1 | top-5 |", "|---|---|---|---|"]
+    for number, report in enumerate(reports, start=1):
+        _, judged = report.judged
+        values = f"{judged.clips} | {with_interval(judged, 'top1')} | {with_interval(judged, 'top5')}"
+        lines.append(f"| {number} | {values} |")
+    low, high = found.top1_interval
+    clips = sum(count for _, count in found.folds)
+    lines += [
+        "",
+        f"All {clips} clips, each tested once: top-1 {percent(found.top1)} % ({percent(low)} to {percent(high)}). "
+        f"Mean of the folds {percent(found.top1_mean)} %, standard deviation {percent(found.top1_deviation)} points.",
+        "",
+        f"{reports[0].data.name}: {reports[0].data.split.origin}.",
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,95 @@
+"""What the answers of a job depend on."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hmdb.clips.clip import ClipSpec
+from hmdb.model.hub import Checkpoint, find
+from hmdb.model.preprocess import PixelSpec
+from hmdb.version import __version__
+from hmdb.video.limits import Limits
+
+if TYPE_CHECKING:  # who decodes needs no transformers
+    from hmdb.model.loading import LoadedModel
+    from hmdb.recognizer import Recognizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is asked of each video; it travels to the actors.
+
+    Attributes:
+        checkpoint: which model answers.
+        clip_spec, pixel_spec: what it sees.
+        device, dtype: as for `Recognizer.from_pretrained`, on the machine that answers.
+        top_k: labels for each video.
+        embeddings: length of the embedding that each row has; 0 for none.
+        timeline: whether the second table is written.
+        limits: what reading a video may cost.
+        batch_size: clips that are answered together.
+    """
+
+    checkpoint: Checkpoint
+    clip_spec: ClipSpec
+    pixel_spec: PixelSpec
+    device: str
+    dtype: str
+    top_k: int
+    embeddings: int
+    timeline: bool
+    limits: Limits
+    batch_size: int
+
+    @property
+    def clip_shape(self) -> tuple[int, int, int, int]:
+        """Of the pixels that pass from one actor to the other: (T, height, width, 3)."""
+        return self.clip_spec.num_frames, *self.pixel_spec.shape, 3
+
+    def recognizer(self) -> Recognizer:
+        """The model, on the machine that calls.
+
+        Raises:
+            ModelError: it cannot be loaded here.
+        """
+        import torch
+
+        from hmdb.model.loading import BUNDLED, read
+        from hmdb.recognizer import Recognizer
+
+        checkpoint = self.checkpoint
+        if checkpoint.name == "bundled":
+            checkpoint = Checkpoint(folder=BUNDLED, name="bundled")
+        elif not checkpoint.folder.is_dir():
+            checkpoint = find(checkpoint.name, checkpoint.revision)
+        return Recognizer.of(read(checkpoint, torch.device(self.device)), self.dtype)
+
+
+def fingerprint(loaded: LoadedModel, job: Job) -> dict[str, Any]:
+    """All that the rows of a folder have in common, ready for JSON."""
+    return {
+        "version": __version__,
+        "model": loaded.checkpoint.name,
+        "revision": loaded.checkpoint.revision,
+        "weights": digest(loaded.checkpoint.folder),
+        "labels": list(loaded.labels),
+        "calibration": loaded.calibration.to_dict(),
+        "clip_spec": job.clip_spec.to_dict(),
+        "pixel_spec": job.pixel_spec.to_dict(),
+        "dtype": job.dtype,
+        "top_k": job.top_k,
+        "embeddings": job.embeddings,
+        "timeline": job.timeline,
+    }
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the weights of a checkpoint."""
+    total = hashlib.sha256()
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()

@@ -1,0 +1,231 @@
+"""What the actors do to a table of videos: one decodes, the next answers.
+
+Between them a video is a row with the pixels of its clips as bytes, resized as the model wants them: the largest
+thing that passes, 1.2 MB for eight frames of 224x224.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from hmdb.batch_inference.job import Job
+from hmdb.batch_inference.sources import fetched
+from hmdb.clips.clip import Clip
+from hmdb.clips.reader import take_clip, take_clips
+from hmdb.clips.windows import borders, windows
+from hmdb.errors import HmdbError, ModelError
+from hmdb.machine import keep_freed_memory
+from hmdb.model.preprocess import fit
+from hmdb.results import Timeline, WindowAnswer
+from hmdb.video import Video, open_video
+
+PATHS = pa.schema([("path", pa.string())])
+DECODED = pa.schema(
+    [
+        ("path", pa.string()),
+        ("pixels", pa.binary()),  # of the clip, then of each window; null where the video failed
+        ("windows", pa.list_(pa.int64())),  # start, stop, start, stop, ...
+        ("border_seconds", pa.list_(pa.float64())),
+        ("num_frames", pa.int64()),
+        ("fps", pa.float64()),
+        ("duration_seconds", pa.float64()),
+        ("decoder", pa.string()),
+        ("decode_seconds", pa.float64()),
+        ("error_class", pa.string()),
+        ("error", pa.string()),
+    ]
+)
+SEGMENT = pa.struct(
+    [
+        ("label", pa.string()),  # null for none of the model's labels
+        ("probability", pa.float32()),
+        ("start_frame", pa.int64()),
+        ("end_frame", pa.int64()),
+        ("start_seconds", pa.float64()),
+        ("end_seconds", pa.float64()),
+    ]
+)
+
+
+def answer_schema(job: Job) -> pa.Schema:
+    """The columns of the answers; `segments` become a table of their own when they are written."""
+    fields = [
+        ("path", pa.string()),
+        ("label", pa.string()),
+        ("probability", pa.float32()),
+        ("is_known", pa.bool_()),  # false: perhaps none of the labels
+        ("top", pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))),
+        ("num_frames", pa.int64()),
+        ("fps", pa.float64()),
+        ("duration_seconds", pa.float64()),
+        ("decoder", pa.string()),
+        ("decode_seconds", pa.float64()),
+        ("answer_seconds", pa.float64()),
+        ("model", pa.string()),
+        ("revision", pa.string()),
+        ("dtype", pa.string()),
+        ("error_class", pa.string()),
+        ("error", pa.string()),
+    ]
+    embedding = [("embedding", pa.list_(pa.float32(), job.embeddings))] if job.embeddings else []
+    segments = [("segments", pa.list_(SEGMENT))] if job.timeline else []
+    return pa.schema(fields + embedding + segments)
+
+
+class Decode:
+    """Paths -> pixels. What a video does to its decoder costs its own row."""
+
+    def __init__(self, job: Job) -> None:
+        keep_freed_memory()
+        self._job = job
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        """PATHS -> DECODED, a few rows at a time."""
+        for batch in table.to_batches(max_chunksize=self._rows_at_once):
+            rows = [self._row(path) for path in batch["path"].to_pylist()]
+            yield pa.Table.from_pylist(rows, schema=DECODED)
+
+    @property
+    def _rows_at_once(self) -> int:
+        return 1 if self._job.timeline else self._job.batch_size  # a timeline is up to 49 clips
+
+    def _row(self, path: str) -> dict[str, Any]:
+        began = time.perf_counter()
+        row: dict[str, Any] = {"path": path}
+        try:
+            with fetched(path) as file:
+                row |= self._decoded(open_video(file, limits=self._job.limits), random.Random(path))
+        except HmdbError as error:
+            row |= failure(error)
+        return row | {"decode_seconds": time.perf_counter() - began}
+
+    def _decoded(self, video: Video, rng: random.Random) -> dict[str, Any]:
+        spec = self._job.clip_spec
+        clips = [self._fitted(take_clip(video, spec, rng))]
+        spans: Sequence[range] = ()
+        if self._job.timeline:
+            spans, of_windows = video.counted(lambda num_frames: self._of_windows(video, num_frames, rng))
+            clips += of_windows
+        return {
+            "pixels": b"".join(clips),
+            "windows": [frame for span in spans for frame in (span.start, span.stop)],
+            "border_seconds": video.seconds_at(borders(spans)) if spans else None,
+            "num_frames": video.num_frames,
+            "fps": video.fps,
+            "duration_seconds": video.duration,
+            "decoder": video.decoder,
+        }
+
+    def _of_windows(self, video: Video, num_frames: int, rng: random.Random) -> tuple[Sequence[range], list[bytes]]:
+        spec = self._job.clip_spec
+        spans = windows(num_frames, spec)
+        # one window at a time: full frames of several would be large
+        return spans, [self._fitted(clip) for span in spans for clip in take_clips(video, spec, [span], rng)]
+
+    def _fitted(self, clip: Clip) -> bytes:
+        return fit(clip.pixels, self._job.pixel_spec).tobytes()
+
+
+class Answer:
+    """Pixels -> answers."""
+
+    def __init__(self, job: Job) -> None:
+        keep_freed_memory()
+        self._job = job
+        self._recognizer = job.recognizer()
+        self._schema = answer_schema(job)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """DECODED -> `answer_schema`."""
+        rows = [
+            {name: table[name][index].as_py() for name in DECODED.names if name != "pixels"}
+            for index in range(table.num_rows)
+        ]
+        clips = [self._clips(table["pixels"][index]) for index in range(table.num_rows)]
+        counts = [len(each) for each in clips]
+        began = time.perf_counter()
+        outputs = iter(self._outputs([clip for each in clips for clip in each]))
+        answered = [[next(outputs) for _ in range(count)] for count in counts]
+        each_took = (time.perf_counter() - began) / max(sum(counts), 1)
+        finished = [self._row(row, outcome) for row, outcome in zip(rows, answered, strict=True)]
+        for row, count in zip(finished, counts, strict=True):
+            row["answer_seconds"] = each_took * count
+        return pa.Table.from_pylist(finished, schema=self._schema)
+
+    def _clips(self, pixels: pa.Scalar) -> np.ndarray:
+        """uint8 (number of clips, T, H, W, 3), without a copy."""
+        shape = self._job.clip_shape
+        if not pixels.is_valid:
+            return np.empty((0, *shape), np.uint8)
+        return np.frombuffer(pixels.as_buffer(), np.uint8).reshape(-1, *shape)
+
+    def _outputs(self, clips: Sequence[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarray] | ModelError]:
+        """Probabilities and embedding of each clip; where an answer is not finite, the error is its clip's alone."""
+        for start in range(0, len(clips), self._job.batch_size):
+            some = clips[start : start + self._job.batch_size]
+            try:
+                yield from zip(*self._recognizer.outputs(np.stack(some)), strict=True)
+            except ModelError as error:
+                if len(some) == 1:
+                    yield error
+                else:
+                    yield from (output for clip in some for output in self._outputs([clip]))
+
+    def _row(
+        self, row: dict[str, Any], outputs: Sequence[tuple[np.ndarray, np.ndarray] | ModelError]
+    ) -> dict[str, Any]:
+        loaded = self._recognizer.loaded
+        row |= {
+            "model": loaded.checkpoint.name,
+            "revision": loaded.checkpoint.revision,
+            "dtype": self._recognizer.dtype,
+        }
+        for output in outputs:
+            if isinstance(output, ModelError):
+                return row | failure(output)
+        if not outputs:
+            return row
+        (probabilities, embedding), *of_windows = [each for each in outputs if not isinstance(each, ModelError)]
+        best = np.argsort(-probabilities, kind="stable")[: self._job.top_k]
+        top = [{"label": loaded.labels[index], "probability": float(probabilities[index])} for index in best]
+        row |= {
+            "label": top[0]["label"],
+            "probability": top[0]["probability"],
+            "is_known": loaded.calibration.accepts(float(probabilities[best[0]])),
+            "top": top,
+        }
+        if self._job.embeddings:
+            row["embedding"] = embedding
+        if self._job.timeline:
+            row["segments"] = self._segments(row, [probabilities for probabilities, _ in of_windows])
+        return row
+
+    def _segments(self, row: dict[str, Any], of_windows: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        spans = [range(*pair) for pair in zip(row["windows"][::2], row["windows"][1::2], strict=True)]
+        loaded = self._recognizer.loaded
+        answers = []
+        for span, probabilities in zip(spans, of_windows, strict=True):
+            probability = float(probabilities.max())
+            label = loaded.labels[int(probabilities.argmax())] if loaded.calibration.accepts(probability) else None
+            answers.append(WindowAnswer(frames=span, label=label, probability=probability))
+        timeline = Timeline(
+            answers=tuple(answers),
+            num_windows=len(spans),
+            num_frames=row["num_frames"],
+            fps=row["fps"],
+            model=loaded.checkpoint.name,
+            revision=loaded.checkpoint.revision,
+            spec=self._job.clip_spec,
+            seconds=tuple(row["border_seconds"]) if row["border_seconds"] else None,
+        )
+        return [{field.name: getattr(segment, field.name) for field in SEGMENT} for segment in timeline.segments]
+
+
+def failure(error: HmdbError) -> dict[str, Any]:
+    return {"error_class": type(error).__name__, "error": str(error)}

@@ -1,0 +1,81 @@
+"""What a family of video transformers has to say about itself, for its networks to answer and to be explained.
+
+B is the batch, N the tokens, C the width of a token.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from hmdb.clips.clip import ClipSpec
+from hmdb.model.attention import RECORDED
+
+
+@dataclass(frozen=True)
+class Grid:
+    """How the tokens of a network lie in its clip: `times` x `rows` x `columns` of them, each over
+    `frames` frames and `patch` = (height, width) pixels.
+    """
+
+    times: int
+    rows: int
+    columns: int
+    frames: int
+    patch: tuple[int, int]
+
+
+class Family(ABC):
+    """The classifiers of one architecture in transformers.
+
+    Attributes:
+        name: for people.
+        clip_spec: what a checkpoint without one was trained on.
+        processor: the class whose preprocessor_config.json its checkpoints have, where that names none.
+        class_token: whether the first token answers; otherwise the mean of all does, and there is none.
+        time_major: whether the patches of a moment in time lie side by side, rather than the moments of a patch.
+    """
+
+    name: ClassVar[str]
+    clip_spec: ClassVar[ClipSpec]
+    processor: ClassVar[str]
+    class_token: ClassVar[bool] = True
+    time_major: ClassVar[bool] = True
+
+    @abstractmethod
+    def grid(self, config: Any) -> Grid:
+        """The tokens of a network with this configuration.
+
+        Raises:
+            ModelError: its answers have no map over the clip.
+        """
+
+    def fuse(self, network: PreTrainedModel) -> None:
+        """Makes the attention of a network, in place, call `hmdb.model.attention.attend`."""
+        network.set_attn_implementation(RECORDED)
+
+    @abstractmethod
+    def layers(self, network: PreTrainedModel) -> nn.ModuleList:
+        """The layers, in the order in which they run."""
+
+    @abstractmethod
+    def attentions(self, layer: Any) -> list[nn.Module]:
+        """The attention modules of a layer: one over all tokens, or two, over time and then over space."""
+
+    def embed(self, network: Any, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, frames, 3, height, width) -> what the first layer takes, (B, N, C)."""
+        tokens: torch.Tensor = network.base_model.embeddings(pixel_values)
+        return tokens
+
+    def classify(self, network: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """What the last layer gives, (B, N, C) -> logits, (B, labels)."""
+        logits: torch.Tensor = network.classifier(network.base_model.layernorm(hidden)[:, 0])
+        return logits
+
+    def simplify(self, layer: Any) -> None:  # noqa: B027 - most have nothing to simplify
+        """Replaces operations of a layer, in place, by fewer with the same result; it cannot be trained any more."""

@@ -1,0 +1,72 @@
+"""TimeSformer (Bertasius et al. 2021): attention over time and then over space, or over both at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers.models.timesformer.modeling_timesformer import TimesformerSelfAttention
+
+from hmdb.clips.clip import ClipSpec
+from hmdb.errors import ModelError
+from hmdb.model.attention import attend
+from hmdb.model.families.base import Family, Grid
+
+
+class FusedSelfAttention(TimesformerSelfAttention):
+    """TimeSformer's attention through torch's fused kernel; transformers has the eager one alone."""
+
+    def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> tuple[torch.Tensor, ...]:
+        """(B, N, C) -> ((B, N, C),)."""
+        if output_attentions:
+            eager: tuple[torch.Tensor, ...] = super().forward(hidden_states, output_attentions)
+            return eager
+        projected = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, H, D)
+        query, key, value = projected.permute(2, 0, 3, 1, 4)
+        dropout = self.attn_drop.p if self.training else 0.0
+        return (attend(self, query, key, value, dropout, self.scale),)
+
+
+class TimeSformer(Family):
+    name = "TimeSformer"
+    clip_spec = ClipSpec(num_frames=8, stride=32, sampler="uniform")
+    processor = "VideoMAEImageProcessor"
+    time_major = False
+
+    def fuse(self, network: PreTrainedModel) -> None:
+        """transformers does not let it choose its attention, so each module is given another class."""
+        for module in network.modules():
+            if type(module) is TimesformerSelfAttention:
+                module.__class__ = FusedSelfAttention
+
+    def grid(self, config: Any) -> Grid:
+        if config.attention_type == "space_only":
+            raise ModelError("A TimeSformer with space_only attention sees single frames; it has no map over a clip.")
+        side = config.image_size // config.patch_size
+        return Grid(config.num_frames, side, side, 1, (config.patch_size, config.patch_size))
+
+    def layers(self, network: PreTrainedModel) -> nn.ModuleList:
+        base: Any = network.base_model
+        layers: nn.ModuleList = base.encoder.layer
+        return layers
+
+    def attentions(self, layer: Any) -> list[nn.Module]:
+        space: nn.Module = layer.attention.attention
+        return [layer.temporal_attention.attention, space] if hasattr(layer, "temporal_attention") else [space]
+
+    def simplify(self, layer: Any) -> None:
+        """The two dense layers after temporal attention have nothing between them, and become one."""
+        if hasattr(layer, "temporal_dense"):
+            output = layer.temporal_attention.output
+            output.dense = _merged(output.dense, layer.temporal_dense)
+            layer.temporal_dense = nn.Identity()
+
+
+def _merged(first: nn.Linear, second: nn.Linear) -> nn.Linear:
+    """One layer that does what two do, one after the other."""
+    merged = nn.Linear(first.in_features, second.out_features, device=first.weight.device)
+    merged.weight.copy_(second.weight @ first.weight)
+    merged.bias.copy_(second(first.bias))
+    return merged

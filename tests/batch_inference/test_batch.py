@@ -1,0 +1,193 @@
+"""The whole of it, on a Ray of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from pyarrow import parquet
+
+import hmdb
+from hmdb.batch_inference.engine import cluster
+from hmdb.batch_inference.run import Progress
+from hmdb.cli import main
+from hmdb.errors import DataError, ModelError
+from hmdb.recognizer import Recognizer
+from tests.test_house import ROOT
+
+NAMED = [f"{number}.mp4" for number in range(8)] + ["frames"]
+BROKEN = ["cut.mp4", "empty.mp4", "text.mp4"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray_here() -> Iterator[None]:
+    with cluster(None):
+        yield
+
+
+def table(folder: Path, name: str = "answers") -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = parquet.read_table(folder / name).to_pylist()
+    return sorted(rows, key=lambda row: row["path"])
+
+
+def test_each_video_gets_the_row_that_it_would_get_alone(
+    videos: Path, checkpoint: Path, recognizer: Recognizer, tmp_path: Path
+) -> None:
+    told: list[Progress] = []
+    summary = hmdb.batch(
+        [videos], tmp_path, model=checkpoint, device="cpu", embeddings=True, timeline=True, report=told.append
+    )
+    rows = table(tmp_path)
+    assert [Path(row["path"]).name for row in rows] == sorted(NAMED + BROKEN)
+    for row in rows:
+        path = Path(row["path"])
+        if path.name in BROKEN:
+            with pytest.raises(hmdb.VideoError) as caught:
+                recognizer(path)
+            assert (row["error_class"], row["error"]) == ("VideoError", str(caught.value))
+            assert row["label"] is row["top"] is row["embedding"] is None
+            continue
+        alone = recognizer(path)
+        assert row["error"] is None
+        assert (row["label"], row["is_known"], row["model"]) == (alone.label, alone.is_known, "tiny")
+        assert [each["label"] for each in row["top"]] == list(alone.labels)
+        assert [each["probability"] for each in row["top"]] == pytest.approx(alone.probabilities, abs=1e-5)
+        np.testing.assert_allclose(row["embedding"], recognizer.embedding(path), atol=1e-4)
+        segments = [each for each in table(tmp_path, "segments") if each["path"] == row["path"]]
+        assert [each["label"] for each in segments] == [each.label for each in recognizer.timeline(path).segments]
+    assert (told[0].done, told[-1].done, told[-1].failed, told[-1].total) == (0, 12, 3, 12)
+    assert summary.labels.total() == 9
+    assert summary.errors == Counter(VideoError=3)
+
+
+def test_started_again_it_does_what_is_missing(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
+    some = [videos / name for name in ("0.mp4", "text.mp4")]
+    assert hmdb.batch(some, tmp_path, model=checkpoint, device="cpu").answered == 2
+    first = table(tmp_path)
+    said: list[str] = []
+    assert hmdb.batch([videos], tmp_path, model=checkpoint, device="cpu", say=said.append).answered == 10
+    assert "2 of 12 videos were done before." in said
+    rows = table(tmp_path)
+    assert len({row["path"] for row in rows}) == len(rows) == 12
+    assert all(row in rows for row in first)
+    assert hmdb.batch([videos / "0.mp4"], tmp_path, model=checkpoint, device="cpu", say=said.append).answered == 0
+    assert said[-1].endswith("11 further rows are of videos that the sources do not name.")
+    with pytest.raises(DataError, match="top_k is 5 there and 2 here"):
+        hmdb.batch([videos], tmp_path, model=checkpoint, device="cpu", top_k=2)
+
+
+def test_what_failed_is_done_again_when_asked_to(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
+    mended = tmp_path / "mended.mp4"
+    mended.write_text("not yet")
+    source, folder = [mended, videos / "text.mp4"], tmp_path / "out"
+    assert hmdb.batch(source, folder, model=checkpoint, device="cpu").errors == Counter(VideoError=2)
+    mended.write_bytes((videos / "0.mp4").read_bytes())
+    assert hmdb.batch(source, folder, model=checkpoint, device="cpu").answered == 0
+    summary = hmdb.batch(source, folder, model=checkpoint, device="cpu", retry_failed=True)
+    assert (summary.answered, summary.labels.total(), summary.errors.total()) == (2, 1, 1)
+    assert len(table(folder)) == 2
+
+
+def test_a_decoder_that_hangs_costs_its_row_alone(
+    videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HMDB_DECODE_SECONDS", "0.001")
+    summary = hmdb.batch([videos / "0.mp4", videos / "frames"], tmp_path, model=checkpoint, device="cpu")
+    assert (summary.labels.total(), summary.errors) == (1, Counter(VideoError=1))
+    assert "takes longer than 0.001 seconds" in table(tmp_path)[0]["error"]
+
+
+def test_weights_that_give_no_finite_answer_are_refused_before_anything_is_written(
+    videos: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelError):
+        hmdb.batch([videos], tmp_path / "out", model=tmp_path / "nothing")
+    assert not (tmp_path / "out" / "job.json").exists()
+
+
+def test_a_cluster_that_is_not_there_is_one_line(videos: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "hmdb", "batch", str(videos), "--output", str(tmp_path), "--address", "127.0.0.1:9"],
+        cwd=ROOT,
+        env={**os.environ, "RAY_gcs_rpc_server_reconnect_timeout_s": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("The Ray cluster at 127.0.0.1:9 cannot be used: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command(videos: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["batch", str(videos), "--output", str(tmp_path), "--model", str(checkpoint), "--device", "cpu"]
+    assert main(command) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "Model: tiny\n"
+    assert captured.out.startswith("12 rows: 9 answered, 3 failed. This run: 12 in ")
+    assert captured.out.splitlines()[-1] == "       3  VideoError"
+
+
+def test_without_ray_the_command_says_what_to_install(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    assert main(["batch", "any.mp4", "--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        "batch needs Ray Data and pyarrow: pip install 'hmdb[batch]', or pip install 'ray[data]' pyarrow fsspec.\n"
+    )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_signal_in_the_middle_costs_no_row_and_doubles_none(
+    number: signal.Signals, videos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    many = tmp_path / "many"
+    many.mkdir()
+    for index in range(60):
+        (many / f"{index:02}.mp4").hardlink_to(videos / "0.mp4")
+    out = tmp_path / "out"
+    command = ["batch", str(many), "--output", str(out), "--model", str(checkpoint), "--device", "cpu"]
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "hmdb", *command, "--part-rows", "8", "--address", address()],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for(lambda: len(list((out / "answers").glob("*.parquet"))) >= 2)
+    begun.send_signal(number)
+    _, told = begun.communicate(timeout=60)
+    written = len(table(out))
+    assert 16 <= written < 60
+    if number == signal.SIGKILL:
+        assert begun.returncode == -number
+    else:
+        assert begun.returncode == 128 + number
+        assert told.splitlines()[-1].startswith(f"Stopped: {written} of 60 videos are done.")
+    before = table(out)
+    assert hmdb.batch([many], out, model=checkpoint, device="cpu").answered == 60 - written
+    rows = table(out)
+    assert len({row["path"] for row in rows}) == len(rows) == 60
+    assert all(row in rows for row in before)
+
+
+def address() -> str:
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def wait_for(condition: Any, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)

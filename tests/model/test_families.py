@@ -1,0 +1,44 @@
+"""What each family of networks does from end to end; its maps have tests of their own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+
+from finetune.networks.start import SCRATCH
+from hmdb.model.families import FAMILIES
+from hmdb.recognizer import MAPS, Recognizer
+from tests.conftest import write_checkpoint
+
+
+@pytest.mark.parametrize("model_type", FAMILIES)
+def test_a_checkpoint_answers_and_is_explained(model_type: str, video: Path, tmp_path: Path) -> None:
+    checkpoint = write_checkpoint(tmp_path / "tiny", f"scratch:{model_type}-tiny")
+    assert json.loads((checkpoint / "config.json").read_text())["model_type"] == model_type
+    exact = Recognizer.from_pretrained(checkpoint, device="cpu", dtype="float32")
+    assert exact.loaded.clip_spec.sampler == FAMILIES[model_type].clip_spec.sampler
+    answer = exact(video)
+    for dtype in ("bfloat16", "int8"):
+        rounded = Recognizer.from_pretrained(checkpoint, device="cpu", dtype=dtype)(video)
+        assert max(rounded.probabilities) == pytest.approx(max(answer.probabilities), abs=0.01)
+    for kind in MAPS:
+        explanation = exact.explain(video, kind=kind)
+        assert explanation.heat.shape[0] == exact.loaded.clip_spec.num_frames
+        assert explanation.frame_importance.sum() == pytest.approx(1, abs=1e-5)
+        assert np.ptp(explanation.heat) == 1
+
+
+def test_videomae_is_read_by_the_names_of_its_official_weights(video: Path, tmp_path: Path) -> None:
+    """They have biases of queries and values beside those layers, not in them."""
+    checkpoint = write_checkpoint(tmp_path / "tiny", "scratch:videomae-tiny")
+    names = set(load_file(checkpoint / "model.safetensors"))
+    prefix = "videomae.encoder.layer.0.attention.attention."
+    assert {prefix + name for name in ("q_bias", "v_bias", "query.weight")} <= names
+    assert prefix + "query.bias" not in names
+    assert len(Recognizer.from_pretrained(checkpoint, device="cpu")(video).labels) == 5
+
+
+def test_each_family_has_new_networks_of_its_own() -> None:
+    assert {name.partition("-")[0] for name in SCRATCH} == set(FAMILIES)
