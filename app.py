@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
+import threading
 from pathlib import Path
 
 from hmdb.errors import DataError
@@ -10,13 +14,15 @@ from hmdb.machine import gc_paused, keep_freed_memory
 with gc_paused():
     from hmdb.page.layout import build_demo
     from hmdb.page.model import loadings
-    from hmdb.page.serve import serve
+    from hmdb.page.serve import Page
     from hmdb.page.settings import Settings
+    from hmdb.video.limits import Limits
 
 EXAMPLES = Path(__file__).parent / "examples"
 
 try:
     settings = Settings.from_environment()
+    Limits.from_environment()  # each video asks for them, but a mistake is told now
 except DataError as error:
     raise SystemExit(str(error)) from error
 recognizer, second = loadings(settings)
@@ -24,11 +30,21 @@ demo = build_demo(recognizer, second, settings, examples=EXAMPLES)
 
 
 def main() -> None:
-    """Serves the page, and loads the model once it is up."""
+    """Serves the page, loads the model once it is up, and ends when it is told to."""
     keep_freed_memory()
-    serve(demo, settings)
+    logging.basicConfig(format="%(name)s %(message)s", level=logging.WARNING)
+    logging.getLogger("hmdb").setLevel(logging.INFO)
+    end = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: end.set())
+    port = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
+    try:
+        page = Page(demo, settings, server_port=port)
+    except OSError as error:  # Gradio would try the next ports, where nobody looks for the page
+        raise SystemExit(f"Port {port} is taken by another program. Set GRADIO_SERVER_PORT to a free one.") from error
     recognizer.start()
-    demo.block_thread()
+    end.wait()
+    page.close()
 
 
 if __name__ == "__main__":

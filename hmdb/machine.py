@@ -54,6 +54,12 @@ def keep_freed_memory() -> bool:
     return all([ask(_ARENA_MAX, 1), ask(_MMAP_MAX, 0), ask(_TRIM_THRESHOLD, 2**31 - 1)])
 
 
+def give_back_memory() -> None:
+    """Returns to the system what was freed and is not needed; for a program that has had its peak and is idle."""
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 _pausing = threading.Lock()
 _num_paused = 0
 

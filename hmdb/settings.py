@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import fields
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 from hmdb.errors import DataError
 
+SWITCH = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
+
 
 class FromEnvironment:
-    """A dataclass of numbers and words, each of which an environment variable can set."""
+    """A dataclass of numbers, words and switches, each of which an environment variable can set.
+
+    A number has to be positive, or at least 0 where its type is annotated with "may be 0".
+    """
 
     prefix: ClassVar[str]
 
@@ -19,19 +25,39 @@ class FromEnvironment:
         """The defaults, with what the environment sets: prefix + NAME sets `name`.
 
         Raises:
-            DataError: a number that is none, or not positive.
+            DataError: a value that `name` cannot have.
         """
+        kinds = get_type_hints(cls, include_extras=True)
         values: dict[str, Any] = {}
         for field in fields(cls):  # type: ignore[arg-type]
             name = cls.prefix + field.name.upper()
             text = os.environ.get(name)
-            if text is None:
-                continue
-            kind: Any = type(field.default)
-            try:
-                values[field.name] = kind(text)
-            except ValueError as error:
-                raise DataError(f"{name} must be a positive number, not {text!r}.") from error
-            if kind is not str and not 0 < values[field.name] < float("inf"):
-                raise DataError(f"{name} must be a positive number, not {text!r}.")
+            if text is not None:
+                values[field.name] = _value(name, text.strip(), kinds[field.name])
         return cls(**values)
+
+
+def _value(name: str, text: str, kind: Any) -> Any:
+    may_be_zero = get_origin(kind) is Annotated
+    if may_be_zero:
+        kind = get_args(kind)[0]
+    if get_origin(kind) is Literal:
+        return _one_of(name, text, {each: each for each in get_args(kind)})
+    if kind is bool:
+        return _one_of(name, text.lower(), SWITCH)
+    if kind is str:
+        return text
+    wanted = f"a {'' if may_be_zero else 'positive '}{'whole ' if kind is int else ''}number"
+    try:
+        number = kind(text)
+    except ValueError as error:
+        raise DataError(f"{name} must be {wanted}, not {text!r}.") from error
+    if not (0 < number < math.inf or (may_be_zero and number == 0)):
+        raise DataError(f"{name} must be {wanted}, not {text!r}.")
+    return number
+
+
+def _one_of(name: str, text: str, values: dict[str, Any]) -> Any:
+    if text not in values:
+        raise DataError(f"{name} must be one of {', '.join(values)}, not {text!r}.")
+    return values[text]

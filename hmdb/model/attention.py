@@ -21,13 +21,15 @@ from torch import nn
 from torch.nn import functional
 from transformers import AttentionInterface
 
+from hmdb.stopping import check_stopped
+
 PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at once: 8 MB, for the cache to hold
 PRODUCT_ROWS = 256  # of them, more of which gain nothing
 SHORT = 256  # tokens; the weights of more are too much to keep for the way back
 
 RECORDED = "recorded"  # name in transformers' register
 
-_this_thread = threading.local()  # .record: what attention modules report to; .check: what they ask before they go on
+_this_thread = threading.local()  # .record: what attention modules report to
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,24 +129,8 @@ def _recorder() -> Callable[[nn.Module, Attended], None] | None:
     # A compiled network cannot be recorded or stopped; its graph need not know of either.
     if torch.compiler.is_compiling():
         return None
-    check = getattr(_this_thread, "check", None)
-    if check is not None:
-        check()
+    check_stopped()
     return getattr(_this_thread, "record", None)
-
-
-@contextmanager
-def stoppable(check: Callable[[], None]) -> Iterator[None]:
-    """Calls `check` at each attention that this thread runs; what it raises ends the pass right there.
-
-    A thread cannot be ended from outside, and a large network takes seconds: so it asks.
-    """
-    before = getattr(_this_thread, "check", None)
-    _this_thread.check = check
-    try:
-        yield
-    finally:
-        _this_thread.check = before
 
 
 @contextmanager

@@ -69,7 +69,9 @@ class AnswerPanel(Panel):
 
     def steps(self, path: str) -> Iterator[Shown]:
         found = self.do.answer(path)
-        yield self.answered(next(found))
+        prediction = next(found)
+        assert isinstance(prediction, Prediction)  # noqa: S101 - the first of them
+        yield self.answered(prediction)
         yield self.preview(path)
         yield from self.explained(found)
 
@@ -89,7 +91,7 @@ class AnswerPanel(Panel):
             self.trust: line(looking_for(prediction.label)),
         }
 
-    def explained(self, found: Iterable[Explanation | Faithfulness]) -> Iterator[Shown]:
+    def explained(self, found: Iterable[Prediction | Explanation | Faithfulness]) -> Iterator[Shown]:
         """The map and what it is worth. What goes wrong with them leaves the answer as it is."""
         try:
             for each in found:

@@ -19,6 +19,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -32,6 +33,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hmdb.errors import HmdbError
 from hmdb.page.files import ANSWERS, UPLOADS, Files
+from hmdb.page.gate import Gate
+from hmdb.page.observed import REFUSED
 from hmdb.page.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,6 +54,7 @@ OPEN = re.compile(
     r"|cancel|reset|upload|upload_progress|heartbeat/\w+|(run|api)/\w+|call(/v2)?/\w+(/\w+)?|stream/\w+(/close)?"
     r"|file=.+|mcp(/.*)?)/?"
 )
+WORK = re.compile(rf"{API_PREFIX}/(queue/(join|data)|call/|run/|upload$|mcp)")  # what a page that ends takes no more of
 TEXTS = ("application/json", "text/event-stream", "text/html", "text/plain")
 
 
@@ -65,9 +69,12 @@ class RefusedError(Exception):
 class Border:
     """ASGI middleware around Gradio."""
 
-    def __init__(self, app: ASGIApp, files: Files, settings: Settings, local_url: Callable[[], str]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, files: Files, settings: Settings, gate: Gate, local_url: Callable[[], str]
+    ) -> None:
         self.app = app
         self.files = files
+        self.gate = gate
         self.max_upload = settings.max_upload_mb * 2**20
         self.local_url = local_url
         self._root = f"{files.root}{os.sep}".encode()
@@ -81,12 +88,15 @@ class Border:
             try:
                 await self._pass(scope, receive, send)
             except RefusedError as error:
+                REFUSED.labels(error.status).inc()
                 await JSONResponse({"detail": str(error)}, error.status)(scope, receive, send)
             except ClientDisconnect:
                 return
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
+        if not self.gate.open and WORK.match(path) and scope["method"] == "POST":
+            raise RefusedError(503, "The page is about to restart. Try again in a minute.")
         if not OPEN.fullmatch(path):
             raise RefusedError(404, "There is nothing of that name here.")
         if path.startswith(FILE):
@@ -100,7 +110,8 @@ class Border:
         else:
             if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
                 receive = _again(self._checked(await _body(receive, MAX_BODY)), receive)
-            await self.app(scope, receive, _rewriting(send, self._hidden))
+            with self.gate.sending() if WORK.match(path) else nullcontext():
+                await self.app(scope, receive, _rewriting(send, self._hidden))
 
     def _found(self, scope: Scope, name: str) -> Scope:
         path = self.files.find(name, UPLOADS, ANSWERS)

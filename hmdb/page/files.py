@@ -80,7 +80,8 @@ class Files:
         with self._lock:
             if self._held:
                 return
-            self.root.mkdir(mode=0o700, parents=True)
+            self.root.mkdir(parents=True, exist_ok=True)  # or Gradio was first
+            self.root.chmod(0o700)
             self._held = FileLock(self.root / LOCK)
             self._held.acquire(timeout=0)
             atexit.register(self._close_in, os.getpid())

@@ -10,9 +10,9 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gradio as gr
 
@@ -30,7 +30,7 @@ from hmdb.page.present import (
     verdict,
 )
 from hmdb.page.settings import Settings, lends_gpu
-from hmdb.page.turns import Turn, Turns
+from hmdb.page.turns import Turns
 from hmdb.page.zerogpu import GPU_SECONDS, Lent
 from hmdb.results import Prediction
 from hmdb.text import readable
@@ -38,6 +38,8 @@ from hmdb.text import readable
 if TYPE_CHECKING:
     from hmdb.clips.clip import Clip, ClipSpec
     from hmdb.results import Explanation, Faithfulness, Timeline
+
+T = TypeVar("T")
 
 PAPER_SAMPLERS = ("uniform", "equidistant", "random")
 ANSWER = "The answer"
@@ -68,35 +70,17 @@ def _as_gradio_errors() -> Iterator[None]:
         raise gr.Error(str(error), print_exception=False) from error
 
 
-def over(turn: Turn) -> bool:
-    """Whether its visitor wants no more of it."""
-    return turn.cancelled
+class HasTurns(Protocol):
+    @property
+    def turns(self) -> Turns: ...
 
 
-def in_turn(handler: Callable[..., Any]) -> Callable[..., Any]:
+def in_turn(handler: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]:
     """The handler, a generator of what it knows so far, in its turn. One that was cancelled ends in silence."""
 
     @functools.wraps(handler)
-    def answer(self: Handlers, *arguments: Any, **options: Any) -> Iterator[Any]:
-        asked = self.turns.begin()
-        self.wait()  # loading the model, which may be a download, is no part of anybody's turn
-        if over(asked):
-            return
-        turn = self.turns.begin()
-        with closing(handler(self, *arguments, **options)) as results:
-            while True:
-                try:
-                    with self.turns.step(turn):
-                        result = next(results)
-                except StopIteration:
-                    return
-                except StoppedError:
-                    if over(turn):
-                        return
-                    raise
-                if over(turn):
-                    return
-                yield result
+    def answer(self: HasTurns, *arguments: Any, **options: Any) -> Iterator[T]:
+        return self.turns.steps(handler.__name__, lambda: handler(self, *arguments, **options))
 
     return answer
 
@@ -115,7 +99,18 @@ class Handlers:
         self._settings = settings
         self._examples = frozenset(map(str, examples))
         self._kept: dict[str, list[Prediction | Explanation | Faithfulness]] = {}  # answers for examples
-        self.turns = Turns(settings.at_once, settings.seconds)
+        self.turns = Turns(
+            settings.at_once,
+            settings.seconds,
+            most=settings.max_waiting,
+            share=settings.share,
+            ready=self._first.here,
+        )
+
+    @property
+    def state(self) -> str:
+        """ "loading", "ready", or "failed" where there is no model that could answer."""
+        return self._first.state
 
     @property
     def num_labels(self) -> int:
@@ -125,14 +120,6 @@ class Handlers:
     def clip_spec(self) -> ClipSpec:
         return self._first.here().loaded.clip_spec
 
-    def wait(self) -> None:
-        """Returns once the model that answers is there.
-
-        Raises:
-            HmdbError: it cannot be loaded.
-        """
-        self._first.here()
-
     @in_turn
     def answer(self, path: str) -> Iterator[Prediction | Explanation | Faithfulness]:
         """The answer for a video, then what speaks for it, then what that is worth."""
@@ -140,7 +127,7 @@ class Handlers:
             yield from kept
             return
         clip = self._first.here().read(path)
-        prediction: Prediction = self._first.ask("predict", clip)
+        prediction = self._first.predict(clip)
         found: list[Prediction | Explanation | Faithfulness] = [prediction]
         yield prediction
         for each in self._why(clip, prediction.label):
@@ -152,7 +139,7 @@ class Handlers:
     @in_turn
     def look(self, clip: Clip) -> Iterator[Prediction]:
         """The answer for a clip, with all labels."""
-        yield self._first.ask("predict", clip, top_k=self.num_labels)
+        yield self._first.predict(clip, top_k=self.num_labels)
 
     @in_turn
     def why(self, path: str, label: str) -> Iterator[Explanation | Faithfulness]:
@@ -161,9 +148,9 @@ class Handlers:
         yield from self._why(recognizer.read(path), named(label, recognizer.labels))
 
     def _why(self, clip: Clip, label: str) -> Iterator[Explanation | Faithfulness]:
-        explanation: Explanation = self._first.ask("explain", clip, label=label)
+        explanation = self._first.explain(clip, label=label)
         yield explanation
-        yield self._first.ask("faithfulness", explanation)
+        yield self._first.faithfulness(explanation)
 
     @told
     @in_turn
@@ -177,7 +164,7 @@ class Handlers:
         progress(0.1, desc="Reading the video")
         clip = recognizer.read(given(video))
         progress(0.4, desc="Looking at its frames")
-        prediction = self._first.ask("predict", clip)
+        prediction = self._first.predict(clip)
         yield (
             confidences(prediction),
             verdict(prediction, len(recognizer.labels)),
@@ -223,7 +210,7 @@ class Handlers:
         """
         explanation = self._explanation(video, label, progress)
         progress(0.5, desc="Masking what it marks, and as much at random")
-        yield shown(self._first.ask("faithfulness", explanation).sentence)
+        yield shown(self._first.faithfulness(explanation).sentence)
 
     def _explanation(self, video: str | None, label: str | None, progress: gr.Progress) -> Explanation:
         recognizer = self._first.here()
@@ -231,9 +218,7 @@ class Handlers:
         clip = recognizer.read(given(video))
         progress(0.3, desc="Looking at its frames")
         wanted = None if label in (None, "", ANSWER, OVERALL) else named(str(label), recognizer.labels)
-        kind = "rollout" if label == OVERALL else "class"
-        explanation: Explanation = self._first.ask("explain", clip, label=wanted, kind=kind)
-        return explanation
+        return self._first.explain(clip, label=wanted, kind="rollout" if label == OVERALL else "class")
 
     @told
     def timeline(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
@@ -281,10 +266,10 @@ class Handlers:
     def runs(self, path: str) -> Iterator[tuple[str, Prediction]]:
         """The answers of each sampler, and of the second model where there is one, with their names."""
         for sampler in self._samplers():
-            yield sampler, self._first.ask("predict", self._first.here().read(path, sampler=sampler))
+            yield sampler, self._first.predict(self._first.here().read(path, sampler=sampler))
         if self._second:
             second = self._second.here()
-            yield second.loaded.checkpoint.name, self._second.ask("predict", second.read(path))
+            yield second.loaded.checkpoint.name, self._second.predict(second.read(path))
 
     @property
     def num_runs(self) -> int:

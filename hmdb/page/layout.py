@@ -48,7 +48,7 @@ def build_demo(
     settings = settings or Settings.from_environment()
     clips = FILES.examples(examples) if examples else []
     do = Handlers(loaded_later(recognizer), loaded_later(second) if second else None, settings, clips)
-    heavy: dict[str, Any] = {"concurrency_limit": settings.at_once, "concurrency_id": "heavy"}
+    heavy: dict[str, Any] = {"concurrency_limit": None}  # Turns says who is answered when
     demo = gr.Blocks(title=TITLE, analytics_enabled=False)
     with demo:
         gr.Markdown(f"# {TITLE}\n{INTRO}")
@@ -68,7 +68,8 @@ def build_demo(
             about = [gr.Markdown("Loading the model ..."), gr.Markdown()]
         demo.load(do.describe, None, about, **PRIVATE)
         build_api(do, heavy)
-    demo.queue(max_size=settings.max_waiting, api_open=False)
+    demo.queue(api_open=False)
+    demo.handlers = do  # type: ignore[attr-defined]  # which `Page` asks how things stand
     return demo
 
 

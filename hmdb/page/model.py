@@ -42,6 +42,13 @@ class Loading:
         except BaseException as error:  # raised again by whoever asks for the result
             future.set_exception(error)
 
+    @property
+    def state(self) -> str:
+        """ "loading", also before that begins; "ready" or "failed"."""
+        if self._future is None or not self._future.done():
+            return "loading"
+        return "failed" if self._future.exception() else "ready"
+
     def wait(self) -> Recognizer:
         """The recognizer, as soon as it is there.
 

@@ -1,51 +1,96 @@
-"""Puts the page up."""
+"""Puts the page up, keeps it clean, and takes it down."""
 
 from __future__ import annotations
 
 import threading
 import time
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
 
+from hmdb.machine import give_back_memory
 from hmdb.page.border import Border
 from hmdb.page.files import FILES
+from hmdb.page.gate import Gate
+from hmdb.page.handlers import Handlers
+from hmdb.page.server import Outside, set_up
 from hmdb.page.settings import Settings
 from hmdb.page.theme import CSS, THEME, WORDS, head
-
-
-def serve(demo: gr.Blocks, settings: Settings, **options: Any) -> str:
-    """Puts the page up and returns its address."""
-    FILES.budget, FILES.keep_seconds = settings.disk_mb * 2**20, settings.keep_seconds
-    FILES.settle()
-    border = Middleware(Border, files=FILES, settings=settings, local_url=lambda: demo.local_url or "")
-    _, url, _ = demo.launch(
-        theme=THEME,
-        css=CSS,
-        head=head(),
-        i18n=WORDS,
-        max_file_size=f"{settings.max_upload_mb}mb",
-        app_kwargs={"middleware": [border]},
-        state_session_capacity=SESSIONS,
-        show_error=False,
-        run_history=False,
-        enable_monitoring=False,
-        mcp_server=True,
-        prevent_thread_lock=True,
-        **options,
-    )
-    threading.Thread(target=keep_clean, args=(demo, settings), name="keep-clean", daemon=True).start()
-    return url
-
+from hmdb.video import confinement
 
 SESSIONS = 200  # whose components Gradio remembers, at 0.15 MB each
+LIGHT = 64  # threads for what needs no turn
+GRACE_SECONDS = 25  # for answers that are under way when the page is taken down
 
 
-def keep_clean(demo: gr.Blocks, settings: Settings) -> None:
-    """Deletes what has had its time, while the page is up."""
-    while demo.is_running:
-        time.sleep(min(settings.keep_seconds / 4, 60))
-        FILES.sweep()
-        for names in demo.temp_file_sets:
-            names.clear()  # Gradio would remember the name of each file for good
+class Page:
+    """A page that is up.
+
+    Attributes:
+        url: its address.
+    """
+
+    def __init__(self, demo: gr.Blocks, settings: Settings, **options: Any) -> None:
+        self.demo, self.settings = demo, settings
+        self.do: Handlers = demo.handlers  # type: ignore[attr-defined]
+        self.gate = Gate()
+        FILES.budget, FILES.keep_seconds = settings.disk_mb * 2**20, settings.keep_seconds
+        FILES.settle()
+        border = Middleware(
+            Border, files=FILES, settings=settings, gate=self.gate, local_url=lambda: demo.local_url or ""
+        )
+        _, self.url, _ = demo.launch(
+            theme=THEME,
+            css=CSS,
+            head=head(),
+            i18n=WORDS,
+            max_file_size=f"{settings.max_upload_mb}mb",
+            app_kwargs={"middleware": [border]},
+            state_session_capacity=SESSIONS,
+            max_threads=settings.max_waiting + LIGHT,
+            show_error=False,
+            run_history=False,
+            enable_monitoring=False,
+            mcp_server=True,
+            prevent_thread_lock=True,
+            **options,
+        )
+        set_up(demo, self._around, shutdown_seconds=2)
+        threading.Thread(target=self._keep_clean, name="keep-clean", daemon=True).start()
+
+    def _around(self, app: Any) -> Outside:
+        return Outside(
+            app,
+            self.settings,
+            health=self.health,
+            under_way=lambda: self.do.turns.under_way,
+            disk_bytes=lambda: FILES.used,
+        )
+
+    def health(self) -> dict[str, Any]:
+        """How the page is, for whatever watches it; nothing of it waits for an answer."""
+        return {
+            "state": self.do.state if self.gate.open else "ending",
+            "answers_under_way": self.do.turns.under_way,
+            "disk_bytes": FILES.used,
+            "confinement": asdict(confinement()),
+        }
+
+    def _keep_clean(self) -> None:
+        while self.demo.is_running:
+            time.sleep(min(self.settings.keep_seconds / 4, 30))
+            FILES.sweep()
+            for names in self.demo.temp_file_sets:
+                names.clear()  # Gradio would remember the name of each file for good
+            if not self.do.turns.under_way:
+                give_back_memory()
+
+    def close(self, seconds: float = GRACE_SECONDS) -> None:
+        """Takes no new work, lets that which is under way end for so long, and takes the page down."""
+        self.gate.open = False
+        end = time.monotonic() + seconds
+        while (self.do.turns.under_way or self.gate.num_sending) and time.monotonic() < end:
+            time.sleep(0.05)
+        self.demo.close(verbose=False)

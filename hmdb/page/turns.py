@@ -5,21 +5,52 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TypeVar
 
 from hmdb.errors import StoppedError
-from hmdb.page.visitors import session
+from hmdb.page.observed import Observed
+from hmdb.page.visitors import session, visitor
+from hmdb.stopping import stoppable
+
+T = TypeVar("T")
+
+
+class BusyError(StoppedError):
+    """There are too many who wait already."""
 
 
 class Turn:
-    """The answering of one request, which ends at its deadline or when its visitor cancels."""
+    """The answering of one request, which ends when it has worked for so long, or its visitor cancels.
 
-    def __init__(self, session: str, seconds: float) -> None:
-        self.session = session
+    Attributes:
+        address, session: whose it is.
+    """
+
+    def __init__(self, seconds: float, address: str, session: str) -> None:
+        self.address, self.session = address, session
         self.cancelled = False
+        self.over = False
         self._seconds = seconds
-        self._deadline = time.monotonic() + seconds
+        self._worked = 0.0
+        self._since: float | None = None
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Counts the time, and lets the work ask whether to go on."""
+        self._since = time.monotonic()
+        try:
+            with stoppable(self.check):
+                self.check()
+                yield
+        finally:
+            self._worked, self._since = self.worked, None
+
+    @property
+    def worked(self) -> float:
+        """Seconds; waiting is none of it."""
+        return self._worked + (time.monotonic() - self._since if self._since is not None else 0)
 
     def check(self) -> None:
         """
@@ -28,40 +59,124 @@ class Turn:
         """
         if self.cancelled:
             raise StoppedError("Cancelled.")
-        if time.monotonic() > self._deadline:
+        if self.worked > self._seconds:
             raise StoppedError(f"This took longer than {self._seconds:g} seconds. Try a shorter video.")
 
 
 class Turns:
-    """Who is being answered: so many at a time.
+    """Who is being answered: so many at a time, and each address as often as any other.
 
-    Gradio forgets an event that is cancelled, but not the thread that works on it. That one counts
-    until it ends, at the next layer of the network.
+    Gradio forgets an event that is cancelled, but not the thread that works on it. That one counts until it ends, at
+    the next layer of the network.
+
+    Args:
+        at_once: answers that are worked on at a time.
+        seconds: that one may be worked on.
+        most: visitors who may wait or be answered.
+        share: of them from one address.
+        ready: returns once there is a model, as waiting for it is no part of anybody's turn.
     """
 
-    def __init__(self, at_once: int, seconds: float) -> None:
-        self._free = threading.BoundedSemaphore(at_once)
-        self._seconds = seconds
+    def __init__(
+        self,
+        at_once: int,
+        seconds: float,
+        *,
+        most: int = 32,
+        share: int = 8,
+        ready: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._at_once, self._seconds = at_once, seconds
+        self._most, self._share = most, share
+        self._ready = ready
+        self._changed = threading.Condition()
         self._begun: weakref.WeakSet[Turn] = weakref.WeakSet()
+        self._working = 0
+        self._waiting: list[Turn] = []
+        self._last: dict[str, int] = {}  # when, in turns, an address was last let in
+        self._count = 0
 
-    def begin(self) -> Turn:
-        turn = Turn(session(), self._seconds)
-        self._begun.add(turn)
+    def steps(self, name: str, work: Callable[[], Iterator[T]]) -> Iterator[T]:
+        """What `work` yields, each step in turn. Work that is cancelled ends in silence.
+
+        An answer in steps holds no room between them: Gradio may never ask for the next.
+
+        Raises:
+            BusyError: too many wait already.
+            StoppedError: it took too long.
+        """
+        turn = self._begin()
+        try:
+            self._ready()
+            with Observed(name) as seen, closing(work()) as results:  # type: ignore[type-var]
+                while True:
+                    try:
+                        with self._room(turn), turn.working():
+                            result = next(results)
+                    except StopIteration:
+                        return
+                    except StoppedError:
+                        if turn.cancelled:
+                            seen.outcome = "cancelled"
+                            return
+                        raise
+                    finally:
+                        seen.worked = turn.worked
+                    yield result
+        finally:
+            turn.over = True
+
+    def _begin(self) -> Turn:
+        turn = Turn(self._seconds, visitor(), session())
+        with self._changed:
+            begun = [other for other in self._begun if not other.over and not other.cancelled]
+            if len(begun) >= self._most:
+                raise BusyError(f"{len(begun)} visitors are being answered already. Try again in a minute.")
+            if turn.address and sum(other.address == turn.address for other in begun) >= self._share:
+                raise BusyError(f"{self._share} answers for you are under way already. Wait for one of them.")
+            self._begun.add(turn)
         return turn
 
     @contextmanager
-    def step(self, turn: Turn) -> Iterator[None]:
-        """Waits until there is room for a step of this answer, and lets the network ask whether to go on.
-
-        An answer in steps holds no room between them: Gradio may never ask for the next.
-        """
-        from hmdb.model.attention import stoppable
-
-        with self._free, stoppable(turn.check):
+    def _room(self, turn: Turn) -> Iterator[None]:
+        """Waits until there is room for a step of this answer."""
+        with self._changed:
+            self._waiting.append(turn)
+            try:
+                while not turn.cancelled and (self._working >= self._at_once or self._next() is not turn):
+                    self._changed.wait(1)
+            finally:
+                self._waiting.remove(turn)
+            self._count += 1
+            self._last[turn.address] = self._count
+            self._forget()
+            self._working += 1
+        try:
             yield
+        finally:
+            with self._changed:
+                self._working -= 1
+                self._changed.notify_all()
+
+    def _next(self) -> Turn:
+        """Of those who wait, the first of the address that was let in longest ago."""
+        return min(self._waiting, key=lambda turn: self._last.get(turn.address, 0))
+
+    def _forget(self) -> None:
+        if len(self._last) > 1000:
+            for address in sorted(self._last, key=self._last.__getitem__)[:500]:
+                del self._last[address]
+
+    @property
+    def under_way(self) -> int:
+        """Answers that wait or are worked on."""
+        with self._changed:
+            return sum(not turn.over for turn in self._begun)
 
     def cancel(self) -> None:
         """Ends what is under way for this visitor."""
-        for turn in list(self._begun):
-            if turn.session == session():
-                turn.cancelled = True
+        with self._changed:
+            for turn in self._begun:
+                if turn.session == session():
+                    turn.cancelled = True
+            self._changed.notify_all()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from hmdb.errors import HmdbError
 from hmdb.page.model import Loading
 
 if TYPE_CHECKING:
+    from hmdb.clips.clip import Clip
     from hmdb.recognizer import Recognizer
-    from hmdb.results import Timeline
+    from hmdb.results import Explanation, Faithfulness, Prediction, Timeline
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 GPU_SECONDS = 60  # for which ZeroGPU lends its GPU to one answer
 
 
-def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
+def on_gpu(function: Callable[P, T]) -> Callable[P, T]:
     """The function, on a GPU that is lent for its duration, on Spaces that lend one (ZeroGPU).
 
     There it runs in a forked process, so arguments and results travel as pickles: a recognizer does not.
@@ -24,7 +28,7 @@ def on_gpu(function: Callable[..., Any]) -> Callable[..., Any]:
         import spaces
     except ImportError:
         return function
-    lent: Callable[..., Any] = spaces.GPU(duration=GPU_SECONDS)(function)
+    lent: Callable[P, T] = spaces.GPU(duration=GPU_SECONDS)(function)
     return lent
 
 
@@ -32,19 +36,34 @@ _loadings: list[Loading] = []  # by number, so that the forked process finds wha
 
 
 @on_gpu
-def _ask(number: int, method: str, /, *arguments: Any, **options: Any) -> Any:
-    try:
-        return getattr(_loadings[number].wait(), method)(*arguments, **options)
-    except HmdbError as error:  # as a result: of an exception, only its type would come back from the other process
-        return error
+def _predict(number: int, clip: Clip, top_k: int) -> Prediction | HmdbError:
+    return _or_error(lambda: _loadings[number].wait().predict(clip, top_k=top_k))
 
 
 @on_gpu
-def _follow(number: int, *arguments: Any, **options: Any) -> Iterator[Any]:
+def _explain(number: int, clip: Clip, label: str | None, kind: str) -> Explanation | HmdbError:
+    return _or_error(lambda: _loadings[number].wait().explain(clip, label=label, kind=kind))
+
+
+@on_gpu
+def _faithfulness(number: int, explanation: Explanation) -> Faithfulness | HmdbError:
+    return _or_error(lambda: _loadings[number].wait().faithfulness(explanation))
+
+
+@on_gpu
+def _follow(number: int, path: str, max_windows: int) -> Iterator[Timeline | HmdbError]:
     try:
-        yield from _loadings[number].wait().follow(*arguments, **options)
+        yield from _loadings[number].wait().follow(path, max_windows=max_windows)
     except HmdbError as error:
         yield error
+
+
+def _or_error(work: Callable[[], T]) -> T | HmdbError:
+    """The result, or the error as one: of an exception, only its type would come back from the other process."""
+    try:
+        return work()
+    except HmdbError as error:
+        return error
 
 
 class Lent:
@@ -55,21 +74,33 @@ class Lent:
         self._number = len(_loadings)
         _loadings.append(loading)
 
+    @property
+    def state(self) -> str:
+        """ "loading", "ready" or "failed"."""
+        return self._loading.state
+
     def here(self) -> Recognizer:
         """The recognizer itself, for all that needs no network."""
         return self._loading.wait()
 
-    def ask(self, method: str, /, *arguments: Any, **options: Any) -> Any:
-        """What a method of the recognizer returns."""
+    def predict(self, clip: Clip, *, top_k: int = 5) -> Prediction:
         self.here()
-        return raised(_ask(self._number, method, *arguments, **options))
+        return raised(_predict(self._number, clip, top_k))
 
-    def follow(self, *arguments: Any, **options: Any) -> Iterator[Timeline]:
+    def explain(self, clip: Clip, *, label: str | None, kind: str = "class") -> Explanation:
         self.here()
-        yield from map(raised, _follow(self._number, *arguments, **options))
+        return raised(_explain(self._number, clip, label, kind))
+
+    def faithfulness(self, explanation: Explanation) -> Faithfulness:
+        self.here()
+        return raised(_faithfulness(self._number, explanation))
+
+    def follow(self, path: str, *, max_windows: int) -> Iterator[Timeline]:
+        self.here()
+        yield from map(raised, _follow(self._number, path, max_windows))
 
 
-def raised(result: Any) -> Any:
+def raised(result: T | HmdbError) -> T:
     """A result, unless it is an error: that is raised."""
     if isinstance(result, HmdbError):
         raise result

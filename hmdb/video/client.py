@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
+from hmdb.stopping import check_stopped
 from hmdb.video.limits import Limits
 from hmdb.video.sandbox import Confinement
 from hmdb.video.wire import DECORD, Facts, WireError, packed, received
@@ -248,7 +249,9 @@ class Pool:
 
         Raises:
             WorkerError: there is no answer.
+            StoppedError: whoever waits for it has told it to stop.
         """
+        check_stopped()
         return self._with_worker(limits, lambda worker: worker.ask(request, file))
 
     def confinement(self, limits: Limits) -> Confinement:

@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 
 from hmdb.page.layout import build_demo
-from hmdb.page.serve import serve
+from hmdb.page.serve import Page
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.conftest import moving_bar, write_mp4
@@ -24,7 +24,7 @@ SETTINGS = Settings(max_upload_mb=1)
 @contextmanager
 def served(demo: gr.Blocks) -> Iterator[str]:
     try:
-        yield serve(demo, SETTINGS, quiet=True)
+        yield Page(demo, SETTINGS, quiet=True).url
     finally:
         demo.close()
 

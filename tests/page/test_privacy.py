@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from hmdb.page.files import FILES
 from hmdb.page.layout import build_demo
-from hmdb.page.serve import serve
+from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.page.visitor import Visitor, file, named
@@ -40,7 +40,7 @@ WITH_A_VIDEO: dict[str, tuple[Any, ...]] = {  # and what each is asked beside
 @pytest.fixture(scope="module")
 def demo(recognizer: Recognizer) -> Iterator[gr.Blocks]:
     demo = build_demo(recognizer, recognizer, settings=SETTINGS, examples=EXAMPLES)
-    serve(demo, SETTINGS, quiet=True)
+    Served(demo, SETTINGS, quiet=True)
     yield demo
     demo.close()
 

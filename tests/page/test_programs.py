@@ -13,7 +13,7 @@ import pytest
 
 from hmdb.page.files import FILES
 from hmdb.page.layout import build_demo
-from hmdb.page.serve import serve
+from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.conftest import moving_bar
@@ -49,7 +49,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def demo(recognizer: Recognizer, started: Path) -> Iterator[gr.Blocks]:
     demo = build_demo(recognizer, settings=SETTINGS, examples=ROOT / "examples")
-    serve(demo, SETTINGS, quiet=True)
+    Served(demo, SETTINGS, quiet=True)
     yield demo
     demo.close()
 

@@ -1,0 +1,381 @@
+"""What the page takes from strangers: sizes, times, room on the disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from hmdb.page import border, server
+from hmdb.page.files import ANSWERS, FILES, UPLOADS, Files, FullError
+from hmdb.page.layout import build_demo
+from hmdb.page.serve import Page as Served
+from hmdb.page.settings import Settings
+from hmdb.recognizer import Recognizer
+from tests.page.visitor import Visitor, file
+from tests.test_house import ROOT
+
+SETTINGS = Settings(max_upload_mb=2, metrics=True)
+
+
+@pytest.fixture(scope="module")
+def page(recognizer: Recognizer) -> Iterator[Served]:
+    page = Served(build_demo(recognizer, settings=SETTINGS), SETTINGS, quiet=True)
+    yield page
+    page.close(1)
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+# Bodies
+
+
+@pytest.mark.parametrize("route", ["queue/join", "call/predict", "run/predict", "cancel", "reset", "call/v2/predict"])
+def test_a_body_has_its_limit(page: Served, route: str) -> None:
+    for body in (json.dumps({"data": ["x" * 2**21]}), "[" * 2**21):
+        answer = httpx.post(f"{page.url}gradio_api/{route}", content=body)
+        assert (answer.status_code, answer.json()["detail"]) == (
+            413,
+            "A request may have 1 MB. Files are uploaded, not sent within one.",
+        )
+
+
+def test_a_body_without_a_length_has_its_limit(page: Served) -> None:
+    sent = 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 2**26:
+            sent += 2**16
+            yield b" " * 2**16
+
+    with pytest.raises(httpx.HTTPError):
+        httpx.post(f"{page.url}gradio_api/queue/join", content=pieces()).raise_for_status()
+    assert sent < 2**24
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"no", "This is no JSON."),
+        (b"[" * 10_000, "This is no JSON."),
+        (b'{"data": [null, "x", NaN]}', "This is no JSON."),
+        (b'{"data": ["\\ud800"]}', "This is no JSON."),
+        (
+            json.dumps({"data": [None, "x" * 5000]}).encode(),
+            "A text of 5000 characters is too long; 4096 are the most.",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_said_in_a_line(page: Served, body: bytes, said: str) -> None:
+    answer = httpx.post(f"{page.url}gradio_api/call/explain", content=body)
+    assert (answer.status_code, answer.json()) == (400, {"detail": said})
+
+
+# Uploads
+
+
+def test_an_upload_has_its_limit_however_many_files_it_is(page: Served) -> None:
+    before = FILES.used
+    for parts in ([b"x" * (3 * 2**20)], [b"x" * 2**20] * 4, [b"x" * 900_000] * 8):
+        answer = httpx.post(f"{page.url}gradio_api/upload", files=[("files", ("a.mp4", part)) for part in parts])
+        assert (answer.status_code, answer.json()["detail"]) == (
+            413,
+            "A file may have 2 MB, the maximum here. Try a shorter or smaller one.",
+        )
+    assert FILES.used == before
+
+
+def files_on_disk() -> set[Path]:
+    return {path for path in FILES.root.rglob("*") if path.is_file()}
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(page: Served) -> None:
+    before, used = files_on_disk(), FILES.used
+    host, port = urlsplit(page.url).hostname, urlsplit(page.url).port
+    for _ in range(5):
+        with socket.create_connection((host, port)) as connection:
+            head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n'
+            connection.sendall(
+                b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+                b"Content-Length: 1500000\r\n\r\n" + head + bytes(1_000_000)
+            )
+            wait_until(lambda: files_on_disk() != before)
+    wait_until(lambda: files_on_disk() == before)
+    assert FILES.used == used
+
+
+def test_an_upload_leaves_its_file_and_no_other(page: Served) -> None:
+    before = files_on_disk()
+    name = Visitor(page.url).upload(b"x" * 1000)
+    assert files_on_disk() - before == {FILES.root / name}
+    for part in ("other", "files"):
+        httpx.post(f"{page.url}gradio_api/upload", files={part: ("", b"y")})
+        httpx.post(f"{page.url}gradio_api/upload", data={part: "y"}, files={"a": ("b", b"c")})
+    left = files_on_disk() - before
+    assert {path.stat().st_size for path in left} <= {1000, 1}
+    assert not any(path.name.startswith("tmp") and path.stat().st_size == 0 for path in left)
+
+
+# The disk
+
+
+def test_the_oldest_make_room_first_those_of_whoever_holds_most(tmp_path: Path) -> None:
+    files = Files(tmp_path / "page", budget=1000)
+    parcels = []
+    for owner, size in (("modest", 100), ("greedy", 300), ("greedy", 300), ("greedy", 200)):
+        with files.parcel(UPLOADS, owner) as parcel:
+            files.take_room(parcel, size)
+            (parcel.path / "clip").write_bytes(b"x")
+        parcels.append(parcel)
+    with files.parcel(UPLOADS, "new") as parcel:
+        files.take_room(parcel, 300)
+    assert [each.path.exists() for each in parcels] == [True, False, True, True]
+    assert files.used == 900
+    files.close()
+    assert not (tmp_path / "page").exists()
+
+
+def test_what_is_read_or_unfinished_stays_and_a_full_disk_is_said(tmp_path: Path) -> None:
+    files = Files(tmp_path / "page", budget=1000)
+    with files.parcel(UPLOADS) as read:
+        files.take_room(read, 500)
+        (read.path / "clip").write_bytes(b"x")
+    with files.reading(read.path / "clip"), files.parcel(UPLOADS) as unfinished:
+        files.take_room(unfinished, 500)
+        with pytest.raises(FullError, match="no room for more files at the moment"), files.parcel(UPLOADS) as new:
+            files.take_room(new, 1)
+    assert read.path.exists()
+    assert not new.path.exists()
+    files.close()
+
+
+def test_a_full_page_says_so(page: Served) -> None:
+    budget, FILES.budget = FILES.budget, 100
+    try:
+        answer = httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", b"x" * 1000)})
+    finally:
+        FILES.budget = budget
+    assert answer.status_code == 507
+    assert answer.json()["detail"].startswith("The page has no room for more files")
+
+
+def test_the_folders_of_dead_pages_are_deleted_and_those_of_others_not(tmp_path: Path) -> None:
+    code = (
+        "import sys, os; from pathlib import Path; from hmdb.page.files import Files\n"
+        "files = Files(Path(sys.argv[1])); files.open()\n"
+        "(files.root / 'clip').write_text('x'); print('up', flush=True)\n"
+        "sys.stdin.read() if sys.argv[2] == 'stay' else os._exit(1)"
+    )
+    dead, alive = tmp_path / "hmdb-page-dead", tmp_path / "hmdb-page-alive"
+    subprocess.run([sys.executable, "-c", code, str(dead), "die"], cwd=ROOT, check=False)
+    assert (dead / "clip").exists()
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(alive), "stay"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout
+        other.stdout.readline()
+        files = Files(tmp_path / "hmdb-page-new")
+        files.open()
+        assert not dead.exists()
+        assert (alive / "clip").exists()
+        files.close()
+        other.communicate(b"")
+    assert not alive.exists()
+
+
+# Slow ones
+
+
+def test_a_connection_that_asks_nothing_or_slowly_is_cut(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEADER_SECONDS", 1.0)
+    address = (urlsplit(page.url).hostname, urlsplit(page.url).port)
+    silent = [socket.create_connection(address) for _ in range(50)]
+    slow = [socket.create_connection(address) for _ in range(50)]
+    began = time.monotonic()
+    for connection in slow:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
+    while time.monotonic() - began < 1.5:
+        for number, connection in enumerate(slow):
+            try:
+                connection.sendall(f"X-{number}: y\r\n".encode())
+            except OSError:
+                continue
+        time.sleep(0.2)
+    for connection in silent + slow:
+        connection.settimeout(5)
+        with suppress(ConnectionResetError):
+            assert connection.recv(1) == b""
+        connection.close()
+    assert httpx.get(f"{page.url}health").status_code == 200
+
+
+def test_a_body_that_does_not_go_on_is_cut(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(border, "IDLE_SECONDS", 0.5)
+    address = (urlsplit(page.url).hostname, urlsplit(page.url).port)
+    for path, kind in (("queue/join", "application/json"), ("upload", "multipart/form-data; boundary=b")):
+        with socket.create_connection(address) as connection:
+            connection.settimeout(10)
+            connection.sendall(
+                f"POST /gradio_api/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\n"
+                "Content-Length: 1000\r\n\r\n--".encode()
+            )
+            assert b"408" in connection.recv(100)
+
+
+# What watches the page
+
+
+def test_health_says_how_things_stand_and_where(page: Served) -> None:
+    wait_until(lambda: httpx.get(f"{page.url}health").json()["state"] in ("loading", "ready"))
+    Visitor(page.url).ask("labels")
+    health = httpx.get(f"{page.url}health").json()
+    assert (health["state"], health["answers_under_way"]) == ("ready", 0)
+    assert "seccomp" in health["confinement"]
+
+
+def test_metrics_count_answers(page: Served, video: Path) -> None:
+    visitor = Visitor(page.url)
+    assert visitor.ask("predict", file(visitor.upload(video.read_bytes())))[0]
+    text = httpx.get(f"{page.url}metrics").text
+    assert 'hmdb_answers_total{outcome="ok",what="predict"}' in text
+    assert "hmdb_disk_bytes" in text
+    assert "127.0.0.1" not in text
+
+
+def test_metrics_are_closed_unless_asked_for(recognizer: Recognizer) -> None:
+    page = Served(build_demo(recognizer, settings=Settings()), Settings(), quiet=True)
+    assert httpx.get(f"{page.url}metrics").status_code == 404
+    page.close(0)
+
+
+def test_headers_keep_others_out(page: Served) -> None:
+    for path in ("", "config", "health", "gradio_api/info", "nowhere"):
+        headers = httpx.get(f"{page.url}{path}", headers={"Origin": "http://evil.example"}).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'self' https://huggingface.co" in headers["content-security-policy"]
+        assert "access-control-allow-credentials" not in headers
+
+
+def test_proxies_say_who_asks() -> None:
+    async def nowhere(*_: object) -> None:
+        raise AssertionError
+
+    def asker(proxies: int, *passed: str) -> tuple[str, int] | None:
+        outside = server.Outside(
+            nowhere, Settings(proxies=proxies), health=dict, under_way=lambda: 0, disk_bytes=lambda: 0
+        )
+        headers = [(b"x-forwarded-for", ", ".join(passed).encode())] if passed else []
+        return outside._asker({"type": "http", "headers": headers, "client": ("10.0.0.1", 1)})
+
+    assert asker(0, "203.0.113.9") == ("10.0.0.1", 1)
+    assert asker(1, "198.51.100.1", "203.0.113.9") == ("203.0.113.9", 0)
+    assert asker(2, "198.51.100.1", "203.0.113.9") == ("198.51.100.1", 0)
+    assert asker(1) == ("10.0.0.1", 1)
+
+
+# The end
+
+
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def start_app(tmp_path: Path, checkpoint: Path, port: int, **more: str) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "GRADIO_TEMP_DIR": str(tmp_path),
+        "GRADIO_SERVER_PORT": str(port),
+        "HMDB_MODEL": str(checkpoint),
+        **more,
+    }
+    return subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def is_up(port: int) -> bool:
+    try:
+        return bool(httpx.get(f"http://127.0.0.1:{port}/health").json().get("state") == "ready")
+    except httpx.HTTPError:
+        return False
+
+
+def test_sigterm_lets_answers_end_and_leaves_nothing(tmp_path: Path, checkpoint: Path, video: Path) -> None:
+    port = free_port()
+    with start_app(tmp_path, checkpoint, port) as app:
+        wait_until(lambda: is_up(port), 90)
+        visitor = Visitor(f"http://127.0.0.1:{port}/")
+        upload = visitor.upload(video.read_bytes())
+        joined = visitor.http.post("call/compare", json={"data": [file(upload)]}).json()
+        with visitor.http.stream("GET", f"call/compare/{joined['event_id']}") as events:
+            app.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            late = httpx.post(f"http://127.0.0.1:{port}/gradio_api/call/labels", json={"data": []})
+            assert (late.status_code, "about to restart" in late.text) == (503, True)
+            assert "event: complete" in events.read().decode()
+        assert app.wait(30) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path, checkpoint: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with start_app(tmp_path, checkpoint, port) as app:
+            output, _ = app.communicate(timeout=90)
+    assert app.returncode == 1
+    assert output.splitlines()[-1] == (
+        f"Port {port} is taken by another program. Set GRADIO_SERVER_PORT to a free one."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HMDB_DTYPE", "float8", "HMDB_DTYPE must be one of auto, float32, bfloat16, int8, not 'float8'."),
+        ("HMDB_AT_ONCE", "1.5", "HMDB_AT_ONCE must be a positive whole number, not '1.5'."),
+        ("HMDB_SECONDS", "nan", "HMDB_SECONDS must be a positive number, not 'nan'."),
+        ("HMDB_METRICS", "maybe", "HMDB_METRICS must be one of 1, true, on, 0, false, off, not 'maybe'."),
+        ("HMDB_PROXIES", "-1", "HMDB_PROXIES must be a whole number, not '-1'."),
+        ("HMDB_DECODE_WORKERS", "0", "HMDB_DECODE_WORKERS must be a positive whole number, not '0'."),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_said_at_the_start(
+    tmp_path: Path, checkpoint: Path, name: str, value: str, said: str
+) -> None:
+    with start_app(tmp_path, checkpoint, free_port(), **{name: value}) as app:
+        output, _ = app.communicate(timeout=90)
+    assert app.returncode == 1
+    assert output.splitlines() == [said]
+
+
+def test_a_folder_is_nobodys_guess() -> None:
+    with FILES.parcel(ANSWERS) as one, FILES.parcel(ANSWERS) as other:
+        assert len(one.path.name) == len(other.path.name) == len(secrets.token_urlsafe(24))
+        assert one.path != other.path
