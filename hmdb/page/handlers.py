@@ -80,7 +80,7 @@ def in_turn(handler: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]:
 
     @functools.wraps(handler)
     def answer(self: HasTurns, *arguments: Any, **options: Any) -> Iterator[T]:
-        return self.turns.steps(handler.__name__, lambda: handler(self, *arguments, **options))
+        yield from self.turns.steps(handler.__name__, lambda: handler(self, *arguments, **options))
 
     return answer
 

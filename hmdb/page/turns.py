@@ -42,8 +42,9 @@ class Turn:
         self._since = time.monotonic()
         try:
             with stoppable(self.check):
-                self.check()
-                yield
+                if self.cancelled:
+                    raise StoppedError("Cancelled.")
+                yield  # the work itself asks about the time, so that it can end with what it has
         finally:
             self._worked, self._since = self.worked, None
 

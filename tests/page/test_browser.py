@@ -88,7 +88,9 @@ def test_a_video_is_answered_as_soon_as_it_is_there(url: str, video: Path, recog
         expect(headline(panel)).to_contain_text(readable(prediction.label))
         assert bars(panel).locator("dt").all_inner_texts() == list(map(readable, prediction.labels))
         expect(panel.locator(".player video")).to_be_visible()
-        expect(panel.get_by_text(f"What speaks for “{readable(prediction.label)}”")).to_be_visible(timeout=30_000)
+        expect(panel.get_by_text(f"What speaks for “{readable(prediction.label)}”", exact=True)).to_be_visible(
+            timeout=30_000
+        )
         watch.check()
 
 
@@ -99,7 +101,9 @@ def test_an_example_is_one_click_away(url: str, recognizer: Recognizer) -> None:
         panel.locator(".examples .thumbnail-item").first.click()
         expect(panel.locator(f".player video[src$='{CLIPS[0].name}']")).to_be_visible()
         expect(headline(panel)).to_contain_text(readable(prediction.label), timeout=30_000)
-        expect(panel.get_by_text(f"What speaks for “{readable(prediction.label)}”")).to_be_visible(timeout=30_000)
+        expect(panel.get_by_text(f"What speaks for “{readable(prediction.label)}”", exact=True)).to_be_visible(
+            timeout=30_000
+        )
         watch.check()
 
 
@@ -112,7 +116,7 @@ def test_a_click_on_a_bar_shows_what_speaks_for_it(url: str) -> None:
         name = second.locator("dt").inner_text()
         second.focus()
         page.keyboard.press("Enter")
-        expect(panel.get_by_text(f"What speaks for “{name}”")).to_be_visible(timeout=30_000)
+        expect(panel.get_by_text(f"What speaks for “{name}”", exact=True)).to_be_visible(timeout=30_000)
         expect(film).not_to_have_attribute("src", str(before))
         expect(panel.get_by_text("places hidden")).to_be_visible(timeout=30_000)
         watch.check()
