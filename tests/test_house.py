@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. A room imports from lower floors only; rooms of one floor do not know each other.
 FLOORS = {
     "hmdb": (
-        ("errors", "version"),
+        ("errors", "stopping", "version"),
         ("text", "settings", "machine"),
         ("video",),
         ("clips",),

@@ -153,7 +153,10 @@ class PixelFile(TrainerCallback):
 
 
 class Patience(TrainerCallback):
-    """Early stopping that is told by the log alone, so that a resumed run stops where it would have."""
+    """Early stopping that is told by the log alone, so that a resumed run stops where it would have.
+
+    transformers' EarlyStoppingCallback trains a run that was cut off after its last epoch for one more.
+    """
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
