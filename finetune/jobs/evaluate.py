@@ -17,13 +17,13 @@ from finetune.publish import pages
 from finetune.publish import report as reports
 from finetune.publish.report import Machine, Report
 from finetune.training.arguments import evaluation_arguments
-from finetune.training.checkpoint import keep_int8_cost
+from finetune.training.checkpoint import keep_rounding_cost
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
 from hmdb.machine import is_first_process, use_available_cores
 from hmdb.model.hub import find
-from hmdb.model.int8 import Int8Cost
 from hmdb.model.loading import LoadedModel, read
+from hmdb.model.rounding import ALLOWED
 
 
 def evaluate(
@@ -48,7 +48,8 @@ def evaluate(
         seed: of the splits and of the random sampler.
         dtype: the precision; in another than float32 the clips are answered one at a time, beside float32,
             and the report has the comparison under "precision".
-        keep: write what int8 costs into the checkpoint's config.json, where the page looks for it.
+        keep: write what the precision costs into the checkpoint's config.json, where it is looked for when the
+            checkpoint is to answer.
 
     Raises:
         DataError: the data set has classes that the checkpoint does not know, or cannot be read, or
@@ -58,10 +59,13 @@ def evaluate(
     began = time.monotonic()
     if output.exists() and any(output.iterdir()):
         raise DataError(f"{output} is not empty. Give a new --output folder.")
-    if keep and not (dtype == "int8" and split == "val" and sampler is None):
-        raise DataError("--keep is for --dtype int8 on the val split, with the clips taken the checkpoint's own way.")
+    if keep and not (dtype in ALLOWED and split == "val" and sampler is None):
+        kept = " or ".join(ALLOWED)
+        raise DataError(
+            f"--keep is for --dtype {kept} on the val split, with the clips taken the checkpoint's own way."
+        )
     splits = read_all(source) if split == "all" else read_splits(source, seed)
-    loaded = read(find(model, revision), torch.device("cpu") if dtype == "int8" else None)
+    loaded = read(find(model, revision), torch.device("cpu") if keep or dtype == "int8" else None)
     if keep and loaded.checkpoint.revision:
         raise DataError(f"{loaded.checkpoint.name} is on the Hub. --keep writes into a checkpoint that is a folder.")
     _refuse_unknown_classes(splits, loaded)
@@ -93,8 +97,7 @@ def evaluate(
     if is_first_process():
         pages.write(report, output, outcome, dataset, loaded.network, loaded.pixel_spec)
         if keep and compared:
-            cost = Int8Cost(top1_change=compared.top1_change, clips=len(outcome.names), part=split)
-            keep_int8_cost(loaded.checkpoint.folder, cost)
+            keep_rounding_cost(loaded.checkpoint.folder, dtype, compared.cost(len(outcome.names), split))
     return report
 
 

@@ -28,16 +28,19 @@ from transformers import PreTrainedModel
 from hmdb.errors import ModelError
 from hmdb.model.families import family_of
 from hmdb.model.int8 import Int8Linear, to_int8
+from hmdb.model.rounding import RoundingCost
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
-NARROWEST = 512  # hidden size, below which bfloat16 saves little of an answer and moves it more
+NARROWEST = 512  # hidden size, below which bfloat16 may move answers more than anybody has measured
 ROUNDS, TOKENS = 3, 1024  # of a measurement; of the products that are measured: with few, oneDNN looks too good
 USUAL_WINS = 0.95  # of the time of the usual product is what another must need, lest noise decide
 BFLOAT16_PAYS = 0.8  # likewise of float32: it moves answers
 BLOCK, MANY_ROWS = 16, 1024  # rows of a product that oneDNN takes together, and from how many on it matters
 
 
-def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> PreTrainedModel:
+def optimize_for_inference(
+    network: PreTrainedModel, dtype: str = "auto", bfloat16_cost: RoundingCost | None = None
+) -> PreTrainedModel:
     """Makes a fused classifier answer faster. It cannot be trained or saved any more.
 
     Answers in float32 stay the same to 1e-4. In bfloat16 logits move by about 1 % of their range, in int8 by
@@ -45,8 +48,10 @@ def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> Pre
 
     Args:
         dtype: of the products: "float32", "bfloat16", "int8" (on a CPU), or "auto", which is bfloat16 on a CPU
-            where that is measured to be faster, for a network wide enough to gain by it, else float32. The same
-            dtype and product give the same answer each time; another product moves float32 logits by about 1e-6.
+            that is measured to be faster by it, for a network that loses at most half a point of top-1 by it, else
+            float32. The same dtype and product give the same answer each time; another product moves float32 logits
+            by about 1e-6.
+        bfloat16_cost: what it loses; where nobody has measured that, a wide network counts as one that loses little.
 
     Returns:
         The network.
@@ -59,8 +64,8 @@ def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> Pre
     config: Any = network.config
     product = Product(InferenceLinear, torch.float32)
     if network.device.type == "cpu":
-        wide = config.hidden_size >= NARROWEST
-        asked = {"float32": False, "bfloat16": True}.get(dtype, None if wide else False)
+        holds = bfloat16_cost.is_small("bfloat16") if bfloat16_cost else config.hidden_size >= NARROWEST
+        asked = {"float32": False, "bfloat16": True}.get(dtype, None if holds else False)
         product = fastest(config.hidden_size, config.intermediate_size, bfloat16=asked)
     elif dtype == "bfloat16":
         product = Product(InferenceLinear, torch.bfloat16)

@@ -105,6 +105,7 @@ CONFIG: dict[str, list[Any]] = {
     "clip_spec": [[], None, 3, "uniform", {"stride": True}, {"a\nb": 1}],
     "calibration": [[], None, 3, {"temperature": 1e-320}, {"threshold": True}],
     "int8": [[], None, 3, {"top1_change": 0.0}, COST | {"top1_change": "0"}, COST | {"clips": 0}, COST | {"part": "x"}],
+    "bfloat16": [None, COST | {"same_top1": 10**6}, COST | {"relative_time": 0}, COST | {"else": 1}],
     "id2label": [[], ["a", "b"], 3, "ab", *({**LABELS, "3": label} for label in LABEL)],
     "model_type": [[], {}, None, 3, "a\nb"],
     "num_frames": [None, 0, -8, 8.0, "8", 10**9],
