@@ -27,7 +27,8 @@ def test_how_much_may_be_lost(dtype: str, change: float, is_small: bool) -> None
 
 
 def test_it_travels_as_json() -> None:
-    for more in ({}, {"same_top1": 190, "relative_time": 0.6}):
+    known: dict[str, Any] = {"same_top1": 190, "relative_time": 0.6}
+    for more in ({}, known):
         cost = RoundingCost(**COST, **more)
         assert cost.to_dict() == COST | more
         assert read_costs({"bfloat16": cost.to_dict(), "dtype": "float32"}) == {"bfloat16": cost}

@@ -114,7 +114,7 @@ def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report],
         assert 0 < cost.least_ms <= cost.median_ms
     assert read_report(tmp_path / "int8") == report
     assert "| one clip, median |" in (tmp_path / "int8" / "report.md").read_text()
-    kept = {
+    kept: dict[str, Any] = {
         "top1_change": found.top1_change,
         "clips": 8,
         "part": "val",
