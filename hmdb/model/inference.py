@@ -6,7 +6,7 @@
   itself, by MKL, and in bfloat16 where that was asked for or saves much.
 - In bfloat16 they have bfloat16 weights. What lies between them stays float32: residuals,
   normalisation, embeddings, the classifier and its logits. In int8 what is rounded to 8 bits is their weights
-  and their inputs; what they return is of the dtype that "auto" would take.
+  and their inputs; what they return is of the dtype that "auto" would take by its width alone.
 - What a family can do in fewer operations is done so (`Family.simplify`).
 - In bfloat16 a GELU approximated by tanh becomes the exact one, which stays within a tenth of that dtype's rounding and
   takes a quarter of the time.
@@ -64,7 +64,9 @@ def optimize_for_inference(
     config: Any = network.config
     product = Product(InferenceLinear, torch.float32)
     if network.device.type == "cpu":
-        holds = bfloat16_cost.is_small("bfloat16") if bfloat16_cost else config.hidden_size >= NARROWEST
+        holds: bool = config.hidden_size >= NARROWEST
+        if bfloat16_cost and dtype == "auto":
+            holds = bfloat16_cost.is_small("bfloat16")
         asked = {"float32": False, "bfloat16": True}.get(dtype, None if holds else False)
         product = fastest(config.hidden_size, config.intermediate_size, bfloat16=asked)
     elif dtype == "bfloat16":
@@ -155,21 +157,29 @@ def fastest(inner: int, outer: int, *, bfloat16: bool | None) -> Product:
 
 
 def seconds(products: Sequence[Product], inner: int, outer: int) -> dict[Product, float]:
-    """How long each keeps this thread busy at best, in turn; what else the machine does counts little."""
+    """How long each keeps this thread busy at best, in turn; what else the machine does counts little.
+
+    One thread alone: of two, one would be busy waiting for the other, which other work keeps from its core.
+    """
     values = torch.randn(TOKENS, inner)
     layers = {}
     for product in products:
         layers[product] = nn.Linear(inner, outer, dtype=product.dtype)
         layers[product].__class__ = product.layer
     taken = dict.fromkeys(products, float("inf"))
-    with torch.inference_mode():
-        for layer in layers.values():
-            layer(values)  # it is built at its first call
-        for _ in range(ROUNDS):
-            for product, layer in layers.items():
-                began = time.thread_time()
-                layer(values)
-                taken[product] = min(taken[product], time.thread_time() - began)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for layer in layers.values():
+                layer(values)  # it is built at its first call
+            for _ in range(ROUNDS):
+                for product, layer in layers.items():
+                    began = time.thread_time()
+                    layer(values)
+                    taken[product] = min(taken[product], time.thread_time() - began)
+    finally:
+        torch.set_num_threads(threads)
     return taken
 
 
