@@ -23,9 +23,10 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import (
-    SIZES,
+    check_files,
     check_fit,
     check_size,
+    check_sizes,
     labels_of,
     model_type_of,
     read_json,
@@ -158,6 +159,7 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
 
 def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     name, folder = checkpoint.name, checkpoint.folder
+    check_files(folder, name)
     config = read_json(folder / "config.json", name)
     model_type = model_type_of(config, name)
     labels = labels_of(config, name)
@@ -216,14 +218,10 @@ def read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMode
 def _read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
     """The network, the names of its weights that are new, and those in the checkpoint that it has no place for."""
     name, folder = checkpoint.name, checkpoint.folder
+    check_files(folder, name)
     config = read_json(folder / "config.json", name)
     model_type_of(config, name)
-    for key, largest in SIZES.items():
-        value = config.get(key, 1)
-        if type(value) is not int or not 1 <= value <= largest:
-            raise ModelError(
-                f"{key} in config.json of {name} must be a whole number from 1 to {largest}, not {value!r}."
-            )
+    check_sizes(config, name)
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{name} has no weights as safetensors, and other formats are not loaded.")
     try:

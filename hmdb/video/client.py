@@ -22,7 +22,7 @@ import numpy as np
 from hmdb.stopping import check_stopped
 from hmdb.video.limits import Limits
 from hmdb.video.sandbox import Confinement
-from hmdb.video.wire import DECORD, Facts, WireError, packed, received
+from hmdb.video.wire import DECORD, PYAV, Facts, WireError, packed, received
 
 T = TypeVar("T")
 
@@ -51,6 +51,10 @@ class TimedOutError(WorkerError):
 
 class DiedError(WorkerError):
     """It died, or answered what cannot be."""
+
+
+class NoDecoderError(WorkerError):
+    """It has nothing to decode with, whatever the video."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -163,8 +167,11 @@ class Worker:
         self._write(packed(request))
 
     def _greeting(self) -> Confinement:
+        greeting = received(self._read)
+        if "missing" in greeting:
+            raise NoDecoderError(str(greeting["missing"]), PYAV)
         try:
-            return Confinement.checked(received(self._read)["confinement"])
+            return Confinement.checked(greeting["confinement"])
         except (KeyError, ValueError) as error:
             raise WireError("no greeting") from error
 
