@@ -23,7 +23,7 @@ def without_type_stubs() -> Iterator[None]:
             raise OSError("no source, so no type stub")
         return file_of(thing)
 
-    inspect.getfile = no_file
+    inspect.getfile = no_file  # type: ignore[assignment]
     try:
         yield
     finally:

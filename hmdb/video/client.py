@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 
@@ -81,6 +81,8 @@ class Answer:
 class Worker:
     """One decoding process, used by one thread at a time."""
 
+    module: ClassVar[str] = "hmdb.video.worker"  # that it runs
+
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.num_requests = 0
@@ -94,7 +96,7 @@ class Worker:
         environment = {"PATH": os.defpath}  # decord cannot be imported without one
         environment |= {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
-            [sys.executable, "-P", "-m", "hmdb.video.worker", json.dumps(asdict(limits)), *map(str, handed)],
+            [sys.executable, "-P", "-m", self.module, json.dumps(asdict(limits)), *map(str, handed)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -242,9 +244,10 @@ def _pages(size: int) -> mmap.mmap:
 
 
 class Pool:
-    """The workers of this process. Threads may share it."""
+    """The workers of this process, of one kind. Threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Worker] = Worker) -> None:
+        self._kind = kind
         self._changed = threading.Condition()
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
@@ -298,7 +301,7 @@ class Pool:
             if worker is not None and (worker.limits != limits or not worker.alive):
                 worker.kill()
                 worker = None
-            worker = worker or Worker(limits)
+            worker = worker or self._kind(limits)
         except BaseException:
             self._release()
             raise
