@@ -26,12 +26,14 @@ from urllib.parse import quote
 import orjson
 from gradio.route_utils import API_PREFIX, get_root_url, upload_fn
 from gradio.routes import file_upload_statuses
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hmdb.errors import HmdbError
+from hmdb.page.brief import unmeant
 from hmdb.page.files import ANSWERS, UPLOADS, Files
 from hmdb.page.gate import Gate
 from hmdb.page.observed import REFUSED
@@ -56,6 +58,7 @@ OPEN = re.compile(
 )
 WORK = re.compile(rf"{API_PREFIX}/(queue/(join|data)|call/|run/|upload$|mcp)")  # what a page that ends takes no more of
 TEXTS = ("application/json", "text/event-stream", "text/html", "text/plain")
+UNREADABLE = b'{"detail":"This request is not of the form that is expected here."}'  # for lines that quote all of it
 
 
 class RefusedError(Exception):
@@ -64,6 +67,18 @@ class RefusedError(Exception):
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
         self.status = status
+
+
+class Answer:
+    """`send`, and whether anything was sent."""
+
+    def __init__(self, send: Send) -> None:
+        self.begun = False
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        self.begun = True
+        await self._send(message)
 
 
 class Border:
@@ -85,13 +100,18 @@ class Border:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
+            answer = Answer(send)
             try:
-                await self._pass(scope, receive, send)
+                await self._pass(scope, receive, answer)
             except RefusedError as error:
                 REFUSED.labels(error.status).inc()
                 await JSONResponse({"detail": str(error)}, error.status)(scope, receive, send)
             except ClientDisconnect:
                 return
+            except Exception as error:
+                if answer.begun:
+                    raise
+                await JSONResponse({"detail": unmeant(error)}, 500)(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -136,12 +156,12 @@ class Border:
                     if path.is_file():  # a part that is no file for Gradio
                         path.unlink()
         except MultiPartException as error:
-            if "maximum allowed size" in error.message:
+            if "maximum allowed size" in error.message and not error.message.startswith("Headers"):
                 raise RefusedError(413, self._too_large()) from error
             raise RefusedError(400, "This upload cannot be read.") from error
         except HmdbError as error:
             raise RefusedError(507, str(error)) from error
-        except TypeError as error:
+        except (HTTPException, TypeError) as error:  # no form, a name that is none, a part that is no file
             raise RefusedError(400, "This upload cannot be read.") from error
         finally:
             if upload_id:
@@ -160,8 +180,9 @@ class Border:
         async with self._large:
             body = await _body(receive, MAX_MCP_BODY)
             message = _json(body)
-            if any(isinstance(each, dict) and "path" in each for each in _walk(message)):
-                raise RefusedError(400, "A file has to be sent as text: data:video/mp4;base64,...")
+            if said := _not_taken(message):
+                await _tool_error(message, said)(scope, receive, send)
+                return
             self._in_mcp += 1
             try:
                 await self.app(scope, _again(body, receive), _rewriting(send, hidden))
@@ -193,7 +214,7 @@ class Border:
             return [self._with_own_files(each) for each in value]
         if not isinstance(value, dict):
             if isinstance(value, str) and len(value) > MAX_TEXT:
-                raise RefusedError(400, f"A text of {len(value)} characters is too long; {MAX_TEXT} are the most.")
+                raise RefusedError(400, _too_long(value))
             return value
         if value.get("path") is None and str(value.get("url")).startswith("data:image/jpeg;base64,"):
             return {"path": None, "url": value["url"], "meta": {"_type": "gradio.FileData"}}  # of a camera
@@ -218,6 +239,27 @@ def _without_files(value: Any) -> Any:
     if isinstance(value, dict):
         return None if "path" in value else {key: _without_files(each) for key, each in value.items()}
     return value
+
+
+def _not_taken(message: Any) -> str | None:
+    """What is wrong with the values that a tool is asked with."""
+    for each in _walk(message):
+        if isinstance(each, dict) and ("path" in each or not str(each.get("video", "data:")).startswith("data:")):
+            return "A file has to be sent as text: data:video/mp4;base64,..."
+        if isinstance(each, str) and len(each) > MAX_TEXT and not each.startswith("data:"):
+            return _too_long(each)
+    return None
+
+
+def _tool_error(message: Any, said: str) -> JSONResponse:
+    """A line in place of what a tool of MCP would answer."""
+    asked = message.get("id") if isinstance(message, dict) else None
+    result = {"content": [{"type": "text", "text": said}], "isError": True}
+    return JSONResponse({"jsonrpc": "2.0", "id": asked, "result": result})
+
+
+def _too_long(text: str) -> str:
+    return f"A text of {len(text)} characters is too long; {MAX_TEXT} are the most."
 
 
 def _walk(value: Any) -> Iterator[Any]:
@@ -312,7 +354,7 @@ def _rewriting(send: Send, rewrite: Callable[[bytes], bytes]) -> Send:
         else:
             whole.extend(message.get("body", b""))
             if not message.get("more_body"):
-                body = rewrite(bytes(whole))
+                body = UNREADABLE if start["status"] == 422 else rewrite(bytes(whole))
                 headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
                 await send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
                 await send({"type": "http.response.body", "body": body})

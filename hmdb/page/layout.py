@@ -11,6 +11,7 @@ import gradio as gr
 from hmdb.page import programs
 from hmdb.page.answer import AnswerPanel
 from hmdb.page.api import build_api
+from hmdb.page.brief import Told
 from hmdb.page.compare import ComparePanel
 from hmdb.page.examples import posters
 from hmdb.page.files import FILES
@@ -49,7 +50,7 @@ def build_demo(
     clips = FILES.examples(examples) if examples else []
     do = Handlers(loaded_later(recognizer), loaded_later(second) if second else None, settings, clips)
     heavy: dict[str, Any] = {"concurrency_limit": None}  # Turns says who is answered when
-    demo = gr.Blocks(title=TITLE, analytics_enabled=False)
+    demo = Told(title=TITLE, analytics_enabled=False)
     with demo:
         gr.Markdown(f"# {TITLE}\n{INTRO}")
         with gr.Tabs():

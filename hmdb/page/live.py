@@ -125,7 +125,7 @@ class LivePanel:
                     height=HEIGHT + 40,
                     buttons=[],
                 )
-                camera.preprocess = pixels_of  # type: ignore[method-assign]  # Gradio's own takes a picture of any size
+                camera.preprocess = sent  # type: ignore[method-assign]  # Gradio's own takes a picture of any size
             with gr.Column(min_width=300):
                 self.words = gr.HTML(headed("", START), **PLAIN)
                 self.bars = gr.Label(
@@ -144,15 +144,14 @@ class LivePanel:
             api_visibility="private",
         )
 
-    def look(self, pixels: np.ndarray | None, watch: Watch | None) -> tuple[Any, ...]:
+    def look(self, url: str | None, watch: Watch | None) -> tuple[Any, ...]:
         """Headline, bars, strip and what is remembered, after one more picture."""
         watch = watch or Watch()
-        if pixels is None:
+        if url is None:
             return gr.skip(), gr.skip(), gr.skip(), watch
-        watch.see(pixels, time.monotonic())
-        clip = watch.clip(self.do.clip_spec)
-        moves = watch.moves
         try:
+            watch.see(decoded(url), time.monotonic())
+            clip, moves = watch.clip(self.do.clip_spec), watch.moves
             for prediction in self.do.look(clip) if moves else ():
                 watch.hear(prediction, time.monotonic())
         except HmdbError as error:
@@ -171,9 +170,9 @@ class LivePanel:
         return headed(readable(watch.label), sureness(watch.shares[watch.label]))
 
 
-def pixels_of(payload: ImageData | None) -> np.ndarray | None:
-    """What a camera sent, in memory."""
-    return None if payload is None else decoded(payload.url or "")
+def sent(payload: ImageData | None) -> str | None:
+    """What a camera sent, still as text."""
+    return None if payload is None else payload.url or ""
 
 
 def decoded(url: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 
 from hmdb.machine import give_back_memory
 from hmdb.page.border import Border
+from hmdb.page.brief import keep_logs_short
 from hmdb.page.files import FILES
 from hmdb.page.gate import Gate
 from hmdb.page.handlers import Handlers
@@ -36,6 +37,7 @@ class Page:
         self.demo, self.settings = demo, settings
         self.do: Handlers = demo.handlers  # type: ignore[attr-defined]
         self.gate = Gate()
+        keep_logs_short()
         FILES.budget, FILES.keep_seconds = settings.disk_mb * 2**20, settings.keep_seconds
         FILES.settle()
         border = Middleware(
