@@ -29,13 +29,14 @@ from hmdb.page.present import (
 )
 from hmdb.page.settings import Settings, lends_gpu
 from hmdb.page.turns import Turns
+from hmdb.page.understand import Closer
 from hmdb.page.zerogpu import GPU_SECONDS, Lent
-from hmdb.results import Prediction
+from hmdb.results import Explanation, Prediction
 from hmdb.text import one_line, readable
 
 if TYPE_CHECKING:
     from hmdb.clips.clip import Clip, ClipSpec
-    from hmdb.results import Explanation, Faithfulness, Timeline
+    from hmdb.results import Faithfulness, Timeline
 
 T = TypeVar("T")
 
@@ -110,6 +111,20 @@ class Handlers:
             yield each
         if path in self._examples:
             self._kept[path] = found
+
+    @in_turn
+    def closer(self, path: str) -> Iterator[Closer]:
+        """What the steps to the answer for a video are told from."""
+        recognizer = self._first.here()
+        known = [each for each in self._kept.get(path, ()) if isinstance(each, Explanation)]
+        explanation = known[0] if known else self._first.explain(recognizer.read(path), label=None)
+        prediction = explanation.prediction
+        yield Closer(
+            explanation=explanation,
+            attention=self._first.patch_attention(explanation),
+            seen=recognizer.seen(prediction.clip),
+            alike=recognizer.loaded.calibration.answers_like(prediction.probability),
+        )
 
     @in_turn
     def look(self, clip: Clip) -> Iterator[Prediction]:

@@ -132,6 +132,29 @@ def test_a_click_on_a_frame_moves_the_player_there(url: str) -> None:
         watch.check()
 
 
+def test_the_steps_to_an_answer_are_told_when_asked_for(url: str, video: Path, recognizer: Recognizer) -> None:
+    prediction = recognizer(video)
+    with open_page(url) as (page, watch):
+        panel = opened(page)
+        steps = panel.locator(".steps > li").locator("visible=true")
+        upload(panel, video)
+        expect(panel.get_by_text("3.3 s, backwards")).to_be_visible(timeout=30_000)
+        expect(steps).to_have_count(0)
+        panel.get_by_text("How it came to this answer").locator("visible=true").click()
+        expect(steps).to_have_count(5, timeout=30_000)  # this checkpoint says nothing of how often it is right
+        assert "3.3 s, backwards" in steps.nth(0).locator("figcaption").all_inner_texts()
+        assert steps.nth(2).locator("i").count() == 8
+        shares = [int(words.rstrip("%")) for words in steps.nth(2).locator("figcaption").all_inner_texts()]
+        assert abs(sum(shares) - 100) <= 4
+        assert steps.nth(4).locator("th").all_inner_texts() == list(map(readable, prediction.labels))
+        page.wait_for_timeout(500)
+        assert serious(page) == []
+        assert page.evaluate("[...document.querySelectorAll('.steps img')].every(img => img.naturalWidth > 0)")
+        panel.locator(".examples .thumbnail-item").first.click()
+        expect(steps).to_have_count(0)
+        watch.check()
+
+
 def test_clearing_empties_everything(url: str) -> None:
     with open_page(url) as (page, watch):
         panel = opened(page)
