@@ -38,6 +38,7 @@ from hmdb.page.files import ANSWERS, UPLOADS, Files
 from hmdb.page.gate import Gate
 from hmdb.page.observed import REFUSED
 from hmdb.page.settings import Settings
+from hmdb.page.share import Links
 
 log = logging.getLogger(__name__)
 
@@ -85,11 +86,19 @@ class Border:
     """ASGI middleware around Gradio."""
 
     def __init__(
-        self, app: ASGIApp, *, files: Files, settings: Settings, gate: Gate, local_url: Callable[[], str]
+        self,
+        app: ASGIApp,
+        *,
+        files: Files,
+        settings: Settings,
+        gate: Gate,
+        links: Links,
+        local_url: Callable[[], str],
     ) -> None:
         self.app = app
         self.files = files
         self.gate = gate
+        self.links = links
         self.max_upload = settings.max_upload_mb * 2**20
         self.local_url = local_url
         self._root = f"{files.root}{os.sep}".encode()
@@ -125,6 +134,8 @@ class Border:
             await self._upload(Request(scope, _in_time(receive)), send)
         elif path.startswith(MCP):
             await self._mcp(scope, receive, send)
+        elif path == "/":
+            await self.app(scope, receive, _rewriting(send, self._front(Request(scope))))
         elif path.startswith(("/static/", "/assets/", "/svelte/")):
             await self.app(scope, receive, send)
         else:
@@ -190,6 +201,11 @@ class Border:
                 self._in_mcp -= 1
                 if not self._in_mcp:
                     self.files.delete_strays()
+
+    def _front(self, request: Request) -> Callable[[bytes], bytes]:
+        """The page itself, with what other sites show of it."""
+        root = get_root_url(request, "/", None)
+        return lambda text: self.links.tagged(self._hidden(text), root, request.url.query)
 
     def _seen_from_outside(self, request: Request) -> Callable[[bytes], bytes]:
         """MCP asks the page as a client on this machine does, and would tell the addresses that it sees."""

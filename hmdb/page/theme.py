@@ -1,8 +1,6 @@
-"""How the page looks: its theme, the little that the theme has no option for, what other sites show of it."""
+"""How the page looks: its theme, and the little that the theme has no option for."""
 
 from __future__ import annotations
-
-import html
 
 import gradio as gr
 
@@ -142,16 +140,3 @@ addEventListener("unhandledrejection", event => {
 });
 </script>
 """  # Gradio says nothing when a camera is refused
-
-
-def head(picture: str | None = None) -> str:
-    """What other sites show of a link to the page.
-
-    Args:
-        picture: the address of one, if it is known.
-    """
-    tags = {"og:type": "website", "og:title": TITLE, "og:description": INTRO, "twitter:card": "summary_large_image"}
-    if picture:
-        tags["og:image"] = picture
-    lines = [f'<meta property="{name}" content="{html.escape(content)}">' for name, content in tags.items()]
-    return "\n".join([f'<meta name="description" content="{html.escape(INTRO)}">', *lines, REFUSED])
