@@ -79,8 +79,9 @@ class Watch:
         return len(grey) > 1 and float(np.abs(np.diff(grey, axis=0)).mean()) >= STILL
 
     def clip(self, spec: ClipSpec) -> Clip:
-        """The frames for the model, spread over what was seen."""
-        chosen = [self.pictures[index] for index in spread(len(self.pictures), spec.num_frames)]
+        """The frames for the model, spread over what was seen; the newest is one of them."""
+        count = len(self.pictures)
+        chosen = [self.pictures[count - 1 - back] for back in reversed(spread(count, spec.num_frames))]
         moments = [moment - self.pictures[0][0] for moment, _ in chosen]
         return Clip(
             pixels=np.stack([pixels for _, pixels in chosen]),
