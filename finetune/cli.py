@@ -237,7 +237,11 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="the precision; %(default)s"
     )
-    parser.add_argument("--keep", action="store_true", help="write what int8 costs into the checkpoint, for the page")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="write into the checkpoint, for the page, how often answers are right; with int8, what that costs",
+    )
     _add_data(parser)
     _add_output(parser, Path("runs/report"))
 

@@ -8,12 +8,15 @@ import av
 import numpy as np
 import pytest
 
-from benchmarks import queueing, strangers, training
+from benchmarks import live, queueing, strangers, training
 from benchmarks.__main__ import cpu
 from benchmarks.clips import write_clip, write_exactly, write_repeated
 from benchmarks.queueing import burst, mean_wait, servers_needed
 from benchmarks.race import race, to_json, to_markdown
 from finetune.recipe import Recipe
+from hmdb.page.live import decoded as decoded_url
+from hmdb.page.live import film_strip
+from tests.test_house import ROOT
 
 
 def decoded(path: Path) -> np.ndarray:
@@ -33,6 +36,23 @@ def test_a_race_is_run_in_turn_and_compared_with_its_first() -> None:
     assert "| 1.00 |" in lines[2]
     assert lines[3].startswith("|  |  | b |")
     assert to_json(rows).count('"way"') == 2
+
+
+def test_an_answer_says_from_which_picture_it_was_made() -> None:
+    urls = live.pictures(ROOT / "examples" / "wave.mp4")
+    for number in (0, 1, 77, 170, 255):
+        strip = film_strip(np.stack([decoded_url(urls[each % 256]) for each in range(number - 7, number + 1)]))
+        assert live.number_of(strip) == number
+
+
+def test_a_table_of_cameras() -> None:
+    cameras = [live.Camera(answers=[(100 + second / 2, 0.3) for second in range(60)]) for _ in range(3)]
+    cameras.append(live.Camera(answers=[(100 + second, 0.5) for second in range(30)]))
+    rates, ages = live.table(cameras, "4 visitors", "load 1.0")
+    assert (rates.least, rates.median) == (1, 2)
+    assert "the least served gets 50% of the most served" in rates.note
+    assert (ages.least, ages.median) == (300, 300)
+    assert ages.note.startswith("95 % within 500 ms")
 
 
 def test_an_exact_video_has_the_pixels_it_was_given(tmp_path: Path) -> None:

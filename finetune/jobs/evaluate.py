@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,13 +12,14 @@ import torch
 from finetune.data.dataset import ClipDataset, refuse_many_broken
 from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_all, read_splits
+from finetune.evaluation.calibrate import counted
 from finetune.evaluation.metrics import Outcome
 from finetune.evaluation.precision import PrecisionComparison, compare
 from finetune.publish import pages
 from finetune.publish import report as reports
 from finetune.publish.report import Machine, Report
 from finetune.training.arguments import evaluation_arguments
-from finetune.training.checkpoint import keep_int8_cost
+from finetune.training.checkpoint import keep_calibration, keep_int8_cost
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
 from hmdb.machine import is_first_process, use_available_cores
@@ -48,7 +50,8 @@ def evaluate(
         seed: of the splits and of the random sampler.
         dtype: the precision; in another than float32 the clips are answered one at a time, beside float32,
             and the report has the comparison under "precision".
-        keep: write what int8 costs into the checkpoint's config.json, where the page looks for it.
+        keep: write into the checkpoint's config.json, where the page looks for it, how often answers of each
+            sureness were right; or, in int8, what that costs.
 
     Raises:
         DataError: the data set has classes that the checkpoint does not know, or cannot be read, or
@@ -58,8 +61,10 @@ def evaluate(
     began = time.monotonic()
     if output.exists() and any(output.iterdir()):
         raise DataError(f"{output} is not empty. Give a new --output folder.")
-    if keep and not (dtype == "int8" and split == "val" and sampler is None):
-        raise DataError("--keep is for --dtype int8 on the val split, with the clips taken the checkpoint's own way.")
+    if keep and not (dtype in ("float32", "int8") and split == "val" and sampler is None):
+        raise DataError(
+            "--keep is for float32 or int8 on the val split, with the clips taken the checkpoint's own way."
+        )
     splits = read_all(source) if split == "all" else read_splits(source, seed)
     loaded = read(find(model, revision), torch.device("cpu") if dtype == "int8" else None)
     if keep and loaded.checkpoint.revision:
@@ -95,6 +100,9 @@ def evaluate(
         if keep and compared:
             cost = Int8Cost(top1_change=compared.top1_change, clips=len(outcome.names), part=split)
             keep_int8_cost(loaded.checkpoint.folder, cost)
+        elif keep:
+            answers = counted(loaded.calibration.probabilities(outcome.logits), outcome.classes)
+            keep_calibration(loaded.checkpoint.folder, replace(loaded.calibration, answers=answers))
     return report
 
 

@@ -124,6 +124,20 @@ def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report],
     assert read(find(tmp_path / "trained on")).int8_cost is None
 
 
+def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
+    before = json.loads((folder / "config.json").read_text())
+    report = evaluate(str(folder), DataSource(str(dataset)), tmp_path / "report", split="val", keep=True)
+    after = json.loads((folder / "config.json").read_text())
+    rows = after["calibration"].pop("answers")
+    assert after == before
+    assert len(rows) == 10
+    answers = read(find(folder)).calibration.answers
+    assert sum(each.count for each in answers) == 8
+    assert sum(each.right for each in answers) == round(8 * on_val(report).top1)
+
+
 def test_bfloat16_is_reported_too(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     report = evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "report", dtype="bfloat16")
     assert report.precision
@@ -133,10 +147,15 @@ def test_bfloat16_is_reported_too(finished: tuple[Path, Report], dataset: Path, 
 
 @pytest.mark.parametrize(
     "options",
-    [{"dtype": "bfloat16", "split": "val"}, {"dtype": "int8"}, {"split": "val", "dtype": "int8", "sampler": "random"}],
+    [
+        {"dtype": "bfloat16", "split": "val"},
+        {"dtype": "int8"},
+        {},
+        {"split": "val", "dtype": "int8", "sampler": "random"},
+    ],
 )
 def test_only_what_the_page_would_answer_with_is_kept(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--keep is for --dtype int8 on the val split, with the clips taken"):
+    with pytest.raises(DataError, match="--keep is for float32 or int8 on the val split, with the clips taken"):
         evaluate("anything", DataSource("anywhere"), tmp_path / "report", keep=True, **options)
 
 
