@@ -240,7 +240,7 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="write into the checkpoint, for the page, how often answers are right; with int8, what that costs",
+        help="write into the checkpoint how often its answers are right; with another dtype, what that costs",
     )
     _add_data(parser)
     _add_output(parser, Path("runs/report"))

@@ -68,7 +68,7 @@ class Recognizer:
             ModelError: no such dtype where the model is.
         """
         recognizer = cls(loaded)
-        optimize_for_inference(loaded.network, dtype)
+        optimize_for_inference(loaded.network, dtype, loaded.rounding_costs.get("bfloat16"))
         use_available_cores()
         return recognizer
 

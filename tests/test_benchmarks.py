@@ -11,12 +11,16 @@ import pytest
 from benchmarks import live, queueing, strangers, training
 from benchmarks.__main__ import cpu
 from benchmarks.clips import write_clip, write_exactly, write_repeated
+from benchmarks.corpus import PLAIN, alone, thumbnail
+from benchmarks.decode import FREE, with_worker, without_prison
 from benchmarks.queueing import burst, mean_wait, servers_needed
 from benchmarks.race import race, to_json, to_markdown
 from finetune.recipe import Recipe
 from hmdb.page.live import decoded as decoded_url
 from hmdb.page.live import film_strip
+from hmdb.video import Confinement, confinement
 from tests.test_house import ROOT
+from tests.videos import write_video
 
 
 def decoded(path: Path) -> np.ndarray:
@@ -126,3 +130,24 @@ def test_strangers_are_drawn_as_clips() -> None:
     mixed = strangers.shuffle(whole, rng)
     assert (mixed != whole).any()
     np.testing.assert_array_equal(np.sort(mixed, axis=None), np.sort(whole, axis=None))
+
+
+def test_the_prison_makes_no_difference_to_the_frames(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", num_frames=20, size=(96, 64))
+    np.testing.assert_array_equal(without_prison(clip), with_worker(clip))
+    assert confinement().memory_mb
+    (free,) = FREE.workers()
+    assert free.confinement == Confinement(memory_mb=confinement().memory_mb)
+    FREE.close()
+
+
+@pytest.mark.parametrize("library", PLAIN)
+def test_a_library_alone_is_judged_by_its_frames(library: str, tmp_path: Path) -> None:
+    if library != "av":
+        pytest.importorskip(library)
+    path = write_video(tmp_path / "clip.mp4")
+    thumbs = np.stack([thumbnail(picture) for picture in decoded(path)])
+    assert alone(library, path, thumbs).kind == "right"
+    assert alone(library, path, thumbs[::-1]).kind == "wrong frames"
+    path.write_bytes(b"no video")
+    assert alone(library, path, thumbs).kind == "refused"
