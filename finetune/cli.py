@@ -9,7 +9,7 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,9 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words.insert(0, "train")
-    chosen = _parser().parse_args(words)
     logging.basicConfig(format="%(message)s")
     log.setLevel(logging.INFO if is_first_process() else logging.ERROR)
+    try:
+        chosen = _parser(words[0], _from_file(words)).parse_args(words)
+    except HmdbError as error:
+        log.error(error)
+        return 1
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true") and num_processes() == 1:
         log.warning("accelerate launch --cpu starts one process; torchrun --nproc_per_node N -m finetune starts N.")
     try:
@@ -79,7 +83,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _from_file(words: Sequence[str]) -> dict[str, Any]:
+    """The settings in the file that --config names; none without one."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    _add_config(parser)
+    chosen, _ = parser.parse_known_args(words)
+    if not chosen.config or words[0] not in JOBS:
+        return {}
+    from finetune.settings_file import settings_of
+
+    return settings_of(chosen.config, JOBS[words[0]].options)
+
+
+def _parser(chosen: str, settings: Mapping[str, Any]) -> argparse.ArgumentParser:
+    """The parser of the command line, in which `settings` take the place of the defaults of the chosen job."""
     parser = argparse.ArgumentParser(
         prog="python -m finetune",
         description="Fine-tune video transformers, evaluate and publish them. Without a job: train.",
@@ -87,7 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
     for name, job in JOBS.items():
-        job.options(jobs.add_parser(name, help=job.help, description=job.help))
+        own = jobs.add_parser(name, help=job.help, description=job.help)
+        _add_config(own)
+        job.options(own)
+        if name == chosen:
+            own.set_defaults(**settings)
+            for action in own._actions:
+                action.required = action.required and action.dest not in settings
     return parser
 
 
@@ -360,6 +383,11 @@ def _add_publication(parser: argparse._ActionsContainer) -> None:
 
 def _add_data(parser: argparse.ArgumentParser, *, more: bool = False) -> None:
     add_options(parser.add_argument_group("data"), DataSource, without=() if more else ("more",))
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    told = "YAML with options of this job, `learning_rate: 1e-5` a line; those typed here come first"
+    parser.add_argument("--config", type=Path, default=None, metavar="FILE", help=told)
 
 
 def _add_output(parser: argparse.ArgumentParser, default: Path) -> None:

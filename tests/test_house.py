@@ -28,7 +28,7 @@ FLOORS = {
         ("__main__",),
     ),
     "finetune": (
-        ("labels", "options", "run_folder"),
+        ("labels", "options", "run_folder", "settings_file"),
         ("recipe",),
         ("data",),
         ("networks", "evaluation"),
