@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 DEFAULT_DATA = "data/HMDB_simp"
 DEFAULT_OUTPUT = Path("runs/timesformer")
 SMALL_STUDENT = "scratch:small"
+REPORTERS = ("tensorboard", "trackio", "wandb", "none")
 INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 
 log = logging.getLogger("finetune")
@@ -181,7 +182,15 @@ def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillati
 
         name = hub.default_name(recipe.init, read_splits(source, recipe.seed).data)
         pushed = hub.claim(_publication(chosen, chosen.push_to_hub), name)
-    report = train(recipe, source, chosen.output, name=chosen.recipe, resume=chosen.resume, distillation=plan)
+    report = train(
+        recipe,
+        source,
+        chosen.output,
+        name=chosen.recipe,
+        resume=chosen.resume,
+        distillation=plan,
+        report_to=_reporters(chosen),
+    )
     if not is_first_process():
         return
     card.write(report, chosen.output, pushed.repository if pushed else None)
@@ -189,6 +198,10 @@ def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillati
     print(f"The checkpoint is in {chosen.output}. Try it: python -m hmdb --model {chosen.output} VIDEO")
     if pushed:
         _push_now(report, chosen.output, pushed)
+
+
+def _reporters(chosen: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name for name in dict.fromkeys(chosen.report_to) if name != "none")
 
 
 def _publication(chosen: argparse.Namespace, repository: str) -> Publication:
@@ -218,7 +231,9 @@ def _cross_validate(recipe: Recipe, source: DataSource, chosen: argparse.Namespa
         raise DataError("--folds measures a recipe, a checkpoint a fold: leave out --push-to-hub and distill.")
     from finetune.jobs.cross_validate import FOLDS_TEXT, cross_validate
 
-    cross_validate(recipe, source, chosen.output, name=chosen.recipe, resume=chosen.resume)
+    cross_validate(
+        recipe, source, chosen.output, name=chosen.recipe, resume=chosen.resume, report_to=_reporters(chosen)
+    )
     if is_first_process():
         print((chosen.output / FOLDS_TEXT).read_text(encoding="utf-8"), end="")
 
@@ -360,6 +375,8 @@ def _add_run(parser: argparse.ArgumentParser, output: Path, recipe: str = "") ->
     told = recipe or "chosen for the data: small, or the paper's for its own"
     parser.add_argument("--recipe", default=recipe, metavar="NAME", help=f"{', '.join(RECIPES)}; {told}")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output, if there is one")
+    told = "what is told each epoch's loss and val figures; tensorboard, or none"
+    parser.add_argument("--report-to", nargs="+", choices=REPORTERS, default=["tensorboard"], help=told)
     _add_data(parser, more=True)
     _add_output(parser, output)
     group = parser.add_argument_group("Hub")
