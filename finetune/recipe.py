@@ -43,6 +43,15 @@ class Recipe:
         "what training does to its clips: nothing, or crops, mirroring, reversal and color jitter",
         choices=("none", "clips"),
     )
+    freeze: int = option(
+        0, "how many of the first blocks, and the embeddings before them, stay as they are; the rest learns", least=0
+    )
+    layer_decay: float = option(
+        1.0,
+        "how fast each block learns, as a share of the block after it (layer-wise learning-rate decay)",
+        above=0,
+        most=1,
+    )
     frames: int = option(0, "how many of a clip's frames an augmented clip keeps; 0 for all", least=0)
     optimizer: str = option("sgd", "the optimizer", choices=("sgd", "adam", "adamw"))
     learning_rate: float = option(0.0035, "at the peak of the schedule", above=0)

@@ -22,6 +22,7 @@ from finetune.distillation.plan import Distillation
 from finetune.evaluation import calibrate
 from finetune.evaluation.known import known_of
 from finetune.evaluation.metrics import Accuracy, Outcome, headline
+from finetune.networks.layerwise import freeze
 from finetune.networks.linear_probe import fit_head
 from finetune.networks.start import Start, start
 from finetune.publish import pages
@@ -259,6 +260,7 @@ def _start(recipe: Recipe, splits: Splits) -> Start:
     if recipe.frames > origin.clip_spec.num_frames:
         raise DataError(f"frames must be at most {origin.clip_spec.num_frames}, the clip of {recipe.init}.")
     check_fit(config, origin.clip_spec, origin.pixel_spec, recipe.init)
+    freeze(origin.network, recipe.freeze)
     setattr(config, CLIP_SPEC_KEY, origin.clip_spec.to_dict())
     fuse(origin.network)
     return origin

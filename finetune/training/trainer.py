@@ -22,6 +22,7 @@ from finetune.distillation.features import ProjectionHead
 from finetune.distillation.loss import loss_with_teacher
 from finetune.distillation.plan import Distillation
 from finetune.evaluation.metrics import Outcome
+from finetune.networks.layerwise import scale_rates
 from finetune.recipe import Recipe
 from finetune.run_folder import CHECKPOINT_PREFIX
 from finetune.training.callbacks import Progress, UpdateEma, diverged
@@ -79,6 +80,8 @@ class ClipTrainer(Trainer):
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
+        if self._recipe.layer_decay < 1:
+            scale_rates(optimizer, self._network, self._recipe.layer_decay)
         if self._projection:
             head = {"params": list(self._projection.parameters()), "lr": PROJECTION_RATE, "weight_decay": 0.0}
             optimizer.add_param_group(head)

@@ -360,3 +360,14 @@ def test_a_fitted_head_is_kept_where_training_makes_it_no_better(
     cut = train(recipe, DataSource(str(dataset)), tmp_path / "cut", resume=True)
     assert training(cut).best_epoch == 0
     assert difference(tmp_path / "run", tmp_path / "cut") < 1e-6
+
+
+def test_frozen_blocks_stay_and_the_rest_learns(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, init=str(finished[0]), freeze=1, layer_decay=0.5, epochs=1)
+    train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    before, after = weights(finished[0]), weights(tmp_path / "run")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    kept = {name for name in before if "embeddings" in name or ".layer.0." in name}
+    assert kept
+    assert not kept & changed
+    assert {name for name in before if ".layer.1." in name} <= changed
