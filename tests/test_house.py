@@ -35,7 +35,7 @@ FLOORS = {
         ("distillation",),
         ("training",),
         ("publish",),
-        ("jobs",),
+        ("jobs", "job_options"),
         ("cli",),
         ("__main__",),
     ),
