@@ -242,7 +242,8 @@ def _cross_validate(recipe: Recipe, source: DataSource, chosen: argparse.Namespa
 
 def _tell(report: Report) -> None:
     for name, split in report.evaluated.items():
-        print(f"{name}: top-1 {split.top1:.1%}, top-5 {split.top5:.1%} of {split.clips} clips")
+        mean = "" if split.mean_class is None else f", mean of classes {split.mean_class:.1%}"
+        print(f"{name}: top-1 {split.top1:.1%}, top-5 {split.top5:.1%}{mean} of {split.clips} clips")
     for line in report.warnings:
         print(line)
 
@@ -272,6 +273,12 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampler", choices=SAMPLERS, default=None, help="how clips are taken; else the checkpoint's way"
     )
+    parser.add_argument(
+        "--views",
+        default="1x1",
+        metavar="MxC",
+        help="average over clips of M moments and C crops each; the papers of TimeSformer have 1x3, of ViViT 4x3",
+    )
     parser.add_argument("--batch-size", type=whole_number(1), default=8, help="%(default)s")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
     parser.add_argument(
@@ -296,6 +303,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
         seed=chosen.seed,
         dtype=chosen.dtype,
         keep=chosen.keep,
+        several=chosen.views,
     )
     if not is_first_process():
         return

@@ -11,7 +11,8 @@ import torch
 from finetune.data.dataset import ClipDataset, refuse_many_broken
 from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_all, read_splits
-from finetune.evaluation.metrics import Outcome
+from finetune.data.views import views
+from finetune.evaluation.metrics import Outcome, averaged
 from finetune.evaluation.precision import PrecisionComparison, compare
 from finetune.publish import pages
 from finetune.publish import report as reports
@@ -38,6 +39,7 @@ def evaluate(
     seed: int = 0,
     dtype: str = "float32",
     keep: bool = False,
+    several: str = "1x1",
 ) -> Report:
     """Writes report.json, report.md and figures of a checkpoint on one split of a data set, or on all of it.
 
@@ -48,6 +50,7 @@ def evaluate(
         seed: of the splits and of the random sampler.
         dtype: the precision; in another than float32 the clips are answered one at a time, beside float32,
             and the report has the comparison under "precision".
+        several: views of each video, whose probabilities are averaged, as `finetune.data.views.views` has them.
         keep: write what int8 costs into the checkpoint's config.json, where the page looks for it.
 
     Raises:
@@ -60,6 +63,9 @@ def evaluate(
         raise DataError(f"{output} is not empty. Give a new --output folder.")
     if keep and not (dtype == "int8" and split == "val" and sampler is None):
         raise DataError("--keep is for --dtype int8 on the val split, with the clips taken the checkpoint's own way.")
+    looks = views(several)
+    if len(looks) > 1 and dtype != "float32":
+        raise DataError(f"--views {several} goes with --dtype float32 alone.")
     splits = read_all(source) if split == "all" else read_splits(source, seed)
     loaded = read(find(model, revision), torch.device("cpu") if dtype == "int8" else None)
     if keep and loaded.checkpoint.revision:
@@ -67,10 +73,14 @@ def evaluate(
     _refuse_unknown_classes(splits, loaded)
     clip_spec = loaded.clip_spec.with_sampler(sampler)
     samples = splits.by_name()["test" if split == "all" else split]
-    dataset = ClipDataset(samples, loaded.labels, clip_spec, loaded.pixel_spec, seed=seed)
+    dataset, *others = (
+        ClipDataset(samples, loaded.labels, clip_spec, loaded.pixel_spec, seed=seed, view=look) for look in looks
+    )
     broken = refuse_many_broken({split: dataset}, allowed=source.allow_broken)
     parameters = loaded.network.num_parameters()
     outcome, compared = _answers(loaded, dataset, split, dtype, batch_size)
+    if others:
+        outcome = averaged([outcome, *(_answers(loaded, other, split, dtype, batch_size)[0] for other in others)])
     found = reports.details(outcome, loaded.labels, loaded.calibration)
     report = Report(
         model=loaded.checkpoint.name,
@@ -85,6 +95,7 @@ def evaluate(
         test=found if split == "test" else None,
         all=found if split == "all" else None,
         precision=compared,
+        views=several,
         notes=tuple(loaded.notes),
         eval_clips_per_second=outcome.clips_per_second,
         seconds=round(time.monotonic() - began, 1),

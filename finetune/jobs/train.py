@@ -132,6 +132,8 @@ def train(
         output=output.resolve(),
         report_to=tuple(report_to),
     )
+    if distillation and (recipe.mixup or recipe.class_weights != "none"):
+        raise DataError("A student learns from whole clips, each alike: leave out --mixup and --class-weights.")
     refuse_missing(plan.report_to)
     arguments = training_arguments(plan.recipe, plan.output / folder.CHECKPOINTS)
     splits = read_splits(source, recipe.seed)
@@ -179,7 +181,8 @@ def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path
             plan.distillation, data, recipe, origin.clip_spec, hidden, output / folder.CLIPS
         )
     if (recipe.inflate or recipe.head == "probe") and not last:
-        fit_head(origin.network, data.train, origin.pixel_spec, into_norm=bool(recipe.inflate))
+        balanced = recipe.class_weights == "balanced"
+        fit_head(origin.network, data.train, origin.pixel_spec, into_norm=bool(recipe.inflate), balanced=balanced)
     stopwatch, measures = Stopwatch(), Measures(recipe)
     told: list[TrainerCallback] = list(reporters(plan.report_to))
     if "tensorboard" in plan.report_to:
@@ -278,6 +281,7 @@ def _trainer(
     return ClipTrainer(
         pixel_spec=origin.pixel_spec,
         recipe=plan.recipe,
+        class_weights=data.train.balanced_weights() if plan.recipe.class_weights == "balanced" else None,
         distillation=plan.distillation,
         projection=projection,
         model=origin.network,
