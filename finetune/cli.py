@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA = "data/HMDB_simp"
 DEFAULT_OUTPUT = Path("runs/timesformer")
+PROGRAM = "python -m finetune"
 SMALL_STUDENT = "scratch:small"
 INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _from_file(words: Sequence[str]) -> dict[str, Any]:
     """The settings in the file that --config names; none without one."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog=PROGRAM, add_help=False, allow_abbrev=False)
     add_config(parser)
     chosen, _ = parser.parse_known_args(words)
     if not chosen.config or words[0] not in JOBS:
@@ -101,7 +102,7 @@ def _from_file(words: Sequence[str]) -> dict[str, Any]:
 def _parser(chosen: str, settings: Mapping[str, Any]) -> argparse.ArgumentParser:
     """The parser of the command line, in which `settings` take the place of the defaults of the chosen job."""
     parser = argparse.ArgumentParser(
-        prog="python -m finetune",
+        prog=PROGRAM,
         description="Fine-tune video transformers, evaluate and publish them. Without a job: train.",
         epilog="python -m finetune JOB --help has the options of a job.",
     )
@@ -134,6 +135,7 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     changes = given(chosen, Recipe)
+    recipe_of(chosen.recipe or "paper", changes)  # refuses wrong settings before the data are read
     if not chosen.recipe:
         chosen.recipe = _recipe_for(DataSource(**given(chosen, DataSource)), changes)
     _train_and_push(recipe_of(chosen.recipe, changes), chosen)

@@ -95,6 +95,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.mixup and not 0.01 <= self.mixup <= 10:
+            raise DataError(f"mixup must be 0 or from 0.01 to 10, not {self.mixup}.")
         if self.frames and self.augment == "none":
             raise DataError("frames is of augmented clips: set augment to clips, or leave frames out.")
         if self.frames and self.activation_checkpointing:

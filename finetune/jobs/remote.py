@@ -6,6 +6,7 @@ a secret, the token.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ CODE = "/code"  # where the job finds the Space
 OUTPUT = "/tmp/run"  # noqa: S108 - of the job's own container, which ends with it
 SECRET = "HF_TOKEN"  # noqa: S105 - its name
 HIDDEN = "(your token)"
+ON_HUB = re.compile(r"[\w-][\w.-]*/[\w.-]*[\w-]", flags=re.ASCII)  # owner/name
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 
@@ -46,8 +48,10 @@ class Machine:
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.code.count("/") != 1:
+        if not ON_HUB.fullmatch(self.code):
             raise DataError("--code names a Space that holds this repository, OWNER/NAME.")
+        if not self.flavor or not self.image:
+            raise DataError("--flavor and --image cannot be empty.")
         number, unit = self.timeout[:-1], self.timeout[-1:]
         if unit not in UNITS or not number.isdecimal() or not int(number):
             raise DataError(f"--timeout {self.timeout} is no number with s, m, h or d after it, such as 8h.")
@@ -73,7 +77,7 @@ def compose(
     from huggingface_hub import Volume
 
     data, init = DataSource(**source), _init(settings.get("init", Recipe().init))
-    if not data.location.startswith(HUB_PREFIX):
+    if not ON_HUB.fullmatch(data.location.removeprefix(HUB_PREFIX)) or not data.location.startswith(HUB_PREFIX):
         raise DataError(
             f"A job does not see {data.location}: --data must be hub:OWNER/NAME. "
             "`hf upload OWNER/NAME FOLDER --repo-type dataset` puts a folder there."
@@ -141,7 +145,7 @@ def _init(init: str) -> str:
     place = Path(init)
     if place.is_dir() and place.resolve() == BUNDLED:
         return f"{CODE}/hmdb/bundled"
-    if place.exists() or place.is_absolute() or init.startswith((".", "~")) or init.count("/") != 1:
+    if place.exists() or not ON_HUB.fullmatch(init):
         raise DataError(f"A job does not see {init}: --init must be a model on the Hub or {SCRATCH_PREFIX}NAME.")
     return init
 
