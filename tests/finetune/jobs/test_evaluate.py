@@ -42,6 +42,19 @@ def test_the_report_of_a_checkpoint_is_the_one_its_training_made(
     assert "| val | 8 |" in (tmp_path / "val" / "report.md").read_text()
 
 
+def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
+    report = evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "views", several="2x3")
+    assert on_test(report).clips == 4
+    assert report.views == "2x3"
+    assert "the mean of 2x3 views" in (tmp_path / "views" / "report.md").read_text()
+    for answer in on_test(report).answers:  # the frames are square, and the videos short: all views are the same
+        (same,) = (each for each in on_test(finished[1]).answers if each.clip == answer.clip)
+        assert answer.top[0][0] == same.top[0][0]
+        assert answer.top[0][1] == pytest.approx(same.top[0][1], abs=2e-4)
+    with pytest.raises(DataError, match="--views 2x3 goes with --dtype float32 alone"):
+        evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "int8", several="2x3", dtype="int8")
+
+
 def test_report_and_figures_are_written(finished: tuple[Path, Report]) -> None:
     output, report = finished
     text = (output / "report.md").read_text()
