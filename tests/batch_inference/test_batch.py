@@ -36,7 +36,7 @@ def ray_here() -> Iterator[None]:
 
 def batch(sources: list[Path], output: Path, **options: Any) -> Summary:
     """With one process of each kind, as each takes seconds to start."""
-    return hmdb.batch(sources, output, device="cpu", workers=Workers(decoders=1, answerers=1), **options)
+    return hmdb.batch(sources, output, device="cpu", workers=Workers(answerers=1), **options)
 
 
 def table(folder: Path, name: str = "answers") -> list[dict[str, Any]]:
@@ -137,7 +137,7 @@ def test_a_cluster_that_is_not_there_is_one_line(videos: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_the_command(videos: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["batch", str(videos), "--output", str(tmp_path), "--model", str(checkpoint), "--device", "cpu"]
-    command += ["--decoders", "1", "--answerers", "1"]
+    command += ["--answerers", "1"]
     assert main(command) == 1
     captured = capsys.readouterr()
     assert captured.err == "Model: tiny\n"
@@ -167,7 +167,7 @@ def test_a_signal_in_the_middle_costs_no_row_and_doubles_none(
         (many / f"{index:02}.mp4").hardlink_to(videos / "0.mp4")
     out = tmp_path / "out"
     command = ["batch", str(many), "--output", str(out), "--model", str(checkpoint), "--device", "cpu"]
-    command += ["--decoders", "1", "--answerers", "1"]
+    command += ["--answerers", "1"]
     begun = subprocess.Popen(
         [sys.executable, "-m", "hmdb", *command, "--part-rows", "8", "--address", address()],
         cwd=ROOT,
