@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 from PIL import Image
@@ -40,25 +40,49 @@ def rate(folder: Path, count: int) -> Row:
     videos = find_videos(many)
     recognizer = Recognizer.from_pretrained(device="cpu")
     recognizer(videos[0]).to_dict()
+    here = psutil.Process()
     plain, engine = [], []
     for turn in range(TURNS):
-        began = time.monotonic()
+        before = Look(time.monotonic(), 0, 0.0, busy(here))
         for video in videos:
             recognizer(video).to_dict()
-        plain.append(count / (time.monotonic() - began))
+        plain.append(Pace.between(before, Look(time.monotonic(), count, 0.0, busy(here))))
         seen = run([str(many), "--part-rows", str(max(count // 20, 1))], folder / f"out{turn}")
-        (first, before, _), (last, after, _) = seen[0], seen[-1]
-        engine.append((after - before) / (last - first))
-        print(f"plain {plain[-1]:.2f}, batch {engine[-1]:.2f} a second", file=sys.stderr)
-    ratios = [ours / theirs for ours, theirs in zip(engine, plain, strict=True)]
+        engine.append(Pace.between(seen[0], seen[-1]))
+        print(f"plain {plain[-1].rounded()}, batch {engine[-1].rounded()}", file=sys.stderr)
+    ratios = [ours.rate / theirs.rate for ours, theirs in zip(engine, plain, strict=True)]
     return {
         "videos": count,
-        "plain, videos a second": [round(each, 2) for each in plain],
-        "batch, videos a second": [round(each, 2) for each in engine],
+        "plain: videos a second, of a core for each": [each.rounded() for each in plain],
+        "batch: videos a second, of a core for each": [each.rounded() for each in engine],
         "batch over plain": [round(each, 2) for each in ratios],
         "median": round(statistics.median(ratios), 2),
         "shares": shares(folder, many, folder / "out0", count),
     }
+
+
+class Look(NamedTuple):
+    """At a job: when, rows that are written, MB that all its processes hold, seconds of a core that they took."""
+
+    time: float
+    rows: int
+    held: float
+    busy: float
+
+
+class Pace(NamedTuple):
+    """Videos a second, and seconds of a core for each."""
+
+    rate: float
+    busy: float
+
+    @classmethod
+    def between(cls, first: Look, last: Look) -> Pace:
+        rows = last.rows - first.rows
+        return cls(rows / (last.time - first.time), (last.busy - first.busy) / rows)
+
+    def rounded(self) -> tuple[float, float]:
+        return round(self.rate, 2), round(self.busy, 4)
 
 
 def shares(folder: Path, many: Path, output: Path, count: int) -> Row:
@@ -106,36 +130,36 @@ def memory(folder: Path, model: Path, count: int) -> Row:
             os.link(frame, other / frame.name)
     seen = run([str(many), "--model", str(model), "--part-rows", "50"], folder / "out")
     wanted = [at for at in (100, 300, 1000, 3000, 10_000, 30_000) if at <= count]
-    near = {at: min(seen, key=lambda each: abs(each[1] - at)) for at in wanted}
-    first = next(iter(near.values()))[2]
+    near = {at: min((abs(each.rows - at), each) for each in seen)[1] for at in wanted}
+    first = next(iter(near.values())).held
     return {
         "rows": count,
-        "MB": {at: round(held) for at, (_, _, held) in near.items()},
-        "of that at 100": {at: round(held / first, 3) for at, (_, _, held) in near.items()},
-        "videos a second": round((seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0]), 1),
+        "MB": {at: round(each.held) for at, each in near.items()},
+        "of that at 100": {at: round(each.held / first, 3) for at, each in near.items()},
+        "videos a second, of a core for each": Pace.between(seen[0], seen[-1]).rounded(),
     }
 
 
-def run(options: list[str], output: Path) -> list[tuple[float, int, float]]:
-    """A job of this machine alone: when how many rows were written, and what its processes held then, in MB.
+def run(options: list[str], output: Path) -> list[Look]:
+    """A job of this machine alone, looked at whenever there are more rows.
 
     Raises:
         RuntimeError: it failed.
     """
     command = [sys.executable, "-m", "hmdb", "batch", *options, "--output", str(output), "--device", "cpu"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603 - ourselves
-    seen: list[tuple[float, int, float]] = []
+    environment = os.environ | {"RAY_worker_niceness": "0"}  # on a busy machine the plain loop would be ahead of it
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)  # noqa: S603 - ourselves
+    seen: list[Look] = []
     parts: dict[Path, int] = {}
-    looked = 0.0
-    held = 0.0
+    looked = held = 0.0
     while process.poll() is None:
         for part in (output / "answers").glob("*.parquet"):
             if part not in parts:
                 parts[part] = parquet.read_metadata(part).num_rows
         if time.monotonic() - looked > LOOK_SECONDS:
             held, looked = proportional(psutil.Process(process.pid)), time.monotonic()
-        if (rows := sum(parts.values())) and (not seen or rows > seen[-1][1]):
-            seen.append((time.monotonic(), rows, held))
+        if (rows := sum(parts.values())) and (not seen or rows > seen[-1].rows):
+            seen.append(Look(time.monotonic(), rows, held, busy(psutil.Process(process.pid))))
         time.sleep(0.05)
     if process.returncode:
         raise RuntimeError(f"the job ended with {process.returncode}")
@@ -149,6 +173,15 @@ def proportional(process: psutil.Process) -> float:
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
             found += each.memory_full_info().pss
     return found / 1e6
+
+
+def busy(process: psutil.Process) -> float:
+    """Seconds of a core that a process and its children took."""
+    found = 0.0
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            found += sum(each.cpu_times()[:2])
+    return found
 
 
 @contextmanager

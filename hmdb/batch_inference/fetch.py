@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class Fetched:
         return self.file
 
 
-def fetched(locations: Sequence[str], limits: FetchLimits) -> Iterator[Fetched]:
+def fetched(locations: Sequence[str], limits: FetchLimits) -> Generator[Fetched]:
     """Each of the locations in turn. Those behind URLs are there only until the next one is asked for."""
     with ThreadPoolExecutor(AHEAD, thread_name_prefix="fetch") as threads:
         left = iter(locations)
@@ -155,14 +155,14 @@ def _download(location: str, file: Path, limits: FetchLimits) -> None:
     size, since = -1, time.monotonic()
     while True:
         done, _ = wait([future], timeout=LOOK_SECONDS)
-        if done:
-            return future.result()
         now = file.stat().st_size if file.exists() else -1
         if now != size:
             size, since = now, time.monotonic()
         if size > limits.mb * 2**20:
             future.cancel()
             raise DataError(f"it is larger than {limits.mb} MB")
+        if done:
+            return future.result()
         if time.monotonic() - since > limits.seconds:
             future.cancel()
             raise DataError(f"nothing more came for {limits.seconds:g} seconds")
@@ -172,6 +172,7 @@ def _begun(files: Any, inside: str, file: Path) -> Future[None]:
     if isinstance(files, AsyncFileSystem):
         return asyncio.run_coroutine_threadsafe(files._get_file(inside, str(file)), files.loop)
     future: Future[None] = Future()
+    future.set_running_or_notify_cancel()
 
     def run() -> None:  # left behind where nothing more comes: a thread cannot be ended
         try:
