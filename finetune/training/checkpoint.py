@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -71,8 +72,21 @@ def keep_rounding_cost(folder: Path, dtype: str, cost: RoundingCost) -> None:
     Raises:
         DataError: it cannot be written.
     """
+    _keep(folder, dtype, cost.to_dict())
+
+
+def keep_calibration(folder: Path, calibration: Calibration) -> None:
+    """Writes how a checkpoint's logits become probabilities into its config.json; the rest of it stays.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    _keep(folder, CALIBRATION_KEY, calibration.to_dict())
+
+
+def _keep(folder: Path, key: str, values: dict[str, Any]) -> None:
     path = folder / "config.json"
-    config = read_json(path, folder.name) | {dtype: cost.to_dict()}
+    config = read_json(path, folder.name) | {key: values}
     part = path.with_name(f".{path.name}")
     try:
         part.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

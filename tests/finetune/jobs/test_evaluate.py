@@ -42,6 +42,19 @@ def test_the_report_of_a_checkpoint_is_the_one_its_training_made(
     assert "| val | 8 |" in (tmp_path / "val" / "report.md").read_text()
 
 
+def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
+    report = evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "views", several="2x3")
+    assert on_test(report).clips == 4
+    assert report.views == "2x3"
+    assert "the mean of 2x3 views" in (tmp_path / "views" / "report.md").read_text()
+    for answer in on_test(report).answers:  # the frames are square, and the videos short: all views are the same
+        (same,) = (each for each in on_test(finished[1]).answers if each.clip == answer.clip)
+        assert answer.top[0][0] == same.top[0][0]
+        assert answer.top[0][1] == pytest.approx(same.top[0][1], abs=2e-4)
+    with pytest.raises(DataError, match="--views 2x3 goes with --dtype float32 alone"):
+        evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "int8", several="2x3", dtype="int8")
+
+
 def test_report_and_figures_are_written(finished: tuple[Path, Report]) -> None:
     output, report = finished
     text = (output / "report.md").read_text()
@@ -130,6 +143,20 @@ def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report],
     assert read(find(tmp_path / "trained on")).rounding_costs == {}
 
 
+def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
+    before = json.loads((folder / "config.json").read_text())
+    report = evaluate(str(folder), DataSource(str(dataset)), tmp_path / "report", split="val", keep=True)
+    after = json.loads((folder / "config.json").read_text())
+    rows = after["calibration"].pop("answers")
+    assert after == before
+    assert len(rows) == 10
+    answers = read(find(folder)).calibration.answers
+    assert sum(each.count for each in answers) == 8
+    assert sum(each.right for each in answers) == round(8 * on_val(report).top1)
+
+
 def test_bfloat16_is_reported_too_and_kept_beside_it(
     finished: tuple[Path, Report], dataset: Path, tmp_path: Path
 ) -> None:
@@ -149,10 +176,10 @@ def test_bfloat16_is_reported_too_and_kept_beside_it(
 
 @pytest.mark.parametrize(
     "options",
-    [{"dtype": "float32", "split": "val"}, {"dtype": "int8"}, {"split": "val", "dtype": "int8", "sampler": "random"}],
+    [{"dtype": "float32"}, {"dtype": "int8"}, {"split": "val", "dtype": "int8", "sampler": "random"}],
 )
 def test_only_what_the_page_would_answer_with_is_kept(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--keep is for --dtype bfloat16 or int8 on the val split"):
+    with pytest.raises(DataError, match="--keep is for the val split, with the clips taken"):
         evaluate("anything", DataSource("anywhere"), tmp_path / "report", keep=True, **options)
 
 
