@@ -19,8 +19,8 @@ EXAMPLES = {  # action -> seed, scene
     "handstand": (5, "beach"),
     "pullup": (2, "gym"),
     "pushup": (24, "gym"),
-    "ride_bike": (3, "street"),
-    "situp": (6, "studio"),
+    "ride_bike": (23, "street"),
+    "situp": (24, "studio"),
     "wave": (25, "street"),
 }
 
