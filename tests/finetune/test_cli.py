@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from finetune import cli
-from finetune.cli import main
+from finetune.cli import JOBS, main
 from finetune.options import add_options, given
 from finetune.publish.report import Report
 from finetune.recipe import Recipe
