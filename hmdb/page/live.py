@@ -43,7 +43,7 @@ MAX_PIXELS = 2 * 2**20
 MIN_PICTURES = 2  # before the first headline
 STRIP_HEIGHT = 72  # pixels
 
-START = "Start the camera and do something: wave, do a push-up, brush your hair."
+START = "Start your camera", "Then do something: wave, do a push-up, brush your hair."
 PRIVACY = "Pictures of your camera are sent here, looked at and forgotten. Nothing is written to a disk."
 
 
@@ -123,12 +123,13 @@ class LivePanel:
                     webcam_options=gr.WebcamOptions(
                         mirror=True, constraints={"video": {"width": 320, "height": 240, "facingMode": "user"}}
                     ),
-                    height=HEIGHT + 40,
+                    height=HEIGHT,
                     buttons=[],
+                    elem_classes="camera",
                 )
                 camera.preprocess = sent  # type: ignore[method-assign]  # Gradio's own takes a picture of any size
             with gr.Column(min_width=300):
-                self.words = gr.HTML(headed("", START), **PLAIN)
+                self.words = gr.HTML(headed(*START), **PLAIN)
                 self.bars = gr.Label(
                     label="The likeliest of the last seconds", num_top_classes=5, show_heading=False, visible=False
                 )

@@ -39,6 +39,7 @@ CSS = """
 .gradio-container :is(.main, .wrap, .contain, .tabs, .tabitem) {min-width: 0; width: 100%}
 .tab-container button {font-size: var(--text-lg)}
 .column:empty {display: none}
+button.label-wrap span {text-align: left}
 .html-container {padding: 0 !important}
 
 .pictures {min-width: 0 !important; border: none !important; background: none !important}
@@ -51,7 +52,11 @@ CSS = """
     color: var(--body-text-color) !important; font-size: var(--text-sm)}
 .rows .grid-container {grid-auto-rows: auto !important; grid-template-columns: repeat(8, minmax(0, 1fr)) !important}
 .rows .caption-label {display: none}
+.rows .thumbnail-lg, .rows img {border-radius: var(--radius-sm) !important}
 .examples .grid-container {grid-template-columns: repeat(8, minmax(6rem, 1fr)) !important}
+
+.camera {height: auto !important; aspect-ratio: 4 / 3}
+.line a {text-decoration: underline}
 
 .headline strong {display: block; font-size: 2rem; line-height: 1.2}
 .headline strong:empty {display: none}
@@ -111,9 +116,10 @@ CSS = """
     .steps > li:nth-child(n) {grid-column: 1}
     .frames-of {grid-template-columns: repeat(4, minmax(0, 1fr))}
     .player, .why {height: 230px !important}
-    .drop button {height: 64px !important; padding: 0}
-    .drop .wrap {height: 100%; min-height: 0; justify-content: center}
-    .drop :is(.icon-wrap, .or, label) {display: none}
+    .drop, .examples {flex: 1 1 100% !important}
+    .drop, .drop button {height: 48px !important; padding: 0}
+    .drop .wrap {flex-direction: row; gap: .4rem; height: 100%; min-height: 0; justify-content: center}
+    .drop :is(.icon-wrap, label) {display: none}
     .prose > p {display: none}
 }
 """
