@@ -39,9 +39,7 @@ def test_unknown_names_are_answered_with_the_known(
     assert "There is no data folder /nowhere" in caplog.text
 
 
-@pytest.mark.parametrize(
-    "job", ["train", "distill", "tables", "evaluate", "known", "push", "subset", "leaks", "remote"]
-)
+@pytest.mark.parametrize("job", JOBS)
 def test_every_job_has_help(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([job, "--help"])
