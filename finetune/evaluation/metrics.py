@@ -91,6 +91,17 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
+def clearly_better(share: float, simpler: float, count: int) -> bool:
+    """Whether a share is above that of something simpler by more than one standard error of it, in `count` draws.
+
+    The rule by which Breiman et al. (1984) prefer the simpler of two models.
+
+    >>> clearly_better(0.5, 0.4, 10), clearly_better(0.5, 0.4, 100)
+    (False, True)
+    """
+    return share > simpler + (simpler * (1 - simpler) / count) ** 0.5
+
+
 def confusion(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """int (number of classes, same): row the true class, column the answer."""
     counts: np.ndarray = confusion_matrix(classes, logits.argmax(axis=1), labels=np.arange(logits.shape[1]))
