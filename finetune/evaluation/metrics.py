@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -99,7 +100,7 @@ def clearly_better(share: float, simpler: float, count: int) -> bool:
     >>> clearly_better(0.5, 0.4, 10), clearly_better(0.5, 0.4, 100)
     (False, True)
     """
-    return share > simpler + (simpler * (1 - simpler) / count) ** 0.5
+    return share > simpler + math.sqrt(simpler * (1 - simpler) / count)
 
 
 def confusion(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
