@@ -286,7 +286,11 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "int8"), default="float32", help="the precision; %(default)s"
     )
-    parser.add_argument("--keep", action="store_true", help="write what int8 costs into the checkpoint, for the page")
+    parser.add_argument(
+        "--keep",
+        action="store_true",
+        help="write into the checkpoint how often its answers are right; with another dtype, what that costs",
+    )
     add_data(parser)
     add_output(parser, Path("runs/report"))
 

@@ -247,7 +247,8 @@ def details(outcome: Outcome, labels: Sequence[str], calibration: Calibration) -
         confusion=tuple(tuple(row) for row in counts.tolist()),
         confused_pairs=confused_pairs(counts, labels),
         calibration=CalibrationError(
-            **calibration.to_dict(),
+            temperature=calibration.temperature,
+            threshold=calibration.threshold,
             expected_error=expected_calibration_error(calibrated, outcome.classes),
             expected_error_without_temperature=expected_calibration_error(plain, outcome.classes),
         ),
