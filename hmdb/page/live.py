@@ -29,6 +29,7 @@ from hmdb.results import Prediction
 from hmdb.text import readable
 
 SECONDS = 2.5  # that the clip reaches back
+FEWEST, LONGEST = 4, 10.0  # pictures that it reaches back for where they come slowly, and seconds at the most
 SIDE = 320  # pixels of the longer side of a picture that is kept
 STILL = 1.5  # grey levels from picture to picture, on average, below which nothing moves
 MEMORY = 0.7  # seconds in which what was answered fades to a third
@@ -65,11 +66,11 @@ class Watch:
     answered: float = -math.inf
 
     def see(self, pixels: np.ndarray, now: float) -> None:
-        """Keeps a picture, and drops those that are too old."""
+        """Keeps a picture, and drops those that are too old; where answers are slow, few pictures are seen at all."""
         if self.pictures and self.pictures[-1][1].shape != pixels.shape:
             self.pictures.clear()  # another camera, or the phone was turned
         self.pictures.append((now, pixels))
-        while now - self.pictures[0][0] > SECONDS:
+        while now - self.pictures[0][0] > (SECONDS if len(self.pictures) > FEWEST else LONGEST):
             self.pictures.popleft()
 
     @property

@@ -109,7 +109,6 @@ button.label-wrap span {text-align: left}
 .runs .share span {position: relative; padding-left: .4rem}
 
 @media (max-width: 640px) {
-    .gradio-container {padding: 0 .25rem !important}
     .tab-container button {padding: .4rem .5rem; font-size: var(--text-md)}
     .pictures:not(.rows):not(.examples) .grid-container {grid-template-columns: repeat(4, 1fr) !important}
     .steps {grid-template-columns: minmax(0, 1fr)}
@@ -133,7 +132,10 @@ WORDS = gr.I18n(
     }
 )  # where Gradio's own say something else than what happens
 
-REFUSED = """
+HEAD = """
+<style>
+@media (max-width: 640px) {.gradio-container > .main {padding: 1rem .9rem !important}}
+</style>
 <script>
 addEventListener("unhandledrejection", event => {
     const why = {
@@ -145,4 +147,4 @@ addEventListener("unhandledrejection", event => {
     if (why) document.querySelectorAll(".camera-note").forEach(note => note.textContent = why);
 });
 </script>
-"""  # Gradio says nothing when a camera is refused
+"""  # Gradio says nothing when a camera is refused, and its own rules for phones reach within the page's parts alone

@@ -342,6 +342,12 @@ def test_axe_finds_nothing_serious(url: str, video: Path, theme: str) -> None:
             panel = opened(page) if name == "Video" else tab(page, name)
             page.wait_for_timeout(500)  # colours fade in
             assert serious(page) == []
+            if name == "Video":
+                panel.locator(".examples .thumbnail-item").first.click()
+                expect(panel.get_by_text("a link to this example")).to_be_visible()
+                page.mouse.move(0, 0)
+                page.wait_for_timeout(500)
+                assert serious(page) == []
             if name != "Live":
                 upload(panel, video)
                 expect(headline(panel).locator("strong")).to_have_text(re.compile("[a-z]"), timeout=30_000)
