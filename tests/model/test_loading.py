@@ -212,15 +212,15 @@ def test_more_labels_than_anybody_has_are_refused(copy: Path) -> None:
 def test_what_is_no_file_of_the_folder_is_refused_and_not_waited_for(copy: Path, name: str, tmp_path: Path) -> None:
     path, outside = copy / name, tmp_path / "outside"
     outside.write_bytes(path.read_bytes() if path.exists() else b"")
-    ways: list[tuple[Callable[[], object], str]] = [
+    cases: tuple[tuple[Callable[[], object], str], ...] = (
         (lambda: os.mkfifo(path), "is no regular file, and is not read"),
         (lambda: path.symlink_to("/dev/zero"), "is a link that leads out of its folder, and is not read"),
         (lambda: path.symlink_to(outside), "is a link that leads out of its folder, and is not read"),
         (lambda: path.symlink_to("../outside"), "is a link that leads out of its folder, and is not read"),
         (lambda: path.symlink_to("gone"), "cannot be read: No such file or directory"),
         (lambda: path.symlink_to(path), "copy"),  # round and round
-    ]
-    for make, message in ways:
+    )
+    for make, message in cases:
         path.unlink(missing_ok=True)
         make()
         with pytest.raises(ModelError, match=message) as caught:
