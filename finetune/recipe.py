@@ -149,8 +149,6 @@ SMALL = Recipe(
     schedule="cosine",
     warmup=0.1,
     label_smoothing=0.1,
-    epochs=12,
-    patience=6,
 )
 
 RECIPES: dict[str, Recipe] = {
