@@ -24,6 +24,7 @@ PARTS = {
     "maps": "benchmarks.forward:maps_rows",
     "answer": "benchmarks.answer:rows",
     "app": "benchmarks.space:rows",
+    "live": "benchmarks.live:rows",
     "memory": "benchmarks.memory:rows",
     "training": "benchmarks.training:rows",
 }

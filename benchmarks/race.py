@@ -22,7 +22,7 @@ class Row:
         work: what is done. Rows of the same part and work can be compared; the first is the measure.
         way: how it is done.
         least, median: what it costs, in `unit`.
-        unit: "ms", "s" or "MB".
+        unit: "ms", "s", "MB", or "/s" for what there should be much of.
         note: what a reader must know.
     """
 

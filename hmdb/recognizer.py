@@ -16,6 +16,7 @@ from hmdb.clips.windows import MAX_WINDOWS, batches, borders, windows
 from hmdb.errors import ModelError
 from hmdb.explain.faithfulness import mask, orders
 from hmdb.explain.maps import class_relevance, normalized, rollout
+from hmdb.explain.steps import PatchAttention, most_relevant, patch_attention
 from hmdb.machine import use_available_cores
 from hmdb.model.families import fuse, grid
 from hmdb.model.inference import optimize_for_inference, precision_of
@@ -67,7 +68,7 @@ class Recognizer:
             ModelError: no such dtype where the model is.
         """
         recognizer = cls(loaded)
-        optimize_for_inference(loaded.network, dtype)
+        optimize_for_inference(loaded.network, dtype, loaded.rounding_costs.get("bfloat16"))
         use_available_cores()
         return recognizer
 
@@ -230,6 +231,24 @@ class Recognizer:
             deleted=(*deleted.tolist(), float(inserted[0])),
             inserted=(*inserted.tolist(), float(deleted[0])),
         )
+
+    def patch_attention(self, explanation: Explanation, *, block: int | None = None) -> PatchAttention:
+        """What the most relevant patch of a map attends to in one block, over time and over its own frame.
+
+        Args:
+            block: which, from 0; the last but one, if not given.
+
+        Raises:
+            ModelError: a network for which there is no map.
+            ValueError: no such block.
+        """
+        heat = explanation.heat[:: grid(self.loaded.network.config).frames]
+        pixel_values = self._pixel_values([explanation.prediction.clip])
+        return patch_attention(self.loaded.network, pixel_values, most_relevant(heat), block=block)
+
+    def seen(self, clip: Clip) -> np.ndarray:
+        """The frames of a clip as the network sees them, resized and cropped: uint8 RGB (T, height, width, 3)."""
+        return fit(clip.pixels, self.loaded.pixel_spec)
 
     def follow(
         self, path: VideoLike, *, sampler: str | None = None, max_windows: int = MAX_WINDOWS

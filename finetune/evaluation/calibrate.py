@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
-from hmdb.model.calibration import Calibration
+from hmdb.model.calibration import Answers, Calibration
 
 BINS = 15  # as in Guo et al.
+
+
+PARTS = 10  # for people
 
 
 KEEP = 0.95  # of the right answers stay above the threshold
@@ -25,7 +30,27 @@ def fit(logits: np.ndarray, classes: np.ndarray, *, keep: float = KEEP) -> Calib
     """
     temperature = fit_temperature(logits, classes)
     probabilities = Calibration(temperature=temperature).probabilities(logits)
-    return Calibration(temperature=temperature, threshold=fit_threshold(probabilities, classes, keep=keep))
+    return Calibration(
+        temperature=temperature,
+        threshold=fit_threshold(probabilities, classes, keep=keep),
+        answers=counted(probabilities, classes),
+    )
+
+
+def counted(probabilities: np.ndarray, classes: np.ndarray, *, parts: int = PARTS) -> tuple[Answers, ...]:
+    """How many answers there are in each of `parts` equal parts of 0..1, and how many of them are right.
+
+    Args:
+        probabilities: float (N, K).
+        classes: int (N,).
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
+    edges = np.round(np.linspace(0, 1, parts + 1), 6).tolist()
+    found = []
+    for low, high in itertools.pairwise(edges):
+        inside = (low < confidence) & (confidence <= high)
+        found.append(Answers(low=low, high=high, count=int(inside.sum()), right=int(right[inside].sum())))
+    return tuple(found)
 
 
 def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:

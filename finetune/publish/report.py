@@ -175,6 +175,7 @@ class Report:
         test_alone: on the test clips that resemble no other; None where none or all of them do.
         training: None where a checkpoint was evaluated alone.
         precision: beside float32, where another precision was evaluated.
+        views: of each video, moments x crops, whose answers were averaged.
         seconds: that all of it took.
     """
 
@@ -193,6 +194,7 @@ class Report:
     test_alone: Accuracy | None = None
     training: TrainingReport | None = None
     precision: PrecisionComparison | None = None
+    views: str = "1x1"
     notes: tuple[str, ...] = ()
     eval_clips_per_second: float
     seconds: float
@@ -245,7 +247,8 @@ def details(outcome: Outcome, labels: Sequence[str], calibration: Calibration) -
         confusion=tuple(tuple(row) for row in counts.tolist()),
         confused_pairs=confused_pairs(counts, labels),
         calibration=CalibrationError(
-            **calibration.to_dict(),
+            temperature=calibration.temperature,
+            threshold=calibration.threshold,
             expected_error=expected_calibration_error(calibrated, outcome.classes),
             expected_error_without_temperature=expected_calibration_error(plain, outcome.classes),
         ),

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transformers import PreTrainedModel
 
@@ -15,10 +16,10 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import read_json
-from hmdb.model.int8 import Int8Cost
 from hmdb.model.known import KNOWN_KEY, Known
-from hmdb.model.loading import CALIBRATION_KEY, CLIP_SPEC_KEY, INT8_KEY
+from hmdb.model.loading import CALIBRATION_KEY, CLIP_SPEC_KEY
 from hmdb.model.preprocess import PixelSpec
+from hmdb.model.rounding import ALLOWED, RoundingCost
 
 
 def save_checkpoint(
@@ -47,8 +48,8 @@ def save_checkpoint(
     setattr(network.config, CLIP_SPEC_KEY, clip_spec.to_dict())
     if calibrated:
         setattr(network.config, CALIBRATION_KEY, calibrated.to_dict())
-    vars(network.config).pop(INT8_KEY, None)  # what int8 cost the weights that these began as
-    vars(network.config).pop(KNOWN_KEY, None)
+    for key in (*ALLOWED, KNOWN_KEY):  # what was measured of the weights that these began as
+        vars(network.config).pop(key, None)
     with _staged(output) as staging:
         if known:
             setattr(network.config, KNOWN_KEY, known.save(staging))
@@ -65,14 +66,27 @@ def copy_checkpoint(checkpoint: Path, pixel_spec: PixelSpec, output: Path) -> No
         pixel_spec.save(staging)
 
 
-def keep_int8_cost(folder: Path, cost: Int8Cost) -> None:
-    """Writes what int8 costs a checkpoint into its config.json; the rest of it stays.
+def keep_rounding_cost(folder: Path, dtype: str, cost: RoundingCost) -> None:
+    """Writes what a precision costs a checkpoint into its config.json; the rest of it stays.
 
     Raises:
         DataError: it cannot be written.
     """
+    _keep(folder, dtype, cost.to_dict())
+
+
+def keep_calibration(folder: Path, calibration: Calibration) -> None:
+    """Writes how a checkpoint's logits become probabilities into its config.json; the rest of it stays.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    _keep(folder, CALIBRATION_KEY, calibration.to_dict())
+
+
+def _keep(folder: Path, key: str, values: dict[str, Any]) -> None:
     path = folder / "config.json"
-    config = read_json(path, folder.name) | {INT8_KEY: cost.to_dict()}
+    config = read_json(path, folder.name) | {key: values}
     part = path.with_name(f".{path.name}")
     try:
         part.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")

@@ -2,13 +2,14 @@
 
 A network is usually surer than it is right. Dividing its logits by one temperature, fitted on validation
 clips, mends most of that without changing any answer (Guo et al. 2017, "On Calibration of Modern Neural
-Networks"). Below the threshold an answer counts as "none of these".
+Networks"). Below the threshold an answer counts as "none of these". How often answers of each sureness were right
+on those clips is counted, for people to see what a percentage means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,38 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3  # that are accepted; logits stay f
 
 
 @dataclass(frozen=True, kw_only=True)
+class Answers:
+    """Answers of like probability to clips whose right label is known.
+
+    Attributes:
+        low, high: between which their probability lies; `high` is included.
+        count: how many there were.
+        right: how many of them were right.
+
+    Raises:
+        ModelError: numbers that cannot be these.
+    """
+
+    low: float
+    high: float
+    count: int
+    right: int
+
+    def __post_init__(self) -> None:
+        numbers = all(type(each) in (int, float) for each in (self.low, self.high))
+        whole = type(self.count) is int and type(self.right) is int
+        if not (numbers and whole and 0 <= self.low < self.high <= 1 and 0 <= self.right <= self.count):
+            raise ModelError(f"The answers of a calibration cannot be {self}.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """How logits become probabilities. It travels in a checkpoint's config.json.
 
     Attributes:
         temperature: what the logits are divided by, 0.001 to 1000; above 1 makes answers less sure.
         threshold: the probability below which an answer counts as none of the labels; None: never.
+        answers: how often answers to validation clips were right, by their probability; empty if nobody counted.
 
     Raises:
         ModelError: a value that is no such number.
@@ -32,6 +59,7 @@ class Calibration:
 
     temperature: float = 1.0
     threshold: float | None = None
+    answers: tuple[Answers, ...] = ()
 
     def __post_init__(self) -> None:
         for name, low, high in (("temperature", MIN_TEMPERATURE, MAX_TEMPERATURE), ("threshold", 0, 1)):
@@ -52,8 +80,14 @@ class Calibration:
         """Whether an answer of this probability counts as one of the labels."""
         return self.threshold is None or probability >= self.threshold
 
+    def answers_like(self, probability: float) -> Answers | None:
+        """The validation clips whose answers were about as sure; None where there are none."""
+        return next((each for each in self.answers if each.low < probability <= each.high and each.count), None)
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Ready for JSON; `answers` are rows of upper edge, answers, right, each beginning where that before ends."""
+        rows = [[each.high, each.count, each.right] for each in self.answers]
+        return {"temperature": self.temperature, "threshold": self.threshold} | ({"answers": rows} if rows else {})
 
     @classmethod
     def from_dict(cls, values: object) -> Calibration:
@@ -63,4 +97,14 @@ class Calibration:
         """
         if not isinstance(values, Mapping) or not set(values) <= {field.name for field in fields(cls)}:
             raise ModelError(f"The calibration in config.json is not one that this version knows: {values}.")
-        return cls(**values)
+        return cls(**{**values, "answers": _answers(values.get("answers", ()))})
+
+
+def _answers(rows: object) -> tuple[Answers, ...]:
+    if not isinstance(rows, list | tuple) or not all(isinstance(row, list) and len(row) == 3 for row in rows):
+        raise ModelError(f"The answers of the calibration in config.json are no rows of three numbers: {rows}.")
+    low, found = 0.0, []
+    for high, count, right in rows:
+        found.append(Answers(low=low, high=high, count=count, right=right))
+        low = high
+    return tuple(found)

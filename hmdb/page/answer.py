@@ -12,6 +12,7 @@ from hmdb.page.handlers import Handlers
 from hmdb.page.overlay import overlay_loop
 from hmdb.page.panel import AT_ONCE, HEIGHT, IN_QUEUE, PLAIN, ROW_OF_PICTURES, Panel, Shown, place
 from hmdb.page.present import confidences, gallery, headline, line, looking_for, trusted
+from hmdb.page.understand import steps
 from hmdb.results import Explanation, Faithfulness, Prediction
 from hmdb.text import readable
 
@@ -52,12 +53,18 @@ class AnswerPanel(Panel):
         with gr.Column(visible=False) as self.frames:
             gr.HTML(line("The frames it looked at. Click one to see the video there."), **PLAIN)
             self.strip = gr.Gallery(label="The frames it looked at", elem_classes="pictures", **ROW_OF_PICTURES)
+        with gr.Accordion("How it came to this answer, step by step", open=False, visible=False) as self.inside:
+            self.told = gr.HTML(**PLAIN)
+            self.told_of = gr.State()  # the path of the video
         with gr.Accordion("The answer as JSON", open=False, visible=False) as self.details:
             self.json = gr.JSON(label="Answer")
         place(self.clear)
         self.empty = {
             **{each: gr.update(value=None, visible=False) for each in (self.bars, self.film)},
             **{each: gr.update(visible=False) for each in (self.frames, self.details)},
+            self.inside: gr.update(open=False, visible=False),
+            self.told: "",
+            self.told_of: None,
             self.trust: "",
             self.strip: None,
             self.moments: None,
@@ -65,6 +72,7 @@ class AnswerPanel(Panel):
         }
         chosen = self.bars.select(self.choose, None, [self.label, self.trust], **AT_ONCE)
         chosen.then(self.why, [self.source, self.label], [self.film, self.trust], **IN_QUEUE, **heavy)
+        self.inside.expand(self.tell, [self.source, self.told_of], [self.told, self.told_of], **IN_QUEUE, **heavy)
         self.strip.select(seek, self.moments, self.player, **AT_ONCE)
 
     def steps(self, path: str) -> Iterator[Shown]:
@@ -88,6 +96,7 @@ class AnswerPanel(Panel):
             self.moments: [frame.seconds for frame in prediction.clip.frames],
             self.json: prediction.to_dict(),
             self.details: gr.update(visible=True),
+            self.inside: gr.update(visible=True),
             self.trust: line(looking_for(prediction.label)),
         }
 
@@ -110,6 +119,17 @@ class AnswerPanel(Panel):
 
     def why(self, path: str | None, label: str) -> Iterator[Shown]:
         yield from self.explained(self.do.why(path, label) if path else ())
+
+    def tell(self, path: str | None, told_of: str | None) -> Iterator[Shown]:
+        """The steps to the answer, once for each video."""
+        if path is None or path == told_of:
+            return
+        yield {self.told: line("Looking at it once more, closely …")}
+        try:
+            for closer in self.do.closer(path):
+                yield {self.told: steps(closer), self.told_of: path}
+        except HmdbError as error:
+            yield {self.told: line(str(error))}
 
 
 def seek(event: gr.SelectData, moments: Sequence[float | None]) -> Any:

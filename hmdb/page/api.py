@@ -27,6 +27,7 @@ def build_api(do: Handlers, heavy: dict[str, Any]) -> None:
 
         label = gr.Textbox(ANSWER, label="label")
         opacity = gr.Slider(0, 1, 0.7, label="Opacity")
+        opacity.preprocess = lambda payload: payload  # type: ignore[method-assign]  # the handler says what is wrong
         explanation = [gr.Gallery(label="Where it looked"), gr.JSON(label="Explanation")]
         ask.click(do.explain, [video, label, opacity], explanation, api_name="explain", **heavy)
         ask.click(do.check, [video, label], gr.Markdown(label="Check of the map"), api_name="check", **heavy)

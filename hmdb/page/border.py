@@ -26,16 +26,19 @@ from urllib.parse import quote
 import orjson
 from gradio.route_utils import API_PREFIX, get_root_url, upload_fn
 from gradio.routes import file_upload_statuses
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hmdb.errors import HmdbError
+from hmdb.page.brief import unmeant
 from hmdb.page.files import ANSWERS, UPLOADS, Files
 from hmdb.page.gate import Gate
 from hmdb.page.observed import REFUSED
 from hmdb.page.settings import Settings
+from hmdb.page.share import Links
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ OPEN = re.compile(
 )
 WORK = re.compile(rf"{API_PREFIX}/(queue/(join|data)|call/|run/|upload$|mcp)")  # what a page that ends takes no more of
 TEXTS = ("application/json", "text/event-stream", "text/html", "text/plain")
+UNREADABLE = b'{"detail":"This request is not of the form that is expected here."}'  # for lines that quote all of it
 
 
 class RefusedError(Exception):
@@ -66,15 +70,35 @@ class RefusedError(Exception):
         self.status = status
 
 
+class Answer:
+    """`send`, and whether anything was sent."""
+
+    def __init__(self, send: Send) -> None:
+        self.begun = False
+        self._send = send
+
+    async def __call__(self, message: Message) -> None:
+        self.begun = True
+        await self._send(message)
+
+
 class Border:
     """ASGI middleware around Gradio."""
 
     def __init__(
-        self, app: ASGIApp, *, files: Files, settings: Settings, gate: Gate, local_url: Callable[[], str]
+        self,
+        app: ASGIApp,
+        *,
+        files: Files,
+        settings: Settings,
+        gate: Gate,
+        links: Links,
+        local_url: Callable[[], str],
     ) -> None:
         self.app = app
         self.files = files
         self.gate = gate
+        self.links = links
         self.max_upload = settings.max_upload_mb * 2**20
         self.local_url = local_url
         self._root = f"{files.root}{os.sep}".encode()
@@ -85,13 +109,18 @@ class Border:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
+            answer = Answer(send)
             try:
-                await self._pass(scope, receive, send)
+                await self._pass(scope, receive, answer)
             except RefusedError as error:
                 REFUSED.labels(error.status).inc()
                 await JSONResponse({"detail": str(error)}, error.status)(scope, receive, send)
             except ClientDisconnect:
                 return
+            except Exception as error:
+                if answer.begun:
+                    raise
+                await JSONResponse({"detail": unmeant(error)}, 500)(scope, receive, send)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
@@ -105,6 +134,8 @@ class Border:
             await self._upload(Request(scope, _in_time(receive)), send)
         elif path.startswith(MCP):
             await self._mcp(scope, receive, send)
+        elif path == "/":
+            await self.app(scope, receive, _rewriting(send, self._front(Request(scope))))
         elif path.startswith(("/static/", "/assets/", "/svelte/")):
             await self.app(scope, receive, send)
         else:
@@ -136,12 +167,12 @@ class Border:
                     if path.is_file():  # a part that is no file for Gradio
                         path.unlink()
         except MultiPartException as error:
-            if "maximum allowed size" in error.message:
+            if "maximum allowed size" in error.message and not error.message.startswith("Headers"):
                 raise RefusedError(413, self._too_large()) from error
             raise RefusedError(400, "This upload cannot be read.") from error
         except HmdbError as error:
             raise RefusedError(507, str(error)) from error
-        except TypeError as error:
+        except (HTTPException, TypeError) as error:  # no form, a name that is none, a part that is no file
             raise RefusedError(400, "This upload cannot be read.") from error
         finally:
             if upload_id:
@@ -160,8 +191,9 @@ class Border:
         async with self._large:
             body = await _body(receive, MAX_MCP_BODY)
             message = _json(body)
-            if any(isinstance(each, dict) and "path" in each for each in _walk(message)):
-                raise RefusedError(400, "A file has to be sent as text: data:video/mp4;base64,...")
+            if said := _not_taken(message):
+                await _tool_error(message, said)(scope, receive, send)
+                return
             self._in_mcp += 1
             try:
                 await self.app(scope, _again(body, receive), _rewriting(send, hidden))
@@ -169,6 +201,11 @@ class Border:
                 self._in_mcp -= 1
                 if not self._in_mcp:
                     self.files.delete_strays()
+
+    def _front(self, request: Request) -> Callable[[bytes], bytes]:
+        """The page itself, with what other sites show of it."""
+        root = get_root_url(request, "/", None)
+        return lambda text: self.links.tagged(self._hidden(text), root, request.url.query)
 
     def _seen_from_outside(self, request: Request) -> Callable[[bytes], bytes]:
         """MCP asks the page as a client on this machine does, and would tell the addresses that it sees."""
@@ -193,7 +230,7 @@ class Border:
             return [self._with_own_files(each) for each in value]
         if not isinstance(value, dict):
             if isinstance(value, str) and len(value) > MAX_TEXT:
-                raise RefusedError(400, f"A text of {len(value)} characters is too long; {MAX_TEXT} are the most.")
+                raise RefusedError(400, _too_long(value))
             return value
         if value.get("path") is None and str(value.get("url")).startswith("data:image/jpeg;base64,"):
             return {"path": None, "url": value["url"], "meta": {"_type": "gradio.FileData"}}  # of a camera
@@ -218,6 +255,27 @@ def _without_files(value: Any) -> Any:
     if isinstance(value, dict):
         return None if "path" in value else {key: _without_files(each) for key, each in value.items()}
     return value
+
+
+def _not_taken(message: Any) -> str | None:
+    """What is wrong with the values that a tool is asked with."""
+    for each in _walk(message):
+        if isinstance(each, dict) and ("path" in each or not str(each.get("video", "data:")).startswith("data:")):
+            return "A file has to be sent as text: data:video/mp4;base64,..."
+        if isinstance(each, str) and len(each) > MAX_TEXT and not each.startswith("data:"):
+            return _too_long(each)
+    return None
+
+
+def _tool_error(message: Any, said: str) -> JSONResponse:
+    """A line in place of what a tool of MCP would answer."""
+    asked = message.get("id") if isinstance(message, dict) else None
+    result = {"content": [{"type": "text", "text": said}], "isError": True}
+    return JSONResponse({"jsonrpc": "2.0", "id": asked, "result": result})
+
+
+def _too_long(text: str) -> str:
+    return f"A text of {len(text)} characters is too long; {MAX_TEXT} are the most."
 
 
 def _walk(value: Any) -> Iterator[Any]:
@@ -312,7 +370,7 @@ def _rewriting(send: Send, rewrite: Callable[[bytes], bytes]) -> Send:
         else:
             whole.extend(message.get("body", b""))
             if not message.get("more_body"):
-                body = rewrite(bytes(whole))
+                body = UNREADABLE if start["status"] == 422 else rewrite(bytes(whole))
                 headers = [(name, value) for name, value in start["headers"] if name != b"content-length"]
                 await send({**start, "headers": [*headers, (b"content-length", str(len(body)).encode())]})
                 await send({"type": "http.response.body", "body": body})

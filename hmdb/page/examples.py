@@ -11,12 +11,13 @@ from hmdb.text import readable
 from hmdb.video import open_video
 
 
-def posters(clips: Sequence[Path]) -> list[tuple[np.ndarray, str]]:
-    """A frame from the middle of each, uint8 RGB (H, W, 3), and what it shows."""
-    return [(_middle(clip), readable(clip.stem)) for clip in clips]
+def names(clips: Sequence[Path]) -> list[str]:
+    """What each shows, as people write it."""
+    return [readable(clip.stem) for clip in clips]
 
 
-def _middle(clip: Path) -> np.ndarray:
+def middle(clip: Path) -> np.ndarray:
+    """A frame from the middle, uint8 RGB (H, W, 3)."""
     video = open_video(clip)
     frame: np.ndarray = video.frames_at([video.num_frames // 2]).pixels[0]
     return frame

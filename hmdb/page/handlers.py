@@ -1,22 +1,20 @@
 """What the page, the API and the tools do.
 
 Every handler is a few lines: it asks the recognizer, which knows nothing of pages, and hands what comes
-back to components. What goes wrong on purpose (HmdbError) reaches the visitor as one line.
+back to components. What goes wrong on purpose (HmdbError) reaches the visitor as one line (`brief.py`).
 """
 
 from __future__ import annotations
 
 import functools
-import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gradio as gr
 
-from hmdb.errors import HmdbError, StoppedError, VideoError
+from hmdb.errors import DataError, HmdbError, ModelError, StoppedError, VideoError
 from hmdb.page.model import Loading
 from hmdb.page.present import (
     agreement,
@@ -31,43 +29,21 @@ from hmdb.page.present import (
 )
 from hmdb.page.settings import Settings, lends_gpu
 from hmdb.page.turns import Turns
+from hmdb.page.understand import Closer
 from hmdb.page.zerogpu import GPU_SECONDS, Lent
-from hmdb.results import Prediction
-from hmdb.text import readable
+from hmdb.results import Explanation, Prediction
+from hmdb.text import one_line, readable
 
 if TYPE_CHECKING:
     from hmdb.clips.clip import Clip, ClipSpec
-    from hmdb.results import Explanation, Faithfulness, Timeline
+    from hmdb.results import Faithfulness, Timeline
 
 T = TypeVar("T")
 
 PAPER_SAMPLERS = ("uniform", "equidistant", "random")
 ANSWER = "The answer"
 OVERALL = "Everything it looked at"
-
-
-def told(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """The handler, telling a client in one line what went wrong on purpose."""
-
-    @functools.wraps(handler)
-    def answer(*arguments: Any, **options: Any) -> Any:
-        with _as_gradio_errors():
-            return handler(*arguments, **options)
-
-    @functools.wraps(handler)
-    def steps(*arguments: Any, **options: Any) -> Iterator[Any]:
-        with _as_gradio_errors():
-            yield from handler(*arguments, **options)
-
-    return steps if inspect.isgeneratorfunction(handler) else answer
-
-
-@contextmanager
-def _as_gradio_errors() -> Iterator[None]:
-    try:
-        yield
-    except HmdbError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+MAX_NAME = 80  # characters of a name that is not known and said again
 
 
 class HasTurns(Protocol):
@@ -137,6 +113,20 @@ class Handlers:
             self._kept[path] = found
 
     @in_turn
+    def closer(self, path: str) -> Iterator[Closer]:
+        """What the steps to the answer for a video are told from."""
+        recognizer = self._first.here()
+        known = [each for each in self._kept.get(path, ()) if isinstance(each, Explanation)]
+        explanation = known[0] if known else self._first.explain(recognizer.read(path), label=None)
+        prediction = explanation.prediction
+        yield Closer(
+            explanation=explanation,
+            attention=self._first.patch_attention(explanation),
+            seen=recognizer.seen(prediction.clip),
+            alike=recognizer.loaded.calibration.answers_like(prediction.probability),
+        )
+
+    @in_turn
     def look(self, clip: Clip) -> Iterator[Prediction]:
         """The answer for a clip, with all labels."""
         yield self._first.predict(clip, top_k=self.num_labels)
@@ -145,14 +135,14 @@ class Handlers:
     def why(self, path: str, label: str) -> Iterator[Explanation | Faithfulness]:
         """What speaks for one label, as people write it, then what that is worth."""
         recognizer = self._first.here()
-        yield from self._why(recognizer.read(path), named(label, recognizer.labels))
+        wanted = named(label, recognizer.labels)
+        yield from self._why(recognizer.read(path), wanted)
 
     def _why(self, clip: Clip, label: str) -> Iterator[Explanation | Faithfulness]:
         explanation = self._first.explain(clip, label=label)
         yield explanation
         yield self._first.faithfulness(explanation)
 
-    @told
     @in_turn
     def predict(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """Names the action in a short video: the five likeliest labels with their probabilities.
@@ -173,7 +163,6 @@ class Handlers:
             prediction.to_dict(),
         )
 
-    @told
     @in_turn
     def explain(
         self,
@@ -182,7 +171,7 @@ class Handlers:
         opacity: float = 0.7,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
-        """Shows what in the frames speaks for a label, or where the model looked, and how much each frame mattered.
+        """Shows what in the frames speaks for a label, or where the model looked.
 
         Args:
             video: a video file.
@@ -190,11 +179,12 @@ class Handlers:
                 looked at" for attention rollout.
             opacity: of the overlay, 0 to 1.
         """
+        if not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+            raise DataError("The opacity must be a number from 0 to 1.")
         explanation = self._explanation(video, label, progress)
         progress(0.8, desc="Drawing")
         yield overlays(explanation, opacity), explanation.to_dict()
 
-    @told
     @in_turn
     def check(
         self,
@@ -217,10 +207,9 @@ class Handlers:
         progress(0.1, desc="Reading the video")
         clip = recognizer.read(given(video))
         progress(0.3, desc="Looking at its frames")
-        wanted = None if label in (None, "", ANSWER, OVERALL) else named(str(label), recognizer.labels)
+        wanted = None if label in (None, "", ANSWER, OVERALL) else named(label, recognizer.labels)
         return self._first.explain(clip, label=wanted, kind="rollout" if label == OVERALL else "class")
 
-    @told
     def timeline(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """Follows a long video: which action when, as segments with start, end, label and probability.
 
@@ -249,7 +238,6 @@ class Handlers:
         if timeline is not None:
             yield timeline, True
 
-    @told
     def compare(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """The same video under the paper's three ways to take frames, and under a second model where one is set.
 
@@ -279,12 +267,10 @@ class Handlers:
         """The paper's three, and the checkpoint's own where it has another."""
         return list(dict.fromkeys((*PAPER_SAMPLERS, self._first.here().loaded.clip_spec.sampler)))
 
-    @told
     def labels(self) -> list[str]:
         """The labels that the model knows."""
         return list(self._first.here().labels)
 
-    @told
     def model(self) -> dict[str, Any]:
         """Which model answers: its id, revision, how it takes clips, its precision and whether int8 is offered,
         and what its user should know.
@@ -318,6 +304,14 @@ def given(video: str | None) -> str:
     return video
 
 
-def named(label: str, labels: tuple[str, ...]) -> str:
-    """The model's label for one that is written as people write it."""
-    return next((known for known in labels if label in (known, readable(known))), label)
+def named(label: object, labels: tuple[str, ...]) -> str:
+    """The model's label for one that is written as people write it.
+
+    Raises:
+        ModelError: it has none.
+    """
+    for known in labels:
+        if label in (known, readable(known)):
+            return known
+    what = one_line(label) if isinstance(label, str) and len(label) <= MAX_NAME else "What was named"
+    raise ModelError(f"{what} is not one of the labels: {', '.join(labels[:3])}, ...")

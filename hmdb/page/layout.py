@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +10,16 @@ import gradio as gr
 from hmdb.page import programs
 from hmdb.page.answer import AnswerPanel
 from hmdb.page.api import build_api
+from hmdb.page.brief import Told
 from hmdb.page.compare import ComparePanel
-from hmdb.page.examples import posters
+from hmdb.page.examples import middle, names
 from hmdb.page.files import FILES
 from hmdb.page.handlers import Handlers
 from hmdb.page.live import LivePanel
 from hmdb.page.model import Loading, loaded_later
-from hmdb.page.panel import AT_ONCE, PRIVATE, ROW_OF_PICTURES, drop_zone, recorder, video_player
+from hmdb.page.panel import AT_ONCE, PLAIN, PRIVATE, ROW_OF_PICTURES, drop_zone, recorder, video_player
 from hmdb.page.settings import Settings, lends_gpu
+from hmdb.page.share import PARAMETER, Links
 from hmdb.page.theme import INTRO, TITLE
 from hmdb.page.timeline import TimelinePanel
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from hmdb.recognizer import Recognizer
 
 OPENS_WITH = "pullup"  # the example that is answered when the page opens
+VIDEO = "video"  # the tab where examples are answered
 MODES = ("Live", "Record a clip")
 
 
@@ -49,15 +51,16 @@ def build_demo(
     clips = FILES.examples(examples) if examples else []
     do = Handlers(loaded_later(recognizer), loaded_later(second) if second else None, settings, clips)
     heavy: dict[str, Any] = {"concurrency_limit": None}  # Turns says who is answered when
-    demo = gr.Blocks(title=TITLE, analytics_enabled=False)
+    links = Links(clips, [middle(clip) for clip in clips])
+    demo = Told(title=TITLE, analytics_enabled=False)
     with demo:
         gr.Markdown(f"# {TITLE}\n{INTRO}")
-        with gr.Tabs():
+        with gr.Tabs() as tabs:
             if not lends_gpu():  # which is lent for an answer at a time, not for an answer each quarter of a second
                 with gr.Tab("Live"):
                     live(do, heavy, settings)
-            with gr.Tab("Video"):
-                video(demo, do, heavy, clips)
+            with gr.Tab("Video", id=VIDEO):
+                video(demo, do, heavy, tabs, links)
             with gr.Tab("Long video"):
                 TimelinePanel(do, heavy)
             with gr.Tab("Compare"), gr.Row(equal_height=False):
@@ -70,6 +73,7 @@ def build_demo(
         build_api(do, heavy)
     demo.queue(api_open=False)
     demo.handlers = do  # type: ignore[attr-defined]  # which `Page` asks how things stand
+    demo.links = links  # type: ignore[attr-defined]
     return demo
 
 
@@ -92,13 +96,13 @@ def live(do: Handlers, heavy: dict[str, Any], settings: Settings) -> None:
     )
 
 
-def video(demo: gr.Blocks, do: Handlers, heavy: dict[str, Any], clips: Sequence[Path]) -> None:
-    """A video of one's own or an example. One example is answered when the page opens."""
+def video(demo: gr.Blocks, do: Handlers, heavy: dict[str, Any], tabs: gr.Tabs, links: Links) -> None:
+    """A video of one's own or an example."""
     with gr.Row(equal_height=False):
         upload = drop_zone()
-        if clips:
+        if links.clips:
             examples = gr.Gallery(
-                posters(clips),
+                list(zip(links.frames, names(links.clips), strict=True)),
                 label="Examples",
                 interactive=False,
                 scale=6,
@@ -112,12 +116,28 @@ def video(demo: gr.Blocks, do: Handlers, heavy: dict[str, Any], clips: Sequence[
         "Drop a short video or choose an example, and the answer appears here.",
         upload,
     )
+    if links.clips:
+        answer_examples(demo, panel, examples, tabs, links)
     panel.answers(upload, upload.upload)
-    if clips:
-        first = next((clip for clip in clips if clip.stem == OPENS_WITH), clips[0])
 
-        def choose(event: gr.SelectData) -> dict[Any, Any]:
-            return panel.take(str(clips[event.index]))
 
-        panel.answer_after(examples.select(choose, None, panel.outputs, **AT_ONCE))
-        panel.answer_after(demo.load(lambda: panel.take(str(first)), None, panel.outputs, **AT_ONCE))
+def answer_examples(demo: gr.Blocks, panel: AnswerPanel, examples: gr.Gallery, tabs: gr.Tabs, links: Links) -> None:
+    """One example is answered when the page opens, the one that its address names if it does; then those that are
+    clicked.
+    """
+    link = gr.HTML(**PLAIN)
+    panel.empty[link] = ""
+    first = links.clip(OPENS_WITH) or links.clips[0]
+
+    def take(clip: Path) -> dict[Any, Any]:
+        return {**panel.take(str(clip)), link: links.link(clip)}
+
+    def choose(event: gr.SelectData) -> dict[Any, Any]:
+        return take(links.clips[event.index])
+
+    def begin(request: gr.Request) -> dict[Any, Any]:
+        wanted = links.clip(request.query_params.get(PARAMETER))
+        return take(wanted or first) | ({tabs: gr.Tabs(selected=VIDEO)} if wanted else {})
+
+    panel.answer_after(examples.select(choose, None, panel.outputs, **AT_ONCE))
+    panel.answer_after(demo.load(begin, None, [*panel.outputs, tabs], **AT_ONCE))

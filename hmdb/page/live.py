@@ -79,8 +79,9 @@ class Watch:
         return len(grey) > 1 and float(np.abs(np.diff(grey, axis=0)).mean()) >= STILL
 
     def clip(self, spec: ClipSpec) -> Clip:
-        """The frames for the model, spread over what was seen."""
-        chosen = [self.pictures[index] for index in spread(len(self.pictures), spec.num_frames)]
+        """The frames for the model, spread over what was seen; the newest is one of them."""
+        count = len(self.pictures)
+        chosen = [self.pictures[count - 1 - back] for back in reversed(spread(count, spec.num_frames))]
         moments = [moment - self.pictures[0][0] for moment, _ in chosen]
         return Clip(
             pixels=np.stack([pixels for _, pixels in chosen]),
@@ -125,7 +126,7 @@ class LivePanel:
                     height=HEIGHT + 40,
                     buttons=[],
                 )
-                camera.preprocess = pixels_of  # type: ignore[method-assign]  # Gradio's own takes a picture of any size
+                camera.preprocess = sent  # type: ignore[method-assign]  # Gradio's own takes a picture of any size
             with gr.Column(min_width=300):
                 self.words = gr.HTML(headed("", START), **PLAIN)
                 self.bars = gr.Label(
@@ -144,15 +145,14 @@ class LivePanel:
             api_visibility="private",
         )
 
-    def look(self, pixels: np.ndarray | None, watch: Watch | None) -> tuple[Any, ...]:
+    def look(self, url: str | None, watch: Watch | None) -> tuple[Any, ...]:
         """Headline, bars, strip and what is remembered, after one more picture."""
         watch = watch or Watch()
-        if pixels is None:
+        if url is None:
             return gr.skip(), gr.skip(), gr.skip(), watch
-        watch.see(pixels, time.monotonic())
-        clip = watch.clip(self.do.clip_spec)
-        moves = watch.moves
         try:
+            watch.see(decoded(url), time.monotonic())
+            clip, moves = watch.clip(self.do.clip_spec), watch.moves
             for prediction in self.do.look(clip) if moves else ():
                 watch.hear(prediction, time.monotonic())
         except HmdbError as error:
@@ -171,9 +171,9 @@ class LivePanel:
         return headed(readable(watch.label), sureness(watch.shares[watch.label]))
 
 
-def pixels_of(payload: ImageData | None) -> np.ndarray | None:
-    """What a camera sent, in memory."""
-    return None if payload is None else decoded(payload.url or "")
+def sent(payload: ImageData | None) -> str | None:
+    """What a camera sent, still as text."""
+    return None if payload is None else payload.url or ""
 
 
 def decoded(url: str) -> np.ndarray:

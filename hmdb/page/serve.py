@@ -12,12 +12,13 @@ from starlette.middleware import Middleware
 
 from hmdb.machine import give_back_memory
 from hmdb.page.border import Border
+from hmdb.page.brief import keep_logs_short
 from hmdb.page.files import FILES
 from hmdb.page.gate import Gate
 from hmdb.page.handlers import Handlers
 from hmdb.page.server import Outside, set_up
 from hmdb.page.settings import Settings
-from hmdb.page.theme import CSS, THEME, WORDS, head
+from hmdb.page.theme import CSS, REFUSED, THEME, WORDS
 from hmdb.video import confinement
 
 SESSIONS = 200  # whose components Gradio remembers, at 0.15 MB each
@@ -36,15 +37,21 @@ class Page:
         self.demo, self.settings = demo, settings
         self.do: Handlers = demo.handlers  # type: ignore[attr-defined]
         self.gate = Gate()
+        keep_logs_short()
         FILES.budget, FILES.keep_seconds = settings.disk_mb * 2**20, settings.keep_seconds
         FILES.settle()
         border = Middleware(
-            Border, files=FILES, settings=settings, gate=self.gate, local_url=lambda: demo.local_url or ""
+            Border,
+            files=FILES,
+            settings=settings,
+            gate=self.gate,
+            links=demo.links,  # type: ignore[attr-defined]
+            local_url=lambda: demo.local_url or "",
         )
         _, self.url, _ = demo.launch(
             theme=THEME,
             css=CSS,
-            head=head(),
+            head=REFUSED,
             i18n=WORDS,
             max_file_size=f"{settings.max_upload_mb}mb",
             app_kwargs={"middleware": [border]},

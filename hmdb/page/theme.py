@@ -1,8 +1,6 @@
-"""How the page looks: its theme, the little that the theme has no option for, what other sites show of it."""
+"""How the page looks: its theme, and the little that the theme has no option for."""
 
 from __future__ import annotations
-
-import html
 
 import gradio as gr
 
@@ -77,6 +75,26 @@ CSS = """
 .timeline .legend {display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; list-style: none; padding: 0}
 .timeline .legend i {display: inline-block; width: .9em; height: .9em; margin-right: .4em; border-radius: .2em}
 
+.steps {list-style: none; padding: 0; margin: 0; display: grid; gap: 1.5rem 2rem; counter-reset: step;
+    grid-template-columns: repeat(3, minmax(0, 1fr))}
+.steps > li {counter-increment: step; margin: 0; min-width: 0}
+.steps > li:nth-child(1) {grid-column: 1 / -1}
+.steps > li:nth-child(3) {grid-column: 2 / -1}
+.steps h2 {margin: 0; font-size: var(--text-xl)}
+.steps h2::before {content: counter(step) ". "; color: var(--body-text-color-subdued)}
+.steps p {margin: .25rem 0 .6rem; max-width: 46rem; color: var(--body-text-color-subdued)}
+.steps > li > img {width: 100%; max-width: 21rem; border-radius: var(--radius-md)}
+.frames-of {display: grid; grid-template-columns: repeat(8, minmax(0, 1fr)); gap: var(--spacing-md)}
+.steps > li:nth-child(3) .frames-of {grid-template-columns: repeat(4, minmax(0, 1fr))}
+.frames-of figure {margin: 0; min-width: 0}
+.frames-of img {width: 100%; border-radius: var(--radius-sm)}
+.frames-of i {display: block; height: .5rem; margin-top: .2rem; border-radius: .25rem;
+    background: var(--stat-background-fill)}
+.frames-of figcaption {font-size: var(--text-sm); text-align: center}
+.dots {display: flex; flex-wrap: wrap; gap: .3rem; max-width: 21rem}
+.dots > * {width: .9rem; height: .9rem; border-radius: 50%; background: var(--stat-background-fill)}
+.dots > b {background: none; border: 2px solid var(--body-text-color-subdued)}
+
 .runs {width: 100%; border-collapse: collapse}
 .runs th, .runs td {padding: .3rem .5rem .3rem 0; text-align: left; font-weight: 400}
 .runs td:nth-child(2) {font-weight: 700}
@@ -89,6 +107,9 @@ CSS = """
     .gradio-container {padding: 0 .25rem !important}
     .tab-container button {padding: .4rem .5rem; font-size: var(--text-md)}
     .pictures:not(.rows):not(.examples) .grid-container {grid-template-columns: repeat(4, 1fr) !important}
+    .steps {grid-template-columns: minmax(0, 1fr)}
+    .steps > li:nth-child(n) {grid-column: 1}
+    .frames-of {grid-template-columns: repeat(4, minmax(0, 1fr))}
     .player, .why {height: 230px !important}
     .drop button {height: 64px !important; padding: 0}
     .drop .wrap {height: 100%; min-height: 0; justify-content: center}
@@ -119,16 +140,3 @@ addEventListener("unhandledrejection", event => {
 });
 </script>
 """  # Gradio says nothing when a camera is refused
-
-
-def head(picture: str | None = None) -> str:
-    """What other sites show of a link to the page.
-
-    Args:
-        picture: the address of one, if it is known.
-    """
-    tags = {"og:type": "website", "og:title": TITLE, "og:description": INTRO, "twitter:card": "summary_large_image"}
-    if picture:
-        tags["og:image"] = picture
-    lines = [f'<meta property="{name}" content="{html.escape(content)}">' for name, content in tags.items()]
-    return "\n".join([f'<meta name="description" content="{html.escape(INTRO)}">', *lines, REFUSED])

@@ -10,6 +10,7 @@ from hmdb.page.model import Loading
 
 if TYPE_CHECKING:
     from hmdb.clips.clip import Clip
+    from hmdb.explain.steps import PatchAttention
     from hmdb.recognizer import Recognizer
     from hmdb.results import Explanation, Faithfulness, Prediction, Timeline
 
@@ -48,6 +49,11 @@ def _explain(number: int, clip: Clip, label: str | None, kind: str) -> Explanati
 @on_gpu
 def _faithfulness(number: int, explanation: Explanation) -> Faithfulness | HmdbError:
     return _or_error(lambda: _loadings[number].wait().faithfulness(explanation))
+
+
+@on_gpu
+def _patch_attention(number: int, explanation: Explanation) -> PatchAttention | HmdbError:
+    return _or_error(lambda: _loadings[number].wait().patch_attention(explanation))
 
 
 @on_gpu
@@ -94,6 +100,10 @@ class Lent:
     def faithfulness(self, explanation: Explanation) -> Faithfulness:
         self.here()
         return raised(_faithfulness(self._number, explanation))
+
+    def patch_attention(self, explanation: Explanation) -> PatchAttention:
+        self.here()
+        return raised(_patch_attention(self._number, explanation))
 
     def follow(self, path: str, *, max_windows: int) -> Iterator[Timeline]:
         self.here()

@@ -14,6 +14,9 @@ from tests.conftest import write_checkpoint
     [
         *({"temperature": value} for value in (0, "hot", None, True, 1e-320, float("nan"), float("inf"), 10**400)),
         *({"threshold": value} for value in (1.5, "high", False, float("nan"))),
+        *({"answers": value} for value in ("many", 7, [1], [[1, 2]], [[0.5, 2, 3]], [[0.5, 2, 1], [0.4, 2, 1]])),
+        *({"answers": [[edge, 2, 1]]} for edge in (0, 1.5, "x", None, True, float("nan"))),
+        *({"answers": [[1.0, count, 1]]} for count in (-1, 0.5, "x", None)),
         {"warmth": 1},
         ["hot"],
         None,
@@ -22,6 +25,15 @@ from tests.conftest import write_checkpoint
 def test_values_that_make_no_sense_are_refused(values: object) -> None:
     with pytest.raises(ModelError, match="calibration"):
         Calibration.from_dict(values)
+
+
+def test_answers_are_read_as_they_are_written() -> None:
+    values = {"temperature": 1.5, "threshold": None, "answers": [[0.5, 4, 1], [1.0, 9, 8]]}
+    calibration = Calibration.from_dict(values)
+    assert calibration.to_dict() == values
+    last = calibration.answers[-1]
+    assert (last.low, last.high, last.count, last.right) == (0.5, 1.0, 9, 8)
+    assert "answers" not in Calibration().to_dict()
 
 
 def test_it_travels_in_the_checkpoint(tmp_path: Path, video: Path) -> None:

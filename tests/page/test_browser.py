@@ -132,6 +132,29 @@ def test_a_click_on_a_frame_moves_the_player_there(url: str) -> None:
         watch.check()
 
 
+def test_the_steps_to_an_answer_are_told_when_asked_for(url: str, video: Path, recognizer: Recognizer) -> None:
+    prediction = recognizer(video)
+    with open_page(url) as (page, watch):
+        panel = opened(page)
+        steps = panel.locator(".steps > li").locator("visible=true")
+        upload(panel, video)
+        expect(panel.get_by_text("3.3 s, backwards")).to_be_visible(timeout=30_000)
+        expect(steps).to_have_count(0)
+        panel.get_by_text("How it came to this answer").locator("visible=true").click()
+        expect(steps).to_have_count(5, timeout=30_000)  # this checkpoint says nothing of how often it is right
+        assert "3.3 s, backwards" in steps.nth(0).locator("figcaption").all_inner_texts()
+        assert steps.nth(2).locator("i").count() == 8
+        shares = [int(words.rstrip("%")) for words in steps.nth(2).locator("figcaption").all_inner_texts()]
+        assert abs(sum(shares) - 100) <= 4
+        assert steps.nth(4).locator("th").all_inner_texts() == list(map(readable, prediction.labels))
+        page.wait_for_timeout(500)
+        assert serious(page) == []
+        assert page.evaluate("[...document.querySelectorAll('.steps img')].every(img => img.naturalWidth > 0)")
+        panel.locator(".examples .thumbnail-item").first.click()
+        expect(steps).to_have_count(0)
+        watch.check()
+
+
 def test_clearing_empties_everything(url: str) -> None:
     with open_page(url) as (page, watch):
         panel = opened(page)
@@ -251,6 +274,29 @@ def test_a_label_is_text_and_nothing_else(recognizer: Recognizer, video: Path) -
 
 
 # The page as a whole
+
+
+def test_a_link_opens_with_its_example(url: str, recognizer: Recognizer) -> None:
+    with open_page(f"{url}?example=golf") as (page, watch):
+        panel = page.get_by_role("tabpanel").locator("visible=true").first
+        expect(panel.locator(".player video[src$='golf.mp4']")).to_be_visible(timeout=30_000)
+        expect(headline(panel)).to_contain_text(readable(recognizer(EXAMPLES / "golf.mp4").label), timeout=30_000)
+        panel.locator(".examples .thumbnail-item").first.click()
+        link = panel.get_by_role("link", name="a link to this example")
+        expect(link).to_have_attribute("href", f"?example={CLIPS[0].stem}")
+        expect(panel.get_by_text("places hidden")).to_be_visible(timeout=60_000)  # so that nothing breaks off
+        link.click()
+        expect(panel.locator(f".player video[src$='{CLIPS[0].name}']")).to_be_visible(timeout=30_000)
+        assert page.url.endswith(f"?example={CLIPS[0].stem}")
+        expect(panel.get_by_text("places hidden")).to_be_visible(timeout=60_000)
+        watch.check()
+
+
+def test_a_link_with_a_wrong_name_opens_the_page(url: str) -> None:
+    with open_page(f"{url}?example=juggling") as (page, watch):
+        expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
+        expect(opened(page).locator(f".player video[src$='{OPENS_WITH}.mp4']")).to_be_visible()
+        watch.check()
 
 
 def test_the_page_is_up_before_the_model_and_says_so(recognizer: Recognizer) -> None:

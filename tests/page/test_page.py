@@ -24,14 +24,16 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 
-from finetune.training.checkpoint import keep_int8_cost
+from finetune.training.checkpoint import keep_rounding_cost
 from hmdb.errors import ModelError
-from hmdb.model.int8 import Int8Cost
+from hmdb.model.calibration import Answers
+from hmdb.model.rounding import RoundingCost
 from hmdb.page.handlers import Handlers
 from hmdb.page.layout import build_demo
 from hmdb.page.model import Loading, load_recognizer
 from hmdb.page.present import gallery, verdict
 from hmdb.page.settings import Settings
+from hmdb.page.understand import steps
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline
 from hmdb.text import readable
@@ -148,9 +150,9 @@ def test_int8_is_for_checkpoints_that_lose_little_by_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "copy")
-    cost = None if change is None else Int8Cost(top1_change=change, clips=225, part="val")
+    cost = None if change is None else RoundingCost(top1_change=change, clips=225, part="val")
     if cost:
-        keep_int8_cost(copy, cost)
+        keep_rounding_cost(copy, "int8", cost)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     do = Handlers(Loading(lambda: load_recognizer(str(copy), "int8")), None, SETTINGS)
     model = do.model()
@@ -229,7 +231,7 @@ def test_a_lent_gpu_gets_and_gives_only_what_can_be_pickled(checkpoint: Path, vi
         "settings = Settings.from_environment()\n"
         "do = Handlers(*loadings(settings), settings)\n"
         "video = sys.argv[1]\n"
-        "for handler in (do.predict, do.explain, do.check, do.timeline, do.compare):\n"
+        "for handler in (do.predict, do.explain, do.check, do.timeline, do.compare, do.closer):\n"
         "    *_, last = handler(video)\n"
         "try:\n"
         "    list(do.explain(video, 'juggling'))\n"
@@ -284,6 +286,26 @@ def test_the_same_as_an_mcp_tool(url: str, video: Path, recognizer: Recognizer) 
 
 
 # Without a server
+
+
+def test_what_a_percentage_means_is_told_where_somebody_counted(recognizer: Recognizer, video: Path) -> None:
+    sure = recognizer(video).probability
+    alike = Answers(low=0.0, high=1.0, count=9, right=4)
+    counted = dataclasses.replace(recognizer.loaded.calibration, answers=(alike,))
+    for calibration, count in ((recognizer.loaded.calibration, 5), (counted, 6)):
+        loaded = dataclasses.replace(recognizer.loaded, calibration=calibration)
+        do = Handlers(Loading(lambda loaded=loaded: Recognizer(loaded)), None, SETTINGS)  # type: ignore[misc]
+        (closer,) = do.closer(str(video))
+        told = steps(closer)
+        assert told.count("<li>") == count
+        assert (f"What {sure:.0%} means" in told) == (count == 6)
+    assert "It was right on 4 of them: 44%." in told
+
+
+def test_labels_in_the_steps_are_text(recognizer: Recognizer, video: Path) -> None:
+    loaded = dataclasses.replace(recognizer.loaded, labels=tuple(f"<b>{n}</b>" for n in range(25)))
+    (closer,) = Handlers(Loading(lambda: Recognizer(loaded)), None, SETTINGS).closer(str(video))
+    assert "<b>" not in steps(closer)
 
 
 def test_a_model_that_does_not_load_is_said_on_the_page() -> None:

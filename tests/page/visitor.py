@@ -31,9 +31,23 @@ class Visitor:
         kind, _, rest = text.rstrip().rpartition("event: ")[2].partition("\ndata: ")
         return kind == "complete", json.loads(rest)
 
-    def join(self, fn_index: int, data: list[Any]) -> httpx.Response:
+    def join(self, fn_index: int, data: list[Any], clicked: Any = None) -> httpx.Response:
         """Asks as the page's own script does, for endpoints that are not in the API too."""
-        return self.http.post("queue/join", json={"data": data, "fn_index": fn_index, "session_hash": self.session})
+        body = {"data": data, "fn_index": fn_index, "event_data": clicked, "session_hash": self.session}
+        return self.http.post("queue/join", json=body)
+
+    def end_of(self, fn_index: int, data: list[Any], clicked: Any = None) -> dict[str, Any]:
+        """What the page's own script is told last. A stream ends with its first answer."""
+        self.session = secrets.token_hex(6)
+        event = self.join(fn_index, data, clicked).json()["event_id"]
+        with self.http.stream("GET", "queue/data", params={"session_hash": self.session}) as lines:
+            for line in lines.iter_lines():
+                said: dict[str, Any] = json.loads(line.removeprefix("data: ")) if line else {}
+                if said.get("msg") == "process_streaming":
+                    self.http.post(f"stream/{event}/close")
+                if said.get("msg") == "process_completed":
+                    return said
+        raise AssertionError("this never ended")
 
     def get(self, name: str) -> httpx.Response:
         return self.http.get(f"file={name}")

@@ -33,6 +33,23 @@ def test_calibrating_mends_the_error_and_changes_no_answer(answers: tuple[np.nda
     np.testing.assert_allclose(after.sum(1), 1, rtol=1e-5)
 
 
+def test_answers_are_counted_by_how_sure_they_are(answers: tuple[np.ndarray, np.ndarray]) -> None:
+    logits, classes = answers
+    fitted = calibrate.fit(logits, classes)
+    assert [each.high for each in fitted.answers] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    assert sum(each.count for each in fitted.answers) == len(classes)
+    right = (logits.argmax(1) == classes).sum()
+    assert sum(each.right for each in fitted.answers) == right
+    for each in fitted.answers:
+        if each.count > 200:
+            assert each.low - 0.05 < each.right / each.count < each.high + 0.05
+    alike = fitted.answers_like(0.44)
+    assert alike
+    assert (alike.low, alike.high) == (0.4, 0.5)
+    assert fitted.answers_like(0.05) is None  # the likeliest of six labels is never that unlikely
+    assert Calibration().answers_like(0.44) is None
+
+
 def test_the_error_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]])
     classes = np.array([0, 1, 1, 1])
