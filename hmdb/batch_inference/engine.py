@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ BLOCK_ROWS = 64  # videos of one task, at most: what is done again where a machi
 BLOCK_BYTES = 16 * 2**20  # of pixels, that pass from one stage to the other at a time
 ROUNDING = 1e-4  # of shares of a GPU, in Ray's books
 REACHABLE_SECONDS = 5.0  # until a cluster counts as gone
+ROOM_BYTES = 100 * 2**20  # of disk for Ray's logs and sockets
 STORE_BYTES = 2 * 2**30  # of Ray's shared memory on a single machine
 ENOUGH_BLOCKS, FEW_ROWS = 256, 4  # into which many videos are divided; videos that are worth a task
 
@@ -72,6 +75,8 @@ def cluster(address: str | None) -> Iterator[None]:
     try:
         if address:
             _check_reachable(address)
+        else:
+            _check_room()
         ray.init(**options, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster at {one_line(address)}" if address else "Ray"
@@ -91,6 +96,19 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), REACHABLE_SECONDS).close()
+
+
+def _check_room() -> None:
+    """Ray itself waits for files that cannot be written.
+
+    Raises:
+        OSError: its folder for logs and sockets is on a full disk.
+    """
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < ROOM_BYTES:
+        left, needed = f"{free / 2**20:.0f} MB", f"{ROOM_BYTES / 2**20:.0f} MB"
+        raise OSError(f"{folder} has {left} left of the {needed} that it needs; RAY_TMPDIR names another place.")
 
 
 def has_gpus() -> bool:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
+import ray
 from ray.cluster_utils import Cluster
 
-from hmdb.batch_inference.engine import BLOCK_ROWS, Workers, _blocks, _pool
+from hmdb.batch_inference.engine import BLOCK_ROWS, Workers, _blocks, _pool, cluster
+from hmdb.errors import DataError
 from tests.batch_inference.test_batch import wait_for
 from tests.test_house import ROOT
 
@@ -39,6 +43,15 @@ def test_a_pool_begins_with_what_fits_and_may_grow_as_far_as_there_is_work() -> 
     assert _pool(None, fitting=8, blocks=3).initial_size == 3
 
 
+def test_a_full_disk_is_one_line_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray.shutdown()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3 * 2**20))
+    told = f"Ray cannot be used: {tmp_path} has 3 MB left of the 100 MB that it needs; RAY_TMPDIR names another place."
+    with pytest.raises(DataError, match=f"^{re.escape(told)}$"), cluster(None):
+        pass
+
+
 @pytest.mark.slow
 def test_a_machine_that_joins_takes_part(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     listed, out = tmp_path / "list.csv", tmp_path / "out"
@@ -46,17 +59,17 @@ def test_a_machine_that_joins_takes_part(videos: Path, checkpoint: Path, tmp_pat
     for path in many:
         path.hardlink_to(videos / "0.mp4")
     listed.write_text("path\n" + "".join(f"{path}\n" for path in many))
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     command = ["batch", str(listed), "--output", str(out), "--model", str(checkpoint), "--device", "cpu"]
     job = subprocess.Popen(
-        [sys.executable, "-m", "hmdb", *command, "--part-rows", "20", "--address", cluster.address], cwd=ROOT
+        [sys.executable, "-m", "hmdb", *command, "--part-rows", "20", "--address", nodes.address], cwd=ROOT
     )
     try:
         wait_for(lambda: any((out / "answers").glob("*.parquet")))
-        node = cluster.add_node(num_cpus=1)
+        node = nodes.add_node(num_cpus=1)
         raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
         wait_for(lambda: any("MapBatches" in " ".join(each.cmdline()) for each in raylet.children()))
     finally:
         job.terminate()
         job.wait(60)
-        cluster.shutdown()  # type: ignore[no-untyped-call]
+        nodes.shutdown()  # type: ignore[no-untyped-call]
