@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from hmdb.text import first_line, one_line
 
 BLOCK_ROWS = 64  # videos of one task, at most: what is done again where a machine is lost in the middle
 BLOCK_BYTES = 16 * 2**20  # of pixels, that pass from one stage to the other at a time
+STDERR = 2  # its number
 ROUNDING = 1e-4  # of shares of a GPU, in Ray's books
 REACHABLE_SECONDS = 5.0  # until a cluster counts as gone
 ROOM_BYTES = 100 * 2**20  # of disk for Ray's logs and sockets
@@ -77,7 +79,8 @@ def cluster(address: str | None) -> Iterator[None]:
             _check_reachable(address)
         else:
             _check_room()
-        ray.init(**options, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        with _without_log_level():
+            ray.init(**options, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster at {one_line(address)}" if address else "Ray"
         raise DataError(f"{where} cannot be used: {one_line(first_line(error))}") from error
@@ -85,6 +88,22 @@ def cluster(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_log_level() -> Iterator[None]:
+    """Ray's core tells each time, past Python, that it was asked to be quiet. Else it may speak, a little later."""
+    sys.stderr.flush()
+    kept = os.dup(STDERR)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(kept, STDERR)
+            os.close(kept)
+            said.seek(0)
+            os.write(STDERR, b"".join(line for line in said if b"RAY_BACKEND_LOG_LEVEL" not in line))
 
 
 def _check_reachable(address: str) -> None:
