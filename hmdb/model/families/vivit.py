@@ -18,7 +18,7 @@ from hmdb.model.families.base import Family, Grid
 class ClassTokenAttention(VivitAttention):
     """ViViT's attention, asked for by the class token alone."""
 
-    def forward(  # type: ignore[override] - without what no clip has
+    def forward(  # type: ignore[override]  # less than transformers passes on
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any
     ) -> tuple[torch.Tensor, None]:
         """(B, N, C) -> ((B, 1, C), no weights). Clips have no mask."""
