@@ -10,19 +10,24 @@ from pathlib import Path
 
 from hmdb.errors import DataError
 from hmdb.machine import gc_paused, keep_freed_memory
-
-with gc_paused():
-    from hmdb.page.layout import build_demo
-    from hmdb.page.model import loadings
-    from hmdb.page.serve import Page
-    from hmdb.page.settings import Settings
-    from hmdb.video.limits import Limits
+from hmdb.page.stubs import without_type_stubs
+from hmdb.video import prepare
 
 EXAMPLES = Path(__file__).parent / "examples"
 
 try:
+    prepare()  # a process that decodes, which starts beside what follows; a mistake in its limits is told now
+except DataError as error:
+    raise SystemExit(str(error)) from error
+
+with gc_paused(), without_type_stubs():
+    from hmdb.page.layout import build_demo
+    from hmdb.page.model import loadings
+    from hmdb.page.serve import Page
+    from hmdb.page.settings import Settings
+
+try:
     settings = Settings.from_environment()
-    Limits.from_environment()  # each video asks for them, but a mistake is told now
 except DataError as error:
     raise SystemExit(str(error)) from error
 recognizer, second = loadings(settings)

@@ -1,9 +1,9 @@
 """What kills do to `python -m hmdb batch`, how fast it is and what it holds:
-`python -m benchmarks.batch kills --data FOLDER... [--count 2000]`, `python -m benchmarks.batch rate`
+`python -m benchmarks.batch kills --data FOLDER... [--count 2000]`, `... rate`, `... memory`
 
 `kills` starts two Ray nodes on this machine, kills one with SIGKILL in the middle of a job, then the driver, starts
-the job again, and compares what is there with a job that nobody disturbed. A tiny network with random weights
-answers, as it is the rows that are counted.
+the job again, lets a node join it, and compares what is there with a job that nobody disturbed. A tiny network with
+random weights answers, as it is the rows that are counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,85 +29,119 @@ import psutil
 import torch
 from pyarrow import parquet
 
+from benchmarks import batch_rate
 from benchmarks.clips import FPS, write_clip
-from benchmarks.space import resident
 from finetune.labels import HMDB_SIMP
 from finetune.networks.start import start
 from finetune.training.checkpoint import save_checkpoint
-from hmdb.recognizer import Recognizer
 from hmdb.video.find import find_videos
 
 Row = dict[str, Any]
-CLOSE = 1e-5  # between probabilities: the order of the clips of a batch moves them by less
-NODE = ("--num-cpus=1", "--object-store-memory=500000000", "--disable-usage-stats", "--block")
+CLOSE = 1e-5  # between numbers: the order of the clips of a batch moves them by less
+CLOCKS = frozenset({"fetch_seconds", "decode_seconds", "answer_seconds"})  # which no two runs have in common
+NODE = ("--num-cpus=1", "--object-store-memory=300000000", "--disable-usage-stats", "--block")
+ANSWERED = (0, 1)  # exit statuses of a job that came to its end; 1 where videos failed
+PATIENCE = 1800.0  # seconds
 
 
 def kills(folder: Path, data: list[Path], count: int) -> Row:
     """One node and the driver are killed; the answers are those of a job that nobody disturbed."""
     videos = gather(folder / "videos", data, count)
-    model = tiny(folder / "tiny")
-    options = ["--column", "path", "--model", str(model), "--device", "cpu", "--part-rows", "50"]
-    command = [sys.executable, "-m", "hmdb", "batch", str(videos), *options]
-    undisturbed, disturbed = folder / "undisturbed", folder / "disturbed"
-    found: Row = {"videos": count}
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # of this cluster alone
-    port = free_port()
-    with node("--head", f"--port={port}", "--include-dashboard=false"):
-        address = f"127.0.0.1:{port}"
-        with node(f"--address={address}") as second:
+    os.environ.setdefault("HMDB_DECODE_SECONDS", "60")  # a busy machine shall not decide what can be read
+    job = Job(folder, videos, tiny(folder / "tiny"), free_port())
+    with node("--head", f"--port={job.port}", "--include-dashboard=false"):
+        with node(f"--address={job.address}") as second:
             began = time.monotonic()
-            run(command, undisturbed, address)
-            found["undisturbed, s"] = round(time.monotonic() - began)
-            driver = begun(command, disturbed, address)
-            wait_for(lambda: rows_in(disturbed) >= count // 4)
-            found["node killed at row"] = rows_in(disturbed)
+            job.run(folder / "undisturbed")
+            found: Row = {"videos": count, "undisturbed, s": round(time.monotonic() - began)}
+            output = folder / "disturbed"
+            driver = job.begun(output)
+            wait_for(lambda: rows_in(output) >= count // 4 and actors_of(second) > 0, driver)
+            found["node killed"] = state(output, actors=actors_of(second))
             kill(second)
-        before = rows_in(disturbed)
-        wait_for(lambda: rows_in(disturbed) >= max(before + 100, count // 2))
+        before = rows_in(output)
+        wait_for(lambda: rows_in(output) >= max(before + 100, count // 2), driver)
+        found["driver killed"] = state(output)
         driver.kill()
-        driver.wait()
-        found["driver killed at row"] = rows_in(disturbed)
-        found["driver's exit"] = driver.returncode
-        run(command, disturbed, address)
-    return found | compare(undisturbed, disturbed, count)
+        if (status := driver.wait()) != -signal.SIGKILL:
+            raise RuntimeError(f"the driver ended by itself with {status}")
+        again = job.begun(output)
+        before = rows_in(output)
+        wait_for(lambda: rows_in(output) > before, again)
+        with node(f"--address={job.address}") as third:
+            wait_for(lambda: actors_of(third) > 0 or again.poll() is not None)
+            found["actors on the node that came last"] = actors_of(third)
+            ended(again)
+    return found | compare(folder / "undisturbed", output, count)
 
 
-def begun(command: list[str], output: Path, address: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([*command, "--output", str(output), "--address", address])  # noqa: S603 - ourselves
+class Job:
+    """`python -m hmdb batch` on a cluster."""
+
+    def __init__(self, folder: Path, videos: Path, model: Path, port: int) -> None:
+        self.port, self.address = port, f"127.0.0.1:{port}"
+        self._command = [sys.executable, "-m", "hmdb", "batch", str(videos), "--model", str(model), "--device", "cpu"]
+        self._command += ["--part-rows", "50", "--address", self.address]
+        self._log = (folder / "log.txt").open("ab")
+
+    def begun(self, output: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([*self._command, "--output", str(output)], stdout=self._log)  # noqa: S603 - ourselves
+
+    def run(self, output: Path) -> None:
+        ended(self.begun(output))
 
 
-def run(command: list[str], output: Path, address: str) -> None:
-    begun(command, output, address).wait()
+def ended(job: subprocess.Popen[bytes]) -> None:
+    """
+    Raises:
+        RuntimeError: it did not come to its end.
+    """
+    if (status := job.wait(PATIENCE)) not in ANSWERED:
+        raise RuntimeError(f"a job ended with {status}")
+
+
+def state(output: Path, **more: int) -> Row:
+    """What is written at a moment: rows, and those among them that are there twice."""
+    paths = Counter(row["path"] for row in rows_of(output))
+    return {"rows": paths.total(), "doubled": paths.total() - len(paths), **more}
 
 
 def compare(expected: Path, found: Path, count: int) -> Row:
-    rows = [parquet.read_table(folder / "answers").to_pylist() for folder in (expected, found)]
+    rows = [rows_of(folder) for folder in (expected, found)]
     by_path = [{row["path"]: row for row in some} for some in rows]
-    times = Counter(row["path"] for row in rows[1])
-    both = by_path[0].keys() & by_path[1].keys()
+    unlike = Counter(
+        column
+        for path in by_path[0].keys() & by_path[1].keys()
+        for column in by_path[0][path].keys() - CLOCKS
+        if not same(by_path[0][path][column], by_path[1][path].get(column))
+    )
     return {
         "rows": len(rows[1]),
         "lost": count - len(by_path[1]),
-        "doubled": sum(number > 1 for number in times.values()),
-        "different": sum(not same(by_path[0][path], by_path[1][path]) for path in both),
+        "doubled": len(rows[1]) - len(by_path[1]),
+        "columns that differ": dict(unlike),
+        "columns compared": sorted(rows[0][0].keys() - CLOCKS),
         "failed": sum(row["error_class"] is not None for row in rows[1]),
     }
 
 
-def same(one: Row, other: Row) -> bool:
-    if any(one[key] != other[key] for key in ("error_class", "error", "num_frames", "decoder")):
-        return False
-    if one["top"] is None or other["top"] is None:
-        return bool(one["top"] is other["top"])
-    pairs = zip(one["top"], other["top"], strict=True)
-    return all(math.isclose(a["probability"], b["probability"], abs_tol=CLOSE) for a, b in pairs)
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=CLOSE, abs_tol=CLOSE)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    return bool(one == other)
 
 
 def gather(table: Path, data: list[Path], count: int) -> Path:
     """A table of videos: those of the data, then small ones, every tenth of them broken."""
     table.mkdir()
     clips = [write_clip(table / f"clip{seed}.mp4", num_frames=FPS, seed=seed) for seed in range(4)]
-    paths = [str(path) for each in data for path in (each.iterdir() if flat(each) else find_videos(each))][:count]
+    paths = [str(path) for folder in data for path in videos_in(folder)][:count]
+    print(f"{len(paths)} videos of the data, {count - len(paths)} made", file=sys.stderr)
     for number in range(count - len(paths)):
         path = table / f"{number:05}.mp4"
         if number % 10:
@@ -120,9 +154,10 @@ def gather(table: Path, data: list[Path], count: int) -> Path:
     return listed
 
 
-def flat(folder: Path) -> bool:
-    """Whether it is a folder of files of all kinds, each to be tried."""
-    return not any(path.is_dir() for path in folder.iterdir())
+def videos_in(folder: Path) -> list[Path]:
+    """All that a folder names as videos or, where that is more, each file in it, whatever its name."""
+    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    return max(files, find_videos(folder), key=len)
 
 
 def tiny(folder: Path) -> Path:
@@ -139,70 +174,58 @@ def node(*options: str) -> Iterator[subprocess.Popen[bytes]]:
     ray = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *NODE]
     process = subprocess.Popen(ray, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
     try:
-        time.sleep(20)
+        wait_for(lambda: any("raylet" in each.name() for each in children(process)), process)
+        time.sleep(5)  # it makes itself known to the others
         yield process
     finally:
         kill(process)
 
 
+def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    with suppress(psutil.NoSuchProcess):
+        found: list[psutil.Process] = psutil.Process(process.pid).children(recursive=True)
+        return found
+    return []
+
+
+def actors_of(node: subprocess.Popen[bytes]) -> int:
+    """How many actors of a job a node has at work."""
+    found = 0
+    for each in children(node):
+        with suppress(psutil.NoSuchProcess):
+            found += "MapBatches" in " ".join(each.cmdline())
+    return found
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
-        for each in (*psutil.Process(process.pid).children(recursive=True), process):
-            try:
+        for each in (*children(process), process):
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):
                 each.kill()
-            except psutil.NoSuchProcess:
-                continue
     process.wait()
 
 
-def rate(folder: Path, count: int) -> Row:
-    """Videos a second through the engine, beside those of the plain command's loop, in turn; start apart."""
-    clips = [write_clip(folder / f"clip{seed}.mp4", num_frames=3 * FPS, seed=seed) for seed in range(8)]
-    many = folder / "many"
-    many.mkdir()
-    for number in range(count):
-        os.link(clips[number % len(clips)], many / f"{number:05}.mp4")
-    videos = find_videos(many)
-    recognizer = Recognizer.from_pretrained(device="cpu")
-    recognizer(videos[0])
-    plain, engine = [], []
-    found: Row = {"videos": count}
-    for turn in range(2):
-        began = time.monotonic()
-        for video in videos:
-            recognizer(video)
-        plain.append(count / (time.monotonic() - began))
-        output = folder / f"out{turn}"
-        command = [sys.executable, "-m", "hmdb", "batch", str(many), "--output", str(output), "--device", "cpu"]
-        process = subprocess.Popen([*command, "--part-rows", str(count // 10)], stdout=subprocess.DEVNULL)  # noqa: S603
-        written: list[tuple[float, int]] = []
-        peak = 0.0
-        while process.poll() is None:
-            peak = max(peak, resident(psutil.Process(process.pid)))
-            if (rows := rows_in(output)) and (not written or rows > written[-1][1]):
-                written.append((time.monotonic(), rows))
-            time.sleep(0.2)
-        (first, before), (last, after) = written[0], written[-1]
-        engine.append((after - before) / (last - first))
-        found["memory, MB"] = round(peak)
-    rows = parquet.read_table(folder / "out0" / "answers")
-    return found | {
-        "plain, videos a second": [round(each, 2) for each in plain],
-        "batch, videos a second": [round(each, 2) for each in engine],
-        "decode, s a video": round(sum(rows["decode_seconds"].to_pylist()) / count, 4),
-        "answer, s a video": round(sum(rows["answer_seconds"].to_pylist()) / count, 4),
-    }
+def rows_of(output: Path) -> list[Row]:
+    rows: list[Row] = parquet.read_table(output / "answers").to_pylist()
+    return rows
 
 
 def rows_in(output: Path) -> int:
     return sum(parquet.read_metadata(part).num_rows for part in (output / "answers").glob("*.parquet"))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 1800) -> None:
-    end = time.monotonic() + seconds
+def wait_for(condition: Callable[[], bool], job: subprocess.Popen[bytes] | None = None) -> None:
+    """
+    Raises:
+        TimeoutError: it does not come true.
+        RuntimeError: the job that should make it true has ended.
+    """
+    end = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > end:
             raise TimeoutError("the job does not get on")
+        if job is not None and job.poll() is not None:
+            raise RuntimeError(f"a job ended with {job.returncode} before it should")
         time.sleep(0.1)
 
 
@@ -215,16 +238,19 @@ def free_port() -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch", description="Kills, rate and memory of batch.")
-    parser.add_argument("part", choices=("kills", "rate"))
+    parser.add_argument("part", choices=("kills", "rate", "memory"))
     parser.add_argument("--data", nargs="*", type=Path, default=[], metavar="FOLDER", help="of videos, to begin with")
-    parser.add_argument("--count", type=int, default=2000, help="videos (%(default)s)")
+    parser.add_argument("--count", type=int, metavar="N", help="videos (2000, 400, 10000)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         if arguments.part == "kills":
-            found = kills(Path(folder), [each.absolute() for each in arguments.data], arguments.count)
+            found = kills(folder, [each.absolute() for each in arguments.data], arguments.count or 2000)
+        elif arguments.part == "rate":
+            found = batch_rate.rate(folder, arguments.count or 400)
         else:
-            found = rate(Path(folder), arguments.count)
+            found = batch_rate.memory(folder, tiny(folder / "tiny"), arguments.count or 10_000)
     print(json.dumps(found, indent=1))
     return 0
 

@@ -3,7 +3,8 @@
 The folder holds `manifest.json`, a list of {"file", "expected", "true_frames", ...}, and
 `reference/<file>.npz` with `thumbs`, the 32x32 grey thumbnails of every frame. Eight equidistant frames
 of each file are read. A frame is right if, of all thumbnails of its file, its own is the nearest.
-The same is asked of plain decord (one thread), in a process of its own for each file.
+With --plain the same is asked of PyAV, decord and torchcodec alone, as far as they are installed, in a process of its
+own for each file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import multiprocessing
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,7 @@ from hmdb.errors import VideoError
 from hmdb.video import Frames, Video, open_video
 
 TOLERANCE = 0.1  # grey levels: frames that are shown twice have thumbnails that differ by less
-DECORD_SECONDS = 20.0
+SECONDS = 20.0  # that a library alone has for a file
 
 
 @dataclass(frozen=True)
@@ -71,28 +75,56 @@ def ours(path: Path, thumbs: np.ndarray | None) -> Outcome:
     return Outcome(kind, text, time.perf_counter() - start)
 
 
-def _plain(path: str, thumbs: np.ndarray | None, send: Any) -> None:
+def eight_by_decord(path: str) -> tuple[int, np.ndarray]:
     import decord
 
+    reader = decord.VideoReader(path, num_threads=1)
+    return len(reader), reader.get_batch(spread(len(reader), 8)).asnumpy()
+
+
+def eight_by_pyav(path: str) -> tuple[int, np.ndarray]:
+    """From the beginning to the end, which is the way that cannot land elsewhere."""
+    import av
+
+    with av.open(path) as source:
+        frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
+    return len(frames), np.stack([frames[index] for index in spread(len(frames), 8)])
+
+
+def eight_by_torchcodec(path: str) -> tuple[int, np.ndarray]:
+    from torchcodec.decoders import VideoDecoder
+
+    reader = VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1)
+    return len(reader), reader.get_frames_at(spread(len(reader), 8)).data.numpy()
+
+
+PLAIN: dict[str, Callable[[str], tuple[int, np.ndarray]]] = {
+    "av": eight_by_pyav,
+    "decord": eight_by_decord,
+    "torchcodec": eight_by_torchcodec,
+}
+
+
+def _plain(library: str, path: str, thumbs: np.ndarray | None, send: Any) -> None:
     try:
-        reader = decord.VideoReader(path, num_threads=1)
-        indices = spread(len(reader), 8)
-        kind, text = judged(reader.get_batch(indices).asnumpy(), indices, thumbs)
-        if kind == "right" and thumbs is not None and len(reader) != len(thumbs):
-            text = f"{len(reader)} frames, not {len(thumbs)}"
+        num_frames, pixels = PLAIN[library](path)
+        kind, text = judged(pixels, spread(num_frames, 8), thumbs)
+        if kind == "right" and thumbs is not None and num_frames != len(thumbs):
+            text = f"{num_frames} frames, not {len(thumbs)}"
         send.send((kind, text))
-    except Exception as error:  # whatever decord raises
-        send.send(("refused", str(error).strip().splitlines()[0][-60:]))
+    except Exception as error:  # whatever a decoder raises
+        send.send(("refused", (str(error).strip() or repr(error)).splitlines()[-1][-60:]))
 
 
-def plain_decord(path: Path, thumbs: np.ndarray | None) -> Outcome:
+def alone(library: str, path: Path, thumbs: np.ndarray | None) -> Outcome:
+    """What a library makes of a file, by itself, in a process of its own."""
     start = time.perf_counter()
     receive, send = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_plain, args=(str(path), thumbs, send))
+    process = multiprocessing.get_context("spawn").Process(target=_plain, args=(library, str(path), thumbs, send))
     process.start()
     send.close()
     try:
-        kind, text = receive.recv() if receive.poll(DECORD_SECONDS) else ("hang", f"over {DECORD_SECONDS:.0f} s")
+        kind, text = receive.recv() if receive.poll(SECONDS) else ("hang", f"over {SECONDS:.0f} s")
     except EOFError:
         kind, text = "died", ""
     process.kill()
@@ -103,7 +135,7 @@ def plain_decord(path: Path, thumbs: np.ndarray | None) -> Outcome:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--plain", action="store_true", help="also ask plain decord")
+    parser.add_argument("--plain", action="store_true", help="also ask PyAV, decord and torchcodec alone")
     parser.add_argument("--quiet", action="store_true", help="only the table")
     arguments = parser.parse_args()
     tables: dict[str, dict[str, Counter[str]]] = {}
@@ -113,7 +145,8 @@ def main() -> int:
         reference = arguments.folder / "reference" / f"{entry['file']}.npz"
         thumbs = np.load(reference)["thumbs"] if reference.exists() else None
         whole = entry["expected"] in ("ok", "reject-or-ok")
-        checks = {"plain decord": plain_decord, "here": ours} if arguments.plain else {"here": ours}
+        plain = [library for library in PLAIN if find_spec(library)] if arguments.plain else []
+        checks = {"here": ours} | {library: partial(alone, library) for library in plain}
         for name, check in checks.items():
             outcome = check(path, thumbs if whole else None)
             tables.setdefault(name, defaultdict(Counter))[entry["expected"]][outcome.kind] += 1

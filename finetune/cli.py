@@ -6,16 +6,19 @@ The options are read before torch is loaded, so that help and wrong words are an
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from finetune.data.source import DataSource
 from finetune.distillation.plan import Distillation
+from finetune.job_options import add_config, add_data, add_output, add_publication, add_push, add_run, add_settings
+from finetune.jobs.remote import Machine
 from finetune.labels import HMDB_SIMP
 from finetune.options import add_options, given, whole_number
 from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_for, recipe_of
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_DATA = "data/HMDB_simp"
 DEFAULT_OUTPUT = Path("runs/timesformer")
+PROGRAM = "python -m finetune"
 SMALL_STUDENT = "scratch:small"
 INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 
@@ -59,9 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help")):
         words.insert(0, "train")
-    chosen = _parser().parse_args(words)
     logging.basicConfig(format="%(message)s")
     log.setLevel(logging.INFO if is_first_process() else logging.ERROR)
+    try:
+        chosen = _parser(words[0], _from_file(words)).parse_args(words)
+    except HmdbError as error:
+        log.error(error)
+        return 1
     if os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true") and num_processes() == 1:
         log.warning("accelerate launch --cpu starts one process; torchrun --nproc_per_node N -m finetune starts N.")
     try:
@@ -79,15 +87,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _from_file(words: Sequence[str]) -> dict[str, Any]:
+    """The settings in the file that --config names; none without one."""
+    parser = argparse.ArgumentParser(prog=PROGRAM, add_help=False, allow_abbrev=False)
+    add_config(parser)
+    chosen, _ = parser.parse_known_args(words)
+    if not chosen.config or words[0] not in JOBS:
+        return {}
+    from finetune.settings_file import settings_of
+
+    return settings_of(chosen.config, JOBS[words[0]].options)
+
+
+def _parser(chosen: str, settings: Mapping[str, Any]) -> argparse.ArgumentParser:
+    """The parser of the command line, in which `settings` take the place of the defaults of the chosen job."""
     parser = argparse.ArgumentParser(
-        prog="python -m finetune",
+        prog=PROGRAM,
         description="Fine-tune video transformers, evaluate and publish them. Without a job: train.",
         epilog="python -m finetune JOB --help has the options of a job.",
     )
     jobs = parser.add_subparsers(dest="job", metavar="JOB", required=True)
     for name, job in JOBS.items():
-        job.options(jobs.add_parser(name, help=job.help, description=job.help))
+        own = jobs.add_parser(name, help=job.help, description=job.help)
+        add_config(own)
+        job.options(own)
+        if name == chosen:
+            own.set_defaults(**settings)
+            for action in own._actions:
+                action.required = action.required and action.dest not in settings
     return parser
 
 
@@ -102,12 +129,13 @@ def _quiet_progress_bars() -> None:
 
 
 def _train_options(parser: argparse.ArgumentParser) -> None:
-    _add_run(parser, DEFAULT_OUTPUT)
-    _add_settings(parser)
+    add_run(parser, DEFAULT_OUTPUT)
+    add_settings(parser)
 
 
 def _train(chosen: argparse.Namespace) -> None:
     changes = given(chosen, Recipe)
+    recipe_of(chosen.recipe or "paper", changes)  # refuses wrong settings before the data are read
     if not chosen.recipe:
         chosen.recipe = _recipe_for(DataSource(**given(chosen, DataSource)), changes)
     _train_and_push(recipe_of(chosen.recipe, changes), chosen)
@@ -134,8 +162,8 @@ def _distill_options(parser: argparse.ArgumentParser) -> None:
         "--student", default="", metavar="INIT", help=f"as --init; the recipe's own, or {SMALL_STUDENT} for the paper's"
     )
     add_options(parser, Distillation)
-    _add_run(parser, Path("runs/student"), "paper")
-    _add_settings(parser, without=("init",))
+    add_run(parser, Path("runs/student"), "paper")
+    add_settings(parser, without=("init",))
 
 
 def _distill(chosen: argparse.Namespace) -> None:
@@ -158,7 +186,15 @@ def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillati
 
         name = hub.default_name(recipe.init, read_splits(source, recipe.seed).data)
         pushed = hub.claim(_publication(chosen, chosen.push_to_hub), name)
-    report = train(recipe, source, chosen.output, name=chosen.recipe, resume=chosen.resume, distillation=plan)
+    report = train(
+        recipe,
+        source,
+        chosen.output,
+        name=chosen.recipe,
+        resume=chosen.resume,
+        distillation=plan,
+        report_to=_reporters(chosen),
+    )
     if not is_first_process():
         return
     card.write(report, chosen.output, pushed.repository if pushed else None)
@@ -166,6 +202,10 @@ def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillati
     print(f"The checkpoint is in {chosen.output}. Try it: python -m hmdb --model {chosen.output} VIDEO")
     if pushed:
         _push_now(report, chosen.output, pushed)
+
+
+def _reporters(chosen: argparse.Namespace) -> tuple[str, ...]:
+    return tuple(name for name in dict.fromkeys(chosen.report_to) if name != "none")
 
 
 def _publication(chosen: argparse.Namespace, repository: str) -> Publication:
@@ -195,23 +235,26 @@ def _cross_validate(recipe: Recipe, source: DataSource, chosen: argparse.Namespa
         raise DataError("--folds measures a recipe, a checkpoint a fold: leave out --push-to-hub and distill.")
     from finetune.jobs.cross_validate import FOLDS_TEXT, cross_validate
 
-    cross_validate(recipe, source, chosen.output, name=chosen.recipe, resume=chosen.resume)
+    cross_validate(
+        recipe, source, chosen.output, name=chosen.recipe, resume=chosen.resume, report_to=_reporters(chosen)
+    )
     if is_first_process():
         print((chosen.output / FOLDS_TEXT).read_text(encoding="utf-8"), end="")
 
 
 def _tell(report: Report) -> None:
     for name, split in report.evaluated.items():
-        print(f"{name}: top-1 {split.top1:.1%}, top-5 {split.top5:.1%} of {split.clips} clips")
+        mean = "" if split.mean_class is None else f", mean of classes {split.mean_class:.1%}"
+        print(f"{name}: top-1 {split.top1:.1%}, top-5 {split.top5:.1%}{mean} of {split.clips} clips")
     for line in report.warnings:
         print(line)
 
 
 def _tables_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"all if none is given: {', '.join(PAPER_ROWS)}")
-    _add_data(parser)
-    _add_output(parser, Path("runs/tables"))
-    _add_settings(parser)
+    add_data(parser)
+    add_output(parser, Path("runs/tables"))
+    add_settings(parser)
 
 
 def _tables(chosen: argparse.Namespace) -> None:
@@ -232,6 +275,12 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sampler", choices=SAMPLERS, default=None, help="how clips are taken; else the checkpoint's way"
     )
+    parser.add_argument(
+        "--views",
+        default="1x1",
+        metavar="MxC",
+        help="average over clips of M moments and C crops each; the papers of TimeSformer have 1x3, of ViViT 4x3",
+    )
     parser.add_argument("--batch-size", type=whole_number(1), default=8, help="%(default)s")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
     parser.add_argument(
@@ -240,10 +289,10 @@ def _evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep",
         action="store_true",
-        help="write into the checkpoint, for the page, how often answers are right; with int8, what that costs",
+        help="write into the checkpoint how often its answers are right; with another dtype, what that costs",
     )
-    _add_data(parser)
-    _add_output(parser, Path("runs/report"))
+    add_data(parser)
+    add_output(parser, Path("runs/report"))
 
 
 def _evaluate(chosen: argparse.Namespace) -> None:
@@ -260,6 +309,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
         seed=chosen.seed,
         dtype=chosen.dtype,
         keep=chosen.keep,
+        several=chosen.views,
     )
     if not is_first_process():
         return
@@ -275,7 +325,7 @@ def _evaluate(chosen: argparse.Namespace) -> None:
 def _push_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="the --output of a run")
     parser.add_argument("--to", default="", metavar="OWNER/NAME", help="made from model and data, if not given")
-    _add_publication(parser)
+    add_publication(parser)
 
 
 def _push(chosen: argparse.Namespace) -> None:
@@ -288,12 +338,49 @@ def _push(chosen: argparse.Namespace) -> None:
     _push_now(report, chosen.model, wanted)
 
 
+def _remote_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="print what would be sent, and send nothing")
+    add_options(parser.add_argument_group("job"), Machine)
+    parser.add_argument("--recipe", default="", metavar="NAME", help=f"{', '.join(RECIPES)}; chosen for the data")
+    parser.add_argument("--resume", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--output", default="", help=argparse.SUPPRESS)
+    add_data(parser, more=True)
+    add_push(parser)
+    add_settings(parser)
+
+
+def _remote(chosen: argparse.Namespace) -> None:
+    for name in ("resume", "output"):
+        if getattr(chosen, name):
+            raise DataError(f"--{name} is for runs on this machine: a job begins anew, and what it makes is pushed.")
+    from finetune.jobs import remote
+    from finetune.publish import hub
+
+    changes, source = given(chosen, Recipe), given(chosen, DataSource)
+    init = recipe_of(chosen.recipe or "paper", changes).init
+    repository = chosen.push_to_hub or hub.default_name(init, source.get("location", ""))
+    flags = {name: True for name in ("private", "replace", "no_frames", "logs") if getattr(chosen, name)}
+    job = remote.compose(
+        Machine(**given(chosen, Machine)),
+        source,
+        changes,
+        recipe=chosen.recipe,
+        publication={"push_to_hub": repository, **flags},
+    )
+    if chosen.dry_run:
+        print(json.dumps(remote.shown(job), indent=2))
+        return
+    hub.claim(_publication(chosen, repository), repository)
+    number, address = remote.start(job)
+    print(f"Started: {address}\nFollow it with `hf jobs logs {number}`, end it with `hf jobs cancel {number}`.")
+
+
 def _subset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--classes", nargs="+", default=list(HMDB_SIMP), metavar="NAME", help="the 25 of HMDB_simp")
     parser.add_argument("--clips", type=whole_number(1), default=50, help="of each class, %(default)s")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="%(default)s")
     parser.add_argument("--data", required=True, metavar="DIR", help="HMDB51, as <DIR>/<class>/<clip>")
-    _add_output(parser, Path(DEFAULT_DATA))
+    add_output(parser, Path(DEFAULT_DATA))
 
 
 def _subset(chosen: argparse.Namespace) -> None:
@@ -307,7 +394,7 @@ def _subset(chosen: argparse.Namespace) -> None:
 def _check_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
     parser.add_argument("--sheet", type=Path, default=None, metavar="PNG", help="write a picture with frames of clips")
-    _add_data(parser)
+    add_data(parser)
 
 
 def _check(chosen: argparse.Namespace) -> None:
@@ -322,7 +409,7 @@ def _check(chosen: argparse.Namespace) -> None:
 
 def _leaks_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
-    _add_data(parser)
+    add_data(parser)
 
 
 def _leaks(chosen: argparse.Namespace) -> None:
@@ -336,45 +423,6 @@ def _leaks(chosen: argparse.Namespace) -> None:
         print(line)
 
 
-def _add_run(parser: argparse.ArgumentParser, output: Path, recipe: str = "") -> None:
-    """What every job that trains one model takes."""
-    told = recipe or "chosen for the data: small, or the paper's for its own"
-    parser.add_argument("--recipe", default=recipe, metavar="NAME", help=f"{', '.join(RECIPES)}; {told}")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --output, if there is one")
-    _add_data(parser, more=True)
-    _add_output(parser, output)
-    group = parser.add_argument_group("Hub")
-    group.add_argument(
-        "--push-to-hub",
-        nargs="?",
-        const="",
-        default=None,
-        metavar="OWNER/NAME",
-        help="push the result; without a name to one of yours, made from model and data",
-    )
-    _add_publication(group)
-
-
-def _add_publication(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--private", action="store_true", help="only you can see the repository")
-    parser.add_argument("--replace", action="store_true", help="put the run in the place of another one there")
-    parser.add_argument("--no-frames", action="store_true", help="leave out the figures that show frames of clips")
-    parser.add_argument("--logs", action="store_true", help="push TensorBoard's files, too; they show frames")
-
-
-def _add_data(parser: argparse.ArgumentParser, *, more: bool = False) -> None:
-    add_options(parser.add_argument_group("data"), DataSource, without=() if more else ("more",))
-
-
-def _add_output(parser: argparse.ArgumentParser, default: Path) -> None:
-    parser.add_argument("--output", type=Path, default=default, metavar="DIR", help="%(default)s")
-
-
-def _add_settings(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
-    group = parser.add_argument_group("settings", "in place of the recipe's; in brackets the paper's")
-    add_options(group, Recipe, without)
-
-
 JOBS = {
     "train": Job("Fine-tune a video transformer. The defaults are the paper's.", _train_options, _train),
     "distill": Job("Train a small student on the answers of a teacher.", _distill_options, _distill),
@@ -384,4 +432,5 @@ JOBS = {
     "push": Job("Push a finished run to the Hub, in one commit.", _push_options, _push),
     "subset": Job("Cut HMDB_simp, or another part, out of HMDB51.", _subset_options, _subset),
     "leaks": Job("Say what train, val and test share: source videos, files, frames.", _leaks_options, _leaks),
+    "remote": Job("Train on a GPU of Hugging Face's and push the result.", _remote_options, _remote),
 }

@@ -52,6 +52,16 @@ class Recipe:
         above=0,
         most=1,
     )
+    mixup: float = option(
+        0.0,
+        "mixes clips in pairs, by mixup or CutMix; alpha of the Beta law that draws the shares; 0 for none",
+        least=0,
+    )
+    class_weights: str = option(
+        "none",
+        "how much a class counts in the loss: each of its clips alike, or the rarer the more",
+        choices=("none", "balanced"),
+    )
     frames: int = option(0, "how many of a clip's frames an augmented clip keeps; 0 for all", least=0)
     optimizer: str = option("sgd", "the optimizer", choices=("sgd", "adam", "adamw"))
     learning_rate: float = option(0.0035, "at the peak of the schedule", above=0)
@@ -85,6 +95,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_options(self)
+        if self.mixup and not 0.01 <= self.mixup <= 10:
+            raise DataError(f"mixup must be 0 or from 0.01 to 10, not {self.mixup}.")
         if self.frames and self.augment == "none":
             raise DataError("frames is of augmented clips: set augment to clips, or leave frames out.")
         if self.frames and self.activation_checkpointing:

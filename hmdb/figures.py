@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from hmdb.results import NONE_OF_THESE, Timeline
 from hmdb.text import readable
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 COLOR_MAP = "inferno"  # perceptually uniform: equal steps of relevance look equally large
 INK, ACCENT, FAINT = "#1f2933", "#2f6f9f", "#d5dbe1"
-BAR = 0.12  # of a frame's height, for the bar under it
 
 
 def overlay(
@@ -63,41 +62,6 @@ def _spread(heat: np.ndarray, size: tuple[int, int], region: tuple[float, float,
         image = Image.fromarray(map_.astype(np.float32)).resize((right - left, bottom - top), Image.Resampling.BICUBIC)
         out[top:bottom, left:right] = np.clip(np.asarray(image), 0, 1)
     return result
-
-
-def importance_bars(frames: np.ndarray, importance: np.ndarray) -> np.ndarray:
-    """Puts a bar under each frame, as long as its importance; the most important frame's is full.
-
-    Args:
-        frames: uint8 RGB (T, H, W, 3).
-        importance: (T,), at least 0; written in percent.
-
-    Returns:
-        uint8 RGB (T, H + height of the bar, W, 3).
-    """
-    if len(frames) != len(importance):
-        raise ValueError(f"there must be an importance for each of the {len(frames)} frames, got {len(importance)}")
-    _, height, width, _ = frames.shape
-    bar = max(round(BAR * height), 14)
-    font = ImageFont.load_default(size=bar * 0.7)
-    largest = max(float(importance.max()), 1e-12)
-    strips = []
-    for value in importance:
-        strip = Image.new("RGB", (width, bar), FAINT)
-        draw = ImageDraw.Draw(strip)
-        length = round(width * float(value) / largest)
-        draw.rectangle((0, 0, length - 1, bar), fill=ACCENT) if length else None
-        text = f"{value:.0%}"
-        inside = length > draw.textlength(text, font) + bar
-        draw.text(
-            (bar * 0.4 if inside else length + bar * 0.4, bar / 2),
-            text,
-            font=font,
-            anchor="lm",
-            fill="white" if inside else INK,
-        )
-        strips.append(np.asarray(strip))
-    return np.concatenate([frames, np.stack(strips)], axis=1)
 
 
 def sheet(frames: np.ndarray, *, columns: int = 4, gap: int = 4) -> np.ndarray:

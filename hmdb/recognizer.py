@@ -22,7 +22,7 @@ from hmdb.model.families import fuse, grid
 from hmdb.model.inference import optimize_for_inference, precision_of
 from hmdb.model.loading import LoadedModel, load
 from hmdb.model.preprocess import fit, normalize, preprocess
-from hmdb.results import Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
+from hmdb.results import Explanation, Faithfulness, Judged, Prediction, Timeline, WindowAnswer
 from hmdb.video import Video, VideoLike, open_video
 
 MAPS = ("class", "rollout")
@@ -68,7 +68,7 @@ class Recognizer:
             ModelError: no such dtype where the model is.
         """
         recognizer = cls(loaded)
-        optimize_for_inference(loaded.network, dtype)
+        optimize_for_inference(loaded.network, dtype, loaded.rounding_costs.get("bfloat16"))
         use_available_cores()
         return recognizer
 
@@ -147,9 +147,20 @@ class Recognizer:
         Raises:
             ModelError: an answer that is not finite.
         """
-        values = normalize(torch.from_numpy(pixels).to(self.loaded.network.device), self.loaded.pixel_spec)
-        logits, features = self._pass(values)
-        return self._calibrated(logits), features
+        judged = self.judge(pixels)
+        return np.stack([each.probabilities for each in judged]), np.stack([each.embedding for each in judged])
+
+    def judge(self, pixels: np.ndarray) -> list[Judged]:
+        """The same clip by clip, with how familiar each is.
+
+        Args:
+            pixels: as for `outputs`.
+
+        Raises:
+            ModelError: an answer that is not finite.
+        """
+        pixel_spec = self.loaded.pixel_spec
+        return self._judged(normalize(torch.from_numpy(pixels).to(self.loaded.network.device), pixel_spec))
 
     def explain(
         self,
@@ -346,25 +357,33 @@ class Recognizer:
             raise ModelError(f"{self.loaded.checkpoint.name} gives no finite answer; its weights are damaged.")
         return self.loaded.calibration.probabilities(values)
 
-    def _predictions(self, clips: Sequence[Clip], top_k: int) -> list[Prediction]:
-        """The answers for clips, in one batch."""
-        logits, features = self._pass(self._pixel_values(clips))
+    def _judged(self, pixel_values: torch.Tensor) -> list[Judged]:
+        """(B, T, 3, H, W) -> what the model makes of each clip."""
+        logits, features = self._pass(pixel_values)
         probabilities = self._calibrated(logits)
-        familiarity: Sequence[float | None] = [None] * len(clips)
+        familiarity: Sequence[float | None] = [None] * len(features)
         if self.loaded.known:
             familiarity = self.loaded.known.familiarity(features, logits.float().cpu().numpy()).tolist()
-        return [self._prediction(*answer, top_k) for answer in zip(clips, probabilities, familiarity, strict=True)]
+        return [
+            Judged(probabilities=each, embedding=embedding, familiarity=familiar)
+            for each, embedding, familiar in zip(probabilities, features, familiarity, strict=True)
+        ]
 
-    def _prediction(self, clip: Clip, probabilities: np.ndarray, familiarity: float | None, top_k: int) -> Prediction:
-        best = np.argsort(-probabilities, kind="stable")[:top_k]
+    def _predictions(self, clips: Sequence[Clip], top_k: int) -> list[Prediction]:
+        """The answers for clips, in one batch."""
+        judged = self._judged(self._pixel_values(clips))
+        return [self._prediction(clip, each, top_k) for clip, each in zip(clips, judged, strict=True)]
+
+    def _prediction(self, clip: Clip, judged: Judged, top_k: int) -> Prediction:
+        best = np.argsort(-judged.probabilities, kind="stable")[:top_k]
         return Prediction(
             labels=tuple(self.labels[index] for index in best),
-            probabilities=tuple(float(probabilities[index]) for index in best),
+            probabilities=tuple(float(judged.probabilities[index]) for index in best),
             clip=clip,
             model=self.loaded.checkpoint.name,
             revision=self.loaded.checkpoint.revision,
             threshold=self.loaded.calibration.threshold,
-            familiarity=familiarity,
+            familiarity=judged.familiarity,
         )
 
 

@@ -65,12 +65,12 @@ class Prediction:
     @property
     def doubt(self) -> str | None:
         """Why the clip is taken to show none of the labels, in a sentence; None where it shows one."""
-        if not self.clip.moves:
-            return "Nothing moves in this clip."
-        if self.familiarity is not None:
-            return None if self.familiarity >= 0 else "It is unlike every action that the model knows."
-        likely = self.threshold is None or self.probability >= self.threshold
-        return None if likely else "No action is likely enough, and this model has no better way to tell."
+        return doubt(
+            moves=self.clip.moves,
+            familiarity=self.familiarity,
+            probability=self.probability,
+            threshold=self.threshold,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The answer without its pixels, ready for JSON."""
@@ -94,6 +94,37 @@ class Prediction:
             "revision": self.revision,
             "clip_spec": self.clip.spec.to_dict(),
         }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """What a model makes of one clip.
+
+    Attributes:
+        probabilities: float32 (number of labels,), summing to 1.
+        embedding: float32 (hidden size,): the pooled features, as the classifier sees them.
+        familiarity: as in `Prediction`.
+    """
+
+    probabilities: np.ndarray
+    embedding: np.ndarray
+    familiarity: float | None
+
+
+def doubt(*, moves: bool, familiarity: float | None, probability: float, threshold: float | None) -> str | None:
+    """Why a clip is taken to show none of the labels, in a sentence; None where it shows one.
+
+    Args:
+        moves: whether anything does in it.
+        familiarity, threshold: as in `Prediction`.
+        probability: of the most likely label, in 0..1.
+    """
+    if not moves:
+        return "Nothing moves in this clip."
+    if familiarity is not None:
+        return None if familiarity >= 0 else "It is unlike every action that the model knows."
+    likely = threshold is None or probability >= threshold
+    return None if likely else "No action is likely enough, and this model has no better way to tell."
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -66,6 +66,7 @@ class HubServer:
         tokens: the tokens that are known -> the user each belongs to.
         read_only: the tokens that may not write.
         requests: "METHOD path" of all that was asked, in order.
+        jobs: what was asked of each job that was started, in order.
         broken: path pattern -> HTTP status to answer with instead; 0 breaks the connection.
     """
 
@@ -74,6 +75,7 @@ class HubServer:
         self.tokens = {TOKEN: USER}
         self.read_only: set[str] = set()
         self.requests: list[str] = []
+        self.jobs: list[dict[str, Any]] = []
         self.broken: dict[str, int] = {}
         self.large: dict[str, bytes] = {}  # sha256 -> content
         handler = type("Handler", (_Handler,), {"hub": self})
@@ -354,6 +356,15 @@ class _Handler(BaseHTTPRequestHandler):
     def verify(self, oid: str) -> None:
         self._json({}, 200 if oid in self.hub.large else 404)
 
+    def start_job(self, owner: str) -> None:
+        self._may_write(owner)
+        self.hub.jobs.append(asked := json.loads(self._body))
+        number = f"{len(self.hub.jobs):024x}"
+        seen = {key: asked[key] for key in ("command", "flavor", "dockerImage")}
+        self._json(
+            {"id": number, "owner": {"id": "1", "name": owner, "type": "user"}, "status": {"stage": "RUNNING"}, **seen}
+        )
+
     def commit(self, kind: str, name: str, revision: str) -> None:
         self._may_write(name.split("/")[0])
         _, held = self._commit(kind, name, revision)
@@ -389,6 +400,7 @@ _ROUTES = (
     (r"GET /api/whoami-v2", _Handler.whoami),
     (r"POST /api/validate-yaml", _Handler.validate),
     (r"POST /api/repos/create", _Handler.create),
+    (r"POST /api/jobs/(?P<owner>[^/]+)", _Handler.start_job),
     (rf"GET {_API}/tree/(?P<revision>[^/]+)", _Handler.tree),
     (rf"GET {_API}/discussions", _Handler.discussions),
     (rf"GET {_API}(/revision/(?P<revision>[^/]+))?", _Handler.info),

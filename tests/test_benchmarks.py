@@ -8,15 +8,19 @@ import av
 import numpy as np
 import pytest
 
-from benchmarks import live, queueing, training
+from benchmarks import live, queueing, strangers, training
 from benchmarks.__main__ import cpu
 from benchmarks.clips import write_clip, write_exactly, write_repeated
+from benchmarks.corpus import PLAIN, alone, thumbnail
+from benchmarks.decode import FREE, with_worker, without_prison
 from benchmarks.queueing import burst, mean_wait, servers_needed
 from benchmarks.race import race, to_json, to_markdown
 from finetune.recipe import Recipe
 from hmdb.page.live import decoded as decoded_url
 from hmdb.page.live import film_strip
+from hmdb.video import Confinement, confinement
 from tests.test_house import ROOT
+from tests.videos import write_video
 
 
 def decoded(path: Path) -> np.ndarray:
@@ -91,3 +95,59 @@ def test_the_cpu_is_named_with_the_instructions_that_matter(tmp_path: Path) -> N
     info.write_text("\n".join(one.format(index) for index in range(2)))
     assert cpu(info) == "A CPU (6/207): avx2 avx512_bf16 fma"
     assert cpu(tmp_path / "none")  # other systems have no such file
+
+
+def seen(seed: int, classes: np.ndarray, spread: float = 0.3) -> strangers.Seen:
+    """Features around one direction for each class, and logits that follow them."""
+    rng = np.random.default_rng(seed)
+    features = (np.eye(10, 12)[classes] * 4 + rng.normal(0, spread, (len(classes), 12))).astype(np.float32)
+    return strangers.Seen(features=features, logits=2 * features[:, :10], classes=classes)
+
+
+def test_every_detector_tells_far_strangers_from_clips_of_the_classes() -> None:
+    train, val = seen(0, np.arange(200) % 10), seen(1, np.arange(60) % 10)
+    noise = np.random.default_rng(2).normal(0, 1, (50, 12)).astype(np.float32)
+    far = strangers.Seen(features=noise, logits=2 * noise[:, :10], classes=np.full(50, -1))
+    for name, detector in strangers.DETECTORS.items():
+        auroc, fpr = strangers.figures(detector(train, val), detector(train, far))
+        assert float(auroc) > 0.9, name
+        assert float(fpr) < 0.3, name
+    table = strangers.far_table(train, val, {"noise": far}, val).splitlines()
+    assert len(table) == 2 + len(strangers.DETECTORS)
+    assert table[0].endswith("| noise | known that stay |")
+    near = strangers.near_table(train, val)
+    assert near.count("\n") == len(table)
+
+
+def test_strangers_are_drawn_as_clips() -> None:
+    rng = np.random.default_rng(0)
+    for draw in (strangers.plain, strangers.shapes, strangers.desktop):
+        clip = draw(rng)
+        assert clip.dtype == np.uint8
+        assert clip.shape == (8, 224, 224, 3)
+        assert (clip[0] != clip[-1]).any()
+    whole = np.arange(2 * 8 * 8 * 3, dtype=np.uint8).reshape(2, 8, 8, 3)
+    mixed = strangers.shuffle(whole, rng)
+    assert (mixed != whole).any()
+    np.testing.assert_array_equal(np.sort(mixed, axis=None), np.sort(whole, axis=None))
+
+
+def test_the_prison_makes_no_difference_to_the_frames(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", num_frames=20, size=(96, 64))
+    np.testing.assert_array_equal(without_prison(clip), with_worker(clip))
+    assert confinement().memory_mb
+    (free,) = FREE.workers()
+    assert free.confinement == Confinement(memory_mb=confinement().memory_mb)
+    FREE.close()
+
+
+@pytest.mark.parametrize("library", PLAIN)
+def test_a_library_alone_is_judged_by_its_frames(library: str, tmp_path: Path) -> None:
+    if library != "av":
+        pytest.importorskip(library)
+    path = write_video(tmp_path / "clip.mp4")
+    thumbs = np.stack([thumbnail(picture) for picture in decoded(path)])
+    assert alone(library, path, thumbs).kind == "right"
+    assert alone(library, path, thumbs[::-1]).kind == "wrong frames"
+    path.write_bytes(b"no video")
+    assert alone(library, path, thumbs).kind == "refused"

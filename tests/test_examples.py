@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from examples import make_training
+from examples import make_people, make_training
 from examples.actions import ACTIONS
 from examples.drawing import generator, random_look, render
 from examples.figure import FOREARM, UPPER_ARM, at, reach
@@ -107,3 +107,26 @@ def test_the_clips_to_train_on_are_written(tmp_path: Path, monkeypatch: pytest.M
         make_training.make(tmp_path, clips=0)
     with pytest.raises(ValueError, match="seed is -1"):
         make_training.make(tmp_path, seed=-1)
+
+
+def test_a_person_has_one_background_and_ten_actions(tmp_path: Path) -> None:
+    walls = []
+    for action in make_people.ACTIONS:
+        frames = make_people.draw_clip("chen", action)
+        assert frames.dtype == np.uint8
+        assert frames.shape[1:] == (144, 192, 3)
+        assert np.abs(np.diff(frames[::3].astype(int), axis=0)).max() > 60
+        walls.append(np.median(frames[:, :20], axis=0))  # above everybody's head
+    assert len(make_people.ACTIONS) == 10
+    assert all((wall == walls[0]).all() for wall in walls)
+    other = np.median(make_people.draw_clip("hana", "bend")[:, :20], axis=0)
+    assert (other != walls[0]).any()
+
+
+def test_the_people_are_written_by_action_and_name(tmp_path: Path) -> None:
+    paths = make_people.make(tmp_path, people=("anna", "ivo"), actions=("run", "wave2"))
+    names = [str(path.relative_to(tmp_path)) for path in paths]
+    assert names == [f"{action}/{name}_{action}.mp4" for action in ("run", "wave2") for name in ("anna", "ivo")]
+    video = open_video(paths[0])
+    assert video.size == (192, 144)
+    assert video.duration == pytest.approx(1.1, abs=0.3)

@@ -50,21 +50,6 @@ def test_overlay_is_smooth() -> None:
 def test_overlay_refuses_maps_of_another_clip() -> None:
     with pytest.raises(ValueError, match="each of the 3 frames, got 2"):
         figures.overlay(GREY, np.zeros((2, 4, 4)))
-    with pytest.raises(ValueError, match="each of the 3 frames, got 2"):
-        figures.importance_bars(GREY, np.zeros(2))
-
-
-def test_bars_are_as_long_as_the_importance() -> None:
-    drawn = figures.importance_bars(GREY, np.array([0.6, 0.3, 0.1], np.float32))
-    assert drawn.shape == (3, 54, 60, 3)
-    np.testing.assert_array_equal(drawn[:, :40], GREY)
-    accent = np.array([0x2F, 0x6F, 0x9F])
-    lengths = (drawn[:, -1] == accent).all(axis=-1).sum(axis=-1)
-    np.testing.assert_array_equal(lengths, [60, 30, 10])
-
-
-def test_bars_of_nothing_are_empty() -> None:
-    assert figures.importance_bars(GREY, np.zeros(3)).shape == (3, 54, 60, 3)
 
 
 def test_sheet_shows_every_frame() -> None:

@@ -77,6 +77,49 @@ class View:
         return seen.view(batch, -1, channels, *size).permute(0, 1, 3, 4, 2)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Mixture:
+    """Clips of a batch mixed with others of it (Zhang et al. 2018, "mixup"; Yun et al. 2019, "CutMix").
+
+    Attributes:
+        partner: int64 (B,), with which of the batch each is mixed.
+        kept: (B, 1, H, W, 1), how much of each place stays; the rest is the partner's.
+        share: of each clip that stays, 0..1.
+    """
+
+    partner: torch.Tensor
+    kept: torch.Tensor
+    share: float
+
+    @classmethod
+    def draw(cls, batch: int, size: tuple[int, int], alpha: float, device: torch.device | None = None) -> Mixture:
+        """For half of the batches all places are mixed alike, for the others a box is the partner's, in every frame.
+
+        Args:
+            size: (H, W).
+            alpha: the share is drawn from Beta(alpha, alpha).
+        """
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+        kept = torch.full((1, 1, *size, 1), share, device=device)
+        if torch.rand(()) < 0.5:
+            kept = torch.ones_like(kept)
+            (top, bottom), (left, right) = (_cut(side, (1 - share) ** 0.5) for side in size)
+            kept[:, :, top:bottom, left:right] = 0
+            share = float(kept.mean())
+        return cls(partner=torch.randperm(batch, device=device), kept=kept.expand(batch, -1, -1, -1, -1), share=share)
+
+    def of(self, clips: torch.Tensor) -> torch.Tensor:
+        """(B, T, H, W, C) of any dtype -> float32, the same."""
+        clips = clips.float()
+        return clips * self.kept + clips[self.partner] * (1 - self.kept)
+
+
+def _cut(side: int, share: float) -> tuple[int, int]:
+    """Where a box of a share of the side's length begins and ends; what sticks out is cut off."""
+    half, middle = share * side / 2, float(torch.rand(())) * side
+    return round(max(middle - half, 0)), round(min(middle + half, side))
+
+
 def color_jitter(clips: torch.Tensor) -> torch.Tensor:
     """Other contrast, brightness and tint for each clip, and some noise.
 

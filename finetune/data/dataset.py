@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from finetune.data.layouts import Sample
 from finetune.data.splits import Splits
+from finetune.data.views import WHOLE, View
 from hmdb.clips.clip import ClipSpec
-from hmdb.clips.reader import read_clip
 from hmdb.errors import DataError, VideoError
 from hmdb.model.preprocess import PixelSpec, fit
 
@@ -45,6 +45,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         cache: path of the file that keeps the clips, used again where it holds the same ones; without
             one a temporary file.
         progress: show a progress bar while reading.
+        view: how each video is looked at.
 
     Attributes:
         samples: the clips that can be read, in the order of the items.
@@ -67,6 +68,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         redraw: bool = False,
         cache: Path | None = None,
         progress: bool = False,
+        view: View = WHOLE,
     ) -> None:
         self.targets: np.ndarray | None = None
         self.maps: np.ndarray | None = None
@@ -74,6 +76,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self._clip_spec = clip_spec
         self._pixel_spec = pixel_spec
         self._seed = seed
+        self._view = view
         self._redraw = redraw and clip_spec.sampler == "random"
         self._epoch = 0
         self._all = tuple(samples)
@@ -109,6 +112,15 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def class_id(self, index: int) -> int:
         return self._ids.get(self.samples[index].label, UNLABELLED)
 
+    def balanced_weights(self) -> torch.Tensor:
+        """float32 (number of classes,): N / (number of classes * clips of the class); 1 where all have as many.
+
+        A class without clips has 0.
+        """
+        ids = torch.tensor([self.class_id(index) for index in range(len(self))])
+        counts = torch.bincount(ids[ids >= 0], minlength=len(self._ids)).float()
+        return torch.where(counts > 0, counts.sum() / (len(self._ids) * counts.clamp(min=1)), 0.0)
+
     def frames(self, index: int) -> np.ndarray:
         """uint8 (T, H, W, 3): the pixels of a clip."""
         row = self._rows[index]
@@ -119,7 +131,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _read(self, row: int) -> np.ndarray:
         rng = random.Random(f"{self._seed} {self._epoch if self._redraw else 0} {row}")
-        return fit(read_clip(self._all[row].path, self._clip_spec, rng).pixels, self._pixel_spec)
+        return fit(self._view.pixels(self._all[row].path, self._clip_spec, rng), self._pixel_spec)
 
     def _read_all(self, cache: Path | None, progress: bool) -> dict[str, str]:
         """Reads each clip once, into the cache unless they are drawn afresh; the clips that are broken."""
@@ -177,6 +189,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             self._clip_spec.to_dict(),
             self._pixel_spec.to_dict(),
             self._seed,
+            vars(self._view),
         )
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 

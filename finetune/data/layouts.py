@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import snapshot_download
 
+from finetune.data.source import HUB_PREFIX
 from hmdb.errors import DataError
 from hmdb.text import first_line
 from hmdb.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_frame_folder
@@ -25,7 +26,6 @@ SPLIT_NAMES = {  # as people name them -> as they are called here
 }
 METADATA_FILES = ("metadata.csv", "metadata.jsonl")
 LABEL_COLUMNS = ("label", "class", "category", "action")
-HUB_PREFIX = "hub:"
 HOW_TO_GET_DATA = (
     "Get HMDB51 from https://serre-lab.clps.brown.edu/resource/hmdb-a-large-human-motion-database/, "
     "lay it out as <folder>/<class>/<clip>, each clip a video file or a folder of frames, and pass --data <folder>."

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from finetune.options import check_options, option
 from hmdb.errors import DataError
 
+HUB_PREFIX = "hub:"  # a location that begins so is a data set on the Hub
 SPLIT_METHODS = ("auto", "given", "paper", "official1", "official2", "official3", "groups")
 
 

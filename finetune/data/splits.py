@@ -191,6 +191,11 @@ def _stratified(samples: list[Sample], share: float, seed: int) -> tuple[list[Sa
         raise DataError(
             f"A share of {share:g} of {len(samples)} clips leaves too few of {len(counts)} classes for the rest."
         ) from error
+    for here, there in ((taken, rest), (rest, taken)):  # of a rare class the share may be less than half a clip
+        for label in sorted({sample.label for sample in there} - {sample.label for sample in here}):
+            sample = next(sample for sample in there if sample.label == label)
+            there.remove(sample)
+            here.append(sample)
     return rest, taken
 
 

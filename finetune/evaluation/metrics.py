@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import log_softmax, logsumexp
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
@@ -20,6 +21,8 @@ class Accuracy:
         top1, top5: shares of the clips, 0..1.
         top1_interval, top5_interval: their 95 % Wilson intervals.
         loss: the mean cross-entropy.
+        mean_class: the mean over the classes of the share of each that is right, 0..1, so that a class with few clips
+            counts as much as one with many; None in reports of earlier versions.
     """
 
     top1: float
@@ -28,6 +31,7 @@ class Accuracy:
     top5_interval: tuple[float, float]
     loss: float
     clips: int
+    mean_class: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,17 @@ def top_k_accuracy(logits: np.ndarray, classes: np.ndarray, k: int) -> float:
 def accuracies(logits: np.ndarray, classes: np.ndarray) -> dict[str, float]:
     """The paper's two figures: top-1 and top-5."""
     return {"top1": top_k_accuracy(logits, classes, 1), "top5": top_k_accuracy(logits, classes, 5)}
+
+
+def mean_class_accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
+    """The mean of the recalls of the classes that have clips, 0..1.
+
+    >>> mean_class_accuracy(np.array([[1, 0], [1, 0], [1, 0], [1, 0]]), np.array([0, 0, 0, 1]))
+    0.5
+    """
+    counts = confusion(logits, classes)
+    clips = counts.sum(axis=1)
+    return float((counts.diagonal()[clips > 0] / clips[clips > 0]).mean())
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
@@ -142,8 +157,21 @@ class Outcome:
         )
 
 
+def averaged(outcomes: Sequence[Outcome]) -> Outcome:
+    """One outcome of several views of the same clips: its logits are the logarithms of the mean probabilities."""
+    first = outcomes[0]
+    if any(other.names != first.names for other in outcomes):
+        raise ValueError("the outcomes are of different clips")
+    views = np.stack([log_softmax(outcome.logits, axis=1) for outcome in outcomes])
+    return replace(
+        first,
+        logits=(logsumexp(views, axis=0) - np.log(len(outcomes))).astype(np.float32),
+        seconds=sum(outcome.seconds for outcome in outcomes),
+    )
+
+
 def headline(outcome: Outcome) -> Accuracy:
-    """Top-1 and top-5 with their 95 % intervals."""
+    """Top-1 and top-5 with their 95 % intervals, and the mean over the classes."""
     found, count = accuracies(outcome.logits, outcome.classes), len(outcome.names)
     return Accuracy(
         **found,
@@ -151,4 +179,5 @@ def headline(outcome: Outcome) -> Accuracy:
         top5_interval=wilson_interval(found["top5"], count),
         loss=negative_log_likelihood(outcome.logits, outcome.classes),
         clips=count,
+        mean_class=mean_class_accuracy(outcome.logits, outcome.classes),
     )

@@ -18,6 +18,7 @@ from hmdb.model.families import fuse
 from hmdb.model.inference import optimize_for_inference, weight_bytes
 from hmdb.model.loading import LoadedModel
 from hmdb.model.preprocess import normalize
+from hmdb.model.rounding import RoundingCost
 
 PLAIN = "float32"
 MB = 1e6
@@ -54,6 +55,16 @@ class PrecisionComparison:
     on_disk_mb: float
     float32: PrecisionCost
     other: PrecisionCost
+
+    def cost(self, clips: int, part: str) -> RoundingCost:
+        """What a checkpoint keeps of it, where so many clips of this part were answered."""
+        return RoundingCost(
+            top1_change=self.top1_change,
+            clips=clips,
+            part=part,
+            same_top1=round(self.same_top1 * clips),
+            relative_time=round(self.other.least_ms / self.float32.least_ms, 2),
+        )
 
 
 def compare(loaded: LoadedModel, dataset: ClipDataset, split: str, dtype: str) -> tuple[Outcome, PrecisionComparison]:

@@ -155,7 +155,8 @@ def _draw(collection: Collection, frames: dict[str, np.ndarray], path: Path) -> 
     try:
         Image.fromarray(sheet(np.stack(chosen), columns=SHEET_COLUMNS)).save(path)
     except (OSError, ValueError) as error:
-        raise DataError(f"The contact sheet {path} cannot be written: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"The contact sheet {path} cannot be written: {reason}.") from error
 
 
 def _some(what: str, found: Sequence[str]) -> list[str]:

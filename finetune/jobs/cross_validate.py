@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -56,11 +56,20 @@ class CrossValidation:
 
 
 def cross_validate(
-    recipe: Recipe, source: DataSource, output: Path, *, name: str = "paper", resume: bool = False
+    recipe: Recipe,
+    source: DataSource,
+    output: Path,
+    *,
+    name: str = "paper",
+    resume: bool = False,
+    report_to: Collection[str] = ("tensorboard",),
 ) -> CrossValidation:
     """Trains each fold in `<output>/fold-<number>` and writes folds.md and folds.json.
 
     Folds that are complete are not run again with `resume`.
+
+    Args:
+        name, report_to: as for `finetune.jobs.train.train`.
 
     Raises:
         DataError: the output folder is not empty, and what `train` raises.
@@ -71,7 +80,7 @@ def cross_validate(
     for fold in range(1, source.folds + 1):
         log.info("Fold %d of %d", fold, source.folds)
         one = replace(source, fold=fold)
-        reports.append(train(recipe, one, output / f"fold-{fold}", name=name, resume=resume))
+        reports.append(train(recipe, one, output / f"fold-{fold}", name=name, resume=resume, report_to=report_to))
     found = CrossValidation.of(reports)
     if is_first_process():
         (output / FOLDS_TEXT).write_text(to_markdown(found, reports), encoding="utf-8")

@@ -12,19 +12,19 @@ import torch
 from finetune.data.dataset import ClipDataset, refuse_many_broken
 from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_all, read_splits
+from finetune.data.views import views
 from finetune.evaluation.calibrate import counted
-from finetune.evaluation.metrics import Outcome
+from finetune.evaluation.metrics import Outcome, averaged
 from finetune.evaluation.precision import PrecisionComparison, compare
 from finetune.publish import pages
 from finetune.publish import report as reports
 from finetune.publish.report import Machine, Report
 from finetune.training.arguments import evaluation_arguments
-from finetune.training.checkpoint import keep_calibration, keep_int8_cost
+from finetune.training.checkpoint import keep_calibration, keep_rounding_cost
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
 from hmdb.machine import is_first_process, use_available_cores
 from hmdb.model.hub import find
-from hmdb.model.int8 import Int8Cost
 from hmdb.model.loading import LoadedModel, read
 
 
@@ -40,6 +40,7 @@ def evaluate(
     seed: int = 0,
     dtype: str = "float32",
     keep: bool = False,
+    several: str = "1x1",
 ) -> Report:
     """Writes report.json, report.md and figures of a checkpoint on one split of a data set, or on all of it.
 
@@ -50,8 +51,9 @@ def evaluate(
         seed: of the splits and of the random sampler.
         dtype: the precision; in another than float32 the clips are answered one at a time, beside float32,
             and the report has the comparison under "precision".
-        keep: write into the checkpoint's config.json, where the page looks for it, how often answers of each
-            sureness were right; or, in int8, what that costs.
+        several: views of each video, whose probabilities are averaged, as `finetune.data.views.views` has them.
+        keep: write into the checkpoint's config.json, where it is looked for when it answers, how often answers of
+            each sureness were right; or, in another precision than float32, what that costs.
 
     Raises:
         DataError: the data set has classes that the checkpoint does not know, or cannot be read, or
@@ -61,21 +63,26 @@ def evaluate(
     began = time.monotonic()
     if output.exists() and any(output.iterdir()):
         raise DataError(f"{output} is not empty. Give a new --output folder.")
-    if keep and not (dtype in ("float32", "int8") and split == "val" and sampler is None):
-        raise DataError(
-            "--keep is for float32 or int8 on the val split, with the clips taken the checkpoint's own way."
-        )
+    looks = views(several)
+    if keep and not (split == "val" and sampler is None and len(looks) == 1):
+        raise DataError("--keep is for the val split, with the clips taken the checkpoint's own way.")
+    if len(looks) > 1 and dtype != "float32":
+        raise DataError(f"--views {several} goes with --dtype float32 alone.")
     splits = read_all(source) if split == "all" else read_splits(source, seed)
-    loaded = read(find(model, revision), torch.device("cpu") if dtype == "int8" else None)
+    loaded = read(find(model, revision), torch.device("cpu") if keep or dtype == "int8" else None)
     if keep and loaded.checkpoint.revision:
         raise DataError(f"{loaded.checkpoint.name} is on the Hub. --keep writes into a checkpoint that is a folder.")
     _refuse_unknown_classes(splits, loaded)
     clip_spec = loaded.clip_spec.with_sampler(sampler)
     samples = splits.by_name()["test" if split == "all" else split]
-    dataset = ClipDataset(samples, loaded.labels, clip_spec, loaded.pixel_spec, seed=seed)
+    dataset, *others = (
+        ClipDataset(samples, loaded.labels, clip_spec, loaded.pixel_spec, seed=seed, view=look) for look in looks
+    )
     broken = refuse_many_broken({split: dataset}, allowed=source.allow_broken)
     parameters = loaded.network.num_parameters()
     outcome, compared = _answers(loaded, dataset, split, dtype, batch_size)
+    if others:
+        outcome = averaged([outcome, *(_answers(loaded, other, split, dtype, batch_size)[0] for other in others)])
     found = reports.details(outcome, loaded.labels, loaded.calibration)
     report = Report(
         model=loaded.checkpoint.name,
@@ -90,6 +97,7 @@ def evaluate(
         test=found if split == "test" else None,
         all=found if split == "all" else None,
         precision=compared,
+        views=several,
         notes=tuple(loaded.notes),
         eval_clips_per_second=outcome.clips_per_second,
         seconds=round(time.monotonic() - began, 1),
@@ -98,8 +106,7 @@ def evaluate(
     if is_first_process():
         pages.write(report, output, outcome, dataset, loaded.network, loaded.pixel_spec)
         if keep and compared:
-            cost = Int8Cost(top1_change=compared.top1_change, clips=len(outcome.names), part=split)
-            keep_int8_cost(loaded.checkpoint.folder, cost)
+            keep_rounding_cost(loaded.checkpoint.folder, dtype, compared.cost(len(outcome.names), split))
         elif keep:
             answers = counted(loaded.calibration.probabilities(outcome.logits), outcome.classes)
             keep_calibration(loaded.checkpoint.folder, replace(loaded.calibration, answers=answers))

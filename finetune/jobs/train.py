@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from transformers import TrainerState, TrainingArguments, set_seed
+from transformers import TrainerCallback, TrainerState, TrainingArguments, set_seed
 
 from finetune import run_folder as folder
 from finetune.data.load import ClipData, load_clips
@@ -29,9 +30,10 @@ from finetune.publish import report as reports
 from finetune.publish.report import Epoch, Machine, Report, TrainingReport
 from finetune.recipe import Recipe
 from finetune.training.arguments import optimizer, training_arguments, usable_precision
-from finetune.training.callbacks import Board, Patience, PixelFile, Stopwatch
+from finetune.training.callbacks import Board, Measures, Patience, PixelFile, Stopwatch
 from finetune.training.checkpoint import save_checkpoint
 from finetune.training.fit import explained, fit
+from finetune.training.reporters import refuse_missing, reporters
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
@@ -52,6 +54,7 @@ class Plan:
         source: the data.
         distillation: a teacher, whose answers count beside the labels; None for none.
         output: the folder of the run.
+        report_to: what is told of each epoch, by name.
     """
 
     recipe: Recipe
@@ -59,6 +62,7 @@ class Plan:
     source: DataSource
     distillation: Distillation | None
     output: Path
+    report_to: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,6 +75,7 @@ class Prepared:
         trainer: with the clips, ready to train.
         last: the checkpoint to go on from; None at the start.
         stopwatch: runs while it trains.
+        reporters: what is told of each epoch.
     """
 
     origin: Start
@@ -78,6 +83,7 @@ class Prepared:
     trainer: ClipTrainer
     last: Path | None
     stopwatch: Stopwatch
+    reporters: tuple[TrainerCallback, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,17 +103,19 @@ def train(
     name: str = "paper",
     resume: bool = False,
     distillation: Distillation | None = None,
+    report_to: Collection[str] = ("tensorboard",),
 ) -> Report:
     """Trains, keeps the epoch with the best val top-1, evaluates it once on the test split.
 
     Leaves in `output` the checkpoint (model.safetensors, config.json, preprocessor_config.json), the
-    splits as csv, report.json, report.md with its figures, and TensorBoard logs in `runs/`. Until then
+    splits as csv, report.json, report.md with its figures, and TensorBoard's files in `runs/`. Until then
     it holds `checkpoints/` and `clips/`, with which a run that was cut off goes on.
 
     Args:
         name: of the recipe, for the report.
         resume: go on with the run in `output`, if there is one; one that is complete is not run again.
         distillation: a teacher, whose answers count beside the labels.
+        report_to: of "tensorboard", "trackio" and "wandb" those that are told each epoch's loss and val figures.
 
     Raises:
         DataError: the data, the settings or the output folder do not fit, or the memory or the disk
@@ -122,9 +130,14 @@ def train(
         source=source,
         distillation=distillation,
         output=output.resolve(),
+        report_to=tuple(report_to),
     )
+    if distillation and (recipe.mixup or recipe.class_weights != "none"):
+        raise DataError("A student learns from whole clips, each alike: leave out --mixup and --class-weights.")
+    refuse_missing(plan.report_to)
     arguments = training_arguments(plan.recipe, plan.output / folder.CHECKPOINTS)
     splits = read_splits(source, recipe.seed)
+    arguments.run_name, arguments.project = "-".join(plan.output.parts[-2 if source.fold else -1 :]), splits.data
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0:
             folder.claim(plan.output, _settings(recipe, splits, plan), resume=resume)
@@ -168,14 +181,20 @@ def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path
             plan.distillation, data, recipe, origin.clip_spec, hidden, output / folder.CLIPS
         )
     if (recipe.inflate or recipe.head == "probe") and not last:
-        fit_head(origin.network, data.train, origin.pixel_spec, into_norm=bool(recipe.inflate))
-    stopwatch = Stopwatch()
-    trainer = _trainer(plan, origin, data, projection, arguments, stopwatch)
-    return Prepared(origin=origin, data=data, trainer=trainer, last=last, stopwatch=stopwatch)
+        balanced = recipe.class_weights == "balanced"
+        fit_head(origin.network, data.train, origin.pixel_spec, into_norm=bool(recipe.inflate), balanced=balanced)
+    stopwatch, measures = Stopwatch(), Measures(recipe)
+    told: list[TrainerCallback] = list(reporters(plan.report_to))
+    if "tensorboard" in plan.report_to:
+        told.append(Board(output / "runs", data.train, splits.classes, measures))
+    trainer = _trainer(plan, origin, data, projection, arguments, measures, [stopwatch, *told])
+    return Prepared(origin=origin, data=data, trainer=trainer, last=last, stopwatch=stopwatch, reporters=tuple(told))
 
 
 def evaluate(prepared: Prepared) -> Evaluated:
     """Answers val and test with the weights that the trainer holds, and calibrates on val."""
+    for reporter in prepared.reporters:  # the Trainer would show them both splits, as "test"
+        prepared.trainer.remove_callback(reporter)
     val, test = (
         prepared.trainer.outcome(split, dataset)
         for split, dataset in (("val", prepared.data.val), ("test", prepared.data.test))
@@ -256,21 +275,22 @@ def _trainer(
     data: ClipData,
     projection: ProjectionHead | None,
     arguments: TrainingArguments,
-    stopwatch: Stopwatch,
+    measures: Measures,
+    callbacks: Sequence[TrainerCallback],
 ) -> ClipTrainer:
-    board = Board(plan.output / "runs", data.train, data.splits.classes, plan.recipe)
     return ClipTrainer(
         pixel_spec=origin.pixel_spec,
         recipe=plan.recipe,
+        class_weights=data.train.balanced_weights() if plan.recipe.class_weights == "balanced" else None,
         distillation=plan.distillation,
         projection=projection,
         model=origin.network,
         args=arguments,
         train_dataset=data.train,
         eval_dataset=data.val,
-        compute_metrics=board.measure,
+        compute_metrics=measures,
         optimizer_cls_and_kwargs=optimizer(plan.recipe),
-        callbacks=[board, stopwatch, PixelFile(origin.pixel_spec), Patience(plan.recipe.patience)],
+        callbacks=[*callbacks, PixelFile(origin.pixel_spec), Patience(plan.recipe.patience)],
     )
 
 

@@ -15,19 +15,23 @@ from hmdb.model.preprocess import PixelSpec, normalize
 SMALLEST_SPREAD = 1e-3  # of a feature, below which it says nothing
 
 
-def probe(features: np.ndarray, labels: np.ndarray, classes: int, strength: float) -> tuple[torch.Tensor, torch.Tensor]:
+def probe(
+    features: np.ndarray, labels: np.ndarray, classes: int, strength: float, *, balanced: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     """A linear classifier of features.
 
     Args:
         features: float32 (N, C), standardised.
         labels: int (N,), below 0 where nobody knows.
         strength: scikit-learn's C: the smaller, the smaller the weights.
+        balanced: each class counts alike, however few clips it has.
 
     Returns:
         float32 weight (classes, C) and bias (classes,).
     """
     known = labels >= 0
-    found = LogisticRegression(C=strength, max_iter=1000).fit(features[known], labels[known])
+    weighted = "balanced" if balanced else None
+    found = LogisticRegression(C=strength, max_iter=1000, class_weight=weighted).fit(features[known], labels[known])
     weights, biases = found.coef_, found.intercept_
     if len(found.classes_) == 2:  # scikit-learn gives the second class's alone
         weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
@@ -45,6 +49,7 @@ def fit_head(
     *,
     strength: float = 0.5,
     into_norm: bool = False,
+    balanced: bool = False,
 ) -> None:
     """Fits the head of a network to features that it has already, before all of it is trained.
 
@@ -56,13 +61,16 @@ def fit_head(
         dataset: its training clips.
         into_norm: what the head reads is standardised in the last layer norm, for features of another network, whose
             sizes differ widely; else in the head itself, and the rest of the network stays as it is.
+        strength, balanced: as for `probe`.
     """
     network.train(False)
     head: Any = network.classifier
     features = _features(network, head, dataset, pixel_spec)  # (N, C)
     mean, spread = features.mean(dim=0), features.std(dim=0) + SMALLEST_SPREAD
     labels = np.array([dataset.class_id(index) for index in range(len(dataset))])
-    weight, bias = probe(((features - mean) / spread).cpu().numpy(), labels, head.out_features, strength)
+    weight, bias = probe(
+        ((features - mean) / spread).cpu().numpy(), labels, head.out_features, strength, balanced=balanced
+    )
     if into_norm:
         norm: Any = network.base_model.layernorm
         norm.weight.div_(spread)

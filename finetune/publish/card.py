@@ -82,7 +82,12 @@ def _metadata(report: Report, name: str) -> ModelCardData:
             metric_name=title,
             metric_value=round(100 * value, 2),
         )
-        for title, value in (("top-1 accuracy (%)", found.top1), ("top-5 accuracy (%)", found.top5))
+        for title, value in (
+            ("top-1 accuracy (%)", found.top1),
+            ("top-5 accuracy (%)", found.top5),
+            ("mean-class accuracy (%)", found.mean_class),
+        )
+        if value is not None
     ]
     inherited = licence(report)
     return ModelCardData(

@@ -175,6 +175,7 @@ class Report:
         test_alone: on the test clips that resemble no other; None where none or all of them do.
         training: None where a checkpoint was evaluated alone.
         precision: beside float32, where another precision was evaluated.
+        views: of each video, moments x crops, whose answers were averaged.
         seconds: that all of it took.
     """
 
@@ -193,6 +194,7 @@ class Report:
     test_alone: Accuracy | None = None
     training: TrainingReport | None = None
     precision: PrecisionComparison | None = None
+    views: str = "1x1"
     notes: tuple[str, ...] = ()
     eval_clips_per_second: float
     seconds: float

@@ -24,6 +24,11 @@ def with_interval(found: Accuracy, name: str) -> str:
     return f"{percent(getattr(found, name))} % ({percent(low)} to {percent(high)})"
 
 
+def mean_of_classes(found: Accuracy) -> str:
+    """As people read it: "91.2 %", or a dash where an earlier version did not measure it."""
+    return "-" if found.mean_class is None else f"{percent(found.mean_class)} %"
+
+
 def in_markdown(label: str) -> str:
     """A label as text in a table: nothing in it is taken for markup."""
     return re.sub(r"([\\|*`<\[\]])", r"\\\1", readable(label))
@@ -38,4 +43,9 @@ def render(template: str, **values: Any) -> str:
 
 def helpers() -> dict[str, Any]:
     """The functions that templates call."""
-    return {"percent": percent, "with_interval": with_interval, "readable": in_markdown}
+    return {
+        "percent": percent,
+        "with_interval": with_interval,
+        "readable": in_markdown,
+        "mean_of_classes": mean_of_classes,
+    }

@@ -32,27 +32,31 @@ LINE_SECONDS = 60
 log = logging.getLogger(__name__)
 
 
+class Measures:
+    """The figures of an evaluation, as the Trainer asks for them, whose confusion matrix is kept to be drawn."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.confusion: np.ndarray | None = None
+
+    def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
+        """The cross-entropy is that of each clip once; the Trainer's own loss is a mean of batches."""
+        logits, classes = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
+        if not np.isfinite(logits).all():
+            raise diverged("Answers on the val clips are not finite", self._recipe)
+        self.confusion = confusion(logits, classes)
+        return {**accuracies(logits, classes), "cross_entropy": negative_log_likelihood(logits, classes)}
+
+
 class Board(TensorBoardCallback):
     """The Trainer's scalars, and beside them sample clips and each epoch's confusion matrix."""
 
-    def __init__(self, folder: Path, clips: ClipDataset, classes: tuple[str, ...], recipe: Recipe) -> None:
+    def __init__(self, folder: Path, clips: ClipDataset, classes: tuple[str, ...], measures: Measures) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._folder = folder
         self._clips = clips
         self._classes = classes
-        self._recipe = recipe
-        self._confusion: np.ndarray | None = None
-
-    def measure(self, prediction: EvalPrediction) -> dict[str, float]:
-        """Figures of an evaluation, whose confusion matrix is kept to be drawn.
-
-        The cross-entropy is that of each clip once; the Trainer's own loss is a mean of batches.
-        """
-        logits, classes = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
-        if not np.isfinite(logits).all():
-            raise diverged("Answers on the val clips are not finite", self._recipe)
-        self._confusion = confusion(logits, classes)
-        return {**accuracies(logits, classes), "cross_entropy": negative_log_likelihood(logits, classes)}
+        self._measures = measures
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         if state.is_world_process_zero:
@@ -65,8 +69,8 @@ class Board(TensorBoardCallback):
                 self.tb_writer.add_image(name, sheet(self._clips.frames(index)), dataformats="HWC")
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        if self.tb_writer and self._confusion is not None:
-            figure = confusion_matrix(self._confusion, self._classes)
+        if self.tb_writer and self._measures.confusion is not None:
+            figure = confusion_matrix(self._measures.confusion, self._classes)
             self.tb_writer.add_figure("val/confusion", figure, state.global_step)
 
 

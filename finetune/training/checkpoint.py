@@ -16,10 +16,10 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import read_json
-from hmdb.model.int8 import Int8Cost
 from hmdb.model.known import KNOWN_KEY, Known
-from hmdb.model.loading import CALIBRATION_KEY, CLIP_SPEC_KEY, INT8_KEY
+from hmdb.model.loading import CALIBRATION_KEY, CLIP_SPEC_KEY
 from hmdb.model.preprocess import PixelSpec
+from hmdb.model.rounding import ALLOWED, RoundingCost
 
 
 def save_checkpoint(
@@ -48,8 +48,8 @@ def save_checkpoint(
     setattr(network.config, CLIP_SPEC_KEY, clip_spec.to_dict())
     if calibrated:
         setattr(network.config, CALIBRATION_KEY, calibrated.to_dict())
-    vars(network.config).pop(INT8_KEY, None)  # what int8 cost the weights that these began as
-    vars(network.config).pop(KNOWN_KEY, None)
+    for key in (*ALLOWED, KNOWN_KEY):  # what was measured of the weights that these began as
+        vars(network.config).pop(key, None)
     with _staged(output) as staging:
         if known:
             setattr(network.config, KNOWN_KEY, known.save(staging))
@@ -66,13 +66,13 @@ def copy_checkpoint(checkpoint: Path, pixel_spec: PixelSpec, output: Path) -> No
         pixel_spec.save(staging)
 
 
-def keep_int8_cost(folder: Path, cost: Int8Cost) -> None:
-    """Writes what int8 costs a checkpoint into its config.json; the rest of it stays.
+def keep_rounding_cost(folder: Path, dtype: str, cost: RoundingCost) -> None:
+    """Writes what a precision costs a checkpoint into its config.json; the rest of it stays.
 
     Raises:
         DataError: it cannot be written.
     """
-    _keep(folder, INT8_KEY, cost.to_dict())
+    _keep(folder, dtype, cost.to_dict())
 
 
 def keep_calibration(folder: Path, calibration: Calibration) -> None:

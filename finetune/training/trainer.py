@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel, PrinterCallback, Trainer
 
-from finetune.data.augment import View, color_jitter
+from finetune.data.augment import Mixture, View, color_jitter
 from finetune.data.dataset import ClipDataset
 from finetune.distillation.features import ProjectionHead
 from finetune.distillation.loss import loss_with_teacher
@@ -44,6 +44,7 @@ class ClipTrainer(Trainer):
     With an exponential moving average, what is evaluated and saved are the averaged weights.
 
     Args:
+        class_weights: float32 (number of classes,), how much each counts in training; None for all alike.
         projection: through which its features are compared with an image teacher's; None without such a teacher.
     """
 
@@ -54,6 +55,7 @@ class ClipTrainer(Trainer):
         *,
         pixel_spec: PixelSpec,
         recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+        class_weights: torch.Tensor | None = None,
         distillation: Distillation | None = None,
         projection: ProjectionHead | None = None,
         **options: Any,
@@ -65,6 +67,7 @@ class ClipTrainer(Trainer):
             self.add_callback(Progress())
         self._pixel_spec = pixel_spec
         self._recipe = recipe
+        self._class_weights = class_weights
         self._distillation = distillation
         self._projection = projection.to(self.args.device) if projection else None
         self._ema: AveragedModel | None = None
@@ -93,10 +96,13 @@ class ClipTrainer(Trainer):
         """The loss of a batch; in training with augmentation, smoothed labels and the teacher."""
         pixels, classes = inputs["pixel_values"], inputs["labels"]  # uint8 (B, T, H, W, 3), int (B,)
         smoothing = self._recipe.label_smoothing if model.training else 0.0
-        view = None
+        view = mixture = None
         if model.training and self._recipe.augment != "none":
             view = View.draw(*pixels.shape[:2], kept=self._recipe.frames or None, device=pixels.device)
             pixels = color_jitter(view.of(pixels, self._pixel_spec.shape))
+        if model.training and self._recipe.mixup:
+            mixture = Mixture.draw(len(pixels), self._pixel_spec.shape, self._recipe.mixup, pixels.device)
+            pixels = mixture.of(pixels)
         with _frames(self._network, pixels.shape[1]):
             taught = self._projection is not None and view is not None
             outputs = model(pixel_values=normalize(pixels, self._pixel_spec), output_hidden_states=taught)
@@ -110,8 +116,17 @@ class ClipTrainer(Trainer):
             loss = loss_with_teacher(outputs.logits, classes, targets, self._distillation, smoothing)
             loss = loss + self._distillation.features * feature_loss
         else:
-            loss = functional.cross_entropy(outputs.logits, classes, label_smoothing=smoothing)
+            loss = self._cross_entropy(outputs.logits, classes, smoothing, weighted=model.training)
+        if mixture:
+            other = self._cross_entropy(outputs.logits, classes[mixture.partner], smoothing, weighted=True)
+            loss = mixture.share * loss + (1 - mixture.share) * other
         return (loss, outputs) if return_outputs else loss
+
+    def _cross_entropy(
+        self, logits: torch.Tensor, classes: torch.Tensor, smoothing: float, *, weighted: bool
+    ) -> torch.Tensor:
+        weights = self._class_weights.to(logits) if weighted and self._class_weights is not None else None
+        return functional.cross_entropy(logits, classes, weight=weights, label_smoothing=smoothing)
 
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*arguments, **options)

@@ -1,4 +1,4 @@
-"""The two stages on Ray Data: pools of actors with back-pressure between them, on this machine or a cluster."""
+"""The stages on Ray Data: pools of actors with back-pressure between them, on this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,33 +18,42 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # actors witho
 
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext
+from ray.data import ActorPoolStrategy, DataContext, Dataset
 
 from hmdb.batch_inference.job import Job
-from hmdb.batch_inference.stages import PATHS, Answer, Decode
+from hmdb.batch_inference.stages import VIDEOS, Answer, Decode, DecodeAndAnswer
 from hmdb.errors import DataError
 from hmdb.text import first_line, one_line
 
-BLOCK_ROWS = 64  # videos of one decoding task: what is decoded again where a machine is lost in the middle
+BLOCK_ROWS = 64  # videos of one task, at most: what is done again where a machine is lost in the middle
 BLOCK_BYTES = 16 * 2**20  # of pixels, that pass from one stage to the other at a time
+ROUNDING = 1e-4  # of shares of a GPU, in Ray's books
 REACHABLE_SECONDS = 5.0  # until a cluster counts as gone
 STORE_BYTES = 2 * 2**30  # of Ray's shared memory on a single machine
-DECODER_CPUS, ANSWERER_CPUS = 0.25, 0.5  # of a core, in Ray's books, where both share the cores
+ENOUGH_BLOCKS, FEW_ROWS = 256, 4  # into which many videos are divided; videos that are worth a task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workers:
-    """How many actors there are, at most.
+    """How many actors there are, at most; None for as many as the machines have room for, also those that come later.
 
     Attributes:
-        decoders: one process each; None for one on each core.
-        answerers: with a network each; None for one on each core, or as many as fit the GPUs.
+        decoders: that decode for GPUs. On a CPU each answerer decodes for itself.
+        answerers: with a network each.
         gpu_share: of a GPU, for each answerer; 0.5 puts two on each card.
     """
 
     decoders: int | None = None
     answerers: int | None = None
     gpu_share: float = 1.0
+
+    def fitting(self, cards: int) -> int:
+        """How many answerers fit a number of cards, none of them on two cards.
+
+        >>> Workers(gpu_share=0.4).fitting(5), Workers(gpu_share=1 / 3).fitting(2)
+        (10, 6)
+        """
+        return cards * math.floor(1 / self.gpu_share + ROUNDING)
 
 
 @contextmanager
@@ -92,52 +101,60 @@ def _resources() -> dict[str, float]:
     return dict(ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
-def answered(paths: Sequence[str], job: Job, workers: Workers) -> Iterator[pa.Table]:
-    """The rows of the videos, as they come; in any order, and perhaps not all where machines are lost."""
-    resources = _resources()
-    cores = max(int(resources.get("CPU", 1)), 1)
-    blocks = _blocks(paths, cores)
-    if job.device.startswith("cuda"):
-        cards = resources.get("GPU", 0)
-        fitting, share, decoder_cpus, answerer_cpus = math.floor(cards / workers.gpu_share), workers.gpu_share, 1.0, 0.0
-    else:
-        fitting, share, decoder_cpus, answerer_cpus = cores, 0.0, DECODER_CPUS, ANSWERER_CPUS
+def answered(videos: Mapping[str, str], job: Job, workers: Workers) -> Iterator[pa.Table]:
+    """The rows of the videos, as they come; in any order, and perhaps not all where machines are lost.
+
+    Args:
+        videos: where each is, by its key.
+    """
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = BLOCK_BYTES
     _quiet()
+    resources = _resources()
+    cores = max(int(resources.get("CPU", 1)), 1)
+    blocks = _blocks(videos, cores)
     with DataContext.current(context):
-        videos = ray.data.from_arrow(blocks)
-        decoded = videos.map_batches(
-            Decode,
-            fn_constructor_args=(job,),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=_pool(workers.decoders or cores, len(blocks)),
-            num_cpus=decoder_cpus,
-        )
-        answers = decoded.map_batches(
-            Answer,
-            fn_constructor_args=(job,),
-            batch_size=None,
-            batch_format="pyarrow",
-            compute=_pool(workers.answerers or max(fitting, 1), len(blocks)),
-            num_cpus=answerer_cpus,
-            num_gpus=share,
-        )
-        yield from answers.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        rows: Dataset = ray.data.from_arrow(blocks)
+        if job.device.startswith("cuda"):
+            fitting = workers.fitting(int(resources.get("GPU", 0)))
+            rows = _mapped(rows, Decode, job, _pool(workers.decoders, cores, len(blocks)))
+            pool = _pool(workers.answerers, fitting, len(blocks))
+            rows = _mapped(rows, Answer, job, pool, gpu_share=workers.gpu_share)
+        else:
+            rows = _mapped(rows, DecodeAndAnswer, job, _pool(workers.answerers, cores, len(blocks)))
+        yield from rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
-def _blocks(paths: Sequence[str], cores: int) -> list[pa.Table]:
-    """Small ones where there are few videos, so that all cores have some."""
-    size = min(max(len(paths) // (4 * cores), 1), BLOCK_ROWS)
-    return [pa.table({"path": paths[start : start + size]}, schema=PATHS) for start in range(0, len(paths), size)]
+def _mapped(rows: Dataset, stage: type, job: Job, pool: ActorPoolStrategy, gpu_share: float = 0.0) -> Dataset:
+    """Through actors that have a core each or, if any, a share of a GPU."""
+    return rows.map_batches(
+        stage,
+        fn_constructor_args=(job,),
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=pool,
+        num_cpus=0.0 if gpu_share else 1.0,
+        num_gpus=gpu_share,
+    )
 
 
-def _pool(most: int, blocks: int) -> ActorPoolStrategy:
-    most = min(most, blocks)
-    return ActorPoolStrategy(min_size=1, max_size=most, initial_size=most)
+def _blocks(videos: Mapping[str, str], cores: int) -> list[pa.Table]:
+    """Small ones where there are few videos, so that all cores have some and rows come soon."""
+    size = max(len(videos) // ENOUGH_BLOCKS, FEW_ROWS)
+    size = max(min(size, BLOCK_ROWS, len(videos) // (4 * cores)), 1)
+    paths, locations = list(videos), list(videos.values())
+    return [
+        pa.table({"path": paths[start : start + size], "location": locations[start : start + size]}, schema=VIDEOS)
+        for start in range(0, len(paths), size)
+    ]
+
+
+def _pool(most: int | None, fitting: int, blocks: int) -> ActorPoolStrategy:
+    """As many actors as fit now, and as many as there is work for where machines come later."""
+    most = min(most or blocks, blocks)
+    return ActorPoolStrategy(min_size=1, max_size=most, initial_size=max(min(fitting, most), 1))
 
 
 def _quiet() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hmdb.batch_inference.fetch import FetchLimits
 from hmdb.clips.clip import ClipSpec
+from hmdb.errors import ModelError
 from hmdb.model.hub import Checkpoint, find
 from hmdb.model.preprocess import PixelSpec
 from hmdb.version import __version__
@@ -25,11 +27,12 @@ class Job:
     Attributes:
         checkpoint: which model answers.
         clip_spec, pixel_spec: what it sees.
-        device, dtype: as for `Recognizer.from_pretrained`, on the machine that answers.
+        device: as torch names it, on the machine that answers.
+        dtype: the precision, of `hmdb.model.inference.DTYPES`; never "auto", which each machine would decide anew.
         top_k: labels for each video.
         embeddings: length of the embedding that each row has; 0 for none.
         timeline: whether the second table is written.
-        limits: what reading a video may cost.
+        limits, fetching: what reading a video may cost, and fetching it.
         batch_size: clips that are answered together.
     """
 
@@ -42,6 +45,7 @@ class Job:
     embeddings: int
     timeline: bool
     limits: Limits
+    fetching: FetchLimits
     batch_size: int
 
     @property
@@ -68,6 +72,29 @@ class Job:
         return Recognizer.of(read(checkpoint, torch.device(self.device)), self.dtype)
 
 
+def precision(loaded: LoadedModel, dtype: str, device: str, decided: str | None) -> str:
+    """The dtype that all machines of a job use.
+
+    Args:
+        loaded: the model, on this CPU; it is made ready to answer here.
+        dtype: that was asked for.
+        decided: of a job that this one goes on with.
+
+    Raises:
+        ModelError: no such dtype, or not on such a device.
+    """
+    from hmdb.model.inference import DTYPES
+    from hmdb.recognizer import Recognizer
+
+    if dtype == "auto" and decided is not None:
+        return decided
+    if device == "cpu":
+        return Recognizer.of(loaded, dtype).dtype
+    if dtype == "int8" or dtype not in DTYPES:
+        raise ModelError(f"On {device} the dtype must be auto, float32 or bfloat16, not {dtype!r}.")
+    return "float32" if dtype == "auto" else dtype
+
+
 def fingerprint(loaded: LoadedModel, job: Job) -> dict[str, Any]:
     """All that the rows of a folder have in common, ready for JSON."""
     return {
@@ -77,6 +104,7 @@ def fingerprint(loaded: LoadedModel, job: Job) -> dict[str, Any]:
         "weights": digest(loaded.checkpoint.folder),
         "labels": list(loaded.labels),
         "calibration": loaded.calibration.to_dict(),
+        "known": asdict(loaded.known.scale) if loaded.known else None,
         "clip_spec": job.clip_spec.to_dict(),
         "pixel_spec": job.pixel_spec.to_dict(),
         "dtype": job.dtype,

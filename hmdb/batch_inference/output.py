@@ -13,8 +13,9 @@ import io
 import json
 import os
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -30,6 +31,7 @@ from hmdb.text import first_line, one_line
 MANIFEST = "job.json"
 ANSWERS, SEGMENTS = "answers", "segments"
 TEMPORARY = ".tmp"
+SECONDS_BETWEEN = 60.0  # that a job needs at most from the segments of a part to its answers
 
 
 class Output:
@@ -49,6 +51,7 @@ class Output:
             if self._is_local:
                 self._take_lock()
         self._next = 0
+        self._left: dict[str, float] = {}
 
     def start(self, fingerprint: dict[str, Any]) -> None:
         """Makes the folder that of a job, and clears away what a kill left half done.
@@ -57,22 +60,38 @@ class Output:
             DataError: it is that of another job, or holds other things.
         """
         tables = (ANSWERS, SEGMENTS) if fingerprint["timeline"] else (ANSWERS,)
+        there = self.manifest()
         with self._named():
             for folder in tables:
                 self._files.makedirs(self._path(folder), exist_ok=True)
-            if self._files.exists(self._path(MANIFEST)):
-                self._check(json.loads(self._files.cat_file(self._path(MANIFEST))), fingerprint)
+            if there is not None:
+                self._check(there, fingerprint)
             elif self._parts(ANSWERS):
                 raise DataError(f"{self._name} has answers but no {MANIFEST}. Name another folder.")
             else:
                 text = json.dumps(fingerprint, indent=1) + "\n"
                 self._create(MANIFEST, lambda file: file.write(text.encode()))
-            parts = self._parts(ANSWERS)
-            self._next = max(map(_number, parts), default=-1) + 1
+            self._next = max(map(_number, self._parts(ANSWERS)), default=-1) + 1
             for folder in tables:
                 for name in self._listed(folder):
-                    if name.endswith(TEMPORARY) or (folder == SEGMENTS and _number(name) >= self._next):
+                    if name.endswith(TEMPORARY):
                         self._files.rm_file(self._path(folder, name))
+                    elif folder == SEGMENTS and _number(name) >= self._next:
+                        self._left_over(name)
+
+    def _left_over(self, name: str) -> None:
+        """Segments without answers: of a kill or, where nothing locks, of another job that is about to write those."""
+        if self._lock is not None:
+            self._files.rm_file(self._path(SEGMENTS, name))
+        else:
+            self._left[name] = time.monotonic()
+
+    def _clear_left(self, name: str) -> None:
+        """Segments whose answers have not come after a while are a kill's."""
+        if (since := self._left.pop(name, None)) is not None:
+            time.sleep(max(since + SECONDS_BETWEEN - time.monotonic(), 0))
+            if not self._files.exists(self._path(ANSWERS, name)):
+                self._files.rm_file(self._path(SEGMENTS, name))
 
     def _check(self, there: dict[str, Any], here: dict[str, Any]) -> None:
         for key in here:
@@ -80,30 +99,51 @@ class Output:
                 what = f"{key} is {_short(there.get(key))} there and {_short(here[key])} here"
                 raise DataError(f"{self._name} holds the answers of another job: {what}. Name another folder.")
 
-    def done(self) -> tuple[set[str], int]:
-        """The paths of the videos that have a row, and how many of these say that the video failed."""
-        done: set[str] = set()
-        failed = 0
-        for table in self._columns("path", "error_class"):
-            done.update(table["path"].to_pylist())
-            failed += table.num_rows - table["error_class"].null_count
-        return done, failed
+    def manifest(self) -> dict[str, Any] | None:
+        """What the folder says of its job; None where it says nothing yet.
 
-    def drop_failed(self, among: set[str]) -> int:
-        """Takes away the rows that say that one of these videos failed, so that it is missing and can be done again."""
+        Raises:
+            DataError: it cannot be read.
+        """
+        with self._named():
+            if not self._files.exists(self._path(MANIFEST)):
+                return None
+            found: dict[str, Any] = json.loads(self._files.cat_file(self._path(MANIFEST)))
+            return found
+
+    def rows(self, *columns: str) -> Iterator[tuple[Any, ...]]:
+        """These columns of each row.
+
+        Raises:
+            DataError: a part cannot be read.
+        """
+        for part in self._parts(ANSWERS):
+            with self._named():
+                with self._files.open(self._path(ANSWERS, part), "rb") as file:
+                    table = parquet.read_table(file, columns=list(columns))
+                values = [table[name].to_pylist() for name in columns]
+            yield from zip(*values, strict=True)
+
+    def drop(self, paths: Set[str]) -> int:
+        """Takes away the rows of these videos, so that they are missing and can be done again."""
         dropped = 0
         for name in self._parts(ANSWERS):
             with self._named():
                 with self._files.open(self._path(ANSWERS, name), "rb") as file:
                     table = parquet.read_table(file)
-                again = [
-                    error is not None and path in among
-                    for error, path in zip(table["error_class"].to_pylist(), table["path"].to_pylist(), strict=True)
-                ]
+                again = [path in paths for path in table["path"].to_pylist()]
                 if any(again):
                     dropped += sum(again)
+                    self._drop_segments(name, paths)
                     self._replace(f"{ANSWERS}/{name}", table.filter(pc.invert(pa.array(again))))
         return dropped
+
+    def _drop_segments(self, name: str, paths: Set[str]) -> None:
+        if self._files.exists(self._path(SEGMENTS, name)):
+            with self._files.open(self._path(SEGMENTS, name), "rb") as file:
+                table = parquet.read_table(file)
+            left = pa.array([path not in paths for path in table["path"].to_pylist()], pa.bool_())
+            self._replace(f"{SEGMENTS}/{name}", table.filter(left))
 
     def write(self, rows: pa.Table) -> None:
         """The next part. It is there whole, or not at all.
@@ -115,6 +155,7 @@ class Output:
         with self._named():
             try:
                 if SEGMENTS in rows.column_names:
+                    self._clear_left(name)
                     self._create(f"{SEGMENTS}/{name}", _writer(segment_rows(rows)))
                     rows = rows.drop_columns([SEGMENTS])
                 self._create(f"{ANSWERS}/{name}", _writer(rows))
@@ -126,22 +167,16 @@ class Output:
         """How often each label and each class of error occurs; "wave?" may be none of the labels."""
         labels: Counter[str] = Counter()
         errors: Counter[str] = Counter()
-        for table in self._columns("label", "is_known", "error_class"):
-            for label, is_known, error in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
-                if error is not None:
-                    errors[error] += 1
-                else:
-                    labels[label if is_known else f"{label}?"] += 1
+        for label, is_known, error in self.rows("label", "is_known", "error_class"):
+            if error is not None:
+                errors[error] += 1
+            else:
+                labels[label if is_known else f"{label}?"] += 1
         return labels, errors
 
     def close(self) -> None:
         if self._lock is not None:
             self._lock.close()
-
-    def _columns(self, *names: str) -> Iterator[pa.Table]:
-        for part in self._parts(ANSWERS):
-            with self._named(), self._files.open(self._path(ANSWERS, part), "rb") as file:
-                yield parquet.read_table(file, columns=list(names))
 
     def _parts(self, folder: str) -> list[str]:
         return [name for name in self._listed(folder) if name.endswith(".parquet")]
@@ -215,6 +250,9 @@ class Output:
         except BlockingIOError as error:
             lock.close()
             raise DataError(f"Another job is at work in {self._name}.") from error
+        except OSError:  # a file system without locks: as behind a URL, the names of the parts are all there is
+            lock.close()
+            return
         self._lock = lock
 
     @contextlib.contextmanager

@@ -6,7 +6,8 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ import pyarrow as pa
 from ray.exceptions import RayError
 
 from hmdb.batch_inference.engine import Workers, answered, cluster, has_gpus
-from hmdb.batch_inference.job import Job, fingerprint
+from hmdb.batch_inference.fetch import FetchLimits, stamp_of
+from hmdb.batch_inference.job import Job, fingerprint, precision
 from hmdb.batch_inference.output import Output
 from hmdb.batch_inference.sources import find_sources
+from hmdb.batch_inference.urls import is_url, key_of
 from hmdb.errors import DataError, StoppedError
 from hmdb.model.loading import load
 from hmdb.text import first_line, one_line
@@ -27,6 +30,7 @@ from hmdb.video.limits import Limits
 PART_ROWS = 1000
 PART_SECONDS = 300.0  # after which a part is written though it is short: the most work that a kill can cost
 BATCH_SIZE = {"cpu": 4, "cuda": 32}  # clips that are answered together
+LOOKERS = 16  # threads that look whether files have changed
 ROUNDS = 3  # through the engine, for rows that went missing with a machine
 
 
@@ -56,7 +60,7 @@ class Summary:
         errors: how often each class of error occurs.
         answered: rows that this run wrote.
         seconds: that this run took, without its start.
-        others: rows of videos that the sources do not name any more.
+        others: rows of videos that the sources do not name any more; they count among the labels and errors.
     """
 
     labels: Counter[str]
@@ -100,6 +104,7 @@ def batch(
     embeddings: bool = False,
     timeline: bool = False,
     retry_failed: bool = False,
+    retry_changed: bool = False,
     address: str | None = None,
     workers: Workers | None = None,
     batch_size: int | None = None,
@@ -118,6 +123,8 @@ def batch(
         embeddings: whether each row has the pooled features, as the classifier sees them.
         timeline: whether what happens when goes into a second table, `segments`.
         retry_failed: whether videos that failed in an earlier run are done again.
+        retry_changed: whether files are done again that are not what they were in an earlier run, by size and time
+            of last change; without it, how many there are is said. URLs are not asked for that.
         address: of a Ray cluster; "auto" for the one that this machine belongs to, None for this machine alone.
         workers: how many processes decode and answer.
         batch_size: clips that are answered together.
@@ -133,29 +140,79 @@ def batch(
         ModelError: the model cannot be loaded.
         TerminatedError: SIGTERM or Ctrl-C; what was answered is written.
     """
-    paths = find_sources([str(source) for source in sources], column)
+    videos = {key_of(video): video for video in find_sources([str(source) for source in sources], column)}
     with closing(Output(str(output))) as folder, _Signals() as signals, cluster(address):
         job = _job(folder, model, revision, device, dtype, sampler, top_k, embeddings, timeline, batch_size, say)
-        if retry_failed and (dropped := folder.drop_failed(set(paths))):
-            say(f"{dropped} that failed before are done again.")
-        done, failed = folder.done()
-        begun = Progress(total=len(paths), done=len(done & set(paths)), failed=failed, before=len(done & set(paths)))
-        if done:
-            others = len(done) - begun.done
-            gone = f" {others} further rows are of videos that the sources do not name." if others else ""
-            say(f"{begun.done} of {len(paths)} videos were done before.{gone}")
+        if workers and workers.decoders and not job.device.startswith("cuda"):
+            say("Note: on a CPU each answerer decodes for itself; how many decoders there are is for GPUs.")
+        standing = _standing(folder, videos, say, retry_failed=retry_failed, retry_changed=retry_changed)
+        done = standing.done
+        begun = Progress(total=len(videos), done=len(done), failed=standing.failed, before=len(done))
         report(begun)
         began = time.monotonic()
         parts = _Parts(folder, part_rows)
-        progress = _fill(parts, paths, done, begun, job, workers or Workers(), signals, report)
+        progress = _fill(parts, videos, done, begun, job, workers or Workers(), signals, report)
         labels, errors = folder.counts()
         return Summary(
             labels=labels,
             errors=errors,
             answered=progress.done - begun.done,
             seconds=time.monotonic() - began,
-            others=len(done) - progress.done,
+            others=standing.others,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Standing:
+    """What a folder holds of a job that goes on.
+
+    Attributes:
+        done: videos of the sources that have a row.
+        failed: how many of these failed.
+        others: rows of further videos.
+    """
+
+    done: set[str]
+    failed: int
+    others: int
+
+
+def _standing(
+    folder: Output,
+    videos: Mapping[str, str],
+    say: Callable[[str], None],
+    *,
+    retry_failed: bool,
+    retry_changed: bool,
+) -> _Standing:
+    """What need not be done again. What is to be done again loses its row."""
+    failed, stamps, others = set(), {}, 0
+    for path, stamp, error in folder.rows("path", "stamp", "error_class"):
+        if path not in videos:
+            others += 1
+            continue
+        stamps[path] = stamp
+        if error is not None:
+            failed.add(path)
+    changed = _changed(stamps)
+    if stamps or others:
+        gone = f" {others} further rows are of videos that the sources do not name." if others else ""
+        say(f"{len(stamps)} of {len(videos)} videos were done before.{gone}")
+    if changed and not retry_changed:
+        say(f"{len(changed)} of these have changed since; --retry-changed does them again.")
+    again = (failed if retry_failed else set()) | (changed if retry_changed else set())
+    if again:
+        folder.drop(again)
+        say(f"{len(again)} that failed or changed are done again.")
+    return _Standing(done=stamps.keys() - again, failed=len(failed - again), others=others)
+
+
+def _changed(stamps: Mapping[str, str | None]) -> set[str]:
+    """Videos on this machine whose file or folder is not what it was. What is behind a URL is not asked for again."""
+    local = {path: stamp for path, stamp in stamps.items() if not is_url(path)}
+    with ThreadPoolExecutor(LOOKERS) as threads:  # a file system of a network takes its time for each
+        now = threads.map(stamp_of, map(Path, local))
+        return {path for (path, stamp), new in zip(local.items(), now, strict=True) if new not in (stamp, None)}
 
 
 def _job(
@@ -178,16 +235,18 @@ def _job(
     for note in loaded.notes:
         say(f"Note: {note}")
     device = device or ("cuda" if has_gpus() else "cpu")
+    decided = (folder.manifest() or {}).get("dtype")
     job = Job(
         checkpoint=loaded.checkpoint,
         clip_spec=loaded.clip_spec.with_sampler(sampler),
         pixel_spec=loaded.pixel_spec,
         device=device,
-        dtype=dtype,
+        dtype=precision(loaded, dtype, device, decided),
         top_k=min(top_k, len(loaded.labels)),
         embeddings=loaded.network.config.hidden_size if embeddings else 0,
         timeline=timeline,
         limits=Limits.from_environment(),
+        fetching=FetchLimits.from_environment(),
         batch_size=batch_size or BATCH_SIZE.get(device.partition(":")[0], 4),
     )
     folder.start(fingerprint(loaded, job))
@@ -196,7 +255,7 @@ def _job(
 
 def _fill(
     parts: _Parts,
-    paths: Sequence[str],
+    videos: Mapping[str, str],
     done: set[str],
     progress: Progress,
     job: Job,
@@ -206,7 +265,7 @@ def _fill(
 ) -> Progress:
     """Answers what is missing. `done` grows by it."""
     for _ in range(ROUNDS):
-        missing = [path for path in paths if path not in done]
+        missing = {path: location for path, location in videos.items() if path not in done}
         if not missing:
             return progress
         rows = answered(missing, job, workers)
@@ -228,8 +287,8 @@ def _fill(
             raise DataError(f"Ray has given up: {one_line(first_line(error))}. The same command goes on.") from error
         finally:
             parts.flush()
-    if missing := [path for path in paths if path not in done]:
-        raise DataError(f"{len(missing)} videos came back without an answer; the same command tries them again.")
+    if lost := len(videos.keys() - done):
+        raise DataError(f"{lost} videos came back without an answer; the same command tries them again.")
     return progress
 
 

@@ -34,8 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--embeddings", action="store_true", help="add the pooled features to each row")
     parser.add_argument("--timeline", action="store_true", help="write what happens when to a second table, segments")
     parser.add_argument("--retry-failed", action="store_true", help="do videos that failed before again")
+    parser.add_argument("--retry-changed", action="store_true", help="do files that changed since then again")
     parser.add_argument("--address", help="of a Ray cluster, or auto; if not given, this machine alone")
-    parser.add_argument("--decoders", type=count, metavar="N", help="processes that decode (one per core)")
+    parser.add_argument("--decoders", type=count, metavar="N", help="processes that decode for GPUs (one per core)")
     parser.add_argument("--answerers", type=count, metavar="N", help="processes that answer (one per core or GPU)")
     parser.add_argument("--gpu-share", type=_share, default=1.0, metavar="X", help="of a GPU for each (%(default)s)")
     parser.add_argument("--batch-size", type=count, metavar="N", help="clips answered together (4; on a GPU 32)")
@@ -74,6 +75,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             embeddings=options.embeddings,
             timeline=options.timeline,
             retry_failed=options.retry_failed,
+            retry_changed=options.retry_changed,
             address=options.address,
             workers=Workers(decoders=options.decoders, answerers=options.answerers, gpu_share=options.gpu_share),
             batch_size=options.batch_size,

@@ -131,6 +131,7 @@ class Clip:
         rows, columns = (max(side // block, 1) for side in self.pixels.shape[1:3])
         frames = self.pixels[plain][:, : rows * block, : columns * block]
         high, wide = frames.shape[1] // rows, frames.shape[2] // columns
-        blocks = frames[:, : rows * high, : columns * wide].reshape(len(plain), rows, high, columns, wide, 3)
-        means = blocks.mean(axis=(2, 4), dtype=np.float32)
-        return bool((means.max(axis=0) - means.min(axis=0)).max() > STILL)
+        # Whole numbers, and the rows of a block first: the other way round it takes ten times as long.
+        lines = frames[:, : rows * high, : columns * wide].reshape(len(plain), rows, high, -1)
+        sums = lines.sum(axis=2, dtype=np.uint32).reshape(len(plain), rows, columns, wide, 3).sum(axis=3)
+        return bool((sums.max(axis=0) - sums.min(axis=0)).max() > STILL * high * wide)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,55 @@ SIZES = {
     "patch_size": 1024,
     "num_channels": 16,
     "num_frames": 256,
+    "num_labels": 100_000,
 }
 
 
 MAX_LABEL = 200  # characters
+MAX_JSON = 16 * 2**20  # bytes; a thousand times what a checkpoint needs
+
+
+def check_files(folder: Path, name: str) -> None:
+    """Refuses a checkpoint whose files are none: pipes and devices, which are waited for, and links out of its folder.
+    The Hub's cache, where the files of a snapshot are links to its blobs, counts as one folder.
+
+    Raises:
+        ModelError: there is such a file, one that is no longer there, or JSON of more than 16 MB.
+    """
+    home = folder.resolve()
+    places = [home, *([home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [])]
+    for path in sorted(each for each in folder.iterdir() if each.suffix in (".json", ".safetensors")):
+        target = path.resolve()
+        if not any(target.is_relative_to(place) for place in places):
+            raise ModelError(f"{path.name} of {name} is a link that leads out of its folder, and is not read.")
+        try:
+            found = target.stat()
+        except OSError as error:
+            raise ModelError(f"{path.name} of {name} cannot be read: {error.strerror}.") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise ModelError(f"{path.name} of {name} is no regular file, and is not read.")
+        if path.suffix == ".json" and found.st_size > MAX_JSON:
+            raise ModelError(f"{path.name} of {name} has more than {MAX_JSON // 2**20} MB, and is not read.")
+    for path in folder.glob("*.safetensors.index.json"):
+        parts = read_json(path, name).get("weight_map")
+        if not isinstance(parts, dict) or any(Path(str(part)).name != part for part in parts.values()):
+            raise ModelError(f"{path.name} of {name} names weights elsewhere than in its folder.")
+
+
+def check_sizes(config: Mapping[str, Any], name: str) -> None:
+    """Refuses a configuration for which transformers would take memory before a weight is read.
+
+    Raises:
+        ModelError: a size that is none, or beyond what any network needs.
+    """
+    for key, largest in SIZES.items():
+        value = config.get(key, 1)
+        if type(value) is not int or not 1 <= value <= largest:
+            raise ModelError(
+                f"{key} in config.json of {name} must be a whole number from 1 to {largest}, not {value!r}."
+            )
+    if len(config.get("id2label") or ()) > SIZES["num_labels"]:
+        raise ModelError(f"{name} has more than {SIZES['num_labels']} labels.")
 
 
 def check_size(folder: Path) -> None:

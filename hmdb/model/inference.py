@@ -6,7 +6,7 @@
   itself, by MKL, and in bfloat16 where that was asked for or saves much.
 - In bfloat16 they have bfloat16 weights. What lies between them stays float32: residuals,
   normalisation, embeddings, the classifier and its logits. In int8 what is rounded to 8 bits is their weights
-  and their inputs; what they return is of the dtype that "auto" would take.
+  and their inputs; what they return is of the dtype that "auto" would take by its width alone.
 - What a family can do in fewer operations is done so (`Family.simplify`).
 - In bfloat16 a GELU approximated by tanh becomes the exact one, which stays within a tenth of that dtype's rounding and
   takes a quarter of the time.
@@ -28,16 +28,19 @@ from transformers import PreTrainedModel
 from hmdb.errors import ModelError
 from hmdb.model.families import family_of
 from hmdb.model.int8 import Int8Linear, to_int8
+from hmdb.model.rounding import RoundingCost
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
-NARROWEST = 512  # hidden size, below which bfloat16 saves little of an answer and moves it more
+NARROWEST = 512  # hidden size, below which bfloat16 may move answers more than anybody has measured
 ROUNDS, TOKENS = 3, 1024  # of a measurement; of the products that are measured: with few, oneDNN looks too good
 USUAL_WINS = 0.95  # of the time of the usual product is what another must need, lest noise decide
 BFLOAT16_PAYS = 0.8  # likewise of float32: it moves answers
 BLOCK, MANY_ROWS = 16, 1024  # rows of a product that oneDNN takes together, and from how many on it matters
 
 
-def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> PreTrainedModel:
+def optimize_for_inference(
+    network: PreTrainedModel, dtype: str = "auto", bfloat16_cost: RoundingCost | None = None
+) -> PreTrainedModel:
     """Makes a fused classifier answer faster. It cannot be trained or saved any more.
 
     Answers in float32 stay the same to 1e-4. In bfloat16 logits move by about 1 % of their range, in int8 by
@@ -45,8 +48,10 @@ def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> Pre
 
     Args:
         dtype: of the products: "float32", "bfloat16", "int8" (on a CPU), or "auto", which is bfloat16 on a CPU
-            where that is measured to be faster, for a network wide enough to gain by it, else float32. The same
-            dtype and product give the same answer each time; another product moves float32 logits by about 1e-6.
+            that is measured to be faster by it, for a network that loses at most half a point of top-1 by it, else
+            float32. The same dtype and product give the same answer each time; another product moves float32 logits
+            by about 1e-6.
+        bfloat16_cost: what it loses; where nobody has measured that, a wide network counts as one that loses little.
 
     Returns:
         The network.
@@ -59,8 +64,10 @@ def optimize_for_inference(network: PreTrainedModel, dtype: str = "auto") -> Pre
     config: Any = network.config
     product = Product(InferenceLinear, torch.float32)
     if network.device.type == "cpu":
-        wide = config.hidden_size >= NARROWEST
-        asked = {"float32": False, "bfloat16": True}.get(dtype, None if wide else False)
+        holds: bool = config.hidden_size >= NARROWEST
+        if bfloat16_cost and dtype == "auto":
+            holds = bfloat16_cost.is_small("bfloat16")
+        asked = {"float32": False, "bfloat16": True}.get(dtype, None if holds else False)
         product = fastest(config.hidden_size, config.intermediate_size, bfloat16=asked)
     elif dtype == "bfloat16":
         product = Product(InferenceLinear, torch.bfloat16)
@@ -150,21 +157,29 @@ def fastest(inner: int, outer: int, *, bfloat16: bool | None) -> Product:
 
 
 def seconds(products: Sequence[Product], inner: int, outer: int) -> dict[Product, float]:
-    """How long each keeps this thread busy at best, in turn; what else the machine does counts little."""
+    """How long each keeps this thread busy at best, in turn; what else the machine does counts little.
+
+    One thread alone: of two, one would be busy waiting for the other, which other work keeps from its core.
+    """
     values = torch.randn(TOKENS, inner)
     layers = {}
     for product in products:
         layers[product] = nn.Linear(inner, outer, dtype=product.dtype)
         layers[product].__class__ = product.layer
     taken = dict.fromkeys(products, float("inf"))
-    with torch.inference_mode():
-        for layer in layers.values():
-            layer(values)  # it is built at its first call
-        for _ in range(ROUNDS):
-            for product, layer in layers.items():
-                began = time.thread_time()
-                layer(values)
-                taken[product] = min(taken[product], time.thread_time() - began)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for layer in layers.values():
+                layer(values)  # it is built at its first call
+            for _ in range(ROUNDS):
+                for product, layer in layers.items():
+                    began = time.thread_time()
+                    layer(values)
+                    taken[product] = min(taken[product], time.thread_time() - began)
+    finally:
+        torch.set_num_threads(threads)
     return taken
 
 

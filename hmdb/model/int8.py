@@ -1,4 +1,5 @@
-"""Products of 8-bit integers: the layer that computes them, and what they cost a checkpoint.
+"""Products of 8-bit integers: the layer that computes them. What they cost a checkpoint is to be measured
+(`hmdb.model.rounding`).
 
 Weights are rounded once, when the network is loaded, with a scale for each output. What comes in is rounded
 as it comes, with a scale for each token, so that an answer does not depend on what else is in its batch.
@@ -6,21 +7,16 @@ as it comes, with a scale for each token, so that an answer does not depend on w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from hmdb.errors import ModelError
-
 REACH = 127  # the largest of the whole numbers that are used; the least is -127
 MIDDLE = 128  # stands for zero among the unsigned ones, which are the ones that the instructions take
 CACHED = 2**20  # numbers that lie between the steps at once: 4 MB, for the cache to hold
 TINY = 1e-12  # the least scale x REACH: what is all zeros stays so
-WORST = -1.0  # points of top-1: a checkpoint that loses more is not offered in int8
 
 _HALF_UP = torch.tensor(MIDDLE + 0.5)  # turns cutting off into rounding
 
@@ -103,47 +99,3 @@ def to_int8(linear: nn.Linear, result: torch.dtype) -> None:
 def multiplies_int8() -> bool:
     """Whether this CPU has instructions for products of int8, and torch a way to them."""
     return bool(torch.cpu._is_vnni_supported()) and hasattr(torch.ops.onednn, "qlinear_pointwise")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Int8Cost:
-    """What int8 costs a checkpoint, measured. It travels in a checkpoint's config.json.
-
-    Attributes:
-        top1_change: in points, against float32 on the same clips; negative where int8 is worse.
-        clips: how many they were, at least 1.
-        part: of the data set.
-
-    Raises:
-        ModelError: a value that is no such thing.
-    """
-
-    top1_change: float
-    clips: int
-    part: str
-
-    def __post_init__(self) -> None:
-        if type(self.top1_change) not in (int, float) or not -100 <= self.top1_change <= 100:
-            raise ModelError(f"The top1_change of int8 must be a number from -100 to 100, not {self.top1_change!r}.")
-        if type(self.clips) is not int or self.clips < 1:
-            raise ModelError(f"The clips of int8 must be a whole number of at least 1, not {self.clips!r}.")
-        if self.part not in ("val", "test"):
-            raise ModelError(f"The part of int8 must be val or test, not {self.part!r}.")
-
-    @property
-    def is_small(self) -> bool:
-        """Whether it is small enough to offer int8."""
-        return self.top1_change >= WORST
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: object) -> Int8Cost:
-        """
-        Raises:
-            ModelError: not an object, other settings than those above, or values out of range.
-        """
-        if not isinstance(values, Mapping) or set(values) != {field.name for field in fields(cls)}:
-            raise ModelError(f"What config.json says of int8 is not what this version knows: {values}.")
-        return cls(**values)

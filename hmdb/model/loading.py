@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,9 +23,10 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import (
-    SIZES,
+    check_files,
     check_fit,
     check_size,
+    check_sizes,
     labels_of,
     model_type_of,
     read_json,
@@ -34,10 +35,10 @@ from hmdb.model.checks import (
 )
 from hmdb.model.families import FAMILIES
 from hmdb.model.hub import Checkpoint, HubUnreachableError, find
-from hmdb.model.int8 import WORST, Int8Cost
 from hmdb.model.known import Known
 from hmdb.model.names import KINETICS_400
 from hmdb.model.preprocess import PixelSpec
+from hmdb.model.rounding import ALLOWED, RoundingCost, read_costs
 from hmdb.text import first_line
 
 MODEL_VARIABLE = "HMDB_MODEL"
@@ -45,7 +46,6 @@ BUNDLED = Path(__file__).parents[1] / "bundled"
 
 CLIP_SPEC_KEY = "clip_spec"  # in config.json
 CALIBRATION_KEY = "calibration"  # in config.json; it may be missing
-INT8_KEY = "int8"  # likewise
 
 
 MAX_MESSAGE = 300  # characters
@@ -63,7 +63,7 @@ class LoadedModel:
         checkpoint: which one it is.
         calibration: how its logits become probabilities.
         known: what tells clips that show none of the labels; None where its probability has to.
-        int8_cost: what int8 costs it; None where nobody has measured that.
+        rounding_costs: what "bfloat16" and "int8" cost it, as far as somebody has measured that.
         notes: what its user should know, a sentence each: why it answers in place of another,
             what it did not say about itself.
     """
@@ -75,7 +75,7 @@ class LoadedModel:
     checkpoint: Checkpoint
     calibration: Calibration = field(default_factory=Calibration)
     known: Known | None = None
-    int8_cost: Int8Cost | None = None
+    rounding_costs: Mapping[str, RoundingCost] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -83,18 +83,19 @@ class LoadedModel:
         """Why int8 is not to be offered, in a sentence; None where it may be."""
         if self.network.device.type != "cpu":
             return "int8 is for a CPU."
-        if self.int8_cost is None:
+        cost = self.rounding_costs.get("int8")
+        if cost is None:
             return f"nobody has measured what it costs {self.checkpoint.name}."
-        if not self.int8_cost.is_small:
-            cost = self.int8_cost
+        if not cost.is_small("int8"):
             return (
                 f"{self.checkpoint.name} loses {-cost.top1_change:.1f} points of top-1 by it on {cost.clips} "
-                f"{cost.part} clips, more than {-WORST:g}."
+                f"{cost.part} clips, more than {ALLOWED['int8']:g}."
             )
         return None
 
     def to_dict(self) -> dict[str, Any]:
         """All but the network and where it lies, ready for JSON."""
+        costs = {dtype: cost.to_dict() for dtype, cost in self.rounding_costs.items()}
         return {
             "model": self.checkpoint.name,
             "revision": self.checkpoint.revision,
@@ -103,7 +104,8 @@ class LoadedModel:
             "pixel_spec": self.pixel_spec.to_dict(),
             "calibration": self.calibration.to_dict(),
             "tells_strangers_by": "features" if self.known else "probability",
-            "int8": {"offered": self.no_int8 is None, "cost": self.int8_cost.to_dict() if self.int8_cost else None},
+            "int8": {"offered": self.no_int8 is None, "cost": costs.get("int8")},
+            "bfloat16": {"cost": costs.get("bfloat16")},
             "notes": list(self.notes),
         }
 
@@ -157,6 +159,7 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
 
 def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     name, folder = checkpoint.name, checkpoint.folder
+    check_files(folder, name)
     config = read_json(folder / "config.json", name)
     model_type = model_type_of(config, name)
     labels = labels_of(config, name)
@@ -169,7 +172,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
         notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
     pixel_spec = read_pixel_spec(folder, name, model_type)
     calibration = Calibration.from_dict(config.get(CALIBRATION_KEY, {}))
-    int8_cost = Int8Cost.from_dict(config[INT8_KEY]) if INT8_KEY in config else None
+    rounding_costs = read_costs(config)
     network, new, unused = _read_network(checkpoint)
     if new:
         raise ModelError(f"{name} lacks weights that its config.json asks for: {_some(new)}")
@@ -192,7 +195,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
         checkpoint=checkpoint,
         calibration=calibration,
         known=known,
-        int8_cost=int8_cost,
+        rounding_costs=rounding_costs,
         notes=tuple(notes),
     )
 
@@ -215,14 +218,10 @@ def read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMode
 def _read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
     """The network, the names of its weights that are new, and those in the checkpoint that it has no place for."""
     name, folder = checkpoint.name, checkpoint.folder
+    check_files(folder, name)
     config = read_json(folder / "config.json", name)
     model_type_of(config, name)
-    for key, largest in SIZES.items():
-        value = config.get(key, 1)
-        if type(value) is not int or not 1 <= value <= largest:
-            raise ModelError(
-                f"{key} in config.json of {name} must be a whole number from 1 to {largest}, not {value!r}."
-            )
+    check_sizes(config, name)
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{name} has no weights as safetensors, and other formats are not loaded.")
     try:

@@ -174,7 +174,7 @@ class Handlers:
         opacity: float = 0.7,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[tuple[Any, ...]]:
-        """Shows what in the frames speaks for a label, or where the model looked, and how much each frame mattered.
+        """Shows what in the frames speaks for a label, or where the model looked.
 
         Args:
             video: a video file.

@@ -64,7 +64,7 @@ def load_recognizer(model: str | None = None, dtype: str = "auto") -> Recognizer
     Raises:
         HmdbError: it cannot be loaded, or there is no such dtype.
     """
-    prepare()  # another process, which starts beside what follows
+    prepare()  # another process, which starts beside what follows if none did
     with gc_paused():
         from transformers.utils.logging import disable_progress_bar
 

@@ -115,17 +115,12 @@ def caption(frame: ClipFrame) -> str:
 
 
 def overlays(explanation: Explanation, opacity: float) -> Gallery:
-    """The frames under their map, each with a bar for how much it mattered."""
-    from hmdb.figures import importance_bars, overlay
+    """The frames under their map."""
+    from hmdb.figures import overlay
 
     clip = explanation.prediction.clip
     drawn = overlay(clip.pixels, explanation.heat, opacity=opacity, region=explanation.region)
-    drawn = importance_bars(drawn, explanation.frame_importance)
-    captions = [
-        f"{caption(frame)} · mattered {share:.0%}"
-        for frame, share in zip(clip.frames, explanation.frame_importance, strict=True)
-    ]
-    return pictures(drawn, captions)
+    return pictures(drawn, map(caption, clip.frames))
 
 
 def timeline_outputs(timeline: Timeline, name: str, *, finished: bool) -> tuple[Any, ...]:

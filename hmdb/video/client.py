@@ -15,14 +15,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import numpy as np
 
 from hmdb.stopping import check_stopped
 from hmdb.video.limits import Limits
 from hmdb.video.sandbox import Confinement
-from hmdb.video.wire import DECORD, Facts, WireError, packed, received
+from hmdb.video.wire import DECORD, PYAV, Facts, WireError, packed, received
 
 T = TypeVar("T")
 
@@ -53,6 +53,10 @@ class DiedError(WorkerError):
     """It died, or answered what cannot be."""
 
 
+class NoDecoderError(WorkerError):
+    """It has nothing to decode with, whatever the video."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Answer:
     """What a worker answered: `facts` and, where frames or their seconds were asked for, those; or why it refuses.
@@ -77,6 +81,8 @@ class Answer:
 class Worker:
     """One decoding process, used by one thread at a time."""
 
+    module: ClassVar[str] = "hmdb.video.worker"  # that it runs
+
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.num_requests = 0
@@ -90,7 +96,7 @@ class Worker:
         environment = {"PATH": os.defpath}  # decord cannot be imported without one
         environment |= {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, no shell
-            [sys.executable, "-P", "-m", "hmdb.video.worker", json.dumps(asdict(limits)), *map(str, handed)],
+            [sys.executable, "-P", "-m", self.module, json.dumps(asdict(limits)), *map(str, handed)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -163,8 +169,11 @@ class Worker:
         self._write(packed(request))
 
     def _greeting(self) -> Confinement:
+        greeting = received(self._read)
+        if "missing" in greeting:
+            raise NoDecoderError(str(greeting["missing"]), PYAV)
         try:
-            return Confinement.checked(received(self._read)["confinement"])
+            return Confinement.checked(greeting["confinement"])
         except (KeyError, ValueError) as error:
             raise WireError("no greeting") from error
 
@@ -235,9 +244,10 @@ def _pages(size: int) -> mmap.mmap:
 
 
 class Pool:
-    """The workers of this process. Threads may share it."""
+    """The workers of this process, of one kind. Threads may share it."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[Worker] = Worker) -> None:
+        self._kind = kind
         self._changed = threading.Condition()
         self._idle: list[Worker] = []
         self._busy: set[Worker] = set()
@@ -291,7 +301,7 @@ class Pool:
             if worker is not None and (worker.limits != limits or not worker.alive):
                 worker.kill()
                 worker = None
-            worker = worker or Worker(limits)
+            worker = worker or self._kind(limits)
         except BaseException:
             self._release()
             raise

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from hmdb.errors import VideoError
-from hmdb.text import shown_name
+from hmdb.text import first_line, shown_name
 from hmdb.video.base import Format, Frames, RecountedError, Video
-from hmdb.video.client import Answer, DiedError, TimedOutError, WorkerError, pool
+from hmdb.video.client import Answer, DiedError, NoDecoderError, TimedOutError, WorkerError, pool
 from hmdb.video.limits import Limits
 from hmdb.video.sniff import ADVICE, sniff
 from hmdb.video.wire import PYAV, Facts
@@ -128,6 +128,10 @@ class VideoFile(Video):
             request["num_frames"] = expected.num_frames
         try:
             answer = self._put(request)
+        except NoDecoderError as error:
+            raise VideoError(
+                f"No video can be read here, as PyAV cannot be loaded: {first_line(error)}. `pip install av` brings it."
+            ) from error
         except TimedOutError as error:
             raise VideoError(
                 f"{self._name} takes longer than {self._limits.seconds:g} seconds to decode. "
@@ -146,7 +150,7 @@ class VideoFile(Video):
         try:
             return self._put_to_worker(request)
         except WorkerError as error:
-            if isinstance(error, TimedOutError) and error.trying == PYAV:
+            if isinstance(error, NoDecoderError) or (isinstance(error, TimedOutError) and error.trying == PYAV):
                 raise
             return self._put_to_worker({**request, "decord": False})
 

@@ -18,13 +18,15 @@ def find_videos(path: Path) -> list[Path]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Hidden things are left out; links to folders too, as they may lead in circles."""
+    """Hidden things are left out; links to folders too, as they may lead in circles. Images beside videos are no
+    frames.
+    """
     try:
-        if is_frame_folder(folder):
-            yield folder
-            return
         with os.scandir(folder) as found:
             entries = sorted(found, key=lambda entry: entry.name)
+        if is_frame_folder(folder) and not any(map(_is_video, entries)):
+            yield folder
+            return
     except OSError:
         yield folder
         return
@@ -34,5 +36,9 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(child)
-        elif child.suffix.lower() in VIDEO_SUFFIXES:
+        elif _is_video(entry):
             yield child
+
+
+def _is_video(entry: os.DirEntry[str]) -> bool:
+    return Path(entry.name).suffix.lower() in VIDEO_SUFFIXES and not entry.name.startswith(".")

@@ -7,6 +7,7 @@ does not: frames that an edit list hides, timestamps that are missing or come tw
 from __future__ import annotations
 
 import bisect
+import itertools
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 THREADS = 2  # of PyAV; more only cost memory
+SMALL = 480 * 360  # pixels; up to them a thread that gets a slice costs more than it brings
 LARGE = 1280 * 720  # pixels; above, PyAV is faster, with a frame for each thread
+LONG_RUN = 128  # frames between two keys, from which on PyAV is faster where it can leave some out
+SKIPPING = frozenset({"h264", "hevc"})  # codecs that say of a frame whether others are made of it
 MAX_RESTARTS = 100  # of the packets of a damaged file
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
 FEW = 100  # frames
@@ -118,9 +122,12 @@ def opened(file: BinaryIO, container: Container, *, parsed: bool = True) -> Inpu
     return av.open(file, "r", format=container.demuxer, options=options, metadata_errors="replace")
 
 
-def picture_track(source: InputContainer, index: int | None = None) -> VideoStream:
+def picture_track(source: InputContainer, index: int | None = None, *, ahead: bool = False) -> VideoStream:
     """A picture track, ready to decode what can be, broken frames included; by default the largest that is no cover
     picture, ready to decode sound frames.
+
+    Args:
+        ahead: whether many frames in a row are to be decoded, so that it pays to decode several at once.
     """
     if index is None:
         tracks = _tracks(source)
@@ -130,10 +137,12 @@ def picture_track(source: InputContainer, index: int | None = None) -> VideoStre
     else:
         track = source.streams[index]  # type: ignore[assignment]
     if not track.codec_context.is_open:
-        track.codec_context.thread_count = THREADS
+        pixels = track.codec_context.width * track.codec_context.height
+        ahead = ahead or pixels > LARGE
+        track.codec_context.thread_count = THREADS if ahead or pixels > SMALL else 1
         if index is not None:
             track.codec_context.flags |= OUTPUT_CORRUPT
-        if track.codec_context.width * track.codec_context.height > LARGE:
+        if ahead:
             track.codec_context.thread_type = "AUTO"  # frames in parallel, not only the slices of one
     return track
 
@@ -169,14 +178,16 @@ def scan(file: BinaryIO, container: Container, limits: Limits) -> Scan:
         RefusedError: it is too large or too long, or holds no picture.
         av.FFmpegError: it cannot be opened.
     """
+    if container.demuxer == "mov":
+        with opened(file, container, parsed=False) as source:
+            track = picture_track(source)
+            _check_size(track.codec_context.width, track.codec_context.height, limits)
+            tally = _Tally(track, container)
+            if track.frames <= limits.frames and tally.look_up(file, source):
+                return _scanned(file, source, track, tally, limits)
     with opened(file, container, parsed=False) as source:
         track = picture_track(source)
         _check_size(track.codec_context.width, track.codec_context.height, limits)
-        tally = _Tally(track, container)
-        if container.demuxer == "mov" and FEW_PACKETS < track.frames <= limits.frames and tally.look_up(file, source):
-            return _scanned(file, source, track, tally, limits)
-    with opened(file, container, parsed=False) as source:
-        track = picture_track(source)
         tells_duration = container.demuxer in ("matroska", "flv", "asf")  # of all tracks, so all are read
         tally = _Tally(track, container, ends={} if tells_duration else None)
         tally.add(packets(source, *(() if tells_duration else (track,))), limits.frames)
@@ -214,6 +225,8 @@ def _scanned(file: BinaryIO, source: InputContainer, track: VideoStream, tally: 
         and tally.num_packets <= FEW_PACKETS
         and file.seek(0, os.SEEK_END) <= DECORD_MAX_BYTES
     )
+    if track.codec_context.name in SKIPPING and track.codec_context.has_b_frames:
+        suits_decord = suits_decord and longest_run(_positions(tally.keys, pts), len(pts)) < LONG_RUN
     can_jump = container.seekable or (container.constant_rate and not track.codec_context.has_b_frames)
     return Scan(
         container=container,
@@ -236,6 +249,11 @@ def _scanned(file: BinaryIO, source: InputContainer, track: VideoStream, tally: 
         pixel_format=first.format.name,
         suits_decord=suits_decord,
     )
+
+
+def longest_run(keys: Iterable[int], num_frames: int) -> int:
+    """How many frames there are at most from one key to the next, or to the end."""
+    return max((after - key for key, after in itertools.pairwise((*keys, num_frames))), default=num_frames)
 
 
 def _positions(keys: Mapping[int, int], pts: tuple[int, ...]) -> dict[int, int]:

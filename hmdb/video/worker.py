@@ -43,6 +43,11 @@ def main() -> None:
     complaints = _Complaints()
     memory_mb = _limit(limits)
     server = _Server(limits, complaints, answers)
+    try:
+        load_pyav()
+    except (ImportError, OSError) as error:
+        server.miss(f"{error}"[:200])
+        return
     server.greet(confine(memory_mb=memory_mb))
     _end_with_parent()
     while True:
@@ -86,10 +91,13 @@ class _Server:
         self._file: _File | None = None  # that the reader reads
         self._reader: Reader | None = None
         self._decord = decord_works()
-        load_pyav()
 
     def greet(self, confinement: Confinement) -> None:
         self._send({"confinement": vars(confinement)})
+
+    def miss(self, why: str) -> None:
+        """Says that PyAV cannot be loaded, in place of a greeting."""
+        self._send({"missing": why})
 
     def answer(self, request: Mapping[str, Any], file: _File) -> None:
         pictures: list[np.ndarray] = []

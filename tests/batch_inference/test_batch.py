@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def ray_here() -> Iterator[None]:
 
 def batch(sources: list[Path], output: Path, **options: Any) -> Summary:
     """With one process of each kind, as each takes seconds to start."""
-    return hmdb.batch(sources, output, device="cpu", workers=Workers(decoders=1, answerers=1), **options)
+    return hmdb.batch(sources, output, device="cpu", workers=Workers(answerers=1), **options)
 
 
 def table(folder: Path, name: str = "answers") -> list[dict[str, Any]]:
@@ -70,23 +71,70 @@ def test_each_video_gets_the_row_that_it_would_get_alone(
     assert (told[0].done, told[-1].done, told[-1].failed, told[-1].total) == (0, 12, 3, 12)
     assert summary.labels.total() == 9
     assert summary.errors == Counter(VideoError=3)
+    assert json.loads((tmp_path / "job.json").read_text())["dtype"] == rows[0]["dtype"] == "float32"
 
 
 @pytest.mark.slow
 def test_started_again_it_does_what_is_missing(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
-    some = [videos / name for name in ("0.mp4", "text.mp4")]
-    assert batch(some, tmp_path, model=checkpoint).answered == 2
-    first = table(tmp_path)
+    gone = tmp_path / "gone.mp4"
+    gone.write_text("no video")
+    out = tmp_path / "out"
+    some = [videos / "0.mp4", videos / "text.mp4", gone]
+    assert batch(some, out, model=checkpoint).answered == 3
+    first = table(out)
     said: list[str] = []
-    assert batch([videos], tmp_path, model=checkpoint, say=said.append).answered == 10
-    assert "2 of 12 videos were done before." in said
-    rows = table(tmp_path)
-    assert len({row["path"] for row in rows}) == len(rows) == 12
+    told: list[Progress] = []
+    summary = batch([videos], out, model=checkpoint, say=said.append, report=told.append)
+    assert (summary.answered, summary.others) == (10, 1)
+    assert (told[0].done, told[0].failed, told[-1].done, told[-1].failed) == (2, 1, 12, 3)
+    told_of = "2 of 12 videos were done before. 1 further rows are of videos that the sources do not name."
+    assert said == ["Model: tiny", told_of]
+    rows = table(out)
+    assert len({row["path"] for row in rows}) == len(rows) == 13
     assert all(row in rows for row in first)
-    assert batch([videos / "0.mp4"], tmp_path, model=checkpoint, say=said.append).answered == 0
-    assert said[-1].endswith("11 further rows are of videos that the sources do not name.")
+    assert batch([videos / "0.mp4"], out, model=checkpoint, say=said.append).answered == 0
+    assert said[-1].endswith("12 further rows are of videos that the sources do not name.")
     with pytest.raises(DataError, match="top_k is 5 there and 2 here"):
-        batch([videos], tmp_path, model=checkpoint, top_k=2)
+        batch([videos], out, model=checkpoint, top_k=2)
+
+
+@pytest.mark.slow
+def test_files_that_changed_are_told_and_done_again_when_asked_to(
+    videos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    changing, out = tmp_path / "changing.mp4", tmp_path / "out"
+    changing.write_bytes((videos / "0.mp4").read_bytes())
+    source = [changing, videos / "1.mp4"]
+    batch(source, out, model=checkpoint, timeline=True)
+    before = table(out)
+    changing.write_bytes((videos / "1.mp4").read_bytes())
+    said: list[str] = []
+    assert batch(source, out, model=checkpoint, timeline=True, say=said.append).answered == 0
+    assert said[-1] == "1 of these have changed since; --retry-changed does them again."
+    assert table(out) == before
+    summary = batch(source, out, model=checkpoint, timeline=True, retry_changed=True)
+    assert (summary.answered, summary.labels.total()) == (1, 2)
+    assert [row["num_frames"] for row in table(out)] == [12, 12]
+    assert {row["end_frame"] for row in table(out, "segments")} == {12}
+    assert batch(source, out, model=checkpoint, timeline=True, retry_changed=True).answered == 0
+
+
+@pytest.mark.slow
+def test_a_url_that_is_signed_anew_is_the_same_video(site: str, videos: Path, checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    listed, out = tmp_path / "list.csv", tmp_path / "out"
+    names = ["0.mp4", "gone.mp4", "text.mp4"]
+    for signature in ("s3cr3t", "s3cr4t"):
+        listed.write_text("path\n" + "".join(f"{site}/{name}?Signature={signature}&Expires=9\n" for name in names))
+        summary = batch([listed], out, model=checkpoint)
+        assert summary.answered == (3 if signature == "s3cr3t" else 0)
+    rows = table(out)
+    assert [row["path"] for row in rows] == [f"{site}/{name}" for name in names]
+    assert [row["error_class"] for row in rows] == [None, "DataError", "VideoError"]
+    assert rows[0]["stamp"].startswith(f"{(videos / '0.mp4').stat().st_size}-")
+    written = b"".join(path.read_bytes() for path in out.rglob("*") if path.is_file())
+    assert b"s3cr" not in written
+    assert not any("s3cr" in str(row) for row in rows)
 
 
 @pytest.mark.slow
@@ -137,7 +185,7 @@ def test_a_cluster_that_is_not_there_is_one_line(videos: Path, tmp_path: Path) -
 @pytest.mark.slow
 def test_the_command(videos: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["batch", str(videos), "--output", str(tmp_path), "--model", str(checkpoint), "--device", "cpu"]
-    command += ["--decoders", "1", "--answerers", "1"]
+    command += ["--answerers", "1"]
     assert main(command) == 1
     captured = capsys.readouterr()
     assert captured.err == "Model: tiny\n"
@@ -167,7 +215,7 @@ def test_a_signal_in_the_middle_costs_no_row_and_doubles_none(
         (many / f"{index:02}.mp4").hardlink_to(videos / "0.mp4")
     out = tmp_path / "out"
     command = ["batch", str(many), "--output", str(out), "--model", str(checkpoint), "--device", "cpu"]
-    command += ["--decoders", "1", "--answerers", "1"]
+    command += ["--answerers", "1"]
     begun = subprocess.Popen(
         [sys.executable, "-m", "hmdb", *command, "--part-rows", "8", "--address", address()],
         cwd=ROOT,

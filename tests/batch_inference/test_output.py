@@ -10,11 +10,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow import parquet
 
-from hmdb.batch_inference.output import Output
+from hmdb.batch_inference.output import SECONDS_BETWEEN, Output
 from hmdb.batch_inference.stages import SEGMENT
 from hmdb.errors import DataError
 
 JOB: dict[str, Any] = {"model": "tiny", "dtype": "float32", "timeline": False}
+TIMED = JOB | {"timeline": True}
 
 
 def rows(*paths: str, failed: bool = False) -> pa.Table:
@@ -29,6 +30,15 @@ def rows(*paths: str, failed: bool = False) -> pa.Table:
     )
 
 
+def with_segments(*names: str) -> pa.Table:
+    segment = {"label": "wave", "probability": 1.0, "start_frame": 0, "end_frame": 8}
+    return rows(*names).append_column("segments", pa.array([[segment]] * len(names), pa.list_(SEGMENT)))
+
+
+def paths(output: Output) -> list[str]:
+    return sorted(path for (path,) in output.rows("path"))
+
+
 def opened(folder: Path | str, job: dict[str, Any] = JOB) -> Output:
     output = Output(str(folder))
     output.start(job)
@@ -41,7 +51,7 @@ def test_what_was_written_is_known_to_whoever_comes_next(tmp_path: Path) -> None
     first.write(rows("c", failed=True))
     first.close()
     second = opened(tmp_path / "out")
-    assert second.done() == ({"a", "b", "c"}, 1)
+    assert sorted(second.rows("path", "error_class")) == [("a", None), ("b", None), ("c", "VideoError")]
     second.write(rows("d"))
     assert sorted(each.name for each in (tmp_path / "out/answers").iterdir()) == [
         f"part-00000{number}.parquet" for number in range(3)
@@ -89,30 +99,53 @@ def test_where_nothing_locks_the_later_of_two_writers_stops(tmp_path: Path) -> N
     first.write(rows("a"))
     with pytest.raises(DataError, match="Another job writes into"):
         second.write(rows("a", "b"))
-    assert first.done() == ({"a"}, 0)
+    assert paths(first) == ["a"]
     MemoryFileSystem().rm(f"/{tmp_path.name}", recursive=True)
 
 
 def test_what_a_kill_left_half_done_is_cleared_away(tmp_path: Path) -> None:
-    job = JOB | {"timeline": True}
-    output = opened(tmp_path, job)
+    output = opened(tmp_path, TIMED)
     segments = [[{"label": "wave", "probability": 1.0, "start_frame": 0, "end_frame": 8}], None]
     output.write(rows("a", "b").append_column("segments", pa.array(segments, pa.list_(SEGMENT))))
     output.close()
     assert parquet.read_table(tmp_path / "segments")["path"].to_pylist() == ["a"]
     (tmp_path / "answers/part-000001.parquet.99.tmp").write_bytes(b"half")
     (tmp_path / "segments/part-000001.parquet").write_bytes(b"its answers were not written")
-    again = opened(tmp_path, job)
+    again = opened(tmp_path, TIMED)
     assert [path.name for path in sorted(tmp_path.rglob("part-*"))] == ["part-000000.parquet"] * 2
-    assert again.done() == ({"a", "b"}, 0)
+    assert paths(again) == ["a", "b"]
 
 
-def test_only_failed_rows_that_can_be_done_again_are_dropped(tmp_path: Path) -> None:
-    output = opened(tmp_path)
-    output.write(rows("a"))
-    output.write(rows("b", "gone", failed=True))
-    assert output.drop_failed({"a", "b"}) == 1
-    assert output.done() == ({"a", "gone"}, 1)
+def test_rows_that_are_dropped_take_their_segments_along(tmp_path: Path) -> None:
+    output = opened(tmp_path, TIMED)
+    output.write(with_segments("a", "b"))
+    output.write(with_segments("c"))
+    assert output.drop({"b", "nobody"}) == 1
+    assert paths(output) == ["a", "c"]
+    assert sorted(parquet.read_table(tmp_path / "segments")["path"].to_pylist()) == ["a", "c"]
+
+
+def test_where_nothing_locks_segments_are_left_to_who_may_be_writing_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"memory://{tmp_path.name}"
+    first = opened(name, TIMED)
+    first.write(with_segments("a"))
+    answers = f"/{tmp_path.name}/answers/part-000000.parquet"
+    kept = MemoryFileSystem().cat_file(answers)
+    MemoryFileSystem().rm(answers)  # between the two files of a part
+    second = opened(name, TIMED)
+    MemoryFileSystem().pipe_file(answers, kept)
+    with pytest.raises(DataError, match="Another job writes into"):
+        second.write(with_segments("a"))
+    MemoryFileSystem().rm(answers)  # this time by a kill
+    third = opened(name, TIMED)
+    waited: list[float] = []
+    monkeypatch.setattr("hmdb.batch_inference.output.time.sleep", waited.append)
+    third.write(with_segments("b"))
+    assert 0 < waited[0] <= SECONDS_BETWEEN
+    assert paths(third) == ["b"]
+    MemoryFileSystem().rm(f"/{tmp_path.name}", recursive=True)
 
 
 @pytest.mark.parametrize("target", ["file", "file/below", "x" * 300])
@@ -139,5 +172,5 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(tmp_path: Path, monkeypatch:
     monkeypatch.undo()
     assert [path.name for path in (tmp_path / "answers").iterdir()] == ["part-000000.parquet"]
     output.write(rows("b"))
-    assert output.done() == ({"a", "b"}, 0)
+    assert paths(output) == ["a", "b"]
     assert json.loads((tmp_path / "job.json").read_text()) == JOB

@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-import functools
 import json
 import os
-import threading
-from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from hmdb.batch_inference.sources import fetched, find_sources
+from hmdb.batch_inference.sources import find_sources
 from hmdb.errors import DataError
 
 
@@ -64,25 +60,36 @@ def test_a_source_that_cannot_be_used_is_one_line(
     assert "\n" not in str(caught.value)
 
 
-@pytest.fixture
-def site(videos: Path) -> Iterator[str]:
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(videos)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_what_is_behind_a_url_is_there_only_while_it_is_needed(site: str, videos: Path) -> None:
+def test_a_folder_behind_a_url(site: str) -> None:
     pytest.importorskip("aiohttp")
-    (listed,) = [url for url in find_sources([f"{site}/"], "path") if url.endswith("/1.mp4")]
-    with fetched(listed) as file:
-        assert file.name == "1.mp4"
-        assert file.read_bytes() == (videos / "1.mp4").read_bytes()
-    assert not file.exists()
-    with pytest.raises(DataError, match="cannot be fetched: there is no such thing"), fetched(f"{site}/gone.mp4"):
-        pass
+    assert f"{site}/1.mp4" in find_sources([f"{site}/"], "path")
+
+
+def test_globs_of_tables(tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / f"{number}.csv").write_text(f"path\n{number}.mp4\nboth.mp4\n")
+    expected = ["0.mp4", "both.mp4", "1.mp4", "2.mp4"]
+    assert names(find_sources([f"{tmp_path}/*.csv"], "path")) == expected
+    assert names(find_sources([f"file://{tmp_path}/*.csv"], "path")) == expected
+    with pytest.raises(DataError, match=r"\*\.jsonl names no tables\.$"):
+        find_sources([f"{tmp_path}/*.jsonl"], "path")
+
+
+def test_a_signed_url_is_no_glob_and_its_signature_no_part_of_a_path(site: str, videos: Path) -> None:
+    pytest.importorskip("aiohttp")
+    signed = f"{site}/0.mp4?Signature=a/b"
+    assert find_sources([signed], "path") == [signed]
+    (videos / "signed.csv").write_text("path\n0.mp4\n")
+    try:
+        assert find_sources([f"{site}/signed.csv?Signature=a/b"], "path") == [f"{site}/0.mp4"]
+        with pytest.raises(DataError) as caught:
+            find_sources([f"{site}/gone.csv?Signature=a/b"], "path")
+        assert str(caught.value) == f"{site}/gone.csv cannot be read: there is no such thing."
+    finally:
+        (videos / "signed.csv").unlink()
+
+
+def test_images_beside_videos_are_no_video(tmp_path: Path) -> None:
+    for name in ("a.mp4", "a.jpg", "b.mp4"):
+        (tmp_path / name).write_bytes(b"")
+    assert names(find_sources([str(tmp_path)], "path")) == ["a.mp4", "b.mp4"]

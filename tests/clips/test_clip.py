@@ -74,6 +74,16 @@ def test_a_clip_moves_where_something_in_it_does() -> None:
     assert not still_or_moving(moving, ["real", *["brightened"] * 3], [0] * 4)
 
 
+@pytest.mark.parametrize("size", [(16, 16), (3, 40), (99, 161), (500, 70), (720, 1280)])
+def test_what_moves_is_told_from_the_means_of_blocks(size: tuple[int, int]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 250, (1, *size, 3), dtype=np.uint8).repeat(3, axis=0)
+    block = max(16, min(size) // 32)
+    pixels[1, :block, :block, 1] += 2
+    assert not still_or_moving(pixels, ["real"] * 3, range(3))
+    pixels[2, : min(size[0], block), : min(size[1], block), 1] += 3
+    assert still_or_moving(pixels, ["real"] * 3, range(3))
+
+
 def test_what_lengthened_a_video_is_no_movement() -> None:
     pixels = np.full((3, 40, 40, 3), 100, np.uint8)
     pixels[2] = 140

@@ -138,6 +138,11 @@ def test_numbers_out_of_range_are_refused(words: list[str], capsys: pytest.Captu
     assert "must be at least" in capsys.readouterr().err
 
 
+def test_settings_are_checked_before_the_data_are_read(caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["--data", "/nowhere", "--seed", "-1"]) == 1
+    assert "seed must be at least 0" in caplog.text
+
+
 def test_accelerate_on_cpus_is_told_how_it_is_meant(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

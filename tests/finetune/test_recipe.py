@@ -73,6 +73,7 @@ def test_a_bare_size_is_of_the_recipes_family() -> None:
             {"inflate": "facebook/dinov2-small"},
             r"inflate fills a new network \(scratch:NAME\), not facebook/timesformer",
         ),
+        ({"mixup": 1e-300}, "mixup must be 0 or from 0.01 to 10, not 1e-300"),
         ({"ema": 1.0}, "ema must be at least 0 and below 1"),
     ],
 )

@@ -201,7 +201,9 @@ def test_without_instructions_for_bfloat16_it_is_not_tried(
 
 
 def test_products_are_measured() -> None:
+    threads = torch.get_num_threads()
     assert all(0 < found < 60 for found in seconds([EXACT, BY_TORCH, ROUNDED], 64, 96).values())
+    assert torch.get_num_threads() == threads
     assert multiplies_bfloat16() in {True, False}
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from hmdb.errors import ModelError
 from hmdb.model.inference import optimize_for_inference, precision_of, weight_bytes
-from hmdb.model.int8 import Int8Cost, Int8Linear, multiplies_int8, to_int8
+from hmdb.model.int8 import Int8Linear, multiplies_int8, to_int8
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
 
@@ -113,10 +113,3 @@ def test_the_arithmetic_of_a_network_is_known(checkpoint: Path) -> None:
     assert sum(isinstance(module, Int8Linear) for module in network.modules()) > 4
     assert not isinstance(network.classifier, Int8Linear)
     assert precision_of(network) == "int8"
-
-
-@pytest.mark.parametrize(("change", "is_small"), [(0.5, True), (0, True), (-1.0, True), (-1.1, False), (-40, False)])
-def test_a_loss_of_one_point_is_small(change: float, is_small: bool) -> None:
-    cost = Int8Cost(top1_change=change, clips=200, part="val")
-    assert cost.is_small is is_small
-    assert Int8Cost.from_dict(cost.to_dict()) == cost

@@ -1,10 +1,12 @@
 import io
 import json
 import logging
+import os
 import shutil
 import socket
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model import loading as model
 from hmdb.model.checks import SIZES
-from hmdb.model.hub import CONVERSION_ROBOT
+from hmdb.model.hub import CONVERSION_ROBOT, Checkpoint
 from hmdb.model.names import KINETICS_400
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
@@ -105,6 +107,7 @@ CONFIG: dict[str, list[Any]] = {
     "clip_spec": [[], None, 3, "uniform", {"stride": True}, {"a\nb": 1}],
     "calibration": [[], None, 3, {"temperature": 1e-320}, {"threshold": True}],
     "int8": [[], None, 3, {"top1_change": 0.0}, COST | {"top1_change": "0"}, COST | {"clips": 0}, COST | {"part": "x"}],
+    "bfloat16": [None, COST | {"same_top1": 10**6}, COST | {"relative_time": 0}, COST | {"else": 1}],
     "id2label": [[], ["a", "b"], 3, "ab", *({**LABELS, "3": label} for label in LABEL)],
     "model_type": [[], {}, None, 3, "a\nb"],
     "num_frames": [None, 0, -8, 8.0, "8", 10**9],
@@ -185,6 +188,71 @@ def test_a_mangled_checkpoint_in_the_variable_falls_back_with_its_reason(
     assert loaded.notes == (
         f"{copy} is not in use: {key} in config.json of copy must be a whole number from 1 to {SIZES[key]}, not 'x'.",
     )
+
+
+@pytest.mark.parametrize("number", [10**9, -1, 0, "many", 2.5, None])
+def test_an_absurd_number_of_labels_is_refused_before_they_are_made(copy: Path, number: Any) -> None:
+    mangle(copy, "config.json", {"num_labels": number})  # 10**9 took 8.6 GB and a minute
+    message = "num_labels in config.json of copy must be a whole number from 1 to 100000"
+    with pytest.raises(ModelError, match=message):
+        model.load(copy)
+    with pytest.raises(ModelError, match=message):
+        model.read_network(Checkpoint(folder=copy, name="copy"))
+
+
+def test_more_labels_than_anybody_has_are_refused(copy: Path) -> None:
+    mangle(copy, "config.json", {"id2label": {str(index): f"action {index}" for index in range(100_001)}})
+    with pytest.raises(ModelError, match="copy has more than 100000 labels") as caught:
+        model.load(copy)
+    assert one_line(caught)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links and pipes")
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors", "known.safetensors"])
+def test_what_is_no_file_of_the_folder_is_refused_and_not_waited_for(copy: Path, name: str, tmp_path: Path) -> None:
+    path, outside = copy / name, tmp_path / "outside"
+    outside.write_bytes(path.read_bytes() if path.exists() else b"")
+    cases: tuple[tuple[Callable[[], object], str], ...] = (
+        (lambda: os.mkfifo(path), "is no regular file, and is not read"),
+        (lambda: path.symlink_to("/dev/zero"), "is a link that leads out of its folder, and is not read"),
+        (lambda: path.symlink_to(outside), "is a link that leads out of its folder, and is not read"),
+        (lambda: path.symlink_to("../outside"), "is a link that leads out of its folder, and is not read"),
+        (lambda: path.symlink_to("gone"), "cannot be read: No such file or directory"),
+        (lambda: path.symlink_to(path), "copy"),  # round and round
+    )
+    for make, message in cases:
+        path.unlink(missing_ok=True)
+        make()
+        with pytest.raises(ModelError, match=message) as caught:
+            model.load(copy)
+        assert one_line(caught)
+
+
+def test_links_within_the_folder_and_to_the_hubs_blobs_are_followed(checkpoint: Path, tmp_path: Path) -> None:
+    folder, blobs = tmp_path / "models--a--b" / "snapshots" / "0123", tmp_path / "models--a--b" / "blobs"
+    folder.mkdir(parents=True)
+    blobs.mkdir()
+    for number, path in enumerate(sorted(each for each in checkpoint.iterdir() if each.is_file())):
+        shutil.copy(path, blobs / str(number))
+        (folder / path.name).symlink_to(f"../../blobs/{number}")
+    assert len(model.load(folder).labels) == 25
+    shutil.copytree(folder, tmp_path / "copied", symlinks=False)
+    (tmp_path / "copied" / "model.safetensors").rename(tmp_path / "copied" / "weights")
+    (tmp_path / "copied" / "model.safetensors").symlink_to("weights")
+    assert len(model.load(tmp_path / "copied").labels) == 25
+
+
+def test_large_json_and_weights_elsewhere_are_not_read(copy: Path) -> None:
+    index = copy / "model.safetensors.index.json"
+    for value in ("../model.safetensors", "/dev/zero", 3):
+        index.write_text(json.dumps({"weight_map": {"classifier.bias": value}}))
+        with pytest.raises(ModelError, match="names weights elsewhere than in its folder"):
+            model.load(copy)
+    index.unlink()
+    with (copy / "config.json").open("a") as file:
+        file.write(" " * (16 * 2**20))
+    with pytest.raises(ModelError, match="of copy has more than 16 MB, and is not read"):
+        model.load(copy)
 
 
 def test_no_memory_is_taken_for_a_network_that_its_files_do_not_hold(copy: Path) -> None:

@@ -24,10 +24,10 @@ from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 from PIL import Image
 
-from finetune.training.checkpoint import keep_int8_cost
+from finetune.training.checkpoint import keep_rounding_cost
 from hmdb.errors import ModelError
 from hmdb.model.calibration import Answers
-from hmdb.model.int8 import Int8Cost
+from hmdb.model.rounding import RoundingCost
 from hmdb.page.handlers import Handlers
 from hmdb.page.layout import build_demo
 from hmdb.page.model import Loading, load_recognizer
@@ -150,9 +150,9 @@ def test_int8_is_for_checkpoints_that_lose_little_by_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     copy = shutil.copytree(checkpoint, tmp_path / "copy")
-    cost = None if change is None else Int8Cost(top1_change=change, clips=225, part="val")
+    cost = None if change is None else RoundingCost(top1_change=change, clips=225, part="val")
     if cost:
-        keep_int8_cost(copy, cost)
+        keep_rounding_cost(copy, "int8", cost)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     do = Handlers(Loading(lambda: load_recognizer(str(copy), "int8")), None, SETTINGS)
     model = do.model()

@@ -268,6 +268,17 @@ def test_without_decord_a_sound_video_is_jumped_in(tmp_path: Path) -> None:
     assert not reader._kept
 
 
+@pytest.mark.parametrize("size", [(160, 120), (640, 480)])  # one thread, and a slice for each
+def test_between_far_keys_frames_that_no_other_is_made_of_are_left_out(tmp_path: Path, size: tuple[int, int]) -> None:
+    options = {"g": "250", "bf": "3", "preset": "ultrafast"}
+    for frames, decoder in ((120, "decord"), (200, "PyAV")):
+        video = open_video(write_video(tmp_path / f"{frames}.mp4", num_frames=frames, size=size, options=options))
+        assert video.decoder == decoder
+        indices = [*range(0, frames, 9), frames - 2, frames - 1]
+        assert numbers(video.frames_at(indices).pixels) == indices
+        assert numbers(video.frames_at(indices[:0:-2]).pixels) == indices[:0:-2]
+
+
 def test_seconds_are_those_of_the_timestamps(tmp_path: Path) -> None:
     shown_at = [1000, 1020, 1100, 1700, 1720]
     for name in ("late.mp4", "late.mkv", "late.ts"):

@@ -44,11 +44,12 @@ MADE: dict[str, dict[str, Any]] = {
 def test_the_index_tells_what_the_packets_do(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / name, num_frames=60, **MADE[name])
     assert offsets(path, 60) is not None
-    from_packets = scanned(path)
-    monkeypatch.setattr(scan, "FEW_PACKETS", 0)
-    monkeypatch.delattr(scan._Tally, "add")  # no packets are counted
-    assert scanned(path) == from_packets
-    assert len(from_packets.pts) == 60
+    with monkeypatch.context() as only_index:
+        only_index.delattr(scan._Tally, "add")  # no packets are counted
+        from_index = scanned(path)
+    monkeypatch.setattr(scan._Tally, "look_up", lambda *_: False)
+    assert scanned(path) == from_index
+    assert len(from_index.pts) == 60
 
 
 def test_where_the_index_does_not_tell_packets_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +69,9 @@ def test_where_the_index_does_not_tell_packets_do(tmp_path: Path, monkeypatch: p
     paths[3].write_bytes(data[: len(data) * 2 // 3])
     table = data.find(b"ctts") + 12
     paths[4].write_bytes(data[: table + 4] + b"\x00\x01\x00\x00" + data[table + 8 :])
-    from_packets = list(map(scanned, paths))
-    monkeypatch.setattr(scan, "FEW_PACKETS", 0)
-    assert list(map(scanned, paths)) == from_packets
+    found = list(map(scanned, paths))
+    monkeypatch.setattr(scan._Tally, "look_up", lambda *_: False)
+    assert list(map(scanned, paths)) == found
     assert offsets(fragments, 60) is None
 
 

@@ -273,3 +273,18 @@ def test_pools_wait_for_a_free_worker(clip: Path) -> None:
     here.close()
     assert {answer.facts.num_frames for answer in answers if answer.facts} == {30}
     assert np.all([answer.pixels is None for answer in answers])
+
+
+def test_a_missing_decoder_is_named_and_no_video_is_blamed(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "packages" / "av"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise ImportError('No module named av')\n")
+    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    with pytest.raises(VideoError) as caught:
+        open_video(clip)
+    assert str(caught.value) == (
+        "No video can be read here, as PyAV cannot be loaded: No module named av. `pip install av` brings it."
+    )
+    assert not pool().workers()

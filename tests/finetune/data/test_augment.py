@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from finetune.data.augment import CROP_AREA, View, color_jitter
+from finetune.data.augment import CROP_AREA, Mixture, View, color_jitter
 
 
 def coordinates(batch: int, frames: int, side: int) -> torch.Tensor:
@@ -75,3 +75,29 @@ def test_light_changes_alike_within_a_clip_and_differently_between_clips() -> No
 @pytest.mark.parametrize("size", [(8, 8), (4, 6)])
 def test_a_view_has_the_size_that_is_asked_for(size: tuple[int, int]) -> None:
     assert View.draw(2, 3).of(torch.zeros(2, 3, 9, 5, 7), size).shape == (2, 3, *size, 7)
+
+
+def test_clips_are_mixed_all_over_or_in_a_box_and_the_share_says_how_much() -> None:
+    torch.manual_seed(0)
+    clips = torch.arange(4, dtype=torch.uint8)[:, None, None, None, None].expand(4, 2, 16, 16, 3) * 60
+    boxes, shares = 0, []
+    for _ in range(60):
+        mixture = Mixture.draw(4, (16, 16), 1.0)
+        mixed = mixture.of(clips)
+        assert mixed.shape == clips.shape
+        assert sorted(mixture.partner.tolist()) == [0, 1, 2, 3]
+        whole = mixture.share * clips.float() + (1 - mixture.share) * clips[mixture.partner].float()
+        assert torch.allclose(mixed.mean(dim=(1, 2, 3, 4)), whole.mean(dim=(1, 2, 3, 4)), atol=1e-2)
+        in_a_box = bool(((mixture.kept == 0) | (mixture.kept == 1)).all())
+        if in_a_box:
+            pure = (mixed == clips) | (mixed == clips[mixture.partner])
+            assert pure.all()
+        boxes += in_a_box
+        shares.append(mixture.share)
+    assert 15 < boxes < 45
+    assert min(shares) < 0.2 < 0.8 < max(shares) <= 1
+
+
+def test_a_batch_of_one_is_mixed_with_itself() -> None:
+    clips = torch.full((1, 2, 4, 4, 3), 7, dtype=torch.uint8)
+    assert (Mixture.draw(1, (4, 4), 0.4).of(clips) == 7).all()

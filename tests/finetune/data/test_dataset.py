@@ -102,3 +102,10 @@ def test_videos_are_read_like_folders_of_frames(tmp_path: Path) -> None:
         assert pixels.std() > 10
         alone = fit(read_clip(clips.samples[index].path, ClipSpec()).pixels, PIXELS)
         assert np.array_equal(pixels, alone)
+
+
+def test_the_rarer_class_weighs_more(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 6)
+    samples = [sample for sample in collect(str(root)).samples if sample.label == "circle" or "05" in sample.name]
+    dataset = ClipDataset(samples, ("circle", "disc", "square"), ClipSpec(sampler="equidistant"), PixelSpec.paper(32))
+    assert dataset.balanced_weights().tolist() == pytest.approx([7 / 18, 0, 7 / 3])

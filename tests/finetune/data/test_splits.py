@@ -160,3 +160,12 @@ def test_two_people_are_too_few_for_three_splits(tmp_path: Path) -> None:
     rows = [(label, f"p{person}") for label in ("jump", "run") for person in range(2) for _ in range(6)]
     with pytest.raises(DataError, match=r"too few groups to keep apart: 1 \(p\d\)"):
         read_splits(table(tmp_path, rows, group_by="who"))
+
+
+@pytest.mark.parametrize("clips", [(12, 4), (40, 3), (60, 60, 3)])
+def test_a_rare_class_has_clips_in_every_split(clips: tuple[int, ...], tmp_path: Path) -> None:
+    root = empty_videos(tmp_path, **{f"class_{kind}": count for kind, count in enumerate(clips)})
+    splits = read_splits(DataSource(str(root)))
+    assert sum(map(len, splits.by_name().values())) == sum(clips)
+    for samples in splits.by_name().values():
+        assert {sample.label for sample in samples} == {f"class_{kind}" for kind in range(len(clips))}

@@ -3,9 +3,12 @@ import pytest
 
 from finetune.evaluation.metrics import (
     Confusion,
+    Outcome,
     accuracies,
+    averaged,
     confused_pairs,
     confusion,
+    mean_class_accuracy,
     per_class,
     top_k_accuracy,
     wilson_interval,
@@ -18,6 +21,11 @@ CLASSES = np.array([0, 1, 1, 1])
 def test_top_k() -> None:
     assert accuracies(LOGITS, CLASSES) == {"top1": 0.5, "top5": 1.0}
     assert top_k_accuracy(LOGITS, CLASSES, 2) == 0.75
+
+
+def test_the_mean_of_classes_counts_each_class_alike() -> None:
+    assert mean_class_accuracy(LOGITS, CLASSES) == pytest.approx((1 + 1 / 3) / 2), "a class without clips is left out"
+    assert mean_class_accuracy(np.eye(3)[[0, 0, 0, 0, 0, 0, 0, 0, 0, 2]], np.array([0] * 9 + [1])) == 0.5
 
 
 @pytest.mark.parametrize(
@@ -39,3 +47,14 @@ def test_confusion_and_what_is_read_from_it() -> None:
         Confusion(label="jump", taken_for="run", clips=1),
         Confusion(label="jump", taken_for="sit", clips=1),
     )
+
+
+def test_views_are_averaged_as_probabilities() -> None:
+    def outcome(*logits: float, name: str = "a") -> Outcome:
+        return Outcome(split="test", names=(name,), logits=np.array([logits]), classes=np.array([0]), seconds=1.0)
+
+    found = averaged([outcome(0.0, 0.0), outcome(9.0, 9 + np.log(3))])
+    np.testing.assert_allclose(np.exp(found.logits), [[0.375, 0.625]], rtol=1e-6)
+    assert found.seconds == 2.0
+    with pytest.raises(ValueError, match="different clips"):
+        averaged([outcome(0.0, 1.0), outcome(0.0, 1.0, name="b")])

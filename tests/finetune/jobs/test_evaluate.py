@@ -14,11 +14,11 @@ from finetune.jobs.evaluate import evaluate
 from finetune.publish.pages import to_markdown
 from finetune.publish.report import Report
 from finetune.publish.report import read as read_report
-from finetune.training.checkpoint import save_checkpoint
+from finetune.training.checkpoint import keep_rounding_cost, save_checkpoint
 from hmdb.errors import DataError
 from hmdb.model.hub import find
-from hmdb.model.int8 import Int8Cost
 from hmdb.model.loading import read
+from hmdb.model.rounding import RoundingCost
 from tests.datasets import write_dataset
 from tests.finetune.conftest import on_test, on_val
 from tests.hub import HubServer
@@ -40,6 +40,19 @@ def test_the_report_of_a_checkpoint_is_the_one_its_training_made(
     assert on_val(other).clips == 8
     assert other.clip_spec.sampler == "random"
     assert "| val | 8 |" in (tmp_path / "val" / "report.md").read_text()
+
+
+def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
+    report = evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "views", several="2x3")
+    assert on_test(report).clips == 4
+    assert report.views == "2x3"
+    assert "the mean of 2x3 views" in (tmp_path / "views" / "report.md").read_text()
+    for answer in on_test(report).answers:  # the frames are square, and the videos short: all views are the same
+        (same,) = (each for each in on_test(finished[1]).answers if each.clip == answer.clip)
+        assert answer.top[0][0] == same.top[0][0]
+        assert answer.top[0][1] == pytest.approx(same.top[0][1], abs=2e-4)
+    with pytest.raises(DataError, match="--views 2x3 goes with --dtype float32 alone"):
+        evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "int8", several="2x3", dtype="int8")
 
 
 def test_report_and_figures_are_written(finished: tuple[Path, Report]) -> None:
@@ -114,14 +127,20 @@ def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report],
         assert 0 < cost.least_ms <= cost.median_ms
     assert read_report(tmp_path / "int8") == report
     assert "| one clip, median |" in (tmp_path / "int8" / "report.md").read_text()
-    kept = {"top1_change": found.top1_change, "clips": 8, "part": "val"}
+    kept: dict[str, Any] = {
+        "top1_change": found.top1_change,
+        "clips": 8,
+        "part": "val",
+        "same_top1": round(8 * found.same_top1),
+        "relative_time": round(found.other.least_ms / found.float32.least_ms, 2),
+    }
     assert json.loads((folder / "config.json").read_text()) == {**before, "int8": kept}
     loaded = read(find(folder))
-    assert loaded.int8_cost == Int8Cost(top1_change=found.top1_change, clips=8, part="val")
+    assert loaded.rounding_costs == {"int8": RoundingCost(**kept)}
     assert sorted(path.name for path in folder.glob(".*")) == []
     # other weights have another cost
     save_checkpoint(loaded.network, loaded.clip_spec, loaded.pixel_spec, tmp_path / "trained on")
-    assert read(find(tmp_path / "trained on")).int8_cost is None
+    assert read(find(tmp_path / "trained on")).rounding_costs == {}
 
 
 def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
@@ -138,24 +157,29 @@ def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report],
     assert sum(each.right for each in answers) == round(8 * on_val(report).top1)
 
 
-def test_bfloat16_is_reported_too(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
-    report = evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "report", dtype="bfloat16")
+def test_bfloat16_is_reported_too_and_kept_beside_it(
+    finished: tuple[Path, Report], dataset: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
+    measured = RoundingCost(top1_change=-3.0, clips=9, part="val")
+    keep_rounding_cost(folder, "int8", measured)
+    source = DataSource(str(dataset))
+    report = evaluate(str(folder), source, tmp_path / "report", split="val", dtype="bfloat16", keep=True)
     assert report.precision
-    assert report.precision.other.top1 == on_test(report).top1
+    assert report.precision.other.top1 == on_val(report).top1
+    costs = read(find(folder)).rounding_costs
+    assert costs["int8"] == measured
+    assert costs["bfloat16"].top1_change == report.precision.top1_change
     assert "| | float32 | bfloat16 | |" in (tmp_path / "report" / "report.md").read_text()
 
 
 @pytest.mark.parametrize(
     "options",
-    [
-        {"dtype": "bfloat16", "split": "val"},
-        {"dtype": "int8"},
-        {},
-        {"split": "val", "dtype": "int8", "sampler": "random"},
-    ],
+    [{"dtype": "float32"}, {"dtype": "int8"}, {"split": "val", "dtype": "int8", "sampler": "random"}],
 )
 def test_only_what_the_page_would_answer_with_is_kept(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--keep is for float32 or int8 on the val split, with the clips taken"):
+    with pytest.raises(DataError, match="--keep is for the val split, with the clips taken"):
         evaluate("anything", DataSource("anywhere"), tmp_path / "report", keep=True, **options)
 
 

@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from finetune.data.source import DataSource
+from finetune.distillation.plan import Distillation
 from finetune.jobs.train import train
 from finetune.publish.hub import finished_run
 from finetune.publish.report import Report
@@ -65,6 +66,10 @@ def test_the_report_is_what_the_checkpoint_answers(finished: tuple[Path, Report]
     recognizer = Recognizer.from_pretrained(output)
     for answer in answers:
         assert recognizer(dataset / answer.clip).label == answer.top[0][0]
+    mean = on_test(report).mean_class
+    assert mean == sum(row.recall for row in on_test(report).per_class) / 2
+    for file in ("report.md", "report.json"):
+        assert ("mean of classes" if file.endswith("md") else f'"mean_class": {mean}') in (output / file).read_text()
 
 
 def test_tensorboard_has_scalars_clips_and_the_confusion_matrix(finished: tuple[Path, Report]) -> None:
@@ -247,6 +252,38 @@ def test_every_way_of_saving_memory_trains(dataset: Path, tmp_path: Path) -> Non
     assert report.model_type == "vivit"
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["clip_spec"]["num_frames"] == 8
+
+
+@pytest.mark.parametrize(
+    "changes", [{"mixup": 0.8}, {"mixup": 0.8, "augment": "clips", "frames": 4}, {"class_weights": "balanced"}]
+)
+def test_mixed_clips_and_weighted_classes_are_learned_from(
+    changes: dict[str, Any], finished: tuple[Path, Report], dataset: Path, tmp_path: Path
+) -> None:
+    report = train(replace(RECIPE, **changes), DataSource(str(dataset)), tmp_path / "run")
+    for name, value in changes.items():
+        assert getattr(training(report).recipe, name) == value
+    losses = [row.loss for row in training(report).epochs]
+    assert losses != [row.loss for row in training(finished[1]).epochs] or changes == {"class_weights": "balanced"}
+    assert losses[-1] < 0.75, "the val clips are whole, and weigh alike"
+
+
+def test_weights_of_classes_change_what_is_learned(tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 12)
+    for number in range(8):
+        shutil.rmtree(root / "square" / f"clip_{number:02}")
+    losses = []
+    for weights in ("none", "balanced"):
+        report = train(replace(RECIPE, class_weights=weights), DataSource(str(root)), tmp_path / weights)
+        losses.append([row.loss for row in training(report).epochs])
+    assert losses[0] != losses[1]
+
+
+def test_a_student_is_not_taught_with_mixed_clips(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
+    plan = Distillation(teacher=str(finished[0]))
+    for changes in ({"mixup": 0.2}, {"class_weights": "balanced"}):
+        with pytest.raises(DataError, match="leave out --mixup and --class-weights"):
+            train(recipe_of("paper", TINY | changes), DataSource(str(dataset)), tmp_path / "run", distillation=plan)
 
 
 def test_a_device_without_the_arithmetic_uses_fp32(monkeypatch: pytest.MonkeyPatch) -> None:

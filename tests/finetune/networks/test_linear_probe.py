@@ -24,6 +24,19 @@ def test_a_linear_layer_finds_what_is_linear(classes: int) -> None:
     assert (answers == labels)[3:].mean() > 0.9
 
 
+def test_a_rare_class_counts_as_much_as_a_frequent_one() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 60 + [1] * 6)
+    features = (labels[:, None] * 1.0 + rng.normal(size=(66, 1))).astype(np.float32)
+    recalls = []
+    for balanced in (False, True):
+        weight, bias = probe(features, labels, 2, 1.0, balanced=balanced)
+        answers = (torch.from_numpy(features) @ weight.T + bias).argmax(dim=1).numpy()
+        recalls.append((answers[labels == 1] == 1).mean())
+    assert recalls[0] < recalls[1]
+    assert recalls[1] > 0.5
+
+
 def test_a_head_starts_from_what_the_network_has(dataset: Path) -> None:
     torch.manual_seed(0)
     splits = read_splits(DataSource(str(dataset)))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from finetune.distillation.plan import Distillation
+from finetune.publish.pages import to_markdown
 from finetune.publish.report import Report, read, write
 from hmdb.errors import DataError
 from tests.finetune.conftest import on_test, training
@@ -66,6 +67,9 @@ def test_the_reports_of_earlier_versions_are_read(finished: tuple[Path, Report],
     assert training(report).distillation == Distillation(teacher="t")
     assert on_test(report).confusion == ((2, 0), (0, 2))
     assert report.machine.device == "CPU, 2 cores"
+    assert on_test(report).mean_class is None
+    assert "| test | 4 |" in (told := to_markdown(report, ()))
+    assert "| - |" in told
     assert report.data.leaks
     assert report.data.leaks.found[0].other_split == "train"
 

