@@ -75,8 +75,12 @@ class AnswerPanel(Panel):
         self.inside.expand(self.tell, [self.source, self.told_of], [self.told, self.told_of], **IN_QUEUE, **heavy)
         self.strip.select(seek, self.moments, self.player, **AT_ONCE)
 
+    def take(self, path: str | None) -> Shown:
+        self.do.cancel(self.told)
+        return super().take(path)
+
     def steps(self, path: str) -> Iterator[Shown]:
-        found = self.do.answer(path)
+        found = self.do.answer(path, asker=self)
         prediction = next(found)
         assert isinstance(prediction, Prediction)  # noqa: S101 - the first of them
         yield self.answered(prediction)
@@ -114,11 +118,11 @@ class AnswerPanel(Panel):
             yield {self.trust: line(str(error))}
 
     def choose(self, event: gr.SelectData) -> Shown:
-        self.do.cancel()
+        self.do.cancel(self)
         return {self.label: event.value, self.trust: line(looking_for(event.value))}
 
     def why(self, path: str | None, label: str) -> Iterator[Shown]:
-        yield from self.explained(self.do.why(path, label) if path else ())
+        yield from self.explained(self.do.why(path, label, asker=self) if path else ())
 
     def tell(self, path: str | None, told_of: str | None) -> Iterator[Shown]:
         """The steps to the answer, once for each video."""
@@ -126,7 +130,7 @@ class AnswerPanel(Panel):
             return
         yield {self.told: line("Looking at it once more, closely …")}
         try:
-            for closer in self.do.closer(path):
+            for closer in self.do.closer(path, asker=self.told):
                 yield {self.told: steps(closer), self.told_of: path}
         except HmdbError as error:
             yield {self.told: line(str(error))}

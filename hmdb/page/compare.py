@@ -41,7 +41,7 @@ class ComparePanel(Panel):
 
     def steps(self, path: str) -> Iterator[Shown]:
         runs: list[tuple[str, Prediction]] = []
-        for run in self.do.runs(path):
+        for run in self.do.runs(path, asker=self):
             runs.append(run)
             yield {self.table: table(runs)}
         frames = [frame for _, run in runs for frame in gallery(run.clip)]

@@ -52,11 +52,14 @@ class HasTurns(Protocol):
 
 
 def in_turn(handler: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]:
-    """The handler, a generator of what it knows so far, in its turn. One that was cancelled ends in silence."""
+    """The handler, a generator of what it knows so far, in its turn. One that was cancelled ends in silence.
+
+    It takes one argument more, `asker`: see `Turns.steps`.
+    """
 
     @functools.wraps(handler)
-    def answer(self: HasTurns, *arguments: Any, **options: Any) -> Iterator[T]:
-        yield from self.turns.steps(handler.__name__, lambda: handler(self, *arguments, **options))
+    def answer(self: HasTurns, *arguments: Any, asker: object = None, **options: Any) -> Iterator[T]:
+        yield from self.turns.steps(handler.__name__, lambda: handler(self, *arguments, **options), asker)
 
     return answer
 
@@ -278,10 +281,9 @@ class Handlers:
         recognizer = self._first.here()
         return {**recognizer.loaded.to_dict(), "dtype": recognizer.dtype}
 
-    def cancel(self) -> str:
-        """Ends what is under way for this visitor."""
-        self.turns.cancel()
-        return "Cancelled."
+    def cancel(self, asker: object) -> None:
+        """Ends what is under way for this visitor and part of the page; what goes on in others does."""
+        self.turns.cancel(asker)
 
     def describe(self) -> tuple[str, str]:
         """Which weights answer and what their user should know about them; the actions they know."""

@@ -67,11 +67,11 @@ def build_demo(
                 for name in ("a video", "another one"):
                     with gr.Column(min_width=300):
                         ComparePanel(do, heavy, name)
-        with gr.Accordion("The actions it knows, and the model that knows them", open=False):
+        with gr.Accordion("The actions it knows, and its model", open=False):
             about = [gr.Markdown("Loading the model ..."), gr.Markdown()]
         demo.load(do.describe, None, about, **PRIVATE)
         build_api(do, heavy)
-    demo.queue(api_open=False)
+    demo.api_open = False  # as `queue` would say, which makes the whole server once more
     demo.handlers = do  # type: ignore[attr-defined]  # which `Page` asks how things stand
     demo.links = links  # type: ignore[attr-defined]
     return demo
@@ -126,14 +126,14 @@ def answer_examples(demo: gr.Blocks, panel: AnswerPanel, examples: gr.Gallery, t
     clicked.
     """
     link = gr.HTML(**PLAIN)
-    panel.empty[link] = ""
+    panel.empty |= {link: "", examples: gr.update(selected_index=-1)}  # None would be left out
     first = links.clip(OPENS_WITH) or links.clips[0]
 
     def take(clip: Path) -> dict[Any, Any]:
         return {**panel.take(str(clip)), link: links.link(clip)}
 
     def choose(event: gr.SelectData) -> dict[Any, Any]:
-        return take(links.clips[event.index])
+        return {**take(links.clips[event.index]), examples: gr.skip()}  # which stays chosen
 
     def begin(request: gr.Request) -> dict[Any, Any]:
         wanted = links.clip(request.query_params.get(PARAMETER))

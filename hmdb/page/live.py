@@ -29,6 +29,7 @@ from hmdb.results import Prediction
 from hmdb.text import readable
 
 SECONDS = 2.5  # that the clip reaches back
+FEWEST, LONGEST = 4, 10.0  # pictures that it reaches back for where they come slowly, and seconds at the most
 SIDE = 320  # pixels of the longer side of a picture that is kept
 STILL = 1.5  # grey levels from picture to picture, on average, below which nothing moves
 MEMORY = 0.7  # seconds in which what was answered fades to a third
@@ -43,7 +44,7 @@ MAX_PIXELS = 2 * 2**20
 MIN_PICTURES = 2  # before the first headline
 STRIP_HEIGHT = 72  # pixels
 
-START = "Start the camera and do something: wave, do a push-up, brush your hair."
+START = "Start your camera", "Then do something: wave, do a push-up, brush your hair."
 PRIVACY = "Pictures of your camera are sent here, looked at and forgotten. Nothing is written to a disk."
 
 
@@ -65,11 +66,11 @@ class Watch:
     answered: float = -math.inf
 
     def see(self, pixels: np.ndarray, now: float) -> None:
-        """Keeps a picture, and drops those that are too old."""
+        """Keeps a picture, and drops those that are too old; where answers are slow, few pictures are seen at all."""
         if self.pictures and self.pictures[-1][1].shape != pixels.shape:
             self.pictures.clear()  # another camera, or the phone was turned
         self.pictures.append((now, pixels))
-        while now - self.pictures[0][0] > SECONDS:
+        while now - self.pictures[0][0] > (SECONDS if len(self.pictures) > FEWEST else LONGEST):
             self.pictures.popleft()
 
     @property
@@ -123,12 +124,13 @@ class LivePanel:
                     webcam_options=gr.WebcamOptions(
                         mirror=True, constraints={"video": {"width": 320, "height": 240, "facingMode": "user"}}
                     ),
-                    height=HEIGHT + 40,
+                    height=HEIGHT,
                     buttons=[],
+                    elem_classes="camera",
                 )
                 camera.preprocess = sent  # type: ignore[method-assign]  # Gradio's own takes a picture of any size
             with gr.Column(min_width=300):
-                self.words = gr.HTML(headed("", START), **PLAIN)
+                self.words = gr.HTML(headed(*START), **PLAIN)
                 self.bars = gr.Label(
                     label="The likeliest of the last seconds", num_top_classes=5, show_heading=False, visible=False
                 )

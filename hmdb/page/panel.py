@@ -72,7 +72,7 @@ class Panel(ABC):
 
     def take(self, path: str | None) -> Shown:
         """Ends the answering of the old video, and empties its answer."""
-        self.do.cancel()
+        self.do.cancel(self)
         return {
             **self.empty,
             **self.played(path),

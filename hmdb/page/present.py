@@ -140,8 +140,8 @@ def timeline_outputs(timeline: Timeline, name: str, *, finished: bool) -> tuple[
     return timeline_words(timeline, finished=finished), timeline_chart(timeline), rows, files, timeline.to_dict()
 
 
-def timeline_words(timeline: Timeline, *, finished: bool) -> str:
-    words = f"Looked at {len(timeline.answers)} of {timeline.num_windows} windows."
+def timeline_words(timeline: Timeline, *, finished: bool, pieces: str = "windows") -> str:
+    words = f"Looked at {len(timeline.answers)} of {timeline.num_windows} {pieces}."
     if timeline.coverage < 1 and timeline.is_complete:
         words += f" They cover {timeline.coverage:.0%} of the video, as it is long."
     if finished and not timeline.is_complete:

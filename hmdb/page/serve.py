@@ -18,7 +18,7 @@ from hmdb.page.gate import Gate
 from hmdb.page.handlers import Handlers
 from hmdb.page.server import Outside, set_up
 from hmdb.page.settings import Settings
-from hmdb.page.theme import CSS, REFUSED, THEME, WORDS
+from hmdb.page.theme import CSS, HEAD, THEME, WORDS
 from hmdb.video import confinement
 
 SESSIONS = 200  # whose components Gradio remembers, at 0.15 MB each
@@ -51,7 +51,7 @@ class Page:
         _, self.url, _ = demo.launch(
             theme=THEME,
             css=CSS,
-            head=REFUSED,
+            head=HEAD,
             i18n=WORDS,
             max_file_size=f"{settings.max_upload_mb}mb",
             app_kwargs={"middleware": [border]},

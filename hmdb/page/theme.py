@@ -39,6 +39,7 @@ CSS = """
 .gradio-container :is(.main, .wrap, .contain, .tabs, .tabitem) {min-width: 0; width: 100%}
 .tab-container button {font-size: var(--text-lg)}
 .column:empty {display: none}
+button.label-wrap span {text-align: left}
 .html-container {padding: 0 !important}
 
 .pictures {min-width: 0 !important; border: none !important; background: none !important}
@@ -51,7 +52,11 @@ CSS = """
     color: var(--body-text-color) !important; font-size: var(--text-sm)}
 .rows .grid-container {grid-auto-rows: auto !important; grid-template-columns: repeat(8, minmax(0, 1fr)) !important}
 .rows .caption-label {display: none}
+.rows .thumbnail-lg, .rows img {border-radius: var(--radius-sm) !important}
 .examples .grid-container {grid-template-columns: repeat(8, minmax(6rem, 1fr)) !important}
+
+.camera {height: auto !important; aspect-ratio: 4 / 3}
+.line a {text-decoration: underline}
 
 .headline strong {display: block; font-size: 2rem; line-height: 1.2}
 .headline strong:empty {display: none}
@@ -104,16 +109,16 @@ CSS = """
 .runs .share span {position: relative; padding-left: .4rem}
 
 @media (max-width: 640px) {
-    .gradio-container {padding: 0 .25rem !important}
     .tab-container button {padding: .4rem .5rem; font-size: var(--text-md)}
     .pictures:not(.rows):not(.examples) .grid-container {grid-template-columns: repeat(4, 1fr) !important}
     .steps {grid-template-columns: minmax(0, 1fr)}
     .steps > li:nth-child(n) {grid-column: 1}
     .frames-of {grid-template-columns: repeat(4, minmax(0, 1fr))}
     .player, .why {height: 230px !important}
-    .drop button {height: 64px !important; padding: 0}
-    .drop .wrap {height: 100%; min-height: 0; justify-content: center}
-    .drop :is(.icon-wrap, .or, label) {display: none}
+    .drop, .examples {flex: 1 1 100% !important}
+    .drop, .drop button {height: 48px !important; padding: 0}
+    .drop .wrap {flex-direction: row; gap: .4rem; height: 100%; min-height: 0; justify-content: center}
+    .drop :is(.icon-wrap, label) {display: none}
     .prose > p {display: none}
 }
 """
@@ -127,7 +132,10 @@ WORDS = gr.I18n(
     }
 )  # where Gradio's own say something else than what happens
 
-REFUSED = """
+HEAD = """
+<style>
+@media (max-width: 640px) {.gradio-container > .main {padding: 1rem .9rem !important}}
+</style>
 <script>
 addEventListener("unhandledrejection", event => {
     const why = {
@@ -139,4 +147,4 @@ addEventListener("unhandledrejection", event => {
     if (why) document.querySelectorAll(".camera-note").forEach(note => note.textContent = why);
 });
 </script>
-"""  # Gradio says nothing when a camera is refused
+"""  # Gradio says nothing when a camera is refused, and its own rules for phones reach within the page's parts alone

@@ -19,6 +19,7 @@ from hmdb.results import NONE_OF_THESE, Segment, Timeline
 from hmdb.text import readable
 
 COLORS = ("#4f46e5", "#0f766e", "#b45309", "#be185d", "#4d7c0f", "#0369a1", "#7e22ce", "#b91c1c")
+MOST = 5  # actions in a headline
 NOTHING = "#64748b"  # for what shows none of the actions
 
 FILES = ("JSON", "Table (CSV)", "Subtitles (SRT)")
@@ -65,7 +66,7 @@ class TimelinePanel(Panel):
 
     def steps(self, path: str) -> Iterator[Shown]:
         yield {self.stop: gr.update(visible=True)}
-        for timeline, finished in self.do.follow(path):
+        for timeline, finished in self.do.follow(path, asker=self):
             yield self.shown(timeline, finished=finished)
         yield {**self.preview(path), **self.taken_away(timeline, Path(path).stem)}
         if timeline.has_clock:
@@ -73,9 +74,9 @@ class TimelinePanel(Panel):
 
     def shown(self, timeline: Timeline, *, finished: bool) -> Shown:
         done = len(timeline.answers)
-        large = "Done" if finished else f"{done / timeline.num_windows:.0%}"
+        large = summary(timeline) if finished else f"{done / timeline.num_windows:.0%}"
         return {
-            self.words: headed(large, timeline_words(timeline, finished=finished)),
+            self.words: headed(large, timeline_words(timeline, finished=finished, pieces="pieces")),
             self.chart: timeline_html(timeline),
             self.stop: gr.update(visible=not finished),
             self.json: timeline.to_dict(),
@@ -88,13 +89,22 @@ class TimelinePanel(Panel):
         return {button: gr.update(value=path, visible=True) for button, path in zip(self.files, paths, strict=False)}
 
     def stopped(self) -> Shown:
-        self.do.cancel()
+        self.do.cancel(self)
         return {self.stop: gr.update(visible=False), self.words: headed("Stopped", "What is known by now stays below.")}
 
 
 def seek(event: gr.EventData) -> Any:
     """The player, where the segment that was clicked begins."""
     return gr.update(playback_position=event.start)
+
+
+def summary(timeline: Timeline) -> str:
+    """The actions in the order in which they first come, as a headline."""
+    names = list(dict.fromkeys(segment.label for segment in timeline.segments if segment.label))
+    if not names:
+        return NONE_OF_THESE.capitalize()
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return ", ".join(map(readable, names[:MOST])) + more
 
 
 def subtitles(timeline: Timeline) -> str:

@@ -26,10 +26,11 @@ class Turn:
 
     Attributes:
         address, session: whose it is.
+        asker: the part of the page that asked; None for the API.
     """
 
-    def __init__(self, seconds: float, address: str, session: str) -> None:
-        self.address, self.session = address, session
+    def __init__(self, seconds: float, address: str, session: str, asker: object = None) -> None:
+        self.address, self.session, self.asker = address, session, asker
         self.cancelled = False
         self.over = False
         self._seconds = seconds
@@ -97,16 +98,19 @@ class Turns:
         self._last: dict[str, int] = {}  # when, in turns, an address was last let in
         self._count = 0
 
-    def steps(self, name: str, work: Callable[[], Iterator[T]]) -> Iterator[T]:
+    def steps(self, name: str, work: Callable[[], Iterator[T]], asker: object = None) -> Iterator[T]:
         """What `work` yields, each step in turn. Work that is cancelled ends in silence.
 
         An answer in steps holds no room between them: Gradio may never ask for the next.
+
+        Args:
+            asker: by which the visitor can cancel it.
 
         Raises:
             BusyError: too many wait already.
             StoppedError: it took too long.
         """
-        turn = self._begin()
+        turn = self._begin(asker)
         try:
             self._ready()
             with Observed(name) as seen, closing(work()) as results:  # type: ignore[type-var]
@@ -127,8 +131,8 @@ class Turns:
         finally:
             turn.over = True
 
-    def _begin(self) -> Turn:
-        turn = Turn(self._seconds, visitor(), session())
+    def _begin(self, asker: object) -> Turn:
+        turn = Turn(self._seconds, visitor(), session(), asker)
         with self._changed:
             begun = [other for other in self._begun if not other.over and not other.cancelled]
             if len(begun) >= self._most:
@@ -174,10 +178,10 @@ class Turns:
         with self._changed:
             return sum(not turn.over for turn in self._begun)
 
-    def cancel(self) -> None:
-        """Ends what is under way for this visitor."""
+    def cancel(self, asker: object) -> None:
+        """Ends what is under way for this visitor and asker."""
         with self._changed:
             for turn in self._begun:
-                if turn.session == session():
+                if turn.session == session() and turn.asker is asker:
                     turn.cancelled = True
             self._changed.notify_all()

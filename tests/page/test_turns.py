@@ -150,3 +150,31 @@ def test_one_line_tells_of_an_answer_and_of_nobody(caplog: pytest.LogCaptureFixt
     assert (first["answer"], first["outcome"]) == ("predict", "ok")
     assert (second["answer"], second["outcome"]) == ("timeline", "StoppedError")
     assert set(first) == {"answer", "outcome", "worked", "taken"}
+
+
+def test_a_visitor_cancels_what_one_part_of_the_page_asked_for() -> None:
+    turns, gate = Turns(4, 60, share=8), threading.Event()
+    ended: dict[str, int] = {}
+
+    def work() -> Iterator[int]:
+        yield 1
+        assert gate.wait(20)
+        check_stopped()
+        yield 2
+
+    def ask(name: str, asker: str) -> Callable[[], None]:
+        return lambda: ended.update({name: len(list(turns.steps("test", work, asker)))})
+
+    threads = [
+        as_visitor("10.0.0.1", ask("mine", "left"), "me"),
+        as_visitor("10.0.0.1", ask("my other", "right"), "me"),
+        as_visitor("10.0.0.1", ask("another's", "left"), "you"),
+    ]
+    deadline = time.monotonic() + 20
+    while turns.under_way < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    as_visitor("10.0.0.1", lambda: turns.cancel("left"), "me").join()
+    gate.set()
+    for thread in threads:
+        thread.join(20)
+    assert ended == {"mine": 1, "my other": 2, "another's": 2}
