@@ -13,7 +13,7 @@ import torch
 from transformers.utils.logging import disable_progress_bar
 
 from benchmarks import networks, peers
-from benchmarks.race import Row, to_json, to_markdown
+from benchmarks.race import Row, to_json, to_markdown, use_processor_time
 from hmdb.machine import keep_freed_memory
 
 # By name, as not every machine has what each of them needs: a decoder, Gradio, a GPU.
@@ -37,13 +37,18 @@ def main() -> int:
     parser.add_argument("--models", nargs="+", choices=networks.ALL, default=networks.ALL, metavar="MODEL")
     parser.add_argument("--rounds", type=int, default=6, help="of each race (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("runs"), help="folder for the table (%(default)s)")
+    parser.add_argument("--processor-time", action="store_true", help="of one torch thread, where other work runs too")
     arguments = parser.parse_args()
+    if arguments.processor_time:
+        use_processor_time()
+        torch.set_num_threads(1)
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     disable_progress_bar()  # type: ignore[no-untyped-call]
     keep_freed_memory()  # as the page and the commands do; the others gain as much
+    clock = "processor time, " if arguments.processor_time else ""
     about = (
-        f"{cpu()}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"{cpu()}, {torch.get_num_threads()} threads, {clock}torch {torch.__version__}; "
         f"not installed: {', '.join(peers.missing()) or 'nothing'}"
     )
     print(about)

@@ -2,7 +2,7 @@
 `python -m benchmarks.batch kills --data FOLDER... [--count 2000]`, `... rate`, `... memory`
 
 `kills` starts two Ray nodes on this machine, kills one with SIGKILL in the middle of a job, then the driver, starts
-the job again, lets a node join it, and compares what is there with a job that nobody disturbed. A tiny network with
+the job again, and compares what is there with a job that nobody disturbed. A tiny network with
 random weights answers, as it is the rows that are counted.
 """
 
@@ -66,13 +66,7 @@ def kills(folder: Path, data: list[Path], count: int) -> Row:
         driver.kill()
         if (status := driver.wait()) != -signal.SIGKILL:
             raise RuntimeError(f"the driver ended by itself with {status}")
-        again = job.begun(output)
-        before = rows_in(output)
-        wait_for(lambda: rows_in(output) > before, again)
-        with node(f"--address={job.address}") as third:
-            wait_for(lambda: actors_of(third) > 0 or again.poll() is not None)
-            found["actors on the node that came last"] = actors_of(third)
-            ended(again)
+        job.run(output)
     return found | compare(folder / "undisturbed", output, count)
 
 

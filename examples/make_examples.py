@@ -14,14 +14,14 @@ from examples.drawing import FPS, render
 HERE = Path(__file__).parent
 MAX_BYTES = 300_000  # of a clip
 EXAMPLES = {  # action -> seed, scene
-    "cartwheel": (11, "park"),
+    "cartwheel": (25, "park"),
     "golf": (4, "park"),
     "handstand": (5, "beach"),
     "pullup": (2, "gym"),
-    "pushup": (8, "gym"),
-    "ride_bike": (3, "street"),
-    "situp": (6, "studio"),
-    "wave": (9, "street"),
+    "pushup": (24, "gym"),
+    "ride_bike": (23, "street"),
+    "situp": (24, "studio"),
+    "wave": (25, "street"),
 }
 
 

@@ -407,6 +407,30 @@ def _check(chosen: argparse.Namespace) -> None:
         raise DataError("Nothing could be trained on this.")
 
 
+def _known_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, metavar="DIR", help="the folder of a checkpoint")
+    parser.add_argument(
+        "--keep",
+        type=float,
+        default=None,
+        metavar="SHARE",
+        help="of the right answers on val that are to count as known; else as after training",
+    )
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
+    add_data(parser, more=True)
+
+
+def _known(chosen: argparse.Namespace) -> None:
+    from finetune.jobs.known import fit_statistics
+
+    source = DataSource(**given(chosen, DataSource))
+    found = fit_statistics(chosen.model, source, keep=chosen.keep, seed=chosen.seed)
+    print(
+        f"Fitted to the features of {found.clips} clips and written beside the weights of {chosen.model}. "
+        f"Known of the right answers: {found.val_kept:.1%} on val, {found.test_kept:.1%} on test."
+    )
+
+
 def _leaks_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the splits, %(default)s")
     add_data(parser)
@@ -429,6 +453,7 @@ JOBS = {
     "tables": Job("Run rows of the paper's tables and set our figures beside the paper's.", _tables_options, _tables),
     "check": Job("Open every file of a data set and say what a run would make of it.", _check_options, _check),
     "evaluate": Job("Make the report of any checkpoint.", _evaluate_options, _evaluate),
+    "known": Job("Fit what tells strangers from the actions that a checkpoint knows.", _known_options, _known),
     "push": Job("Push a finished run to the Hub, in one commit.", _push_options, _push),
     "subset": Job("Cut HMDB_simp, or another part, out of HMDB51.", _subset_options, _subset),
     "leaks": Job("Say what train, val and test share: source videos, files, frames.", _leaks_options, _leaks),

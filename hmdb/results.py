@@ -121,10 +121,13 @@ def doubt(*, moves: bool, familiarity: float | None, probability: float, thresho
     """
     if not moves:
         return "Nothing moves in this clip."
-    if familiarity is not None:
-        return None if familiarity >= 0 else "It is unlike every action that the model knows."
-    likely = threshold is None or probability >= threshold
-    return None if likely else "No action is likely enough, and this model has no better way to tell."
+    if familiarity is not None and familiarity < 0:
+        return "It is unlike every action that the model knows."
+    if threshold is None or probability >= threshold:
+        return None
+    return "No action is likely enough" + (
+        ", and this model has no better way to tell." if familiarity is None else "."
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

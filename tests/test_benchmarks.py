@@ -2,6 +2,9 @@
 
 import doctest
 import math
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import av
@@ -14,7 +17,7 @@ from benchmarks.clips import write_clip, write_exactly, write_repeated
 from benchmarks.corpus import PLAIN, alone, thumbnail
 from benchmarks.decode import FREE, with_worker, without_prison
 from benchmarks.queueing import burst, mean_wait, servers_needed
-from benchmarks.race import race, to_json, to_markdown
+from benchmarks.race import processor_seconds, race, to_json, to_markdown
 from finetune.recipe import Recipe
 from hmdb.page.live import decoded as decoded_url
 from hmdb.page.live import film_strip
@@ -151,3 +154,21 @@ def test_a_library_alone_is_judged_by_its_frames(library: str, tmp_path: Path) -
     assert alone(library, path, thumbs[::-1]).kind == "wrong frames"
     path.write_bytes(b"no video")
     assert alone(library, path, thumbs).kind == "refused"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="its clocks")
+def test_processor_time_counts_work_of_children_and_no_waiting() -> None:
+    code = "import sys\nfor line in sys.stdin: sum(range(3_000_000)); print(flush=True)"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdin
+        assert child.stdout
+        before = processor_seconds()
+        time.sleep(0.2)
+        idle = processor_seconds() - before
+        child.stdin.write(b"work\n")
+        child.stdin.flush()
+        child.stdout.readline()
+        worked = processor_seconds() - before
+        child.stdin.close()
+    assert idle < 0.15
+    assert worked > idle

@@ -7,10 +7,12 @@ from examples import make_people, make_training
 from examples.actions import ACTIONS
 from examples.drawing import generator, random_look, render
 from examples.figure import FOREARM, UPPER_ARM, at, reach
-from examples.make_examples import EXAMPLES, HERE, MAX_BYTES, make
+from examples.make_examples import EXAMPLES, HERE, MAX_BYTES, make, write_mp4
 from examples.scenes import SCENES, TRAINING_SCENES
 from finetune.labels import HMDB_SIMP
+from hmdb.model.loading import BUNDLED
 from hmdb.page.preview import plays_in_browser
+from hmdb.recognizer import Recognizer
 from hmdb.video import open_video
 
 
@@ -130,3 +132,17 @@ def test_the_people_are_written_by_action_and_name(tmp_path: Path) -> None:
     video = open_video(paths[0])
     assert video.size == (192, 144)
     assert video.duration == pytest.approx(1.1, abs=0.3)
+
+
+def test_the_bundled_checkpoint_is_sure_of_the_examples_and_takes_a_covered_camera_for_none(tmp_path: Path) -> None:
+    recognizer = Recognizer.from_pretrained(BUNDLED, device="cpu")
+    for action in EXAMPLES:
+        prediction = recognizer(HERE / f"{action}.mp4")
+        assert prediction.label == action
+        assert prediction.probability > 0.7, action
+        assert prediction.is_known, action
+    rng = np.random.default_rng(0)
+    frames = 90 + rng.normal(0, 2, (20, 120, 160, 3)) + rng.normal(0, 12, (20, 1, 1, 1))
+    dark = recognizer(write_mp4(frames.clip(0, 255).astype(np.uint8), tmp_path / "dark.mp4"))
+    assert dark.clip.moves
+    assert dark.doubt == "It is unlike every action that the model knows."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
@@ -89,6 +90,17 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     """
     interval = binomtest(round(share * count), count).proportion_ci(method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def clearly_better(share: float, simpler: float, count: int) -> bool:
+    """Whether a share is above that of something simpler by more than one standard error of it, in `count` draws.
+
+    The rule by which Breiman et al. (1984) prefer the simpler of two models.
+
+    >>> clearly_better(0.5, 0.4, 10), clearly_better(0.5, 0.4, 100)
+    (False, True)
+    """
+    return share > simpler + math.sqrt(simpler * (1 - simpler) / count)
 
 
 def confusion(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:

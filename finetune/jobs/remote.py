@@ -15,7 +15,7 @@ from typing import Any
 import hmdb
 from finetune.data.source import HUB_PREFIX, DataSource
 from finetune.options import check_options, option
-from finetune.recipe import SCRATCH_PREFIX, Recipe
+from finetune.recipe import SCRATCH_PREFIX, recipe_of
 from hmdb.errors import DataError
 from hmdb.text import first_line
 
@@ -76,7 +76,8 @@ def compose(
     """
     from huggingface_hub import Volume
 
-    data, init = DataSource(**source), _init(settings.get("init", Recipe().init))
+    data, whole = DataSource(**source), recipe_of(recipe or "paper", settings)
+    init = _init(whole.init)
     if not ON_HUB.fullmatch(data.location.removeprefix(HUB_PREFIX)) or not data.location.startswith(HUB_PREFIX):
         raise DataError(
             f"A job does not see {data.location}: --data must be hub:OWNER/NAME. "
@@ -86,8 +87,8 @@ def compose(
         raise DataError(f"A job does not see {data.more}; leave --more out, or train here.")
     if data.folds:
         raise DataError("--folds leaves no checkpoint to push; a job is for one run.")
-    if settings.get("inflate", "").startswith("pypi:") or Path(settings.get("inflate") or "-").exists():
-        raise DataError(f"A job does not have {settings['inflate']}; name an image model on the Hub for --inflate.")
+    if whole.inflate and not ON_HUB.fullmatch(whole.inflate):
+        raise DataError(f"A job does not have {whole.inflate}; name an image model on the Hub for --inflate.")
     given = {"data": data.location} | {name: value for name, value in source.items() if name != "location"}
     words = _words(
         {"recipe": recipe, **given, **settings, **({"init": init} if "init" in settings else {}), **publication}

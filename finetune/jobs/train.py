@@ -41,6 +41,8 @@ from hmdb.model.checks import check_fit
 from hmdb.model.families import fuse
 from hmdb.model.loading import BUNDLED, CLIP_SPEC_KEY
 
+# scikit-learn's C: a weaker head is as right on few clips, less sure of itself, and learns on more gently
+STRENGTHS = {"new": 0.5, "probe": 0.1}
 MIN_CALIBRATION = 50  # val clips, below which a fitted temperature would be chance
 
 
@@ -181,8 +183,14 @@ def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path
             plan.distillation, data, recipe, origin.clip_spec, hidden, output / folder.CLIPS
         )
     if (recipe.inflate or recipe.head == "probe") and not last:
-        balanced = recipe.class_weights == "balanced"
-        fit_head(origin.network, data.train, origin.pixel_spec, into_norm=bool(recipe.inflate), balanced=balanced)
+        fit_head(
+            origin.network,
+            data.train,
+            origin.pixel_spec,
+            strength=STRENGTHS[recipe.head],
+            into_norm=bool(recipe.inflate),
+            balanced=recipe.class_weights == "balanced",
+        )
     stopwatch, measures = Stopwatch(), Measures(recipe)
     told: list[TrainerCallback] = list(reporters(plan.report_to))
     if "tensorboard" in plan.report_to:

@@ -47,7 +47,7 @@ def fit_head(
     dataset: ClipDataset,
     pixel_spec: PixelSpec,
     *,
-    strength: float = 0.5,
+    strength: float,
     into_norm: bool = False,
     balanced: bool = False,
 ) -> None:

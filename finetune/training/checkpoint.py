@@ -84,6 +84,20 @@ def keep_calibration(folder: Path, calibration: Calibration) -> None:
     _keep(folder, CALIBRATION_KEY, calibration.to_dict())
 
 
+def keep_known(folder: Path, known: Known) -> None:
+    """Writes what tells strangers into a checkpoint; the rest of it stays.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    try:
+        with _staged(folder) as staging:
+            scale = known.save(staging)
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written to: {error.strerror}.") from error
+    _keep(folder, KNOWN_KEY, scale)
+
+
 def _keep(folder: Path, key: str, values: dict[str, Any]) -> None:
     path = folder / "config.json"
     config = read_json(path, folder.name) | {key: values}

@@ -21,7 +21,7 @@ from finetune.data.dataset import ClipDataset
 from finetune.distillation.features import ProjectionHead
 from finetune.distillation.loss import loss_with_teacher
 from finetune.distillation.plan import Distillation
-from finetune.evaluation.metrics import Outcome
+from finetune.evaluation.metrics import Outcome, clearly_better
 from finetune.networks.layerwise import scale_rates
 from finetune.recipe import Recipe
 from finetune.run_folder import CHECKPOINT_PREFIX
@@ -143,6 +143,15 @@ class ClipTrainer(Trainer):
             self._save_checkpoint(self._network, trial)
             self.control = self.callback_handler.on_save(self.args, self.state, self.control)
         return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """What was evaluated before the first step, a fitted head, stays the best until an epoch is clearly better."""
+        state = self.state
+        fitted = state.best_global_step == 0 and state.global_step > 0
+        clips = len(self.eval_dataset)  # type: ignore[arg-type]
+        if fitted and not clearly_better(metrics["eval_top1"], float(state.best_metric or 0), clips):
+            return False
+        return bool(super()._determine_best_metric(metrics, trial))
 
     def evaluation_loop(self, *arguments: Any, **options: Any) -> Any:
         with self._ema_in_place():

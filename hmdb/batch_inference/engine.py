@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
+import shutil
 import socket
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,8 +30,10 @@ from hmdb.text import first_line, one_line
 
 BLOCK_ROWS = 64  # videos of one task, at most: what is done again where a machine is lost in the middle
 BLOCK_BYTES = 16 * 2**20  # of pixels, that pass from one stage to the other at a time
+STDERR = 2  # its number
 ROUNDING = 1e-4  # of shares of a GPU, in Ray's books
 REACHABLE_SECONDS = 5.0  # until a cluster counts as gone
+ROOM_BYTES = 100 * 2**20  # of disk for Ray's logs and sockets
 STORE_BYTES = 2 * 2**30  # of Ray's shared memory on a single machine
 ENOUGH_BLOCKS, FEW_ROWS = 256, 4  # into which many videos are divided; videos that are worth a task
 
@@ -72,7 +77,10 @@ def cluster(address: str | None) -> Iterator[None]:
     try:
         if address:
             _check_reachable(address)
-        ray.init(**options, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            _check_room()
+        with _without_log_level():
+            ray.init(**options, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster at {one_line(address)}" if address else "Ray"
         raise DataError(f"{where} cannot be used: {one_line(first_line(error))}") from error
@@ -80,6 +88,22 @@ def cluster(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _without_log_level() -> Iterator[None]:
+    """Ray's core tells each time, past Python, that it was asked to be quiet. Else it may speak, a little later."""
+    sys.stderr.flush()
+    kept = os.dup(STDERR)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(kept, STDERR)
+            os.close(kept)
+            said.seek(0)
+            os.write(STDERR, b"".join(line for line in said if b"RAY_BACKEND_LOG_LEVEL" not in line))
 
 
 def _check_reachable(address: str) -> None:
@@ -91,6 +115,19 @@ def _check_reachable(address: str) -> None:
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), REACHABLE_SECONDS).close()
+
+
+def _check_room() -> None:
+    """Ray itself waits for files that cannot be written.
+
+    Raises:
+        OSError: its folder for logs and sockets is on a full disk.
+    """
+    folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if free < ROOM_BYTES:
+        left, needed = f"{free / 2**20:.0f} MB", f"{ROOM_BYTES / 2**20:.0f} MB"
+        raise OSError(f"{folder} has {left} left of the {needed} that it needs; RAY_TMPDIR names another place.")
 
 
 def has_gpus() -> bool:

@@ -173,7 +173,8 @@ class _Walk:
         for start in range(0, len(row), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             if row[rows].any():  # in the last layer only the class token's row counts
-                onward += row[rows] @ attended.averaged(gradient, rows)[0]
+                asked = attended.averaged(gradient, rows)[0]  # there it may be the only one
+                onward += row[rows][: len(asked)] @ asked
         onward = self.mix * onward
         self.cls = onward[:before].sum()
         order = onward[before:]

@@ -10,7 +10,8 @@
 - What a family can do in fewer operations is done so (`Family.simplify`).
 - In bfloat16 a GELU approximated by tanh becomes the exact one, which stays within a tenth of that dtype's rounding and
   takes a quarter of the time.
-- Where a class token answers, the last layer's MLP is computed for it alone, since nothing else of it is read.
+- Where a class token answers, the last layer's MLP is computed for it alone, since nothing else of it is read, and
+  so is its attention, where it is over all tokens and that is much (`Family.narrow`).
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ def optimize_for_inference(
             family.simplify(layer)
     if family.class_token:
         layers[-1].layernorm_after.__class__ = ClassTokenNorm
+        family.narrow(layers[-1])
     for module in layers.modules():
         if isinstance(module, nn.GELU) and product.dtype == torch.bfloat16:
             module.approximate = "none"

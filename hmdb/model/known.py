@@ -5,6 +5,8 @@ nothing that was trained on lies far from every class (Mahalanobis distance of f
 2025, "Mahalanobis++"), and another action of people, which lies near, has little energy (Liu et al. 2020, the
 log-sum-exp of the logits). Both are measured in standard deviations of validation clips and added.
 
+An answer has to be likely enough besides, as without these statistics.
+
 What that takes is a safetensors file beside the weights and a few numbers in config.json. A checkpoint without them
 decides by its probability.
 """

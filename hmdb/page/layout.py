@@ -71,7 +71,7 @@ def build_demo(
             about = [gr.Markdown("Loading the model ..."), gr.Markdown()]
         demo.load(do.describe, None, about, **PRIVATE)
         build_api(do, heavy)
-    demo.queue(api_open=False)
+    demo.api_open = False  # as `queue` would say, which makes the whole server once more
     demo.handlers = do  # type: ignore[attr-defined]  # which `Page` asks how things stand
     demo.links = links  # type: ignore[attr-defined]
     return demo

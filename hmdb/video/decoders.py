@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import numpy as np
 
 from hmdb.video.limits import Limits
-from hmdb.video.scan import (
-    LONG_RUN,
-    SKIPPING,
-    RefusedError,
-    Scan,
-    is_filler,
-    longest_run,
-    opened,
-    orientation,
-    packets,
-    picture_track,
-)
+from hmdb.video.scan import SKIPPING, RefusedError, Scan, is_filler, opened, orientation, packets, picture_track
 from hmdb.video.wire import DECORD, PYAV, Facts
 
 if TYPE_CHECKING:
@@ -162,7 +151,6 @@ class PyAVReader:
         self._first = scan.pts[0] if scan.pts and not scan.container.constant_rate else -math.inf
         self._kept: list[VideoFrame] = []
         self._short = scan.num_frames * scan.frame_bytes <= limits.kept_mb * 2**20
-        self._ahead = longest_run(scan.keys, scan.num_frames) >= LONG_RUN
         self._jumps = True
         if not scan.keys or (self._short and (suspect or scan.truncated)):
             self._stop_jumping()
@@ -257,7 +245,7 @@ class PyAVReader:
         """
         import av
 
-        track = picture_track(source, self._scan.stream, ahead=self._ahead and wanted is not None)
+        track = picture_track(source, self._scan.stream)
         headless = self._scan.num_headless > 0  # until the first frame comes
         skips = wanted is not None and track.codec_context.name in SKIPPING
         for packet in packets(source, track, damaged=self._count_error):

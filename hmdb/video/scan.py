@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 THREADS = 2  # of PyAV; more only cost memory
-SMALL = 480 * 360  # pixels; up to them a thread that gets a slice costs more than it brings
+SMALL = 480 * 360  # pixels; up to them a second thread costs more than it brings
 LARGE = 1280 * 720  # pixels; above, PyAV is faster, with a frame for each thread
 LONG_RUN = 128  # frames between two keys, from which on PyAV is faster where it can leave some out
 SKIPPING = frozenset({"h264", "hevc"})  # codecs that say of a frame whether others are made of it
@@ -122,12 +122,9 @@ def opened(file: BinaryIO, container: Container, *, parsed: bool = True) -> Inpu
     return av.open(file, "r", format=container.demuxer, options=options, metadata_errors="replace")
 
 
-def picture_track(source: InputContainer, index: int | None = None, *, ahead: bool = False) -> VideoStream:
+def picture_track(source: InputContainer, index: int | None = None) -> VideoStream:
     """A picture track, ready to decode what can be, broken frames included; by default the largest that is no cover
     picture, ready to decode sound frames.
-
-    Args:
-        ahead: whether many frames in a row are to be decoded, so that it pays to decode several at once.
     """
     if index is None:
         tracks = _tracks(source)
@@ -138,11 +135,10 @@ def picture_track(source: InputContainer, index: int | None = None, *, ahead: bo
         track = source.streams[index]  # type: ignore[assignment]
     if not track.codec_context.is_open:
         pixels = track.codec_context.width * track.codec_context.height
-        ahead = ahead or pixels > LARGE
-        track.codec_context.thread_count = THREADS if ahead or pixels > SMALL else 1
+        track.codec_context.thread_count = THREADS if pixels > SMALL else 1
         if index is not None:
             track.codec_context.flags |= OUTPUT_CORRUPT
-        if ahead:
+        if pixels > LARGE:
             track.codec_context.thread_type = "AUTO"  # frames in parallel, not only the slices of one
     return track
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import threading
+import re
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
+import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-import hmdb
-from hmdb.batch_inference.engine import BLOCK_ROWS, Workers, _blocks, _pool
+from hmdb.batch_inference.engine import BLOCK_ROWS, Workers, _blocks, _pool, cluster
+from hmdb.errors import DataError
 from tests.batch_inference.test_batch import wait_for
+from tests.test_house import ROOT
 
 
 @pytest.mark.parametrize(
@@ -39,32 +43,33 @@ def test_a_pool_begins_with_what_fits_and_may_grow_as_far_as_there_is_work() -> 
     assert _pool(None, fitting=8, blocks=3).initial_size == 3
 
 
+def test_a_full_disk_is_one_line_before_anything_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray.shutdown()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=3 * 2**20))
+    told = f"Ray cannot be used: {tmp_path} has 3 MB left of the 100 MB that it needs; RAY_TMPDIR names another place."
+    with pytest.raises(DataError, match=f"^{re.escape(told)}$"), cluster(None):
+        pass
+
+
 @pytest.mark.slow
 def test_a_machine_that_joins_takes_part(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
-    many = tmp_path / "many"
-    many.mkdir()
-    for number in range(400):
-        (many / f"{number:03}.mp4").hardlink_to(videos / "0.mp4")
-    ray.shutdown()
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-    seen: list[Any] = []
-
-    def job() -> None:
-        seen.append(hmdb.batch([many], tmp_path / "out", model=checkpoint, device="cpu", part_rows=20))
-
+    listed, out = tmp_path / "list.csv", tmp_path / "out"
+    many = [tmp_path / f"{number}.mp4" for number in range(20_000)]  # more than are waited for
+    for path in many:
+        path.hardlink_to(videos / "0.mp4")
+    listed.write_text("path\n" + "".join(f"{path}\n" for path in many))
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    command = ["batch", str(listed), "--output", str(out), "--model", str(checkpoint), "--device", "cpu"]
+    job = subprocess.Popen(
+        [sys.executable, "-m", "hmdb", *command, "--part-rows", "20", "--address", nodes.address], cwd=ROOT
+    )
     try:
-        ray.init(address=cluster.address, log_to_driver=False)
-        working = threading.Thread(target=job)
-        working.start()
-        wait_for(lambda: any((tmp_path / "out" / "answers").glob("*.parquet")))
-        node = cluster.add_node(num_cpus=1)
-        used: list[float] = []
-        while working.is_alive():
-            left = ray._private.state.available_resources_per_node()  # type: ignore[no-untyped-call]
-            used.append(left.get(node.node_id, {}).get("CPU", 0.0))
-            working.join(0.2)
+        wait_for(lambda: any((out / "answers").glob("*.parquet")))
+        node = nodes.add_node(num_cpus=1)
+        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+        wait_for(lambda: any("MapBatches" in " ".join(each.cmdline()) for each in raylet.children()))
     finally:
-        ray.shutdown()
-        cluster.shutdown()  # type: ignore[no-untyped-call]
-    assert seen[0].answered == 400
-    assert min(used) == 0.0
+        job.terminate()
+        job.wait(60)
+        nodes.shutdown()  # type: ignore[no-untyped-call]

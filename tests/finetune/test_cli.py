@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from finetune import cli
-from finetune.cli import main
+from finetune.cli import JOBS, main
 from finetune.options import add_options, given
 from finetune.publish.report import Report
 from finetune.recipe import Recipe
@@ -24,7 +24,7 @@ def test_unknown_names_are_answered_with_the_known(
     for words, reason in (
         (
             ["dance"],
-            "invalid choice: 'dance' (choose from 'train', 'distill', 'tables', 'check', 'evaluate', 'push', 'subset'",
+            "invalid choice: 'dance' (choose from 'train', 'distill', 'tables', 'check', 'evaluate', 'known'",
         ),
         (["--sampler", "dense"], "invalid choice: 'dense' (choose from 'uniform'"),
         (["--split", "thirds"], "invalid choice: 'thirds' (choose from 'auto'"),
@@ -39,7 +39,7 @@ def test_unknown_names_are_answered_with_the_known(
     assert "There is no data folder /nowhere" in caplog.text
 
 
-@pytest.mark.parametrize("job", ["train", "distill", "tables", "evaluate", "push", "subset", "leaks"])
+@pytest.mark.parametrize("job", JOBS)
 def test_every_job_has_help(job: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([job, "--help"])

@@ -13,7 +13,7 @@ from transformers import VivitForVideoClassification as Vivit
 from hmdb.errors import ModelError
 from hmdb.explain.maps import class_relevance, rollout
 from hmdb.machine import available_cores
-from hmdb.model.attention import PRODUCT_WEIGHTS, _attend_by_products, attend
+from hmdb.model.attention import PRODUCT_WEIGHTS, _attend_by_products, attend, recording
 from hmdb.model.families import fuse
 from hmdb.model.inference import (
     InferenceLinear,
@@ -111,6 +111,17 @@ def test_maps_stay_what_they_were(network: PreTrainedModel, clip: torch.Tensor, 
     ):
         both = torch.stack([torch.from_numpy(each).flatten() for each in (expected, found)])
         assert torch.corrcoef(both)[0, 1] > alike
+
+
+def test_the_last_attention_of_a_vivit_is_asked_for_by_the_class_token_alone(clip: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    network = Vivit(VivitConfig(**SIZES, tubelet_size=[2, 16, 16])).train(mode=False)
+    tokens = 1 + 2 * 3 * 3
+    for queries in ([tokens, tokens], [tokens, 1]):
+        with recording(lambda attended: attended.query.shape[2]) as kept:
+            logits(fuse(network), clip)
+        assert list(kept.values()) == queries
+        optimize_for_inference(network, "float32")
 
 
 @pytest.mark.parametrize("kind", [InferenceLinear, OneDnnLinear])

@@ -24,6 +24,7 @@ from hmdb.page.layout import build_demo
 from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
+from tests.conftest import write_checkpoint
 from tests.page.visitor import Visitor, file
 from tests.test_house import ROOT
 
@@ -325,9 +326,12 @@ def is_up(port: int) -> bool:
         return False
 
 
-def test_sigterm_lets_answers_end_and_leaves_nothing(tmp_path: Path, checkpoint: Path, long_clip: Path) -> None:
+def test_sigterm_lets_answers_end_and_leaves_nothing(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, long_clip: Path
+) -> None:
+    slow = write_checkpoint(tmp_path_factory.mktemp("slow"), "scratch:timesformer-small")  # a tiny one ends too soon
     port = free_port()
-    with start_app(tmp_path, checkpoint, port) as app:
+    with start_app(tmp_path, slow, port) as app:
         wait_until(lambda: is_up(port), 90)
         visitor = Visitor(f"http://127.0.0.1:{port}/")
         upload = visitor.upload(long_clip.read_bytes())

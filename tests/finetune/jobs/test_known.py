@@ -1,0 +1,54 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from finetune.cli import main
+from finetune.data.source import DataSource
+from finetune.jobs.known import fit_statistics
+from finetune.publish.report import Report
+from hmdb.errors import DataError
+from hmdb.model.known import KNOWN_FILE, KNOWN_KEY
+from hmdb.recognizer import Recognizer
+
+
+@pytest.fixture
+def folder(finished: tuple[Path, Report], tmp_path: Path) -> Path:
+    copy = tmp_path / "tiny"
+    shutil.copytree(finished[0], copy, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
+    return copy
+
+
+def test_statistics_are_written_beside_the_weights(folder: Path, dataset: Path) -> None:
+    before = json.loads((folder / "config.json").read_text())
+    found = fit_statistics(str(folder), DataSource(str(dataset)), keep=1.0)
+    assert found.val_kept == 1.0
+    assert 0 <= found.test_kept <= 1
+    after = json.loads((folder / "config.json").read_text())
+    assert {key for key in after if after[key] != before.get(key)} == {KNOWN_KEY}
+    recognizer = Recognizer.from_pretrained(folder, device="cpu")
+    assert recognizer(dataset / "circle" / "clip_00").familiarity is not None
+
+
+def test_further_clips_count_among_the_known(folder: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["known", "--model", str(folder), "--data", str(dataset), "--more", str(dataset), "--keep-similar"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "Fitted to the features of 40 clips" in told
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(keep: float) -> None:
+    with pytest.raises(DataError, match="--keep is a share above 0 and at most 1"):
+        fit_statistics("anything", DataSource("anywhere"), keep=keep)
+
+
+def test_another_data_set_is_refused(folder: Path, dataset: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(dataset / "circle", other / "round")
+    shutil.copytree(dataset / "square", other / "square")
+    (folder / KNOWN_FILE).unlink(missing_ok=True)
+    with pytest.raises(DataError, match="does not have the classes of tiny"):
+        fit_statistics(str(folder), DataSource(str(other)))
+    assert not (folder / KNOWN_FILE).exists()
