@@ -48,7 +48,8 @@ def main() -> None:
     except OSError as error:  # Gradio would try the next ports, where nobody looks for the page
         raise SystemExit(f"Port {port} is taken by another program. Set GRADIO_SERVER_PORT to a free one.") from error
     recognizer.start()
-    end.wait()
+    while not end.wait(0.1):  # a signal that reaches another thread wakes nobody
+        pass
     page.close()
 
 

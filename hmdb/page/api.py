@@ -10,12 +10,13 @@ from typing import Any
 import gradio as gr
 
 from hmdb.page.handlers import ANSWER, Handlers
+from hmdb.page.panel import uploaded
 
 
 def build_api(do: Handlers, heavy: dict[str, Any]) -> None:
     with gr.Column(visible=False):
         ask = gr.Button()
-        video = gr.File(label="Video")
+        video = uploaded(gr.File(label="Video"))
         answer = [
             gr.Label(label="Predicted action", num_top_classes=1),
             gr.Markdown(label="In words"),

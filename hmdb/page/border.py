@@ -19,7 +19,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 from urllib.parse import quote
 
@@ -34,7 +34,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hmdb.errors import HmdbError
 from hmdb.page.brief import unmeant
-from hmdb.page.files import ANSWERS, UPLOADS, Files
+from hmdb.page.files import ANSWERS, UPLOADS, Files, on_disk
 from hmdb.page.gate import Gate
 from hmdb.page.observed import REFUSED
 from hmdb.page.settings import Settings
@@ -60,6 +60,11 @@ OPEN = re.compile(
 WORK = re.compile(rf"{API_PREFIX}/(queue/(join|data)|call/|run/|upload$|mcp)")  # what a page that ends takes no more of
 TEXTS = ("application/json", "text/event-stream", "text/html", "text/plain")
 UNREADABLE = b'{"detail":"This request is not of the form that is expected here."}'  # for lines that quote all of it
+
+
+UPLOAD_ID = re.compile(r"\w{1,64}")  # under which Gradio's script asks how far its upload is
+FORGET_SECONDS = 10.0  # after which nobody asks any more
+MAX_PATH = 1000  # characters
 
 
 class RefusedError(Exception):
@@ -126,7 +131,7 @@ class Border:
         path = scope["path"]
         if not self.gate.open and WORK.match(path) and scope["method"] == "POST":
             raise RefusedError(503, "The page is about to restart. Try again in a minute.")
-        if not OPEN.fullmatch(path):
+        if not OPEN.fullmatch(path) or len(path) > MAX_PATH:
             raise RefusedError(404, "There is nothing of that name here.")
         if path.startswith(FILE):
             await self.app(self._found(scope, path.removeprefix(FILE)), receive, send)
@@ -149,23 +154,28 @@ class Border:
         if path is None:
             raise RefusedError(404, "This file is not here, or not any more.")
         inside = f"{FILE}{path}"
-        return {**scope, "path": inside, "raw_path": quote(inside).encode()}
+        one_range = [(key, value) for key, value in scope["headers"] if key != b"range" or b"," not in value]
+        return {**scope, "path": inside, "raw_path": quote(inside).encode(), "headers": one_range}
 
     async def _upload(self, request: Request, send: Send) -> None:
         length = request.headers.get("content-length", "0")
         if not length.isdecimal() or int(length) > self.max_upload + MAX_BODY:
             raise RefusedError(413, self._too_large())
-        upload_id = request.query_params.get("upload_id")
+        upload_id = request.query_params.get("upload_id", "")
+        upload_id = upload_id if UPLOAD_ID.fullmatch(upload_id) else ""
         progress = file_upload_statuses if upload_id else None
         owner = request.client.host if request.client else ""
         try:
             with self.files.parcel(UPLOADS, owner) as parcel:
                 counted = _counted(request.receive, lambda count: self.files.take_room(parcel, count), self.max_upload)
                 inner = Request(request.scope, counted)
-                paths, _, _ = await upload_fn(inner, parcel.path, self.max_upload, upload_id, upload_progress=progress)
+                paths, _, _ = await upload_fn(
+                    inner, parcel.path, self.max_upload, upload_id or None, upload_progress=progress
+                )
                 for path in parcel.path.iterdir():
                     if path.is_file():  # a part that is no file for Gradio
                         path.unlink()
+                self.files.take_room(parcel, max(on_disk(parcel.path) - parcel.size, 0))
         except MultiPartException as error:
             if "maximum allowed size" in error.message and not error.message.startswith("Headers"):
                 raise RefusedError(413, self._too_large()) from error
@@ -177,6 +187,7 @@ class Border:
         finally:
             if upload_id:
                 file_upload_statuses.set_done(upload_id)
+                asyncio.get_running_loop().call_later(FORGET_SECONDS, _forget, upload_id)
         names = [path.removeprefix(self._root.decode()) for path in paths]
         await JSONResponse(names)(request.scope, request.receive, send)
 
@@ -188,8 +199,10 @@ class Border:
         if scope["method"] != "POST":
             await self.app(scope, receive, _rewriting(send, hidden))
             return
-        async with self._large:
-            body = await _body(receive, MAX_MCP_BODY)
+        length = Request(scope).headers.get("content-length", "")
+        small = length.isdecimal() and int(length) <= MAX_BODY
+        async with nullcontext() if small else self._large:
+            body = await _body(receive, MAX_BODY if small else MAX_MCP_BODY)
             message = _json(body)
             if said := _not_taken(message):
                 await _tool_error(message, said)(scope, receive, send)
@@ -220,9 +233,12 @@ class Border:
         if not body:
             return body
         message = _json(body)
-        if isinstance(message, dict) and "event_data" in message:  # what was clicked: no file in it is ever read
-            message["event_data"] = _without_files(message["event_data"])
-        return orjson.dumps(self._with_own_files(message))
+        try:
+            if isinstance(message, dict) and "event_data" in message:  # what was clicked: no file in it is ever read
+                message["event_data"] = _without_files(message["event_data"])
+            return orjson.dumps(self._with_own_files(message))
+        except (RecursionError, orjson.JSONEncodeError) as error:
+            raise RefusedError(400, "This JSON goes too deep.") from error
 
     def _with_own_files(self, value: Any) -> Any:
         """The value, with each file in it checked, and reduced to what names it."""
@@ -282,6 +298,11 @@ def _walk(value: Any) -> Iterator[Any]:
     yield value
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _walk(each)
+
+
+def _forget(upload_id: str) -> None:
+    with suppress(KeyError):
+        file_upload_statuses.stop_tracking(upload_id)
 
 
 async def _body(receive: Receive, limit: int) -> bytes:

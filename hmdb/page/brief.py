@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 UNMEANT = "This could not be answered. Look at what was sent, or try again."
 NOT_TAKEN = "A value that was sent here is not of a kind that can be taken."
 MAX_WORDS = 200  # of the message of an error in the log, in characters
-LOGGERS = ("uvicorn.error", "asyncio", "mcp.server.lowlevel.server")  # whose tracebacks are of this page
+LOGGERS = ("uvicorn.error", "asyncio", "mcp.server.lowlevel.server", "root")  # whose tracebacks are of this page
 
 
 class Told(gr.Blocks):
@@ -65,6 +65,8 @@ class Brief(logging.Filter):
                 record.msg, record.args = f"{record.getMessage().rstrip()}: {type(error).__name__}: {words}", ()
                 record.exc_info = record.exc_text = None
             self._seen.add(place)
+        elif record.name == "root":  # MCP quotes there what it does not understand, over many lines
+            record.msg, record.args = one_line(record.getMessage())[:MAX_WORDS], ()
         return True
 
 

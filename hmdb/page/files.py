@@ -57,6 +57,11 @@ class Parcel:
     readers: int = 0
 
 
+def on_disk(folder: Path) -> int:
+    """Bytes that a folder takes, in whole blocks: of many small files that is far more than they hold."""
+    return sum(each.stat().st_blocks for each in (folder, *folder.rglob("*"))) * 512  # st_blocks's unit
+
+
 @dataclass(eq=False)
 class Files:
     """The parcels of this process. Threads may share it.

@@ -37,7 +37,7 @@ LEAD = 0.1  # of the smoothed probability, by which another action has to lead t
 KNOWN = 0.5  # the share of late answers that have to be one of the actions
 
 EVERY = 0.2  # seconds from picture to picture, at least; the next is not sent before the last is answered
-AT_ONCE = 4  # cameras that are looked at in turn; further ones wait until one of them has had
+MAX_ASPECT = 8  # of a picture, the longer side over the shorter
 LEASE = 20  # seconds of answering, after which a camera that goes on waits again
 MAX_CHARACTERS = 2 * 2**20  # of a picture, in base64
 MAX_PIXELS = 2 * 2**20
@@ -142,7 +142,7 @@ class LivePanel:
             [self.words, self.bars, self.strip, watch],
             stream_every=EVERY,
             time_limit=LEASE,
-            concurrency_limit=AT_ONCE,
+            concurrency_limit=None,  # the turns share out the answers, and a camera that sends nothing holds nobody up
             show_progress="hidden",
             api_visibility="private",
         )
@@ -189,7 +189,7 @@ def decoded(url: str) -> np.ndarray:
         raise VideoError("That is no picture of a camera.")
     try:
         with Image.open(io.BytesIO(base64.b64decode(data)), formats=["JPEG"]) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
+            if picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_ASPECT * min(picture.size):
                 raise VideoError("The pictures of this camera are too large.")
             picture.draft("RGB", (SIDE, SIDE))
             small = picture.convert("RGB")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.data_classes import FileData
 
 from hmdb.errors import HmdbError, VideoError
 from hmdb.page.files import served
@@ -122,7 +123,17 @@ def place(component: gr.components.Component) -> None:
 
 def drop_zone() -> gr.File:
     """For files of any type: the first bytes decide, not the name."""
-    return gr.File(label="Your video", show_label=False, height=120, min_width=180, elem_classes="drop")
+    return uploaded(gr.File(label="Your video", show_label=False, height=120, min_width=180, elem_classes="drop"))
+
+
+def uploaded(files: gr.File) -> gr.File:
+    """The component, whose handlers get the path of the upload itself: Gradio's own way leaves an empty file behind."""
+    files.preprocess = _path  # type: ignore[method-assign]
+    return files
+
+
+def _path(payload: object) -> str | None:
+    return payload.path if isinstance(payload, FileData) else None
 
 
 def video_player(label: str) -> gr.Video:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from hmdb.page.settings import Settings
 
+READ_SECONDS = 30.0  # in which a visitor has to take something of an answer
 HEADER_SECONDS = 10.0  # in which the head of a request has to arrive
 CONTENT_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
@@ -30,9 +31,10 @@ CONTENT_POLICY = (
 
 
 class Connection(H11Protocol):
-    """A connection whose requests have to arrive."""
+    """A connection whose requests have to arrive, and whose answers have to be taken."""
 
     _late: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -49,7 +51,21 @@ class Connection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stuck = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._taken()
+        super().resume_writing()
+
+    def _taken(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+            self._stuck = None
 
     def _expect_head(self) -> None:
         if self._late is None:

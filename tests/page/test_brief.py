@@ -138,3 +138,10 @@ def test_an_odd_name_is_a_name(url: str, name: str) -> None:
 def test_a_tool_says_it_in_a_line(url: str, arguments: dict[str, Any], said: str) -> None:
     result = asyncio.run(call_tool(url, "explain", arguments))
     assert (result.isError, result.content[0].text) == (True, said)
+
+
+def test_what_libraries_say_to_nobody_in_particular_is_one_short_line() -> None:
+    record = logging.LogRecord("root", logging.WARNING, "x.py", 1, "no such method:\n%s", ("quoted\n" * 90,), None)
+    assert Brief().filter(record)
+    assert "\n" not in record.getMessage()
+    assert len(record.getMessage()) <= 200

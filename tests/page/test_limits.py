@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from gradio.routes import file_upload_statuses
 
 from hmdb.page import border, server
 from hmdb.page.files import ANSWERS, FILES, UPLOADS, Files, FullError
@@ -135,6 +136,31 @@ def test_an_upload_leaves_its_file_and_no_other(page: Served) -> None:
     assert not any(path.name.startswith("tmp") and path.stat().st_size == 0 for path in left)
 
 
+def test_many_small_files_count_as_what_they_take_on_the_disk(page: Served) -> None:
+    before = FILES.used
+    answer = httpx.post(f"{page.url}gradio_api/upload", files=[("files", (f"{n}.mp4", b"x")) for n in range(100)])
+    assert answer.status_code == 200
+    folder = (FILES.root / answer.json()[0]).parent.parent
+    assert FILES.used - before >= sum(path.stat().st_blocks * 512 for path in folder.rglob("*")) >= 100 * 512
+
+
+def test_answers_leave_no_empty_files(page: Served, video: Path) -> None:
+    visitor = Visitor(page.url)
+    upload = visitor.upload(video.read_bytes())
+    for endpoint in ("predict", "timeline", "compare"):
+        assert visitor.ask(endpoint, file(upload))[0]
+    assert not [path for path in files_on_disk() if path.stat().st_size == 0 and path.name.startswith("tmp")]
+
+
+def test_only_names_of_uploads_that_scripts_give_are_remembered(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(border, "FORGET_SECONDS", 0.1)
+    statuses = file_upload_statuses._statuses
+    for name in ("x" * 5000, "../x", "abc"):
+        httpx.post(f"{page.url}gradio_api/upload", params={"upload_id": name}, files={"files": ("a.mp4", b"x")})
+        assert set(statuses) <= {"abc"}
+    wait_until(lambda: not statuses)
+
+
 # The disk
 
 
@@ -241,6 +267,60 @@ def test_a_body_that_does_not_go_on_is_cut(page: Served, monkeypatch: pytest.Mon
             assert b"408" in connection.recv(100)
 
 
+def test_who_does_not_read_is_cut(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "READ_SECONDS", 0.5)
+    with FILES.parcel(UPLOADS) as parcel:  # more than the system keeps for a connection
+        (parcel.path / "large.mp4").write_bytes(bytes(32 * 2**20))
+    name = (parcel.path / "large.mp4").relative_to(FILES.root)
+    received = 0
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((urlsplit(page.url).hostname, urlsplit(page.url).port))
+        connection.sendall(f"GET /gradio_api/file={name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        time.sleep(2)
+        connection.settimeout(5)
+        with suppress(ConnectionResetError):
+            while piece := connection.recv(65536):
+                received += len(piece)
+    assert received < 32 * 2**20
+
+
+def test_slow_messages_of_others_hold_no_tool_up(page: Served) -> None:
+    address = (urlsplit(page.url).hostname, urlsplit(page.url).port)
+    slow = [socket.create_connection(address) for _ in range(3)]
+    for connection in slow:
+        connection.sendall(
+            b"POST /gradio_api/mcp/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+            b"Content-Length: 100000\r\n\r\n{"
+        )
+    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
+    kinds = {"accept": "application/json, text/event-stream"}
+    answer = httpx.post(f"{page.url}gradio_api/mcp/", json=asked, headers=kinds, timeout=border.IDLE_SECONDS / 2)
+    assert answer.status_code == 200
+    for connection in slow:
+        connection.close()
+
+
+def test_cameras_that_send_nothing_hold_no_other_up(page: Served) -> None:
+    (look,) = [fn for fn in page.demo.fns.values() if fn.name == "look"]
+    assert look.concurrency_limit is None
+
+
+@pytest.mark.parametrize("depth", [300, 900])
+def test_json_that_goes_too_deep_is_said_in_a_line(page: Served, depth: int) -> None:
+    body = b'{"data":' + b"[" * depth + b"]" * depth + b"}"
+    answer = httpx.post(f"{page.url}gradio_api/call/predict", content=body)
+    assert answer.status_code == 400
+    assert "JSON" in answer.json()["detail"]
+
+
+def test_odd_ranges_and_long_names_are_no_errors_of_the_page(page: Served) -> None:
+    name = Visitor(page.url).upload(b"0123456789")
+    odd = httpx.get(f"{page.url}gradio_api/file={name}", headers={"range": "bytes=0-1,3-4"})
+    assert (odd.status_code, odd.content) == (200, b"0123456789")
+    assert httpx.get(f"{page.url}static/{'x' * 5000}").status_code == 404
+
+
 # What watches the page
 
 
@@ -301,7 +381,8 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def start_app(tmp_path: Path, checkpoint: Path, port: int, **more: str) -> subprocess.Popen[str]:
+@contextmanager
+def start_app(tmp_path: Path, checkpoint: Path, port: int, **more: str) -> Iterator[subprocess.Popen[str]]:
     environment = {
         **os.environ,
         "GRADIO_TEMP_DIR": str(tmp_path),
@@ -309,14 +390,18 @@ def start_app(tmp_path: Path, checkpoint: Path, port: int, **more: str) -> subpr
         "HMDB_MODEL": str(checkpoint),
         **more,
     }
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "app.py"],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
+    ) as app:
+        try:
+            yield app
+        finally:
+            app.kill()
 
 
 def is_up(port: int) -> bool:
@@ -338,9 +423,8 @@ def test_sigterm_lets_answers_end_and_leaves_nothing(
         joined = visitor.http.post("call/timeline", json={"data": [file(upload)]}).json()
         with visitor.http.stream("GET", f"call/timeline/{joined['event_id']}") as events:
             app.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
-            late = httpx.post(f"http://127.0.0.1:{port}/gradio_api/call/labels", json={"data": []})
-            assert (late.status_code, "about to restart" in late.text) == (503, True)
+            late = f"http://127.0.0.1:{port}/gradio_api/call/labels"
+            wait_until(lambda: "about to restart" in httpx.post(late, json={"data": []}).text)
             assert "event: complete" in events.read().decode()
         assert app.wait(30) == 0
     assert list(tmp_path.iterdir()) == []
