@@ -136,6 +136,11 @@ async def _listen(http: httpx.AsyncClient, camera: Camera) -> None:
                     camera.event = ""
 
 
+def wait_for_model(url: str) -> None:
+    while httpx.get(f"{url}/health", timeout=60).json().get("state", "loading") == "loading":  # or it is not up yet
+        time.sleep(0.1)
+
+
 async def crowd(url: str, urls: Sequence[str], visitors: int, seconds: float) -> list[Camera]:
     """So many cameras at a time."""
     cameras = [Camera() for _ in range(visitors)]
@@ -147,6 +152,7 @@ def rows(folder: Path, rounds: int, models: Sequence[str]) -> Iterator[Row]:
     urls = pictures(ROOT / "examples" / "wave.mp4")
     for name in models:
         with running(networks.folder_of(name, folder)) as app:
+            wait_for_model(app.url)
             for visitors in CROWDS:
                 load = os.getloadavg()[0]
                 cameras = asyncio.run(crowd(app.url, urls, visitors, WARM + SECONDS))

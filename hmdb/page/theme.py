@@ -53,7 +53,7 @@ button.label-wrap span {text-align: left}
 .rows .grid-container {grid-auto-rows: auto !important; grid-template-columns: repeat(8, minmax(0, 1fr)) !important}
 .rows .caption-label {display: none}
 .rows .thumbnail-lg, .rows img {border-radius: var(--radius-sm) !important}
-.examples .grid-container {grid-template-columns: repeat(8, minmax(6rem, 1fr)) !important}
+.examples .grid-container {grid-template-columns: repeat(8, minmax(5rem, 1fr)) !important}
 
 .camera {height: auto !important; aspect-ratio: 4 / 3}
 .line a {text-decoration: underline}
