@@ -27,6 +27,7 @@ from finetune.evaluation.known import SHRINKAGE
 from finetune.networks.linear_probe import SMALLEST_SPREAD, probe
 from hmdb.errors import VideoError
 from hmdb.model.known import energies, of_length_one
+from hmdb.model.loading import LoadedModel
 from hmdb.model.preprocess import fit
 from hmdb.recognizer import Recognizer
 from hmdb.video.find import find_videos
@@ -70,8 +71,19 @@ def main() -> None:
     for folder_name in options.far:
         kinds[Path(folder_name).name] = look(recognizer, unlabelled(readable(recognizer, [folder_name])))
     stay = look(recognizer, unlabelled(readable(recognizer, options.known))) if options.known else None
+    print(decided_table(recognizer.loaded, kinds | {"val": val}))
     print(far_table(train, val, kinds, stay))
     print(near_table(train, val))
+
+
+def decided_table(loaded: LoadedModel, kinds: dict[str, Seen]) -> str:
+    """What the checkpoint takes for one of its actions: by its probability alone, and with its statistics."""
+    lines = ["| clips | likely enough | and familiar |", "|---|---|---|"]
+    for kind, seen in kinds.items():
+        likely = loaded.calibration.probabilities(seen.logits).max(axis=1) >= (loaded.calibration.threshold or 0)
+        familiar = loaded.known.familiarity(seen.features, seen.logits) >= 0 if loaded.known else likely
+        lines.append(f"| {kind}, {len(likely)} | {likely.mean():.0%} | {(likely & familiar).mean():.0%} |")
+    return "\n".join(lines) + "\n"
 
 
 def far_table(train: Seen, val: Seen, kinds: dict[str, Seen], stay: Seen | None) -> str:

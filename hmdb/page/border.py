@@ -19,7 +19,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -187,7 +187,7 @@ class Border:
         finally:
             if upload_id:
                 file_upload_statuses.set_done(upload_id)
-                asyncio.get_running_loop().call_later(FORGET_SECONDS, _forget, upload_id)
+                asyncio.get_running_loop().call_later(FORGET_SECONDS, file_upload_statuses.stop_tracking, upload_id)
         names = [path.removeprefix(self._root.decode()) for path in paths]
         await JSONResponse(names)(request.scope, request.receive, send)
 
@@ -298,11 +298,6 @@ def _walk(value: Any) -> Iterator[Any]:
     yield value
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _walk(each)
-
-
-def _forget(upload_id: str) -> None:
-    with suppress(KeyError):
-        file_upload_statuses.stop_tracking(upload_id)
 
 
 async def _body(receive: Receive, limit: int) -> bytes:
