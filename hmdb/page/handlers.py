@@ -182,7 +182,7 @@ class Handlers:
                 looked at" for attention rollout.
             opacity: of the overlay, 0 to 1.
         """
-        if not isinstance(opacity, int | float) or not 0 <= opacity <= 1:
+        if type(opacity) not in (int, float) or not 0 <= opacity <= 1:
             raise DataError("The opacity must be a number from 0 to 1.")
         explanation = self._explanation(video, label, progress)
         progress(0.8, desc="Drawing")
