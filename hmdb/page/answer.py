@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from hmdb.errors import HmdbError
+from hmdb.errors import HmdbError, VideoError
 from hmdb.page.handlers import Handlers
 from hmdb.page.overlay import overlay_loop
-from hmdb.page.panel import AT_ONCE, HEIGHT, IN_QUEUE, PLAIN, ROW_OF_PICTURES, Panel, Shown, place
+from hmdb.page.panel import AT_ONCE, FORGOTTEN, HEIGHT, IN_QUEUE, PLAIN, ROW_OF_PICTURES, Panel, Shown, place
 from hmdb.page.present import confidences, gallery, headline, line, looking_for, trusted
 from hmdb.page.understand import steps
 from hmdb.results import Explanation, Faithfulness, Prediction
@@ -121,13 +121,20 @@ class AnswerPanel(Panel):
         self.do.cancel(self)
         return {self.label: event.value, self.trust: line(looking_for(event.value))}
 
-    def why(self, path: str | None, label: str) -> Iterator[Shown]:
-        yield from self.explained(self.do.why(path, label, asker=self) if path else ())
+    def why(self, path: str | None, label: str | None) -> Iterator[Shown]:
+        if path is None or label is None:
+            yield {self.trust: line(FORGOTTEN)}
+        else:
+            yield from self.explained(self.do.why(path, label, asker=self))
 
     def tell(self, path: str | None, told_of: str | None) -> Iterator[Shown]:
         """The steps to the answer, once for each video."""
-        if path is None or path == told_of:
-            return
+        if path is None:
+            yield {self.told: line(FORGOTTEN)}
+        elif path != told_of:
+            yield from self._closely(path)
+
+    def _closely(self, path: str) -> Iterator[Shown]:
         yield {self.told: line("Looking at it once more, closely …")}
         try:
             for closer in self.do.closer(path, asker=self.told):
@@ -136,7 +143,13 @@ class AnswerPanel(Panel):
             yield {self.told: line(str(error))}
 
 
-def seek(event: gr.SelectData, moments: Sequence[float | None]) -> Any:
-    """The player, at the moment of the frame that was clicked."""
+def seek(event: gr.SelectData, moments: Sequence[float | None] | None) -> Any:
+    """The player, at the moment of the frame that was clicked.
+
+    Raises:
+        VideoError: Gradio let go of this visitor's state.
+    """
+    if moments is None:
+        raise VideoError(FORGOTTEN)
     seconds = moments[event.index]
     return gr.skip() if seconds is None else gr.update(playback_position=seconds)

@@ -19,6 +19,8 @@ from hmdb.page.preview import make_preview, plays_in_browser
 
 HEIGHT = 285  # pixels of a player, and of what stands beside it
 
+FORGOTTEN = "The page has forgotten this video, since many others came after it. Choose it again."
+
 Shown = dict[Any, Any]  # components and what they show from now on
 
 ROW_OF_PICTURES: dict[str, Any] = {

@@ -22,6 +22,7 @@ from gradio.routes import file_upload_statuses
 from hmdb.page import border, server
 from hmdb.page.files import ANSWERS, FILES, UPLOADS, Files, FullError
 from hmdb.page.layout import build_demo
+from hmdb.page.panel import FORGOTTEN
 from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
@@ -305,6 +306,17 @@ def test_slow_messages_of_others_hold_no_tool_up(page: Served) -> None:
 def test_cameras_that_send_nothing_hold_no_other_up(page: Served) -> None:
     (look,) = [fn for fn in page.demo.fns.values() if fn.name == "look"]
     assert look.concurrency_limit is None
+
+
+def test_who_was_forgotten_is_told_so(page: Served) -> None:
+    """Gradio lets go of the oldest session when there are too many, and what it knew is None from then on."""
+    visitor, asked = Visitor(page.url), set()
+    for fn in page.demo.fns.values():
+        if fn.name in ("why", "tell", "seek") and fn.inputs:
+            ended = visitor.end_of(fn._id, [None] * len(fn.inputs), {"index": 0, "value": "wave"})
+            assert FORGOTTEN in json.dumps(ended["output"])
+            asked.add(fn.name)
+    assert asked == {"why", "tell", "seek"}
 
 
 @pytest.mark.parametrize("depth", [300, 900])
