@@ -14,7 +14,7 @@ from examples.drawing import FPS, render
 HERE = Path(__file__).parent
 MAX_BYTES = 300_000  # of a clip
 EXAMPLES = {  # action -> seed, scene
-    "cartwheel": (25, "park"),
+    "cartwheel": (24, "gym"),
     "golf": (4, "park"),
     "handstand": (5, "beach"),
     "pullup": (2, "gym"),

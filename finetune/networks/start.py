@@ -51,8 +51,8 @@ SCRATCH: dict[str, TimesformerConfig | VivitConfig | VideoMAEConfig] = {
     "timesformer-tiny": TimesformerConfig(**_sizes(hidden=32, layers=2, heads=2, image=32)),
     "timesformer-small": TimesformerConfig(**_sizes(hidden=192, layers=8, heads=3, image=112)),
     "timesformer-compact": TimesformerConfig(
-        **_sizes(hidden=384, layers=5, heads=6, image=112, patch=14) | {"intermediate_size": 1280}
-    ),  # of DINOv2-small's width and patches
+        **_sizes(hidden=384, layers=10, heads=6, image=112, patch=14) | {"intermediate_size": 1408}
+    ),  # of DINOv2-small's width and patches; 48 MB in float16
     "timesformer-base": TimesformerConfig(),
     "vivit-tiny": VivitConfig(**_sizes(hidden=32, layers=2, heads=2, image=32), num_frames=8, tubelet_size=[2, 16, 16]),
     "vivit-small": VivitConfig(
