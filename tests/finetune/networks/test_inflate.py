@@ -167,7 +167,7 @@ def test_a_run_starts_from_an_image_model(tmp_path: Path) -> None:
     config: dict[str, Any] = {
         "hidden_size": 384,
         "num_attention_heads": 6,
-        "num_hidden_layers": 5,
+        "num_hidden_layers": 10,
         "image_size": 28,
         "patch_size": 14,
     }
@@ -175,7 +175,7 @@ def test_a_run_starts_from_an_image_model(tmp_path: Path) -> None:
     origin = start(
         "scratch:compact", ("a", "b"), sampler=None, extension=None, paper_pixels=True, inflated=str(tmp_path)
     )
-    assert origin.network.num_parameters() < 12e6
-    assert not layers(origin.network)[4].temporal_dense.weight.any()
+    assert origin.network.num_parameters() < 25e6
+    assert not layers(origin.network)[9].temporal_dense.weight.any()
     with pytest.raises(DataError, match="known are"):
         start("scratch:none", ("a",), sampler=None, extension=None, paper_pixels=True, inflated=str(tmp_path))
