@@ -68,7 +68,8 @@ class Job:
         if checkpoint.name == "bundled":
             checkpoint = Checkpoint(folder=BUNDLED, name="bundled")
         elif not checkpoint.folder.is_dir():
-            checkpoint = find(checkpoint.name, checkpoint.revision)
+            from_hub = checkpoint.revision is not None
+            checkpoint = find(checkpoint.name if from_hub else str(checkpoint.folder), checkpoint.revision)
         return Recognizer.of(read(checkpoint, torch.device(self.device)), self.dtype)
 
 

@@ -24,13 +24,14 @@ from hmdb.batch_inference.sources import find_sources
 from hmdb.batch_inference.urls import is_url, key_of
 from hmdb.errors import DataError, StoppedError
 from hmdb.model.loading import load
-from hmdb.text import first_line, one_line
+from hmdb.text import one_line
 from hmdb.video.limits import Limits
 
 PART_ROWS = 1000
 PART_SECONDS = 300.0  # after which a part is written though it is short: the most work that a kill can cost
 BATCH_SIZE = {"cpu": 4, "cuda": 32}  # clips that are answered together
 LOOKERS = 16  # threads that look whether files have changed
+OURS = "hmdb.errors."  # begins a line of a traceback that tells of one of our errors
 ROUNDS = 3  # through the engine, for rows that went missing with a machine
 
 
@@ -284,12 +285,19 @@ def _fill(
         except _Signalled as signalled:
             raise TerminatedError(signalled.number, progress) from signalled
         except RayError as error:
-            raise DataError(f"Ray has given up: {one_line(first_line(error))}. The same command goes on.") from error
+            raise DataError(f"Ray has given up: {_reason(error)} The same command goes on.") from error
         finally:
             parts.flush()
     if lost := len(videos.keys() - done):
         raise DataError(f"{lost} videos came back without an answer; the same command tries them again.")
     return progress
+
+
+def _reason(error: RayError) -> str:
+    """What went wrong, in a sentence: the last line of what Ray tells, as a traceback comes before it."""
+    last = str(error).strip().rpartition("\n")[2]
+    told = last.partition(": ")[2] if last.startswith(OURS) else last
+    return f"{one_line(told).removesuffix('.')}."
 
 
 def _first_of_each(table: pa.Table, done: set[str]) -> pa.Table:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -248,3 +250,11 @@ def wait_for(condition: Any, seconds: float = 120.0) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_a_model_that_another_machine_lacks_is_named(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint, model)
+    told = f"Ray has given up: {model} is neither a folder here nor a Hub id of the form owner/name. The same"
+    with pytest.raises(DataError, match=re.escape(told)):
+        batch([videos / "0.mp4"], tmp_path / "out", model=model, report=lambda _: shutil.rmtree(model))
