@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 from xml.sax.saxutils import quoteattr
 
@@ -14,6 +14,7 @@ from fsspec.core import url_to_fs
 from pyarrow import parquet
 
 from hmdb.batch_inference.output import ANSWERS, SEGMENTS
+from hmdb.batch_inference.urls import is_url
 from hmdb.errors import DataError
 from hmdb.text import first_line, one_line
 
@@ -32,26 +33,33 @@ CONFIG = """<View>
 """
 
 
-def export(output: str, form: str, target: Path) -> int:
+def export(output: str, form: str, target: Path, say: Callable[[str], None] = lambda _: None) -> int:
     """Writes the answers of a job, without the videos that failed, into a folder.
 
     Args:
         output: the folder or URL that `batch` wrote.
         form: of FORMS.
         target: is made; files in it are replaced.
+        say: called with what a user should know, a line each.
 
     Returns:
         How many videos it holds.
 
     Raises:
-        DataError: there are no answers, or the folder cannot be written.
+        DataError: there are no answers that the tool can show, or the folder cannot be written.
     """
-    rows = list(_answers(output))
-    if not rows:
+    answers = list(_answers(output))
+    if not answers:
         raise DataError(f"{one_line(output)} holds no answers.")
+    tool = FORMS[form]
+    rows = [row for row in answers if tool.opens_urls or not is_url(row["path"])]
+    if not rows:
+        raise DataError(f"{tool.name} opens files alone, and all videos of {one_line(output)} are behind URLs.")
+    if behind := len(answers) - len(rows):
+        say(f"Videos behind URLs are left out, {behind} of {len(answers)}: {tool.name} opens files alone.")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for name, text in FORMS[form](rows).items():
+        for name, text in tool.files(rows).items():
             (target / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{one_line(str(target))} cannot be written: {error.strerror}.") from error
@@ -152,4 +160,15 @@ def _labels(row: Row) -> list[str]:
     return [segment["label"] for segment in row["segments"] if segment["label"] is not None]
 
 
-FORMS: dict[str, Callable[[list[Row]], dict[str, str]]] = {"fiftyone": fiftyone, "label-studio": label_studio}
+class Form(NamedTuple):
+    """What a tool imports: its name, its files and their text, and whether it opens videos behind URLs."""
+
+    name: str
+    files: Callable[[list[Row]], dict[str, str]]
+    opens_urls: bool
+
+
+FORMS = {
+    "fiftyone": Form("FiftyOne", fiftyone, opens_urls=False),  # it takes a URL for a path beside data.json
+    "label-studio": Form("Label Studio", label_studio, opens_urls=True),
+}

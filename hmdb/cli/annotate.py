@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from hmdb.cli.batch import check_installed
@@ -25,6 +26,6 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     check_installed()
     from hmdb.batch_inference.annotations import export
 
-    count = export(options.answers, options.to, options.output)
+    count = export(options.answers, options.to, options.output, say=lambda line: print(line, file=sys.stderr))
     print(f"{count} videos are in {options.output}.")
     return 0

@@ -51,17 +51,34 @@ def test_label_studio(answers: Path, tmp_path: Path) -> None:
     assert controls == {"actions": "video", "action": "video"}
 
 
-def test_fiftyone(answers: Path, tmp_path: Path) -> None:
+def test_fiftyone(answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["annotate", str(answers), "--to", "fiftyone", "--output", str(tmp_path / "fo")]) == 0
+    assert capsys.readouterr().err == "Videos behind URLs are left out, 1 of 2: FiftyOne opens files alone.\n"
     data = json.loads((tmp_path / "fo/data.json").read_text())
     labels = json.loads((tmp_path / "fo/labels.json").read_text())
-    assert sorted(data.values()) == ["/a.mp4", "s3://there/b.mp4"]
-    by_path = {data[name]: found for name, found in labels["labels"].items()}
     timed = (answers / "segments").exists()
     label, start, confidence = ("wave", 31, 0.5) if timed else ("ride_bike", 1, 0.75)
-    assert by_path["/a.mp4"] == [{"label": label, "confidence": confidence, "support": [start, 90]}]
-    assert timed or by_path["s3://there/b.mp4"] == []
-    assert label in labels["classes"]
+    ((name, path),) = data.items()
+    assert path == "/a.mp4"
+    assert labels["labels"] == {name: [{"label": label, "confidence": confidence, "support": [start, 90]}]}
+    assert labels["classes"] == [label]
+
+
+def test_label_studio_itself_takes_it(answers: Path, tmp_path: Path) -> None:
+    interfaces = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio-sdk is not installed")
+    assert main(["annotate", str(answers), "--to", "label-studio", "--output", str(tmp_path)]) == 0
+    interface = interfaces.LabelInterface((tmp_path / "config.xml").read_text())
+    for task in json.loads((tmp_path / "tasks.json").read_text()):
+        assert [interface.validate_prediction(each, return_errors=True) for each in task["predictions"]] == [[]]
+
+
+def test_fiftyone_itself_reads_it(answers: Path, tmp_path: Path) -> None:
+    importers = pytest.importorskip("fiftyone.utils.data.importers", reason="fiftyone is not installed")
+    assert main(["annotate", str(answers), "--to", "fiftyone", "--output", str(tmp_path)]) == 0
+    files = {"data_path": str(tmp_path / "data.json"), "labels_path": str(tmp_path / "labels.json")}
+    with importers.FiftyOneTemporalDetectionDatasetImporter(**files, compute_metadata=False) as importer:
+        found = {path: [(each.label, each.support) for each in label.detections] for path, _, label, _ in importer}
+    assert found == {"/a.mp4": [("wave", [31, 90]) if (answers / "segments").exists() else ("ride_bike", [1, 90])]}
 
 
 def test_nothing_to_export_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
