@@ -448,7 +448,7 @@ def _leaks(chosen: argparse.Namespace) -> None:
 
 
 JOBS = {
-    "train": Job("Fine-tune a video transformer. The defaults are the paper's.", _train_options, _train),
+    "train": Job("Fine-tune a video transformer, by default as in the paper on its data.", _train_options, _train),
     "distill": Job("Train a small student on the answers of a teacher.", _distill_options, _distill),
     "tables": Job("Run rows of the paper's tables and set our figures beside the paper's.", _tables_options, _tables),
     "check": Job("Open every file of a data set and say what a run would make of it.", _check_options, _check),

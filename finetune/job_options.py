@@ -18,7 +18,7 @@ def add_run(parser: argparse.ArgumentParser, output: Path, recipe: str = "") -> 
     told = recipe or "chosen for the data: small, or the paper's for its own"
     parser.add_argument("--recipe", default=recipe, metavar="NAME", help=f"{', '.join(RECIPES)}; {told}")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --output, if there is one")
-    told = "what is told each epoch's loss and val figures; tensorboard, or none"
+    told = "where the loss and val figures of each epoch are logged (tensorboard); none for nowhere"
     parser.add_argument("--report-to", nargs="+", choices=REPORTERS, default=["tensorboard"], help=told)
     add_data(parser, more=True)
     add_output(parser, output)
@@ -55,7 +55,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_output(parser: argparse.ArgumentParser, default: Path) -> None:
-    parser.add_argument("--output", type=Path, default=default, metavar="DIR", help="%(default)s")
+    parser.add_argument("--output", type=Path, default=default, metavar="DIR", help="for the results (%(default)s)")
 
 
 def add_settings(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:

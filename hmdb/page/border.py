@@ -192,7 +192,7 @@ class Border:
         await JSONResponse(names)(request.scope, request.receive, send)
 
     def _too_large(self) -> str:
-        return f"A file may have {self.max_upload // 2**20} MB, the maximum here. Try a shorter or smaller one."
+        return f"Files may be at most {self.max_upload // 2**20} MB here. Try a shorter or smaller one."
 
     async def _mcp(self, scope: Scope, receive: Receive, send: Send) -> None:
         hidden = self._seen_from_outside(Request(scope))
@@ -314,7 +314,8 @@ async def _body(receive: Receive, limit: int) -> bytes:
             raise ClientDisconnect
         body += message.get("body", b"")
         if len(body) > limit:
-            raise RefusedError(413, f"A request may have {limit // 2**20} MB. Files are uploaded, not sent within one.")
+            told = f"A request may be at most {limit // 2**20} MB. Upload files, do not send them within one."
+            raise RefusedError(413, told)
         if not message.get("more_body"):
             return bytes(body)
 

@@ -292,12 +292,16 @@ class Handlers:
         except HmdbError as error:
             return f"**No model could be loaded.** {shown(str(error))}", ""
         checkpoint = loaded.checkpoint
+        own = checkpoint.name == "bundled"
+        name = "the checkpoint that comes with this page" if own else f"**{shown(checkpoint.name)}**"
         at = f" at revision {checkpoint.revision[:12]}" if checkpoint.revision else ""
         notes = "".join(f"\n\n**Note:** {shown(note)}" for note in loaded.notes)
-        answers = (
-            f"Answers come from **{shown(checkpoint.name)}**{at}, which knows {len(loaded.labels)} actions.{notes}"
+        answers = f"Answers come from {name}{at}, which knows {len(loaded.labels)} actions."
+        kept = (
+            f"Videos may be at most {self._settings.max_upload_mb} MB. They and their answers are deleted after "
+            f"{self._settings.keep_seconds / 60:g} minutes at the latest, and no other visitor sees them."
         )
-        return answers, ", ".join(shown(readable(label)) for label in loaded.labels)
+        return f"{answers} {kept}{notes}", ", ".join(shown(readable(label)) for label in loaded.labels)
 
 
 def given(video: str | None) -> str:

@@ -45,7 +45,7 @@ MIN_PICTURES = 2  # before the first headline
 STRIP_HEIGHT = 72  # pixels
 
 START = "Start your camera", "Then do something: wave, do a push-up, brush your hair."
-PRIVACY = "Pictures of your camera are sent here, looked at and forgotten. Nothing is written to a disk."
+PRIVACY = "Pictures from your camera are sent here, looked at and forgotten. Nothing is written to a disk."
 
 
 @dataclass
@@ -186,15 +186,15 @@ def decoded(url: str) -> np.ndarray:
     """
     head, _, data = url.partition(",")
     if not head.startswith("data:image/jpeg;base64") or len(data) > MAX_CHARACTERS:
-        raise VideoError("That is no picture of a camera.")
+        raise VideoError("This is no picture from a camera.")
     try:
         with Image.open(io.BytesIO(base64.b64decode(data)), formats=["JPEG"]) as picture:
             if picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_ASPECT * min(picture.size):
-                raise VideoError("The pictures of this camera are too large.")
+                raise VideoError("The pictures from this camera are too large.")
             picture.draft("RGB", (SIDE, SIDE))
             small = picture.convert("RGB")
     except (OSError, ValueError) as error:
-        raise VideoError("That is no picture of a camera.") from error
+        raise VideoError("This is no picture from a camera.") from error
     small.thumbnail((SIDE, SIDE))
     return np.asarray(small)
 

@@ -21,7 +21,7 @@ from hmdb.page.settings import Settings
 from hmdb.page.theme import CSS, HEAD, THEME, WORDS
 from hmdb.video import confinement
 
-SESSIONS = 200  # whose components Gradio remembers, at 0.15 MB each
+SESSIONS = 64  # whose components Gradio remembers, at 0.6 MB each and 3 more where a camera was live
 LIGHT = 64  # threads for what needs no turn
 GRACE_SECONDS = 25  # for answers that are under way when the page is taken down
 

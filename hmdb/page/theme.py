@@ -140,7 +140,7 @@ HEAD = """
 addEventListener("unhandledrejection", event => {
     const why = {
         NotAllowedError: "The browser does not let this page use the camera. Allow it in the address bar, then reload.",
-        NotFoundError: "This device has no camera that the browser knows of. Try the tab Video instead.",
+        NotFoundError: "The browser finds no camera on this device. Try the tab Video instead.",
         NotReadableError: "Another program is using the camera. Close it, then reload.",
         TypeError: navigator.mediaDevices ? "" : "Cameras need a secure address (https). Try the tab Video instead.",
     }[event.reason?.name];

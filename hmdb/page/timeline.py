@@ -90,7 +90,7 @@ class TimelinePanel(Panel):
 
     def stopped(self) -> Shown:
         self.do.cancel(self)
-        return {self.stop: gr.update(visible=False), self.words: headed("Stopped", "What is known by now stays below.")}
+        return {self.stop: gr.update(visible=False), self.words: headed("Stopped", "What was found stays below.")}
 
 
 def seek(event: gr.EventData) -> Any:

@@ -136,7 +136,7 @@ class Turns:
         with self._changed:
             begun = [other for other in self._begun if not other.over and not other.cancelled]
             if len(begun) >= self._most:
-                raise BusyError(f"{len(begun)} visitors are being answered already. Try again in a minute.")
+                raise BusyError(f"{len(begun)} answers are under way already. Try again in a minute.")
             if turn.address and sum(other.address == turn.address for other in begun) >= self._share:
                 raise BusyError(f"{self._share} answers for you are under way already. Wait for one of them.")
             self._begun.add(turn)

@@ -61,7 +61,7 @@ def _frames(closer: Closer) -> str:
     height, width = closer.seen.shape[1:3]
     return _step(
         f"It takes {len(clip.frames)} frames",
-        f"That is all it sees of the video, each made {width} × {height} pixels small.{why}",
+        f"That is all it sees of the video, each scaled to {width} × {height} pixels.{why}",
         _row(closer.seen, words),
     )
 

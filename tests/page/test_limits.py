@@ -56,7 +56,7 @@ def test_a_body_has_its_limit(page: Served, route: str) -> None:
         answer = httpx.post(f"{page.url}gradio_api/{route}", content=body)
         assert (answer.status_code, answer.json()["detail"]) == (
             413,
-            "A request may have 1 MB. Files are uploaded, not sent within one.",
+            "A request may be at most 1 MB. Upload files, do not send them within one.",
         )
 
 
@@ -101,7 +101,7 @@ def test_an_upload_has_its_limit_however_many_files_it_is(page: Served) -> None:
         answer = httpx.post(f"{page.url}gradio_api/upload", files=[("files", ("a.mp4", part)) for part in parts])
         assert (answer.status_code, answer.json()["detail"]) == (
             413,
-            "A file may have 2 MB, the maximum here. Try a shorter or smaller one.",
+            "Files may be at most 2 MB here. Try a shorter or smaller one.",
         )
     assert FILES.used == before
 

@@ -71,7 +71,7 @@ def test_an_address_has_its_share_and_no_more() -> None:
     assert set(said) == {"4 answers for you are under way already. Wait for one of them."}
     threads += [as_visitor(f"10.0.0.{n}", ask) for n in range(2, 6)]
     wait_until(lambda: len(said) == 38)
-    assert said[-1] == "6 visitors are being answered already. Try again in a minute."
+    assert said[-1] == "6 answers are under way already. Try again in a minute."
     gate.set()
     for thread in threads:
         thread.join(20)
