@@ -124,7 +124,7 @@ class _Server:
         try:
             found = current.frames(wanted)
         except UnfitError:
-            self.forget()
+            self.forget(keep=file)
             current = self._open({**request, "decord": False}, file)
             if current.facts.num_frames != request["num_frames"]:
                 return {"facts": vars(current.facts)}, []
@@ -155,12 +155,12 @@ class _Server:
         self._key, self._file, file.needed = key, file, True
         return self._reader
 
-    def forget(self) -> None:
-        """Closes the last file, and with it gives back the memory of its frames."""
+    def forget(self, keep: _File | None = None) -> None:
+        """Closes the last file, unless it is the one to keep, and gives back the memory of its frames."""
         self._key = self._reader = None
-        if self._file is not None:
+        if self._file not in (None, keep):
             self._file.close()
-            self._file = None
+        self._file = None
 
     def _tell(self, decoder: str) -> None:
         """Who is at work: where PyAV fails, there is no use in a second try."""

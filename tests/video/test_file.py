@@ -473,6 +473,20 @@ def test_damage_that_shows_in_reading_is_told_and_the_clip_taken_of_what_is_ther
     assert clip.frames[-1].sources[0] < video.num_frames
 
 
+def test_damage_that_shows_in_reading_is_told_by_a_worker_that_has_not_seen_the_file(tmp_path: Path) -> None:
+    path = write_video(
+        tmp_path / "scratched.mp4",
+        num_frames=100,
+        options={"g": "250", "crf": "5"},
+        container_options={"movflags": "faststart"},
+    )
+    video = open_video(scratched(path))
+    open_video(write_video(tmp_path / "other.mp4")).frames_at([0])
+    with pytest.raises(RecountedError):
+        video.frames_at([0, 99])
+    assert video.decoder == "PyAV"
+
+
 def test_a_clip_tells_its_decoder(tmp_path: Path) -> None:
     clip = read_clip(write_video(tmp_path / "clip.avi", codec="mpeg4"), ClipSpec())
     assert (clip.decoder, clip.notes) == ("PyAV", ())
