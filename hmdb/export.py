@@ -53,8 +53,8 @@ def export(loaded: LoadedModel, output: Path) -> Exported:
         output: a new or empty folder.
 
     Raises:
-        ModelError: the folder is not empty, what is needed for it is not installed, the network cannot be
-            expressed, or ONNX Runtime answers differently.
+        ModelError: the folder is not empty or cannot be written, what is needed for it is not installed, the
+            network cannot be expressed, or ONNX Runtime answers differently.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ModelError(f"{output} is not an empty folder. Give a new --output folder.")
@@ -62,8 +62,9 @@ def export(loaded: LoadedModel, output: Path) -> Exported:
         import onnxruntime
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError as error:
-        raise ModelError('Exporting needs more packages: pip install "hmdb[export]".') from error
-    staging = output.with_name(f".{output.name}.part")
+        raise ModelError("Exporting needs more packages: pip install onnx onnxruntime onnxscript.") from error
+    target = output.resolve()
+    staging = target.with_name(f".{target.name}.part")
     shutil.rmtree(staging, ignore_errors=True)
     try:
         staging.mkdir(parents=True)
@@ -72,10 +73,11 @@ def export(loaded: LoadedModel, output: Path) -> Exported:
         loaded.pixel_spec.save(staging)
         session = onnxruntime.InferenceSession(staging / NETWORK_FILE, providers=["CPUExecutionProvider"])
         difference = largest_difference(loaded, session)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if output.exists():
-            output.rmdir()
-        staging.replace(output)
+        target.mkdir(parents=True, exist_ok=True)
+        for file in staging.iterdir():
+            file.replace(target / file.name)
+    except OSError as error:
+        raise ModelError(f"{output} cannot be written: {error.strerror}.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return Exported(folder=output, difference=difference)

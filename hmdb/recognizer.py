@@ -164,7 +164,7 @@ class Recognizer:
 
     def explain(
         self,
-        source: VideoLike | Clip,
+        source: VideoLike | Clip | Prediction,
         *,
         label: str | None = None,
         kind: str = "class",
@@ -174,12 +174,13 @@ class Recognizer:
         """The top-k actions, and which parts of which frames matter.
 
         Args:
-            source: as for an answer, or a clip that was read before.
+            source: as for an answer, or a clip that was read before, or an answer of this model, which is then not
+                computed again.
             label: whose map to make; the answer's, if not given.
-            kind: of map: "class", gradient x attention of one label, which costs about four passes; or "rollout",
-                attention rollout, which is about no label and costs two, but says less about what the answer
-                rests on.
-            top_k, sampler: as for an answer without a map; the sampler of a clip stays its own.
+            kind: of map: "class", gradient x attention of one label, which costs about three passes beside the
+                answer's; or "rollout", attention rollout, which is about no label and costs one, but says less about
+                what the answer rests on.
+            top_k, sampler: as for an answer without a map; those of a clip or an answer stay their own.
 
         Raises:
             VideoError: the video cannot be read.
@@ -191,9 +192,12 @@ class Recognizer:
         if kind not in MAPS or (kind == "rollout" and label is not None):
             wrong = f"{kind} with the label {label}" if label else kind
             raise ValueError(f"kind must be one of {', '.join(MAPS)}, and rollout takes no label: {wrong}")
-        clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
-        network, pixel_values = self.loaded.network, self._pixel_values([clip])
-        prediction = self.predict(clip, top_k=top_k)
+        if isinstance(source, Prediction):
+            prediction = source
+        else:
+            clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
+            prediction = self.predict(clip, top_k=top_k)
+        network, pixel_values = self.loaded.network, self._pixel_values([prediction.clip])
         if kind == "rollout":
             _, relevance = rollout(network, pixel_values)
         else:
@@ -205,7 +209,7 @@ class Recognizer:
             label=label,
             heat=heat,
             frame_importance=importance,
-            region=self.loaded.pixel_spec.region(*clip.pixels.shape[1:3]),
+            region=self.loaded.pixel_spec.region(*prediction.clip.pixels.shape[1:3]),
         )
 
     def faithfulness(self, explanation: Explanation) -> Faithfulness:

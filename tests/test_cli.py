@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hmdb.cli import COMMANDS, main
@@ -183,13 +184,20 @@ def test_videos_of_one_name_are_told_apart(
     assert names == [str(tmp_path / "one/a.mp4"), str(tmp_path / "two/a.mp4"), "b.mp4"]
 
 
+def test_a_table_says_where_none_of_the_labels_may_be_shown(tmp_path: Path, checkpoint: Path) -> None:
+    still = write_mp4(tmp_path / "still.mp4", np.full((30, 120, 160, 3), 90, np.uint8))
+    assert main([str(still), "--model", str(checkpoint), "--top-k", "1", "--csv", str(tmp_path / "table.csv")]) == 0
+    (row,) = csv.DictReader((tmp_path / "table.csv").open())
+    assert (row["rank"], row["is_known"]) == ("1", "false")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no /dev/stdout")
 def test_a_table_can_go_to_a_pipe(video: Path, checkpoint: Path) -> None:
     reading, writing = os.pipe()
     assert main([str(video), "--model", str(checkpoint), "--csv", f"/dev/fd/{writing}"]) == 0
     os.close(writing)
     with open(reading, encoding="utf-8") as pipe:
-        assert pipe.readline() == "video,rank,label,probability,error\n"
+        assert pipe.readline() == "video,rank,label,probability,error,is_known\n"
 
 
 def test_a_revision_of_no_model_is_refused(video: Path, capsys: pytest.CaptureFixture[str]) -> None:

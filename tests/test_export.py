@@ -1,6 +1,7 @@
 """What is exported answers in ONNX Runtime as torch does, from its own files alone."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,20 @@ def test_the_command(exported: tuple[Path, Exported], tmp_path: Path, capsys: py
     assert sorted(path.name for path in output.iterdir()) == sorted(path.name for path in made.folder.iterdir())
     assert main(["export", str(checkpoint), "--output", str(output)]) == 1
     assert "is not an empty folder" in capsys.readouterr().err
+
+
+def test_the_empty_folder_that_one_is_in_will_do(
+    exported: tuple[Path, Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(exported[0]), "--output", "."]) == 0
+    assert Path("model.onnx").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no /dev")
+def test_a_folder_that_cannot_be_written_is_named(checkpoint: Path) -> None:
+    with pytest.raises(ModelError, match=r"^/dev/null/onnx cannot be written: Not a directory\."):
+        export(loading.load(checkpoint, device="cpu"), Path("/dev/null/onnx"))
 
 
 def test_it_is_not_written_over_anything(checkpoint: Path, tmp_path: Path) -> None:

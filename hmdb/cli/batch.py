@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from hmdb.batch_inference.run import Progress, Summary
 
 HELP = "Answers very many videos into a folder of Parquet, each exactly once, on this machine or a Ray cluster."
-INSTALL = (
-    "batch needs Ray Data and pyarrow: pip install 'ray[data]' pyarrow 'fsspec[http]', or '.[batch]' in a checkout"
-)
+INSTALL = "batch needs Ray Data and pyarrow: pip install 'ray[data]' pyarrow 'fsspec[http]'"
 LOG_SECONDS = 30.0  # between two lines of progress where there is no terminal
 SHOWN = 10  # labels of the summary
 

@@ -172,16 +172,20 @@ def to_json(answers: Sequence[Answer]) -> str:
 
 
 def to_csv(answers: Sequence[Answer]) -> str:
-    """A row per video and rank: video, rank, label, probability, error; a failed video has one row."""
+    """A row per video and rank: video, rank, label, probability, error, is_known; a failed video has one row.
+
+    `is_known` is that of the answer: false where the video perhaps shows none of the labels.
+    """
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
-    rows.writerow(("video", "rank", "label", "probability", "error"))
+    rows.writerow(("video", "rank", "label", "probability", "error", "is_known"))
     for answer in answers:
         if answer.prediction:
+            known = json.dumps(answer.prediction["is_known"])
             rows.writerows(
-                (answer.video, rank, each["label"], f"{each['probability']:.6f}", "")
+                (answer.video, rank, each["label"], f"{each['probability']:.6f}", "", known)
                 for rank, each in enumerate(answer.prediction["top"], start=1)
             )
         else:
-            rows.writerow((answer.video, "", "", "", answer.error))
+            rows.writerow((answer.video, "", "", "", answer.error, ""))
     return file.getvalue()

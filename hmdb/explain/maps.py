@@ -87,7 +87,7 @@ def class_relevance(
         hidden = family.embed(network, pixel_values)  # (1, N, C)
         for layer in layers:
             inputs.append(hidden)
-            hidden = _output(layer(hidden))
+            hidden = layer_output(layer(hidden))
     with torch.enable_grad():
         hidden = hidden.detach().requires_grad_()
         logits = family.classify(network, hidden)[0]  # (labels,)
@@ -98,7 +98,7 @@ def class_relevance(
     for layer in reversed(layers):
         with torch.enable_grad(), recording(lambda attended: attended) as kept:
             hidden = inputs.pop().detach().requires_grad_()
-            output = _output(layer(hidden))
+            output = layer_output(layer(hidden))
         attended: list[Attended] = [kept[module] for module in family.attentions(layer)]
         contexts = [each.context for each in attended if each.context is not None]
         gradient, *gradients = torch.autograd.grad(output, [hidden, *contexts], gradient)
@@ -197,8 +197,8 @@ def _where(network: PreTrainedModel) -> Grid:
     return where
 
 
-def _output(result: Any) -> torch.Tensor:
-    """What a layer hands on; TimeSformer's wrap it in a tuple."""
+def layer_output(result: Any) -> torch.Tensor:
+    """What a layer hands on, (B, N, C); TimeSformer's wrap it in a tuple."""
     output: torch.Tensor = result[0] if isinstance(result, tuple) else result
     return output
 

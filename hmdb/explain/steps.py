@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from hmdb.explain.maps import layer_output
 from hmdb.model.attention import Attended, recording
 from hmdb.model.families import family_of, fuse
 from hmdb.model.families.base import Family, Grid
@@ -74,8 +75,7 @@ def patch_attention(
     with torch.no_grad():
         hidden = family.embed(network, pixel_values)  # (1, N, C)
         for layer in layers[:block]:
-            result = layer(hidden)
-            hidden = result[0] if isinstance(result, tuple) else result
+            hidden = layer_output(layer(hidden))
         with recording(lambda attended: attended) as kept:
             layers[block](hidden)
         attended: list[Attended] = [kept[module] for module in family.attentions(layers[block])]

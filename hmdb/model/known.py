@@ -131,9 +131,7 @@ class Known:
 
 def energies(logits: np.ndarray) -> np.ndarray:
     """(N, K) -> float64 (N,): the log-sum-exp of the logits."""
-    logits = logits.astype(np.float64)
-    largest = logits.max(axis=1)
-    found: np.ndarray = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
+    found: np.ndarray = np.logaddexp.reduce(logits.astype(np.float64), axis=1)
     return found
 
 

@@ -105,11 +105,10 @@ class Handlers:
         if kept := self._kept.get(path):
             yield from kept
             return
-        clip = self._first.here().read(path)
-        prediction = self._first.predict(clip)
+        prediction = self._first.predict(self._first.here().read(path))
         found: list[Prediction | Explanation | Faithfulness] = [prediction]
         yield prediction
-        for each in self._why(clip, prediction.label):
+        for each in self._why(prediction, prediction.label):
             found.append(each)
             yield each
         if path in self._examples:
@@ -141,8 +140,8 @@ class Handlers:
         wanted = named(label, recognizer.labels)
         yield from self._why(recognizer.read(path), wanted)
 
-    def _why(self, clip: Clip, label: str) -> Iterator[Explanation | Faithfulness]:
-        explanation = self._first.explain(clip, label=label)
+    def _why(self, source: Clip | Prediction, label: str) -> Iterator[Explanation | Faithfulness]:
+        explanation = self._first.explain(source, label=label)
         yield explanation
         yield self._first.faithfulness(explanation)
 

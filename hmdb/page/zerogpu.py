@@ -42,8 +42,8 @@ def _predict(number: int, clip: Clip, top_k: int) -> Prediction | HmdbError:
 
 
 @on_gpu
-def _explain(number: int, clip: Clip, label: str | None, kind: str) -> Explanation | HmdbError:
-    return _or_error(lambda: _loadings[number].wait().explain(clip, label=label, kind=kind))
+def _explain(number: int, source: Clip | Prediction, label: str | None, kind: str) -> Explanation | HmdbError:
+    return _or_error(lambda: _loadings[number].wait().explain(source, label=label, kind=kind))
 
 
 @on_gpu
@@ -93,9 +93,9 @@ class Lent:
         self.here()
         return raised(_predict(self._number, clip, top_k))
 
-    def explain(self, clip: Clip, *, label: str | None, kind: str = "class") -> Explanation:
+    def explain(self, source: Clip | Prediction, *, label: str | None, kind: str = "class") -> Explanation:
         self.here()
-        return raised(_explain(self._number, clip, label, kind))
+        return raised(_explain(self._number, source, label, kind))
 
     def faithfulness(self, explanation: Explanation) -> Faithfulness:
         self.here()

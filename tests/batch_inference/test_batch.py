@@ -201,7 +201,7 @@ def test_without_ray_the_command_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray.data", None)
     assert main(["batch", "any.mp4", "--output", str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
-        "batch needs Ray Data and pyarrow: pip install 'ray[data]' pyarrow 'fsspec[http]', or '.[batch]' in a checkout.\n"
+        "batch needs Ray Data and pyarrow: pip install 'ray[data]' pyarrow 'fsspec[http]'.\n"
     )
 
 

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,14 @@ def test_an_answer_with_its_map(family: str, tmp_path: Path, video: Path) -> Non
         assert (found.deleted[-1], found.inserted[-1]) == (found.inserted[0], found.deleted[0])
         assert -1 <= found.to_dict()["trust"] <= 1
     assert (rollout.heat != of_label.heat).any()
+    passes: list[object] = []
+    classifier: Any = recognizer.loaded.network.classifier
+    handle = classifier.register_forward_hook(lambda *_: passes.append(_))
+    of_prediction = recognizer.explain(plain)
+    handle.remove()
+    assert of_prediction.prediction is plain
+    assert len(passes) == 1  # the map's own
+    np.testing.assert_array_equal(of_prediction.heat, of_answer.heat)
 
 
 def test_kinds_are_checked(recognizer: Recognizer, video: Path) -> None:
