@@ -1,4 +1,4 @@
-"""What passes between the stages: how a clip is taken, the clip itself, the answer."""
+"""What passes between the stages: how a clip is taken, and the clip itself."""
 
 from __future__ import annotations
 

@@ -76,10 +76,6 @@ class Calibration:
         probabilities: np.ndarray = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
         return probabilities
 
-    def accepts(self, probability: float) -> bool:
-        """Whether an answer of this probability counts as one of the labels."""
-        return self.threshold is None or probability >= self.threshold
-
     def answers_like(self, probability: float) -> Answers | None:
         """The validation clips whose answers were about as sure; None where there are none."""
         return next((each for each in self.answers if each.low < probability <= each.high and each.count), None)

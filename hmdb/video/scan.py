@@ -312,7 +312,7 @@ class _Tally:
             if not packet.size:  # the last, which makes the decoder give what it holds back
                 continue
             if (room := room - 1) < 0:
-                raise RefusedError("long", most)
+                raise RefusedError("long")
             if packet.is_discard:
                 self.num_hidden += 1
             elif may_fill and is_filler(packet, codec):

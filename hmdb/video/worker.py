@@ -131,7 +131,7 @@ class _Server:
             found = current.frames(wanted)
         if len(found) < len(wanted):
             if current.facts.num_frames > wanted[-1]:
-                raise RefusedError("unreadable", file.seek(0, os.SEEK_END))
+                raise RefusedError("unreadable")
             return {"facts": vars(current.facts)}, []
         seconds = _clock(found[index][1] for index in indices)
         pictures = [found[index][0] for index in indices]
