@@ -9,6 +9,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A process for each core; tests of one file share what they have built.
+PYTEST := $(BIN)/python -m pytest -n logical --dist loadfile
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 
 DATA ?= data/HMDB_simp
@@ -23,10 +25,10 @@ app: $(VENV)/.app
 	$(BIN)/python app.py
 
 test: $(VENV)/.dev browser
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 coverage: $(VENV)/.dev browser
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/test_package.py -m slow
