@@ -16,7 +16,7 @@ from huggingface_hub import snapshot_download
 from finetune.data.source import HUB_PREFIX
 from hmdb.errors import DataError
 from hmdb.text import first_line
-from hmdb.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_frame_folder
+from hmdb.video import VIDEO_SUFFIXES, is_frame_folder
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {  # as people name them -> as they are called here
@@ -150,17 +150,6 @@ def source_of(name: str, label: str) -> str | None:
     """
     found = HMDB51_NAME.match(name)
     return found["source"].removesuffix(f"_{label}") if found else None
-
-
-def find_clips(folder: Path) -> list[Path]:
-    """The videos and folders of frames at any depth of a folder, in order."""
-    if is_frame_folder(folder):
-        return [folder]
-    return [
-        clip
-        for child in sorted(folder.iterdir())
-        for clip in (find_clips(child) if child.is_dir() else [child] if _is_clip(child) else [])
-    ]
 
 
 def _from_hub(dataset: str, group_by: str) -> Collection:
@@ -327,7 +316,7 @@ def _what_is_wrong(root: Path) -> str:
         return f"{root} is one clip, two levels too low: {layout} Try {root.resolve().parent.parent}."
     if inner := _inner(root):
         return f"{root} is one level too high: {layout} Try {inner}."
-    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()) or any(map(is_frame_folder, folders)):
+    if any(map(_is_clip, root.iterdir())):
         return f"{root} looks like the folder of one class, one level too low: {layout} Try {root.resolve().parent}."
     return f"{root} is no data set: {layout} It has {len(folders)} folder(s), none with a video or a folder of frames."
 
@@ -338,9 +327,10 @@ def _inner(root: Path) -> Path | None:
 
 
 def _is_clip(path: Path) -> bool:
-    if path.is_dir():
-        return any(child.suffix.lower() in IMAGE_SUFFIXES for child in path.iterdir())
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.exists()
+    """Hidden things are none: macOS writes ._clip.avi beside clip.avi."""
+    if path.name.startswith("."):
+        return False
+    return is_frame_folder(path) or (path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
 
 
 def _read_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.data.dataset import ClipDataset
-from finetune.data.layouts import Sample, find_clips, source_of
+from finetune.data.layouts import Sample, source_of
 from finetune.data.leaks import fingerprints, resembling
 from finetune.data.splits import Splits
 from hmdb.errors import DataError
+from hmdb.video.find import find_videos
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ def find_more(
             f"{root.name}/{path.relative_to(root).as_posix()}",
             source_of(path.name, path.parent.name),
         )
-        for path in find_clips(root)
+        for path in find_videos(root)
+        if path != root  # as it is given back where nothing is in it
     ]
     if unknown := sorted({sample.label for sample in samples} - {NO_LABEL, *splits.classes}):
         raise DataError(f"{root} has a folder {unknown[0]}, which is no class of {splits.data}.")

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.data.layouts import collect, find_clips, source_of
+from finetune.data.layouts import collect, source_of
 from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
 from hmdb.errors import DataError
@@ -31,7 +31,16 @@ def test_a_folder_of_classes(tmp_path: Path) -> None:
     assert [sample.name for sample in found.samples][:2] == ["circle/clip_00", "circle/clip_01"]
     assert not found.given
     assert not found.official
-    assert find_clips(root) == [sample.path for sample in found.samples]
+
+
+def test_what_a_system_leaves_beside_clips_is_none(tmp_path: Path) -> None:
+    root = empty_videos(tmp_path / "data", run=1, wave=1)
+    for label in ("run", "wave"):
+        (root / label / "._clip.avi").touch()
+        write_clip(root / label / ".thumbnails", np.zeros((1, 8, 8, 3), np.uint8))
+        (root / label / "empty").mkdir()
+        (root / label / "empty" / "._0.jpg").touch()
+    assert len(collect(str(root)).samples) == 2
 
 
 def test_the_source_video_is_told_by_the_names_of_hmdb51() -> None:
