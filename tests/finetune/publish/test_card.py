@@ -185,6 +185,16 @@ def test_the_licence_of_a_local_base_is_the_one_its_card_says(report: Report) ->
     assert licence(replace(report, base="bundled")) == "other"
 
 
+def test_of_two_licences_that_nobody_has_compared_neither_is_stated_alone(report: Report) -> None:
+    plan = Distillation(teacher="google/vivit-b-16x2-kinetics400")
+    report = replace(report, base="someone/model", training=replace(training(report), distillation=plan))
+    assert licence(replace(report, base_licence="mit")) == "mit"
+    assert licence(replace(report, base_licence="apache-2.0")) == "mit"
+    both = replace(report, base_licence="cc-by-nc-sa-4.0")
+    assert licence(both) == "other"
+    assert "the licence of someone/model and that of google/vivit-b-16x2-kinetics400" in model_card(both, None)
+
+
 def test_a_model_no_better_than_chance_says_so(report: Report) -> None:
     bad = replace(on_val(report), top1=0.5, top1_interval=(0.2, 0.8))
     assert "no better than chance (50.0%)" in model_card(replace(report, val=bad), None)
