@@ -244,14 +244,13 @@ def _with_more(plan: Plan, data: ClipData) -> ClipData:
 
 
 def _settings(recipe: Recipe, splits: Splits, plan: Plan) -> dict[str, object]:
-    """What must be the same for a run to be resumed."""
-    teacher = asdict(plan.distillation) if plan.distillation else {}
+    """What must be the same for a run to be resumed; a run without a teacher says so."""
     return {
         **asdict(recipe),
         "split": splits.hash,
         "more": plan.source.more,
         "keep_similar": plan.source.keep_similar,
-        **teacher,
+        **asdict(plan.distillation or Distillation(teacher="")),
     }
 
 

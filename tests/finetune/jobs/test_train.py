@@ -97,6 +97,8 @@ def test_a_finished_run_is_not_run_again_and_another_not_over_it(finished: tuple
         train(RECIPE, DataSource(str(dataset)), output)
     with pytest.raises(DataError, match=r"other settings \(epochs was 2, now 3\)"):
         train(replace(RECIPE, epochs=3), DataSource(str(dataset)), output, resume=True)
+    with pytest.raises(DataError, match=r"other settings \(teacher was '', now 'someone/model'\)"):
+        train(RECIPE, DataSource(str(dataset)), output, resume=True, distillation=Distillation(teacher="someone/model"))
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, dataset: Path) -> None:
