@@ -81,9 +81,14 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self._epoch = 0
         self._all = tuple(samples)
         self._pixels: np.ndarray | None = None
-        self.broken = self._read_all(cache, progress)
-        self._rows = [row for row, sample in enumerate(samples) if sample.name not in self.broken]
-        self.samples = tuple(samples[row] for row in self._rows)
+        self.broken: dict[str, str] = {}
+        self.leave_out(self._read_all(cache, progress))
+
+    def leave_out(self, broken: Mapping[str, str]) -> None:
+        """Leaves out clips, name -> reason, that cannot be read, here or in another view of the same videos."""
+        self.broken = {**self.broken, **broken}
+        self._rows = [row for row, sample in enumerate(self._all) if sample.name not in self.broken]
+        self.samples = tuple(self._all[row] for row in self._rows)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the data loader before each epoch."""
