@@ -108,10 +108,16 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def num_frames(self) -> int:
         return self._clip_spec.num_frames
 
-    def like(self, samples: Sequence[Sample]) -> ClipDataset:
+    def like(self, samples: Sequence[Sample], cache: Path | None = None) -> ClipDataset:
         """Other clips, read the same way."""
         return ClipDataset(
-            samples, tuple(self._ids), self._clip_spec, self._pixel_spec, seed=self._seed, redraw=self._redraw
+            samples,
+            tuple(self._ids),
+            self._clip_spec,
+            self._pixel_spec,
+            seed=self._seed,
+            redraw=self._redraw,
+            cache=cache,
         )
 
     def class_id(self, index: int) -> int:

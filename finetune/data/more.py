@@ -23,6 +23,7 @@ def find_more(
     splits: Splits,
     evaluated: Sequence[ClipDataset],
     *,
+    cache: Path | None = None,
     labelled: bool = False,
     keep_similar: bool = False,
 ) -> list[Sample]:
@@ -33,6 +34,7 @@ def find_more(
     Args:
         folder: has videos at any depth, or, labelled, <class>/<video>.
         evaluated: the val and test clips as they were read.
+        cache: path of the file that keeps the clips, used again where it holds the same ones.
         keep_similar: keep also the clips that resemble those.
 
     Raises:
@@ -55,7 +57,7 @@ def find_more(
         raise DataError(f"{root} has a folder {unknown[0]}, which is no class of {splits.data}.")
     known = {sample.path.resolve() for sample in splits.train}
     samples = [sample for sample in samples if sample.path.resolve() not in known]
-    read = evaluated[0].like(samples)
+    read = evaluated[0].like(samples, cache)
     prints = fingerprints(*evaluated, read)
     held_out = [sample for dataset in evaluated for sample in dataset.samples]
     taken = resembling(samples, held_out, prints)

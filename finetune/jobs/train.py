@@ -13,7 +13,7 @@ from transformers import TrainerCallback, TrainerState, TrainingArguments, set_s
 
 from finetune import run_folder as folder
 from finetune.data.load import ClipData, load_clips
-from finetune.data.more import NO_LABEL, find_more
+from finetune.data.more import NO_LABEL
 from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_splits
 from finetune.distillation.attach import attach_teacher
@@ -168,14 +168,14 @@ def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path
     with arguments.main_process_first(local=True):
         data = load_clips(
             splits,
+            plan.source,
             origin.clip_spec,
             origin.pixel_spec,
             seed=recipe.seed,
             cache=output / folder.CLIPS,
             progress=arguments.local_process_index == 0 and sys.stderr.isatty(),
-            allow_broken=plan.source.allow_broken,
+            unlabelled=plan.distillation.unlabelled if plan.distillation else "",
         )
-    data = _with_more(plan, data)
     projection = None
     if plan.distillation:
         hidden = origin.network.config.hidden_size
@@ -231,16 +231,6 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
     pages.write(report, output, evaluated.test, prepared.data.test, network, origin.pixel_spec)
     for scrap in (folder.CHECKPOINTS, folder.CLIPS):
         shutil.rmtree(output / scrap, ignore_errors=True)
-
-
-def _with_more(plan: Plan, data: ClipData) -> ClipData:
-    """The data with the further clips that there are, labelled and not."""
-    teacher, keep = plan.distillation, plan.source.keep_similar
-    for folder_of_clips, labelled in ((plan.source.more, True), (teacher.unlabelled if teacher else "", False)):
-        if folder_of_clips:
-            more = find_more(folder_of_clips, data.splits, data.evaluated, labelled=labelled, keep_similar=keep)
-            data = data.training_on(more)
-    return data
 
 
 def _settings(recipe: Recipe, splits: Splits, plan: Plan) -> dict[str, object]:

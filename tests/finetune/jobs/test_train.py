@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from finetune.data.source import DataSource
+from finetune.data.views import View
 from finetune.distillation.plan import Distillation
 from finetune.jobs.train import train
 from finetune.publish.hub import finished_run
@@ -32,7 +33,7 @@ from finetune.training.arguments import usable_precision
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError, ModelError
 from hmdb.recognizer import Recognizer
-from tests.datasets import write_dataset
+from tests.datasets import shape_clip, write_clip, write_dataset
 from tests.finetune.conftest import TINY, on_test, on_val, training
 
 ROOT = Path(__file__).parents[3]
@@ -160,6 +161,17 @@ def test_ctrl_c_keeps_the_best_checkpoint(dataset: Path, tmp_path: Path, monkeyp
     recognizer = Recognizer.from_pretrained(tmp_path / "run")
     assert recognizer(dataset / "circle" / "clip_00").clip.spec.sampler == "equidistant"
     assert len(training(train(RECIPE, DataSource(str(dataset)), tmp_path / "run", resume=True)).epochs) == 2
+
+
+def test_a_resumed_run_decodes_no_clip_again(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_clip(tmp_path / "more" / "circle" / "new", shape_clip(0, 99))
+    source = DataSource(str(dataset), more=str(tmp_path / "more"))
+    with monkeypatch.context() as patch:
+        Interruption(patch, 6, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            train(RECIPE, source, tmp_path / "run")
+    monkeypatch.setattr(View, "pixels", lambda *_: pytest.fail("decoded again"))
+    assert train(RECIPE, source, tmp_path / "run", resume=True).data.more == 1
 
 
 def test_a_run_stopped_in_its_first_epoch_begins_again(
