@@ -123,12 +123,17 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def class_id(self, index: int) -> int:
         return self._ids.get(self.samples[index].label, UNLABELLED)
 
+    @property
+    def class_ids(self) -> np.ndarray:
+        """int (N,), below 0 where nobody knows."""
+        return np.array([self.class_id(index) for index in range(len(self))], int)
+
     def balanced_weights(self) -> torch.Tensor:
         """float32 (number of classes,): N / (number of classes * clips of the class); 1 where all have as many.
 
         A class without clips has 0.
         """
-        ids = torch.tensor([self.class_id(index) for index in range(len(self))])
+        ids = torch.from_numpy(self.class_ids)
         counts = torch.bincount(ids[ids >= 0], minlength=len(self._ids)).float()
         return torch.where(counts > 0, counts.sum() / (len(self._ids) * counts.clamp(min=1)), 0.0)
 

@@ -67,7 +67,7 @@ def features_of(
     """What the classifier reads of each labelled clip (N, C), the logits (N, K) and the classes (N,)."""
     network.train(False)
     parts: Any = network
-    classes = np.array([dataset.class_id(index) for index in range(len(dataset))], int)
+    classes = dataset.class_ids
     features: list[torch.Tensor] = []
     logits = []
     handle = parts.classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].float()))

@@ -67,9 +67,8 @@ def fit_head(
     head: Any = network.classifier
     features = _features(network, head, dataset, pixel_spec)  # (N, C)
     mean, spread = features.mean(dim=0), features.std(dim=0) + SMALLEST_SPREAD
-    labels = np.array([dataset.class_id(index) for index in range(len(dataset))])
     weight, bias = probe(
-        ((features - mean) / spread).cpu().numpy(), labels, head.out_features, strength, balanced=balanced
+        ((features - mean) / spread).cpu().numpy(), dataset.class_ids, head.out_features, strength, balanced=balanced
     )
     if into_norm:
         norm: Any = network.base_model.layernorm
