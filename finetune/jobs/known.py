@@ -12,7 +12,8 @@ import numpy as np
 from finetune.data.load import load_clips
 from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
-from finetune.evaluation.known import KEEP, features_of, fit_known
+from finetune.evaluation.known import KEEP, fit_known
+from finetune.networks.features import features_of
 from finetune.training.checkpoint import keep_known
 from hmdb.errors import DataError
 from hmdb.model.hub import find

@@ -20,8 +20,9 @@ from finetune.distillation.attach import attach_teacher
 from finetune.distillation.features import ProjectionHead
 from finetune.distillation.plan import Distillation
 from finetune.evaluation import calibrate
-from finetune.evaluation.known import known_of
+from finetune.evaluation.known import fit_known
 from finetune.evaluation.metrics import Accuracy, Outcome, headline
+from finetune.networks.features import features_of
 from finetune.networks.layerwise import freeze
 from finetune.networks.linear_probe import fit_head
 from finetune.networks.start import Start, start
@@ -39,6 +40,7 @@ from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import check_fit
 from hmdb.model.families import fuse
+from hmdb.model.known import Known
 from hmdb.model.loading import BUNDLED, CLIP_SPEC_KEY
 
 # scikit-learn's C: a weaker head is as right on few clips, less sure of itself, and learns on more gently
@@ -222,7 +224,7 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         origin.pixel_spec,
         output,
         calibrated=evaluated.calibration,
-        known=known_of(origin.network, prepared.data.train, prepared.data.val, origin.pixel_spec) if enough else None,
+        known=_known(prepared) if enough else None,
         half=plan.recipe.half,
     )
     prepared.data.splits.write(output)
@@ -231,6 +233,13 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
     pages.write(report, output, evaluated.test, prepared.data.test, network, origin.pixel_spec)
     for scrap in (folder.CHECKPOINTS, folder.CLIPS):
         shutil.rmtree(output / scrap, ignore_errors=True)
+
+
+def _known(prepared: Prepared) -> Known | None:
+    """What tells strangers, from the features that the best epoch has."""
+    origin, data = prepared.origin, prepared.data
+    features, _, classes = features_of(origin.network, data.train, origin.pixel_spec)
+    return fit_known((features, classes), features_of(origin.network, data.val, origin.pixel_spec))
 
 
 def _settings(recipe: Recipe, splits: Splits, plan: Plan) -> dict[str, object]:
