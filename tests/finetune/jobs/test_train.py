@@ -269,18 +269,16 @@ def test_every_way_of_saving_memory_trains(dataset: Path, tmp_path: Path) -> Non
     assert config["clip_spec"]["num_frames"] == 8
 
 
-@pytest.mark.parametrize(
-    "changes", [{"mixup": 0.8}, {"mixup": 0.8, "augment": "clips", "frames": 4}, {"class_weights": "balanced"}]
-)
-def test_mixed_clips_and_weighted_classes_are_learned_from(
+@pytest.mark.parametrize("changes", [{"mixup": 0.8}, {"mixup": 0.8, "augment": "clips", "frames": 4}])
+def test_mixed_clips_are_learned_from(
     changes: dict[str, Any], finished: tuple[Path, Report], dataset: Path, tmp_path: Path
 ) -> None:
     report = train(replace(RECIPE, **changes), DataSource(str(dataset)), tmp_path / "run")
     for name, value in changes.items():
         assert getattr(training(report).recipe, name) == value
     losses = [row.loss for row in training(report).epochs]
-    assert losses != [row.loss for row in training(finished[1]).epochs] or changes == {"class_weights": "balanced"}
-    assert losses[-1] < 0.75, "the val clips are whole, and weigh alike"
+    assert losses != [row.loss for row in training(finished[1]).epochs]
+    assert losses[-1] < 0.75, "the val clips are whole"
 
 
 def test_weights_of_classes_change_what_is_learned(tmp_path: Path) -> None:
