@@ -14,6 +14,7 @@ from finetune.publish.report import Report, TrainingReport
 from finetune.publish.words import TEMPLATES, helpers, with_interval
 from finetune.recipe import PAPER, PAPER_ROWS, RECIPES, PaperRow, differences
 from hmdb.model.families import FAMILIES
+from hmdb.model.known import KNOWN_FILE
 
 CARD_FILE = "README.md"
 OWN_LICENCE = "apache-2.0"  # of weights that started from random numbers
@@ -38,11 +39,16 @@ def write(report: Report, output: Path, repository: str | None) -> None:
     Args:
         repository: "owner/name" that it will be pushed to; None where that is not known yet.
     """
-    (output / CARD_FILE).write_text(model_card(report, repository), encoding="utf-8")
+    statistics = (output / KNOWN_FILE).exists()
+    (output / CARD_FILE).write_text(model_card(report, repository, statistics=statistics), encoding="utf-8")
 
 
-def model_card(report: Report, repository: str | None) -> str:
-    """The whole card."""
+def model_card(report: Report, repository: str | None, *, statistics: bool = False) -> str:
+    """The whole card.
+
+    Args:
+        statistics: whether those that tell strangers lie beside the weights.
+    """
     name = repository or report.model
     judged, found = report.judged
     training = report.training
@@ -65,6 +71,7 @@ def model_card(report: Report, repository: str | None) -> str:
         command=command(report, training) if training else "",
         hmdb=_is_hmdb(report),
         rights=_rights(report),
+        statistics=statistics,
     )
     return str(card).rstrip() + "\n"
 
