@@ -32,7 +32,7 @@ def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
         known = {OLD_NAMES.get(name, name): "" if value is None else value for name, value in known.items()}
         changed = [name for name in known if known[name] != settings.get(name)]
         if changed:
-            told = "; ".join(f"{name} was {known[name]}, now {settings.get(name)}" for name in changed[:3])
+            told = "; ".join(f"{name} was {known[name]!r}, now {settings.get(name)!r}" for name in changed[:3])
             raise DataError(f"{output} holds a run with other settings ({told}). Resume it with its own.")
         return
     if output.exists() and any(output.iterdir()):

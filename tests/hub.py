@@ -23,6 +23,7 @@ from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from huggingface_hub import ModelCard
 
 TOKEN = "hf_" + "a" * 34
 USER = "newton"
@@ -278,6 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
     def info(self, kind: str, name: str, revision: str) -> None:
         commit, files = self._commit(kind, name, revision or "main")
         repository = self._repository(kind, name)
+        card = ModelCard(files.get("README.md", b"").decode(), ignore_metadata_errors=True).data
         self._json(
             {
                 "id": name,
@@ -285,6 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "private": repository.private,
                 "gated": repository.gated,
                 "tags": [],
+                "cardData": card.to_dict(),  # type: ignore[no-untyped-call]
                 "siblings": [{"rfilename": path} for path in files],
             }
         )

@@ -81,9 +81,14 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self._epoch = 0
         self._all = tuple(samples)
         self._pixels: np.ndarray | None = None
-        self.broken = self._read_all(cache, progress)
-        self._rows = [row for row, sample in enumerate(samples) if sample.name not in self.broken]
-        self.samples = tuple(samples[row] for row in self._rows)
+        self.broken: dict[str, str] = {}
+        self.leave_out(self._read_all(cache, progress))
+
+    def leave_out(self, broken: Mapping[str, str]) -> None:
+        """Leaves out clips, name -> reason, that cannot be read, here or in another view of the same videos."""
+        self.broken = {**self.broken, **broken}
+        self._rows = [row for row, sample in enumerate(self._all) if sample.name not in self.broken]
+        self.samples = tuple(self._all[row] for row in self._rows)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by the data loader before each epoch."""
@@ -103,21 +108,32 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def num_frames(self) -> int:
         return self._clip_spec.num_frames
 
-    def like(self, samples: Sequence[Sample]) -> ClipDataset:
+    def like(self, samples: Sequence[Sample], cache: Path | None = None) -> ClipDataset:
         """Other clips, read the same way."""
         return ClipDataset(
-            samples, tuple(self._ids), self._clip_spec, self._pixel_spec, seed=self._seed, redraw=self._redraw
+            samples,
+            tuple(self._ids),
+            self._clip_spec,
+            self._pixel_spec,
+            seed=self._seed,
+            redraw=self._redraw,
+            cache=cache,
         )
 
     def class_id(self, index: int) -> int:
         return self._ids.get(self.samples[index].label, UNLABELLED)
+
+    @property
+    def class_ids(self) -> np.ndarray:
+        """int (N,), below 0 where nobody knows."""
+        return np.array([self.class_id(index) for index in range(len(self))], int)
 
     def balanced_weights(self) -> torch.Tensor:
         """float32 (number of classes,): N / (number of classes * clips of the class); 1 where all have as many.
 
         A class without clips has 0.
         """
-        ids = torch.tensor([self.class_id(index) for index in range(len(self))])
+        ids = torch.from_numpy(self.class_ids)
         counts = torch.bincount(ids[ids >= 0], minlength=len(self._ids)).float()
         return torch.where(counts > 0, counts.sum() / (len(self._ids) * counts.clamp(min=1)), 0.0)
 

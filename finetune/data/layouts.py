@@ -16,7 +16,7 @@ from huggingface_hub import snapshot_download
 from finetune.data.source import HUB_PREFIX
 from hmdb.errors import DataError
 from hmdb.text import first_line
-from hmdb.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, is_frame_folder
+from hmdb.video import VIDEO_SUFFIXES, is_frame_folder
 
 SPLITS = ("train", "val", "test")
 SPLIT_NAMES = {  # as people name them -> as they are called here
@@ -152,17 +152,6 @@ def source_of(name: str, label: str) -> str | None:
     return found["source"].removesuffix(f"_{label}") if found else None
 
 
-def find_clips(folder: Path) -> list[Path]:
-    """The videos and folders of frames at any depth of a folder, in order."""
-    if is_frame_folder(folder):
-        return [folder]
-    return [
-        clip
-        for child in sorted(folder.iterdir())
-        for clip in (find_clips(child) if child.is_dir() else [child] if _is_clip(child) else [])
-    ]
-
-
 def _from_hub(dataset: str, group_by: str) -> Collection:
     try:
         folder = Path(snapshot_download(dataset, repo_type="dataset"))
@@ -175,7 +164,7 @@ def _from_hub(dataset: str, group_by: str) -> Collection:
 
 
 def _from_table(table: Path, name: str, group_by: str, *, trusted: bool = True) -> Collection:
-    return _from_rows(table, _read_rows(table, {"path", "label"}), name, group_by, trusted=trusted)
+    return _from_rows(table, _read_rows(table, "path", "label"), name, group_by, trusted=trusted)
 
 
 def _from_rows(
@@ -268,24 +257,24 @@ def _metadata_files(root: Path) -> list[tuple[Path, str]]:
 
 
 def _metadata_rows(table: Path, split: str) -> list[dict[str, str]]:
-    rows = _read_lines(table) if table.suffix == ".jsonl" else _read_rows(table, {"file_name"})
-    label = next((column for column in LABEL_COLUMNS if column in rows[0]), None)
-    if label is None or "file_name" not in rows[0]:
-        raise DataError(f"{table} needs the columns file_name and {' or '.join(LABEL_COLUMNS)}.")
+    rows = _read_lines(table) if table.suffix == ".jsonl" else _read_csv(table)
+    columns = rows[0] if rows else ()
+    label = next((column for column in LABEL_COLUMNS if column in columns), " or ".join(LABEL_COLUMNS))
+    _refuse_gaps(table, rows, "file_name", label)
     folder = f"{table.parent.name}/" if split else ""
     found = []
     for row in rows:
-        first = PurePosixPath(row["file_name"]).parts[0].lower()
-        own = split or row.get("split") or SPLIT_NAMES.get(first, "")
+        first = next(iter(PurePosixPath(row["file_name"]).parts), "")
+        own = split or row.get("split") or SPLIT_NAMES.get(first.lower(), "")
         found.append({**row, "path": folder + row["file_name"], "label": row[label], "split": own})
     return found
 
 
 def _read_lines(path: Path) -> list[dict[str, str]]:
-    """Objects of one json a line, their values as text."""
+    """Objects of one json a line, their values as text; that of null is empty."""
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return [{name: str(value) for name, value in row.items()} for row in rows]
+        return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
     except (ValueError, AttributeError) as error:
         raise DataError(f"{path} is not json, an object a line: {first_line(error)}.") from error
 
@@ -327,7 +316,7 @@ def _what_is_wrong(root: Path) -> str:
         return f"{root} is one clip, two levels too low: {layout} Try {root.resolve().parent.parent}."
     if inner := _inner(root):
         return f"{root} is one level too high: {layout} Try {inner}."
-    if any(path.suffix.lower() in VIDEO_SUFFIXES for path in root.iterdir()) or any(map(is_frame_folder, folders)):
+    if any(map(_is_clip, root.iterdir())):
         return f"{root} looks like the folder of one class, one level too low: {layout} Try {root.resolve().parent}."
     return f"{root} is no data set: {layout} It has {len(folders)} folder(s), none with a video or a folder of frames."
 
@@ -338,12 +327,19 @@ def _inner(root: Path) -> Path | None:
 
 
 def _is_clip(path: Path) -> bool:
-    if path.is_dir():
-        return any(child.suffix.lower() in IMAGE_SUFFIXES for child in path.iterdir())
-    return path.suffix.lower() in VIDEO_SUFFIXES and path.exists()
+    """Hidden things are none: macOS writes ._clip.avi beside clip.avi."""
+    if path.name.startswith("."):
+        return False
+    return is_frame_folder(path) or (path.suffix.lower() in VIDEO_SUFFIXES and path.is_file())
 
 
-def _read_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
+def _read_rows(path: Path, *columns: str) -> list[dict[str, str]]:
+    rows = _read_csv(path)
+    _refuse_gaps(path, rows, *columns)
+    return rows
+
+
+def _read_csv(path: Path) -> list[dict[str, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -353,21 +349,24 @@ def _read_rows(path: Path, columns: set[str]) -> list[dict[str, str]]:
     if "\0" in text:
         raise DataError(f"{path} is not a csv: it has zero bytes.")
     with io.StringIO(text, newline="") as file:
-        reader = csv.DictReader(file)
-        if not columns <= set(reader.fieldnames or ()):
-            raise DataError(
-                f"{path} needs the columns {', '.join(sorted(columns))}; "
-                f"it has {', '.join(reader.fieldnames or ('none',))}."
-            )
-        rows = list(reader)
+        return list(csv.DictReader(file, restkey="", restval=""))
+
+
+def _refuse_gaps(path: Path, rows: Sequence[Mapping[str, str]], *columns: str) -> None:
+    """There has to be a clip, and something in each of the columns for each."""
     if not rows:
         raise DataError(f"{path} names no clips.")
-    return rows
+    if not set(columns) <= set(rows[0]):
+        raise DataError(f"{path} needs the columns {', '.join(columns)}; it has {', '.join(filter(None, rows[0]))}.")
+    for number, row in enumerate(rows, 1):
+        for column in columns:
+            if not row.get(column, "").strip():
+                raise DataError(f"{path}: the row of clip {number} has no {column}. Fill it in, or take the row out.")
 
 
 def _read_given(path: Path, samples: Iterable[Sample]) -> tuple[Sample, ...]:
     known = {(sample.label, name): sample for sample in samples for name in (sample.path.name, sample.path.stem)}
-    names = [(row["class"], row["video_name"]) for row in _read_rows(path, {"class", "video_name"})]
+    names = [(row["class"], row["video_name"]) for row in _read_rows(path, "class", "video_name")]
     absent = [f"{label}/{name}" for label, name in names if (label, name) not in known]
     if absent:
         raise DataError(f"{path.name} names {len(absent)} clip(s) that are not there: {', '.join(absent[:3])} ...")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.data.dataset import ClipDataset, refuse_many_broken
-from finetune.data.layouts import SPLITS, Sample
+from finetune.data.layouts import Sample
 from finetune.data.leaks import LeakReport, find_leaks, fingerprints
+from finetune.data.more import find_more
+from finetune.data.source import DataSource
 from finetune.data.splits import Splits
 from hmdb.clips.clip import ClipSpec
 from hmdb.model.preprocess import PixelSpec
@@ -36,14 +38,6 @@ class ClipData:
     broken: dict[str, str]
     leaks: LeakReport
 
-    def training_on(self, more: Sequence[Sample]) -> ClipData:
-        """The same with further training clips, which are in no split."""
-        return replace(self, train=self.train.like([*self.train.samples, *more]))
-
-    @property
-    def evaluated(self) -> tuple[ClipDataset, ClipDataset]:
-        return self.val, self.test
-
     @property
     def added(self) -> Sequence[Sample]:
         """The training clips that are in no split."""
@@ -52,28 +46,32 @@ class ClipData:
 
 def load_clips(
     splits: Splits,
+    source: DataSource,
     clip_spec: ClipSpec,
     pixel_spec: PixelSpec,
     *,
     seed: int,
     cache: Path,
     progress: bool,
-    allow_broken: bool,
+    unlabelled: str = "",
 ) -> ClipData:
-    """Reads all clips of the splits; says which are broken and what the splits share.
+    """Reads all clips of the splits, and what else there is to train on; says which are broken and what the splits
+    share.
 
     Args:
+        source: where the splits are from, and further clips; whether more than 2 % of the clips may be broken.
         seed: of the random sampler.
         cache: a folder for the decoded clips, used again where it holds the same ones.
         progress: show a progress bar.
-        allow_broken: go on where more than 2 % of the clips cannot be read.
+        unlabelled: a folder with videos that nobody has labelled, to train on, too.
 
     Raises:
-        DataError: too many are broken, or the disk has no room.
+        DataError: too many are broken, the disk has no room, or the further clips are of no use.
     """
-    datasets = {
-        split: ClipDataset(
-            splits.by_name()[split],
+
+    def read(split: str, samples: Sequence[Sample]) -> ClipDataset:
+        return ClipDataset(
+            samples,
             splits.classes,
             clip_spec,
             pixel_spec,
@@ -82,13 +80,27 @@ def load_clips(
             cache=cache / split,
             progress=progress,
         )
-        for split in SPLITS
-    }
-    broken = refuse_many_broken(datasets, allowed=allow_broken)
+
+    val, test = read("val", splits.val), read("test", splits.test)
+    more = [
+        sample
+        for folder, labelled in ((source.more, True), (unlabelled, False))
+        if folder
+        for sample in find_more(
+            folder,
+            splits,
+            (val, test),
+            cache=cache / ("more" if labelled else "unlabelled"),
+            labelled=labelled,
+            keep_similar=source.keep_similar,
+        )
+    ]
+    train = read("train", [*splits.train, *more])
+    broken = refuse_many_broken({"train": train, "val": val, "test": test}, allowed=source.allow_broken)
     for clip, reason in broken.items():
         log.warning("Left out: %s: %s", clip, reason)
     splits = splits.without(broken)
-    leaks = find_leaks(splits, fingerprints(*datasets.values()))
+    leaks = find_leaks(splits, fingerprints(train, val, test))
     for line in leaks.lines():
         log.info("Split: %s", line)
-    return ClipData(splits=splits, **datasets, broken=broken, leaks=leaks)
+    return ClipData(splits=splits, train=train, val=val, test=test, broken=broken, leaks=leaks)

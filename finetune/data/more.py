@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.data.dataset import ClipDataset
-from finetune.data.layouts import Sample, find_clips, source_of
+from finetune.data.layouts import Sample, source_of
 from finetune.data.leaks import fingerprints, resembling
 from finetune.data.splits import Splits
 from hmdb.errors import DataError
+from hmdb.video.find import find_videos
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +23,7 @@ def find_more(
     splits: Splits,
     evaluated: Sequence[ClipDataset],
     *,
+    cache: Path | None = None,
     labelled: bool = False,
     keep_similar: bool = False,
 ) -> list[Sample]:
@@ -32,6 +34,7 @@ def find_more(
     Args:
         folder: has videos at any depth, or, labelled, <class>/<video>.
         evaluated: the val and test clips as they were read.
+        cache: path of the file that keeps the clips, used again where it holds the same ones.
         keep_similar: keep also the clips that resemble those.
 
     Raises:
@@ -47,13 +50,14 @@ def find_more(
             f"{root.name}/{path.relative_to(root).as_posix()}",
             source_of(path.name, path.parent.name),
         )
-        for path in find_clips(root)
+        for path in find_videos(root)
+        if path != root  # as it is given back where nothing is in it
     ]
     if unknown := sorted({sample.label for sample in samples} - {NO_LABEL, *splits.classes}):
         raise DataError(f"{root} has a folder {unknown[0]}, which is no class of {splits.data}.")
     known = {sample.path.resolve() for sample in splits.train}
     samples = [sample for sample in samples if sample.path.resolve() not in known]
-    read = evaluated[0].like(samples)
+    read = evaluated[0].like(samples, cache)
     prints = fingerprints(*evaluated, read)
     held_out = [sample for dataset in evaluated for sample in dataset.samples]
     taken = resembling(samples, held_out, prints)

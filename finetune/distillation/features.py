@@ -74,8 +74,7 @@ def feature_targets(
     spread = pooled.std(axis=(0, 1)) + SMALLEST_SPREAD
     for clip in maps:
         clip[:] = (clip - mean) / spread
-    labels = np.array([dataset.class_id(index) for index in range(len(dataset))])
-    weight, bias = probe((pooled.mean(axis=1) - mean) / spread, labels, len(classes), STRENGTH)
+    weight, bias = probe((pooled.mean(axis=1) - mean) / spread, dataset.class_ids, len(classes), STRENGTH)
     return FeatureTargets(maps=maps, weight=weight, bias=bias)
 
 

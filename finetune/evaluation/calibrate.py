@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 
 from hmdb.model.calibration import Answers, Calibration
 
@@ -54,18 +56,14 @@ def counted(probabilities: np.ndarray, classes: np.ndarray, *, parts: int = PART
 
 
 def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
-    """The temperature with the least negative log-likelihood, which has one minimum; golden-section search."""
-    ratio = (np.sqrt(5) - 1) / 2
-    low, high = np.log(COLDEST), np.log(HOTTEST)
-    while high - low > 1e-4:
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if negative_log_likelihood(logits / np.exp(left), classes) < negative_log_likelihood(
-            logits / np.exp(right), classes
-        ):
-            high = right
-        else:
-            low = left
-    return float(np.exp((low + high) / 2))
+    """The temperature with the least negative log-likelihood, which has one minimum."""
+    found = minimize_scalar(
+        lambda power: negative_log_likelihood(logits / np.exp(power), classes),
+        bounds=(np.log(COLDEST), np.log(HOTTEST)),
+        method="bounded",
+        options={"xatol": 1e-5},
+    )
+    return float(np.exp(found.x))
 
 
 def fit_threshold(probabilities: np.ndarray, classes: np.ndarray, *, keep: float = KEEP) -> float | None:
@@ -87,8 +85,7 @@ def fit_threshold(probabilities: np.ndarray, classes: np.ndarray, *, keep: float
 def negative_log_likelihood(logits: np.ndarray, classes: np.ndarray) -> float:
     """The mean over (N, K) logits of minus the log probability of the right class."""
     logits = logits.astype(np.float64)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(classes)), classes]).mean())
+    return float((logsumexp(logits, axis=1) - logits[np.arange(len(classes)), classes]).mean())
 
 
 def reliability(

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-import torch
-from transformers import PreTrainedModel
 
-from finetune.data.dataset import ClipDataset
 from hmdb.model.known import Known, Scale, distances, energies, of_length_one
-from hmdb.model.preprocess import PixelSpec, normalize
 
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity, since features are many and clips few
 KEEP = 0.95  # of the right answers stay; as many are likely enough, so at least 90 % do both
@@ -58,29 +53,3 @@ def fit_known(
     known = Known(means=white_means, whitening=whitening, scale=scale)
     score = known.familiarity(val[0], val[1])[right]
     return replace(known, scale=replace(scale, threshold=float(np.quantile(score, 1 - keep, method="lower"))))
-
-
-@torch.inference_mode()
-def features_of(
-    network: PreTrainedModel, dataset: ClipDataset, pixel_spec: PixelSpec
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the classifier reads of each labelled clip (N, C), the logits (N, K) and the classes (N,)."""
-    network.train(False)
-    parts: Any = network
-    classes = np.array([dataset.class_id(index) for index in range(len(dataset))], int)
-    features: list[torch.Tensor] = []
-    logits = []
-    handle = parts.classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].float()))
-    try:
-        for index in np.flatnonzero(classes >= 0):
-            pixels = torch.from_numpy(dataset.frames(int(index)))[None].to(network.device)
-            logits.append(parts(pixel_values=normalize(pixels, pixel_spec)).logits.float())
-    finally:
-        handle.remove()
-    return torch.cat(features).cpu().numpy(), torch.cat(logits).cpu().numpy(), classes[classes >= 0]
-
-
-def known_of(network: PreTrainedModel, train: ClipDataset, val: ClipDataset, pixel_spec: PixelSpec) -> Known | None:
-    """The statistics of a network that was trained on some clips and is chosen by others; see `fit_known`."""
-    features, _, classes = features_of(network, train, pixel_spec)
-    return fit_known((features, classes), features_of(network, val, pixel_spec))

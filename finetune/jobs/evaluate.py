@@ -75,9 +75,11 @@ def evaluate(
     _refuse_unknown_classes(splits, loaded)
     clip_spec = loaded.clip_spec.with_sampler(sampler)
     samples = splits.by_name()["test" if split == "all" else split]
-    dataset, *others = (
-        ClipDataset(samples, loaded.labels, clip_spec, loaded.pixel_spec, seed=seed, view=look) for look in looks
-    )
+    seen = [ClipDataset(samples, loaded.labels, clip_spec, loaded.pixel_spec, seed=seed, view=look) for look in looks]
+    unread = {name: reason for each in seen for name, reason in each.broken.items()}
+    for each in seen:
+        each.leave_out(unread)
+    dataset, *others = seen
     broken = refuse_many_broken({split: dataset}, allowed=source.allow_broken)
     parameters = loaded.network.num_parameters()
     outcome, compared = _answers(loaded, dataset, split, dtype, batch_size)

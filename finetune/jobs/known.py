@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from finetune.data.load import load_clips
-from finetune.data.more import find_more
 from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
-from finetune.evaluation.known import KEEP, features_of, fit_known
+from finetune.evaluation.known import KEEP, fit_known
+from finetune.networks.features import features_of
 from finetune.training.checkpoint import keep_known
 from hmdb.errors import DataError
 from hmdb.model.hub import find
@@ -60,16 +60,13 @@ def fit_statistics(model: str, source: DataSource, *, keep: float | None = None,
     with tempfile.TemporaryDirectory(prefix="hmdb-clips-") as cache:
         data = load_clips(
             splits,
+            source,
             loaded.clip_spec,
             loaded.pixel_spec,
             seed=seed,
             cache=Path(cache),
             progress=sys.stderr.isatty(),
-            allow_broken=source.allow_broken,
         )
-        if source.more:
-            more = find_more(source.more, data.splits, data.evaluated, labelled=True, keep_similar=source.keep_similar)
-            data = data.training_on(more)
         train, val, test = (
             features_of(loaded.network, part, loaded.pixel_spec) for part in (data.train, data.val, data.test)
         )

@@ -13,15 +13,16 @@ from transformers import TrainerCallback, TrainerState, TrainingArguments, set_s
 
 from finetune import run_folder as folder
 from finetune.data.load import ClipData, load_clips
-from finetune.data.more import NO_LABEL, find_more
+from finetune.data.more import NO_LABEL
 from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_splits
 from finetune.distillation.attach import attach_teacher
 from finetune.distillation.features import ProjectionHead
 from finetune.distillation.plan import Distillation
 from finetune.evaluation import calibrate
-from finetune.evaluation.known import known_of
+from finetune.evaluation.known import fit_known
 from finetune.evaluation.metrics import Accuracy, Outcome, headline
+from finetune.networks.features import features_of
 from finetune.networks.layerwise import freeze
 from finetune.networks.linear_probe import fit_head
 from finetune.networks.start import Start, start
@@ -39,6 +40,7 @@ from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import check_fit
 from hmdb.model.families import fuse
+from hmdb.model.known import Known
 from hmdb.model.loading import BUNDLED, CLIP_SPEC_KEY
 
 # scikit-learn's C: a weaker head is as right on few clips, less sure of itself, and learns on more gently
@@ -168,14 +170,14 @@ def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path
     with arguments.main_process_first(local=True):
         data = load_clips(
             splits,
+            plan.source,
             origin.clip_spec,
             origin.pixel_spec,
             seed=recipe.seed,
             cache=output / folder.CLIPS,
             progress=arguments.local_process_index == 0 and sys.stderr.isatty(),
-            allow_broken=plan.source.allow_broken,
+            unlabelled=plan.distillation.unlabelled if plan.distillation else "",
         )
-    data = _with_more(plan, data)
     projection = None
     if plan.distillation:
         hidden = origin.network.config.hidden_size
@@ -222,7 +224,7 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         origin.pixel_spec,
         output,
         calibrated=evaluated.calibration,
-        known=known_of(origin.network, prepared.data.train, prepared.data.val, origin.pixel_spec) if enough else None,
+        known=_known(prepared) if enough else None,
         half=plan.recipe.half,
     )
     prepared.data.splits.write(output)
@@ -233,25 +235,21 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         shutil.rmtree(output / scrap, ignore_errors=True)
 
 
-def _with_more(plan: Plan, data: ClipData) -> ClipData:
-    """The data with the further clips that there are, labelled and not."""
-    teacher, keep = plan.distillation, plan.source.keep_similar
-    for folder_of_clips, labelled in ((plan.source.more, True), (teacher.unlabelled if teacher else "", False)):
-        if folder_of_clips:
-            more = find_more(folder_of_clips, data.splits, data.evaluated, labelled=labelled, keep_similar=keep)
-            data = data.training_on(more)
-    return data
+def _known(prepared: Prepared) -> Known | None:
+    """What tells strangers, from the features that the best epoch has."""
+    origin, data = prepared.origin, prepared.data
+    features, _, classes = features_of(origin.network, data.train, origin.pixel_spec)
+    return fit_known((features, classes), features_of(origin.network, data.val, origin.pixel_spec))
 
 
 def _settings(recipe: Recipe, splits: Splits, plan: Plan) -> dict[str, object]:
-    """What must be the same for a run to be resumed."""
-    teacher = asdict(plan.distillation) if plan.distillation else {}
+    """What must be the same for a run to be resumed; a run without a teacher says so."""
     return {
         **asdict(recipe),
         "split": splits.hash,
         "more": plan.source.more,
         "keep_similar": plan.source.keep_similar,
-        **teacher,
+        **asdict(plan.distillation or Distillation(teacher="")),
     }
 
 

@@ -10,7 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from transformers import PreTrainedModel
 
 from finetune.data.dataset import ClipDataset
-from hmdb.model.preprocess import PixelSpec, normalize
+from finetune.networks.features import features_of
+from hmdb.model.preprocess import PixelSpec
 
 SMALLEST_SPREAD = 1e-3  # of a feature, below which it says nothing
 
@@ -63,11 +64,11 @@ def fit_head(
             sizes differ widely; else in the head itself, and the rest of the network stays as it is.
         strength, balanced: as for `probe`.
     """
-    network.train(False)
     head: Any = network.classifier
-    features = _features(network, head, dataset, pixel_spec)  # (N, C)
+    with torch.autocast(network.device.type, torch.bfloat16):
+        read, _, labels = features_of(network, dataset, pixel_spec, unlabelled=True)
+    features = torch.from_numpy(read).to(network.device)  # (N, C)
     mean, spread = features.mean(dim=0), features.std(dim=0) + SMALLEST_SPREAD
-    labels = np.array([dataset.class_id(index) for index in range(len(dataset))])
     weight, bias = probe(
         ((features - mean) / spread).cpu().numpy(), labels, head.out_features, strength, balanced=balanced
     )
@@ -80,17 +81,3 @@ def fit_head(
         bias = bias - weight @ mean.cpu()
     head.weight.copy_(weight)
     head.bias.copy_(bias)
-
-
-def _features(network: PreTrainedModel, head: Any, dataset: ClipDataset, pixel_spec: PixelSpec) -> torch.Tensor:
-    """What the head reads of each clip: float32 (N, C)."""
-    read: list[torch.Tensor] = []
-    hook = head.register_forward_pre_hook(lambda _, inputs: read.append(inputs[0].float()))
-    try:
-        for index in range(len(dataset)):
-            pixels = torch.from_numpy(dataset.frames(index))[None].to(network.device)
-            with torch.autocast(network.device.type, torch.bfloat16):
-                network(pixel_values=normalize(pixels, pixel_spec))
-    finally:
-        hook.remove()
-    return torch.cat(read)

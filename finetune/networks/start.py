@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelCard
+from huggingface_hub import CardData, ModelCard, model_info
 from transformers import (
     AutoModelForVideoClassification,
     PreTrainedModel,
@@ -17,7 +16,6 @@ from transformers import (
     VideoMAEConfig,
     VivitConfig,
 )
-from yaml import YAMLError
 
 from finetune.networks.inflate import inflate
 from finetune.networks.weights import refuse_non_finite
@@ -26,7 +24,7 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
 from hmdb.model.checks import read_json, read_pixel_spec
 from hmdb.model.families import FAMILIES
-from hmdb.model.hub import find
+from hmdb.model.hub import HUB_SECONDS, Checkpoint, find
 from hmdb.model.known import KNOWN_KEY
 from hmdb.model.loading import read_network
 from hmdb.model.preprocess import PixelSpec
@@ -117,7 +115,7 @@ def start(
             base = inflate(network, inflated)
     else:
         checkpoint = find(init)
-        base, revision, licence = checkpoint.name, checkpoint.revision, _licence(checkpoint.folder)
+        base, revision, licence = checkpoint.name, checkpoint.revision, _licence(checkpoint)
         names = read_json(checkpoint.folder / "config.json", base).get("id2label", {})
         network, new = read_network(checkpoint, num_labels=len(classes), **labels)
         refuse_non_finite(network.state_dict(), base)
@@ -147,12 +145,16 @@ def start(
     )
 
 
-def _licence(folder: Path) -> str | None:
-    """What the card in a checkpoint's folder says."""
+def _licence(checkpoint: Checkpoint) -> str | None:
+    """What its card says, which lies in its folder; from the Hub the card is not downloaded with the weights."""
     try:
-        licence = ModelCard.load(folder / CARD_FILE).data.get("license")
-    except (OSError, ValueError, YAMLError):
+        if checkpoint.revision:
+            card: CardData | None = model_info(checkpoint.name, timeout=HUB_SECONDS).card_data
+        else:
+            card = ModelCard.load(checkpoint.folder / CARD_FILE).data
+    except Exception:  # no card, one that nobody can read, or no Hub, where the client raises its HTTP library's errors
         return None
+    licence = card.get("license") if card else None
     return licence if isinstance(licence, str) else None
 
 

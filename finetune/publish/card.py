@@ -14,10 +14,12 @@ from finetune.publish.report import Report, TrainingReport
 from finetune.publish.words import TEMPLATES, helpers, with_interval
 from finetune.recipe import PAPER, PAPER_ROWS, RECIPES, PaperRow, differences
 from hmdb.model.families import FAMILIES
+from hmdb.model.known import KNOWN_FILE
 
 CARD_FILE = "README.md"
 OWN_LICENCE = "apache-2.0"  # of weights that started from random numbers
 OTHER_LICENCE = "other"  # how the Hub calls one that is not on its list
+STRICTEST_FIRST = (OTHER_LICENCE, "cc-by-nc-4.0", "mit", OWN_LICENCE)
 LICENCES = {
     "facebook/timesformer": "cc-by-nc-4.0",
     "fcakyon/timesformer": "cc-by-nc-4.0",
@@ -37,11 +39,16 @@ def write(report: Report, output: Path, repository: str | None) -> None:
     Args:
         repository: "owner/name" that it will be pushed to; None where that is not known yet.
     """
-    (output / CARD_FILE).write_text(model_card(report, repository), encoding="utf-8")
+    statistics = (output / KNOWN_FILE).exists()
+    (output / CARD_FILE).write_text(model_card(report, repository, statistics=statistics), encoding="utf-8")
 
 
-def model_card(report: Report, repository: str | None) -> str:
-    """The whole card."""
+def model_card(report: Report, repository: str | None, *, statistics: bool = False) -> str:
+    """The whole card.
+
+    Args:
+        statistics: whether those that tell strangers lie beside the weights.
+    """
     name = repository or report.model
     judged, found = report.judged
     training = report.training
@@ -64,6 +71,7 @@ def model_card(report: Report, repository: str | None) -> str:
         command=command(report, training) if training else "",
         hmdb=_is_hmdb(report),
         rights=_rights(report),
+        statistics=statistics,
     )
     return str(card).rstrip() + "\n"
 
@@ -184,16 +192,15 @@ def licence(report: Report) -> str:
     """The licence that the weights inherit, by its name on the Hub.
 
     A student inherits from its teacher too; of the two the stricter is taken, and one that nobody
-    knows is stricter than any.
+    knows is stricter than any. Where nobody can tell which is the stricter, it is neither alone.
     """
     plan = report.training.distillation if report.training else None
     found = {_licence_of(plan.teacher)} if plan else set()
     if report.base:
         found.add(report.base_licence or _licence_of(report.base))
-    for strictest in (OTHER_LICENCE, "cc-by-nc-4.0", "mit"):
-        if strictest in found:
-            return strictest
-    return min(found, default=OWN_LICENCE) if len(found) < 2 else OTHER_LICENCE
+    if found <= set(STRICTEST_FIRST):
+        return min(found, key=STRICTEST_FIRST.index, default=OWN_LICENCE)
+    return found.pop() if len(found) == 1 else OTHER_LICENCE
 
 
 def _licence_of(origin: str) -> str:
@@ -201,14 +208,13 @@ def _licence_of(origin: str) -> str:
 
 
 def _rights(report: Report) -> str:
-    inherited = licence(report)
+    inherited, plan = licence(report), report.training and report.training.distillation
+    origins = [origin for origin in (report.base, plan and plan.teacher) if origin]
+    if not origins:
+        return f"{inherited}. The weights started from random numbers, so there is no licence to inherit."
     if inherited == OTHER_LICENCE:
-        return f"The licence of the weights is that of {report.base or 'the teacher'}, which is not recorded here."
-    if report.base or (report.training and report.training.distillation):
-        return (
-            f"{inherited}: the weights it started or learned from are under it, and what is made of them inherits it."
-        )
-    return f"{inherited}. The weights started from random numbers, so there is no licence to inherit."
+        return f"The weights inherit the licence of {' and that of '.join(origins)}; see there."
+    return f"{inherited}: the weights it started or learned from are under it, and what is made of them inherits it."
 
 
 def _is_hmdb(report: Report) -> bool:

@@ -99,10 +99,11 @@ def claim(wanted: Publication, name: str, report: Report | None = None) -> Publi
         report: of the run that will be pushed, if it is finished.
 
     Returns:
-        The same, with the repository's full name.
+        The same, with the repository's full name, and whether it is private.
 
     Raises:
-        DataError: no token, a wrong one, no right to write there, no Hub, or another run is there already.
+        DataError: no token, a wrong one, no right to write there, no Hub, another run is there already, or the
+            repository is, and everybody sees it where only the owner should.
     """
     if not get_token():
         raise DataError("There is no Hub token. Set HF_TOKEN to one with the right to write, or run `hf auth login`.")
@@ -122,13 +123,19 @@ def claim(wanted: Publication, name: str, report: Report | None = None) -> Publi
                 f"{repository} holds {other}. --replace puts this run in its place; or name another repository."
             )
         api.create_repo(repository, private=wanted.private or None, exist_ok=True)
+        private = bool(api.repo_info(repository).private)  # of one that was there already, the client changes nothing
+        if wanted.private and not private:
+            raise DataError(
+                f"{repository} is there already and everybody can see it, --private or not. "
+                "Make it private in its settings on the Hub, or name another repository."
+            )
     except DataError:
         raise
     except HFValidationError as error:
         raise DataError(f"{repository} is no name for a repository on the Hub.") from error
     except Exception as error:
         raise _refused(error, repository) from error
-    return replace(wanted, repository=repository)
+    return replace(wanted, repository=repository, private=private)
 
 
 def _other_run(api: HfApi, repository: str, report: Report | None) -> str | None:

@@ -35,6 +35,7 @@ def test_targets_and_missing_labels(samples: tuple[Sample, ...]) -> None:
     clips = ClipDataset(samples, ("square",), EVEN, PIXELS)
     clips.targets = np.arange(6, dtype=np.float32)[:, None]
     assert clips[0]["labels"] == UNLABELLED
+    assert clips.class_ids.tolist() == [UNLABELLED] * 3 + [0] * 3
     assert clips[5]["targets"].tolist() == [5.0]
 
 

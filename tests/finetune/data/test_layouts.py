@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.data.layouts import collect, find_clips, source_of
+from finetune.data.layouts import collect, source_of
 from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
 from hmdb.errors import DataError
@@ -31,7 +31,16 @@ def test_a_folder_of_classes(tmp_path: Path) -> None:
     assert [sample.name for sample in found.samples][:2] == ["circle/clip_00", "circle/clip_01"]
     assert not found.given
     assert not found.official
-    assert find_clips(root) == [sample.path for sample in found.samples]
+
+
+def test_what_a_system_leaves_beside_clips_is_none(tmp_path: Path) -> None:
+    root = empty_videos(tmp_path / "data", run=1, wave=1)
+    for label in ("run", "wave"):
+        (root / label / "._clip.avi").touch()
+        write_clip(root / label / ".thumbnails", np.zeros((1, 8, 8, 3), np.uint8))
+        (root / label / "empty").mkdir()
+        (root / label / "empty" / "._0.jpg").touch()
+    assert len(collect(str(root)).samples) == 2
 
 
 def test_the_source_video_is_told_by_the_names_of_hmdb51() -> None:
@@ -83,7 +92,7 @@ def test_tables_of_the_data_set_are_checked(tmp_path: Path) -> None:
     write_tables(root, val=[("circle", "clip_00"), ("circle", "clip_00")])
     with pytest.raises(DataError, match="more than once"):
         collect(str(root))
-    (root / "val.csv").write_text("label,clip\n")
+    (root / "val.csv").write_text("label,clip\ncircle,clip_01\n")
     with pytest.raises(DataError, match="needs the columns class, video_name"):
         collect(str(root))
     (root / "val.csv").unlink()
@@ -165,7 +174,11 @@ def test_a_table_from_the_hub_names_nothing_outside(hub: HubServer, tmp_path: Pa
         ("path,label\na/clip,caf\u00e9\n".encode("latin-1"), r"table.csv is not a csv in UTF-8: .* at byte 21"),
         (b"path,label\n\x00\x00\n", "is not a csv: it has zero bytes"),
         (b"path,label\na/clip, wave\na/other,run\n", "has the label ' wave': a label is printable and has no space"),
-        (b"path,label\na/clip,\na/other,run\n", "has the label '': a label is printable"),
+        (b"path,label\na/clip,run\na/other,\n", r"table.csv: the row of clip 2 has no label\. Fill it in"),
+        (b"path,label\na/clip,run\na/other\n", "the row of clip 2 has no label"),
+        (b"path,label\n,run\na/other,wave\n", "the row of clip 1 has no path"),
+        (b"path,name\na/clip,run,wave\n", r"needs the columns path, label; it has path, name\."),
+        (b"", "names no clips"),
     ],
 )
 def test_tables_that_cannot_be_read_are_refused(content: bytes, reason: str, tmp_path: Path) -> None:
@@ -197,6 +210,24 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     assert "val being 20% of its train split" in two.origin
     clips = collect(str(tree(tmp_path / "classes", "train/0.mp4", "train/1.mp4", "bus/2.mp4")))
     assert clips.classes == ("bus", "train"), "a class may be called train"
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"),
+    [
+        ([], r"metadata\.jsonl names no clips"),
+        (['{"file_name": "0.mp4", "label": "a"}', '{"file_name": "1.mp4"}'], "the row of clip 2 has no label"),
+        (['{"file_name": "0.mp4", "label": null}'], "the row of clip 1 has no label"),
+        (['{"file_name": "", "action": "a"}'], "the row of clip 1 has no file_name"),
+        (['{"file_name": ".", "label": "a"}'], r"names \., which is no video file"),
+        (['{"file_name": "0.mp4", "what": "a"}'], r"file_name, label or class or category or action; it has file_name"),
+    ],
+)
+def test_metadata_with_gaps_are_refused(lines: list[str], reason: str, tmp_path: Path) -> None:
+    tree(tmp_path, "0.mp4", "1.mp4")
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=reason):
+        collect(str(tmp_path))
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])

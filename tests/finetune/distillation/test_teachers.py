@@ -107,6 +107,8 @@ def test_clips_of_val_and_test_never_teach(dataset: Path, tmp_path: Path) -> Non
     write_clip(more / "darker", darker)
     write_clip(more / "broken", shape_clip(0, 5))
     (more / "broken" / "0.png").write_bytes(b"no image")
+    write_clip(more / ".thumbnails" / "new", shape_clip(3, 98))
+    (more / "in circles").symlink_to(more)
     found = find_more(str(more), splits, evaluated)
     assert [sample.name for sample in found] == ["more/new"]
     with pytest.raises(DataError, match="no videos but those that resemble clips of val or test"):

@@ -19,7 +19,7 @@ from hmdb.errors import DataError
 from hmdb.model.hub import find
 from hmdb.model.loading import read
 from hmdb.model.rounding import RoundingCost
-from tests.datasets import write_dataset
+from tests.datasets import shape_clip, write_clip, write_dataset
 from tests.finetune.conftest import on_test, on_val
 from tests.hub import HubServer
 
@@ -53,6 +53,21 @@ def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], d
         assert answer.top[0][1] == pytest.approx(same.top[0][1], abs=2e-4)
     with pytest.raises(DataError, match="--views 2x3 goes with --dtype float32 alone"):
         evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "int8", several="2x3", dtype="int8")
+
+
+def test_a_clip_that_is_broken_in_one_view_is_left_out_of_all(finished: tuple[Path, Report], tmp_path: Path) -> None:
+    root = write_dataset(tmp_path / "data", 2)
+    long = write_clip(root / "circle" / "long", shape_clip(0, 7, 300))
+    for number in range(256, 300):  # beyond the first window; the sizes are there, the pixels are not
+        frame = long / f"{number}.png"
+        frame.write_bytes(frame.read_bytes()[:60])
+    options: dict[str, Any] = {"split": "all", "several": "2x1"}
+    with pytest.raises(DataError, match=r"1 of 5 clips cannot be read.*circle/long"):
+        evaluate(str(finished[0]), DataSource(str(root)), tmp_path / "refused", **options)
+    report = evaluate(str(finished[0]), DataSource(str(root), allow_broken=True), tmp_path / "report", **options)
+    assert report.all
+    assert len(report.all.answers) == 4
+    assert list(report.data.broken) == ["circle/long"]
 
 
 def test_report_and_figures_are_written(finished: tuple[Path, Report]) -> None:

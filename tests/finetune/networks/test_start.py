@@ -7,6 +7,7 @@ import torch
 from finetune.networks.start import start
 from finetune.training.checkpoint import save_checkpoint
 from hmdb.errors import DataError
+from tests.hub import HubServer
 
 
 def begin(init: str, classes: tuple[str, ...]) -> torch.nn.Linear:
@@ -27,6 +28,21 @@ def test_a_head_is_kept_only_for_the_same_classes(tmp_path: Path) -> None:
         head = begin(str(tmp_path), classes)
         assert not head.weight.eq(1).any()
         assert head.weight.shape == (len(classes), 32)
+
+
+def test_the_licence_is_what_the_card_says_in_a_folder_and_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
+    def licence(init: str) -> str | None:
+        return start(init, ("a", "b"), sampler=None, extension=None, paper_pixels=True).licence
+
+    origin = start("scratch:tiny", ("a", "b"), sampler=None, extension=None, paper_pixels=True)
+    save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, tmp_path / "tiny")
+    assert licence(str(tmp_path / "tiny")) is None
+    (tmp_path / "tiny" / "README.md").write_text("---\nlicense: gpl-3.0\n---\n")
+    assert licence(str(tmp_path / "tiny")) == "gpl-3.0"
+    hub.add("someone/model", tmp_path / "tiny")
+    assert licence("someone/model") == "gpl-3.0"
+    hub.broken["GET /api/models/"] = 0
+    assert licence("someone/model") is None, "it was downloaded before, and the Hub is out of reach"
 
 
 def test_sizes_by_name() -> None:

@@ -11,10 +11,11 @@ from finetune.distillation.plan import Distillation
 from finetune.evaluation.metrics import Accuracy
 from finetune.labels import HMDB_SIMP
 from finetune.options import add_options, given
-from finetune.publish.card import caveats, command, licence, model_card
+from finetune.publish.card import caveats, command, licence, model_card, write
 from finetune.publish.pages import to_markdown
 from finetune.publish.report import Report
 from finetune.recipe import PAPER, RECIPES, Recipe, recipe_of
+from hmdb.model.known import KNOWN_FILE
 from tests.finetune.conftest import on_test, on_val, training
 
 K400 = "facebook/timesformer-base-finetuned-k400"
@@ -170,6 +171,18 @@ def test_every_class_and_the_calibration_are_told(report: Report) -> None:
     text = model_card(replace(report, test=calibrated), None)
     assert "divided by 1.50" in text
     assert "Below a probability of 0.210" in text
+    assert "known.safetensors" not in text
+
+
+def test_what_tells_strangers_is_said_where_it_lies_beside_the_weights(report: Report, tmp_path: Path) -> None:
+    unmeasured = "How often a strange video is found out has not been measured."
+    write(report, tmp_path, None)
+    assert unmeasured not in (tmp_path / "README.md").read_text()
+    (tmp_path / KNOWN_FILE).touch()
+    write(report, tmp_path, None)
+    text = (tmp_path / "README.md").read_text()
+    assert "`known.safetensors` holds the average features of each class" in text
+    assert text.count(unmeasured) == 1
 
 
 def test_the_command_of_ones_own_videos_names_how_they_were_split(report: Report) -> None:
@@ -183,6 +196,16 @@ def test_the_licence_of_a_local_base_is_the_one_its_card_says(report: Report) ->
     assert licence(replace(report, base="bundled", base_licence="apache-2.0")) == "apache-2.0"
     assert licence(replace(report, base="bundled", base_licence="gpl-3.0")) == "gpl-3.0"
     assert licence(replace(report, base="bundled")) == "other"
+
+
+def test_of_two_licences_that_nobody_has_compared_neither_is_stated_alone(report: Report) -> None:
+    plan = Distillation(teacher="google/vivit-b-16x2-kinetics400")
+    report = replace(report, base="someone/model", training=replace(training(report), distillation=plan))
+    assert licence(replace(report, base_licence="mit")) == "mit"
+    assert licence(replace(report, base_licence="apache-2.0")) == "mit"
+    both = replace(report, base_licence="cc-by-nc-sa-4.0")
+    assert licence(both) == "other"
+    assert "the licence of someone/model and that of google/vivit-b-16x2-kinetics400" in model_card(both, None)
 
 
 def test_a_model_no_better_than_chance_says_so(report: Report) -> None:

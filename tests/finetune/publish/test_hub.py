@@ -189,6 +189,18 @@ def test_what_goes_is_listed_and_frames_can_stay(hub: HubServer, run: Path, caps
     assert b"confusion.png" in files["report.md"]
 
 
+def test_who_sees_a_repository_that_is_there_already(
+    hub: HubServer, run: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hub.add(f"{USER}/open", {".gitattributes": b""})
+    assert main(["push", "--model", str(run), "--to", "open", "--private"]) == 1
+    assert f"{USER}/open is there already and everybody can see it, --private or not" in caplog.text
+    assert set(hub.files(f"{USER}/open")) == {".gitattributes"}
+    hub.add(f"{USER}/closed", {".gitattributes": b""}, private=True)
+    assert main(["push", "--model", str(run), "--to", "closed"]) == 0
+    assert f"To {USER}/closed (only you and those you let in see it)" in capsys.readouterr().out
+
+
 def base_weights(folder: Path, template: PretrainedConfig, pixels: dict[str, Any]) -> Path:
     """A checkpoint as the Hub has it: 400 classes, no clip spec, small and random."""
     config = type(template).from_dict(template.to_dict() | {"id2label": {n: f"action {n}" for n in range(400)}})

@@ -1,0 +1,38 @@
+"""Clips -> what a network's classifier reads of them, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from finetune.data.dataset import ClipDataset
+from hmdb.model.preprocess import PixelSpec, normalize
+
+
+@torch.inference_mode()
+def features_of(
+    network: PreTrainedModel, dataset: ClipDataset, pixel_spec: PixelSpec, *, unlabelled: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the classifier reads of each clip (N, C), the logits (N, K), both float32, and the classes (N,).
+
+    Args:
+        network: is left in eval mode.
+        unlabelled: also of the clips that have no label.
+    """
+    network.train(False)
+    parts: Any = network
+    classes = dataset.class_ids
+    rows = np.arange(len(classes)) if unlabelled else np.flatnonzero(classes >= 0)
+    features: list[torch.Tensor] = []
+    logits = []
+    handle = parts.classifier.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].float()))
+    try:
+        for row in rows.tolist():
+            pixels = torch.from_numpy(dataset.frames(row))[None].to(network.device)
+            logits.append(parts(pixel_values=normalize(pixels, pixel_spec)).logits.float())
+    finally:
+        handle.remove()
+    return torch.cat(features).cpu().numpy(), torch.cat(logits).cpu().numpy(), classes[rows]
