@@ -176,8 +176,8 @@ def clock(seconds: float) -> str:
 
 
 def comparison(runs: list[tuple[str, Prediction]]) -> pd.DataFrame:
-    """A column for each run, a row for each rank."""
-    return pd.DataFrame({name: ranks(run) for name, run in runs})
+    """A column for each run, a row for each rank; a model of fewer labels than another has empty cells."""
+    return pd.DataFrame({name: pd.Series(ranks(run)) for name, run in runs}).fillna("")
 
 
 def ranks(prediction: Prediction) -> list[str]:

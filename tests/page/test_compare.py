@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
 from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
@@ -44,3 +42,8 @@ def test_an_action_and_none_of_these_are_two_answers() -> None:
     assert agreement(runs) == "They differ: uniform says **throw**, random says **none of these**."
     assert "<td>throw</td>" in table(runs)
     assert comparison(runs).loc[0].tolist() == ["throw 90%", "none of these: throw 90%"]
+
+
+def test_a_model_may_know_fewer_actions_than_the_other() -> None:
+    columns = comparison([("uniform", prediction("throw", "wave", "golf")), ("mine", prediction("on", "off"))])
+    assert columns["mine"].tolist() == ["on 90%", "off 10%", ""]
