@@ -13,13 +13,6 @@ from hmdb.page.panel import PLAIN, ROW_OF_PICTURES, Panel, Shown, drop_zone, pla
 from hmdb.page.present import answer, gallery, headed
 from hmdb.results import Prediction
 
-WAYS = {
-    "uniform": "every 32nd frame",
-    "equidistant": "evenly spread",
-    "random": "at random",
-    "centered": "from the middle",
-}
-
 
 class ComparePanel(Panel):
     """A row for each way in which frames are taken of each video: the frames, and what they are taken for."""
@@ -59,7 +52,7 @@ def agreed(runs: list[tuple[str, Prediction]]) -> str:
 def table(runs: list[tuple[str, Prediction]]) -> str:
     """A row for each run: how the frames were taken, the answer, and a bar for its probability if it is an action."""
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(WAYS.get(name, name))}</th><td>{html.escape(answer(run))}</td>'
+        f'<tr><th scope="row">{html.escape(way(name, run))}</th><td>{html.escape(answer(run))}</td>'
         f'<td class="share">{share(run.probability) if run.is_known else ""}</td></tr>'
         for name, run in runs
     )
@@ -68,3 +61,14 @@ def table(runs: list[tuple[str, Prediction]]) -> str:
 
 def share(probability: float) -> str:
     return f'<i style="width:{probability:.0%}"></i><span>{probability:.0%}</span>'
+
+
+def way(name: str, run: Prediction) -> str:
+    """How the frames of a run were taken, in words; the name of a run that is another model's stays."""
+    ways = {
+        "uniform": f"one frame in {run.clip.spec.stride}",
+        "equidistant": "evenly spread",
+        "random": "at random",
+        "centered": "from the middle",
+    }
+    return ways.get(name, name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
@@ -47,3 +49,9 @@ def test_an_action_and_none_of_these_are_two_answers() -> None:
 def test_a_model_may_know_fewer_actions_than_the_other() -> None:
     columns = comparison([("uniform", prediction("throw", "wave", "golf")), ("mine", prediction("on", "off"))])
     assert columns["mine"].tolist() == ["on 90%", "off 10%", ""]
+
+
+def test_the_distance_of_frames_is_the_models_own() -> None:
+    assert '<th scope="row">one frame in 32</th>' in table([("uniform", THROW)])
+    vivit = dataclasses.replace(THROW.clip, spec=ClipSpec(num_frames=32, stride=2))
+    assert '<th scope="row">one frame in 2</th>' in table([("uniform", dataclasses.replace(THROW, clip=vivit))])
