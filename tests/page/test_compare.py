@@ -43,7 +43,7 @@ def test_an_action_and_none_of_these_are_two_answers() -> None:
     assert "<strong>throw or none of these</strong><span>It depends on the frames" in agreed(runs)
     assert agreement(runs) == "They differ: uniform says **throw**, random says **none of these**."
     assert "<td>throw</td>" in table(runs)
-    assert comparison(runs).loc[0].tolist() == ["throw 90%", "none of these: throw 90%"]
+    assert comparison(runs).to_numpy().tolist()[0] == ["throw 90%", "none of these: throw 90%"]
 
 
 def test_a_model_may_know_fewer_actions_than_the_other() -> None:
