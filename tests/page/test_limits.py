@@ -319,12 +319,11 @@ def test_who_was_forgotten_is_told_so(page: Served) -> None:
     assert asked == {"why", "tell", "seek"}
 
 
-@pytest.mark.parametrize("depth", [300, 900])
-def test_json_that_goes_too_deep_is_said_in_a_line(page: Served, depth: int) -> None:
+@pytest.mark.parametrize(("route", "depth"), [("call/predict", 300), ("call/predict", 900), ("mcp/", 1000)])
+def test_json_that_goes_too_deep_is_said_in_a_line(page: Served, route: str, depth: int) -> None:
     body = b'{"data":' + b"[" * depth + b"]" * depth + b"}"
-    answer = httpx.post(f"{page.url}gradio_api/call/predict", content=body)
-    assert answer.status_code == 400
-    assert "JSON" in answer.json()["detail"]
+    answer = httpx.post(f"{page.url}gradio_api/{route}", content=body)
+    assert (answer.status_code, answer.json()) == (400, {"detail": "This JSON goes too deep."})
 
 
 def test_odd_ranges_and_long_names_are_no_errors_of_the_page(page: Served) -> None:
