@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gradio as gr
 
 from hmdb.errors import DataError, HmdbError, ModelError, StoppedError, VideoError
+from hmdb.page.files import FILES
 from hmdb.page.model import Loading
 from hmdb.page.present import (
     agreement,
@@ -54,12 +56,14 @@ class HasTurns(Protocol):
 def in_turn(handler: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]:
     """The handler, a generator of what it knows so far, in its turn. One that was cancelled ends in silence.
 
-    It takes one argument more, `asker`: see `Turns.steps`.
+    A file that it is given stays until it ends, however long it waits. It takes one argument more, `asker`: see
+    `Turns.steps`.
     """
 
     @functools.wraps(handler)
-    def answer(self: HasTurns, *arguments: Any, asker: object = None, **options: Any) -> Iterator[T]:
-        yield from self.turns.steps(handler.__name__, lambda: handler(self, *arguments, **options), asker)
+    def answer(self: HasTurns, source: Any, *arguments: Any, asker: object = None, **options: Any) -> Iterator[T]:
+        with FILES.reading(source) if isinstance(source, str) else nullcontext():
+            yield from self.turns.steps(handler.__name__, lambda: handler(self, source, *arguments, **options), asker)
 
     return answer
 

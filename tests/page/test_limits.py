@@ -9,16 +9,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from gradio.routes import file_upload_statuses
 
+from hmdb.clips.clip import Clip
 from hmdb.page import border, server
 from hmdb.page.files import ANSWERS, FILES, UPLOADS, Files, FullError
 from hmdb.page.layout import build_demo
@@ -194,6 +199,35 @@ def test_what_is_read_or_unfinished_stays_and_a_full_disk_is_said(tmp_path: Path
     assert read.path.exists()
     assert not new.path.exists()
     files.close()
+
+
+def test_what_an_answer_waits_for_or_reads_stays(
+    recognizer: Recognizer, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    class Slow(Recognizer):
+        def read(self, *arguments: Any, **options: Any) -> Clip:
+            assert gate.wait(60)
+            return super().read(*arguments, **options)
+
+    page = Served(build_demo(Slow(recognizer.loaded), settings=SETTINGS), SETTINGS, quiet=True)
+    uploads = [Visitor(page.url).upload(video.read_bytes()) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(Visitor(page.url).ask, "predict", file(upload)) for upload in uploads]
+        wait_until(lambda: page.do.turns.under_way == 2)
+        with monkeypatch.context() as tight:
+            tight.setattr(FILES, "budget", 2000)
+            late = httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", b"x" * 1500)})
+            tight.setattr(FILES, "keep_seconds", 0)
+            FILES.sweep()
+        gate.set()
+        assert late.status_code == 507
+        assert [each.result() for each in asked] == [(True, ANY)] * 2
+    monkeypatch.setattr(FILES, "keep_seconds", 0)
+    FILES.sweep()
+    assert not any((FILES.root / upload).exists() for upload in uploads)
+    page.close(0)
 
 
 def test_a_full_page_says_so(page: Served) -> None:
