@@ -199,14 +199,14 @@ class Handlers:
         label: str | None = ANSWER,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[str]:
-        """Says in words whether such a map means anything: masks what it marks, and as much at random.
+        """Says in words whether such a map means anything, by hiding what it marks and by showing nothing else.
 
         Args:
             video: a video file.
             label: as for the map.
         """
         explanation = self._explanation(video, label, progress)
-        progress(0.5, desc="Masking what it marks, and as much at random")
+        progress(0.5, desc="Hiding what it marks, then showing nothing else")
         yield shown(self._first.faithfulness(explanation).sentence)
 
     def _explanation(self, video: str | None, label: str | None, progress: gr.Progress) -> Explanation:
