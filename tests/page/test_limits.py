@@ -489,6 +489,17 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, checkpoint: Path) -> None
     )
 
 
+def test_an_address_that_is_not_to_be_had_is_named(tmp_path: Path, checkpoint: Path) -> None:
+    port = free_port()
+    with start_app(tmp_path, checkpoint, port, GRADIO_SERVER_NAME="203.0.113.9") as app:
+        output, _ = app.communicate(timeout=90)
+    assert app.returncode == 1
+    assert output.splitlines()[-1] == (
+        f"The page cannot listen at 203.0.113.9, port {port}: Cannot assign requested address. "
+        "Set GRADIO_SERVER_NAME and GRADIO_SERVER_PORT to others."
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -497,6 +508,8 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, checkpoint: Path) -> None
         ("HMDB_SECONDS", "nan", "HMDB_SECONDS must be a positive number, not 'nan'."),
         ("HMDB_METRICS", "maybe", "HMDB_METRICS must be one of 1, true, on, 0, false, off, not 'maybe'."),
         ("HMDB_PROXIES", "-1", "HMDB_PROXIES must be a whole number, not '-1'."),
+        ("GRADIO_SERVER_PORT", "abc", "GRADIO_SERVER_PORT must be a positive whole number, not 'abc'."),
+        ("GRADIO_SERVER_PORT", "99999", "GRADIO_SERVER_PORT must be at most 65535, not 99999."),
         ("HMDB_DECODE_WORKERS", "0", "HMDB_DECODE_WORKERS must be a positive whole number, not '0'."),
     ],
 )
