@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import secrets
@@ -22,11 +24,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from gradio.routes import file_upload_statuses
+from PIL import Image
 
 from hmdb.clips.clip import Clip
 from hmdb.page import border, server
 from hmdb.page.files import ANSWERS, FILES, UPLOADS, Files, FullError
 from hmdb.page.layout import build_demo
+from hmdb.page.live import LEASE
 from hmdb.page.panel import FORGOTTEN
 from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
@@ -338,8 +342,18 @@ def test_slow_messages_of_others_hold_no_tool_up(page: Served) -> None:
 
 
 def test_cameras_that_send_nothing_hold_no_other_up(page: Served) -> None:
-    (look,) = [fn for fn in page.demo.fns.values() if fn.name == "look"]
-    assert look.concurrency_limit is None
+    (look,) = [fn._id for fn in page.demo.fns.values() if fn.name == "look"]
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(picture, "JPEG")
+    camera = {"url": "data:image/jpeg;base64," + base64.b64encode(picture.getvalue()).decode()}
+    silent, other = Visitor(page.url), Visitor(page.url)
+    event = silent.join(look, [camera, None]).json()["event_id"]
+    with silent.http.stream("GET", "queue/data", params={"session_hash": silent.session}) as lines:
+        assert any("process_streaming" in line for line in lines.iter_lines())  # more is waited for, and none comes
+        began = time.monotonic()
+        assert other.end_of(look, [camera, None])["success"]
+        assert time.monotonic() - began < LEASE / 2
+        silent.http.post(f"stream/{event}/close")
 
 
 def test_who_was_forgotten_is_told_so(page: Served) -> None:
