@@ -1,6 +1,7 @@
 """Whether the maps mean anything, over a part of a data set: `python -m benchmarks.faithfulness --data DIR`
 
-For each clip the patches that a map marks most are masked, and as many at random; see `hmdb/explain/faithfulness.py`.
+For each clip the patches are masked in the order of a map, then all are masked but those that it marks most; see
+`hmdb/explain/faithfulness.py`.
 """
 
 from __future__ import annotations

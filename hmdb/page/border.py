@@ -19,7 +19,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -204,7 +204,9 @@ class Border:
         async with nullcontext() if small else self._large:
             body = await _body(receive, MAX_BODY if small else MAX_MCP_BODY)
             message = _json(body)
-            if said := _not_taken(message):
+            with _not_too_deep():
+                said = _not_taken(message)
+            if said:
                 await _tool_error(message, said)(scope, receive, send)
                 return
             self._in_mcp += 1
@@ -233,12 +235,10 @@ class Border:
         if not body:
             return body
         message = _json(body)
-        try:
+        with _not_too_deep():
             if isinstance(message, dict) and "event_data" in message:  # what was clicked: no file in it is ever read
                 message["event_data"] = _without_files(message["event_data"])
             return orjson.dumps(self._with_own_files(message))
-        except (RecursionError, orjson.JSONEncodeError) as error:
-            raise RefusedError(400, "This JSON goes too deep.") from error
 
     def _with_own_files(self, value: Any) -> Any:
         """The value, with each file in it checked, and reduced to what names it."""
@@ -263,6 +263,18 @@ def _json(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RefusedError(400, "This is no JSON.") from error
+
+
+@contextmanager
+def _not_too_deep() -> Iterator[None]:
+    """
+    Raises:
+        RefusedError: JSON is nested deeper than what is done with it here can go.
+    """
+    try:
+        yield
+    except (RecursionError, orjson.JSONEncodeError) as error:
+        raise RefusedError(400, "This JSON goes too deep.") from error
 
 
 def _without_files(value: Any) -> Any:

@@ -10,16 +10,8 @@ import gradio as gr
 
 from hmdb.page.handlers import Handlers
 from hmdb.page.panel import PLAIN, ROW_OF_PICTURES, Panel, Shown, drop_zone, place, video_player
-from hmdb.page.present import gallery, headed
+from hmdb.page.present import answer, gallery, headed
 from hmdb.results import Prediction
-from hmdb.text import readable
-
-WAYS = {
-    "uniform": "every 32nd frame",
-    "equidistant": "evenly spread",
-    "random": "at random",
-    "centered": "from the middle",
-}
 
 
 class ComparePanel(Panel):
@@ -51,17 +43,32 @@ class ComparePanel(Panel):
 
 def agreed(runs: list[tuple[str, Prediction]]) -> str:
     """Whether the runs answer alike, as a headline."""
-    names = list(dict.fromkeys(run.label for _, run in runs))
-    if len(names) == 1:
-        return headed(readable(names[0]), f"All {len(runs)} ways agree.")
-    return headed(" or ".join(map(readable, names)), "It depends on the frames that are taken.")
+    answers = list(dict.fromkeys(answer(run) for _, run in runs))
+    if len(answers) == 1:
+        return headed(answers[0], f"All {len(runs)} ways agree.")
+    return headed(" or ".join(answers), "It depends on the frames that are taken.")
 
 
 def table(runs: list[tuple[str, Prediction]]) -> str:
-    """A row for each run: how the frames were taken, the answer, a bar for its probability."""
+    """A row for each run: how the frames were taken, the answer, and a bar for its probability if it is an action."""
     rows = "".join(
-        f'<tr><th scope="row">{html.escape(WAYS.get(name, name))}</th><td>{html.escape(readable(run.label))}</td>'
-        f'<td class="share"><i style="width:{run.probability:.0%}"></i><span>{run.probability:.0%}</span></td></tr>'
+        f'<tr><th scope="row">{html.escape(way(name, run))}</th><td>{html.escape(answer(run))}</td>'
+        f'<td class="share">{share(run.probability) if run.is_known else ""}</td></tr>'
         for name, run in runs
     )
     return f'<table class="runs"><tbody>{rows}</tbody></table>'
+
+
+def share(probability: float) -> str:
+    return f'<i style="width:{probability:.0%}"></i><span>{probability:.0%}</span>'
+
+
+def way(name: str, run: Prediction) -> str:
+    """How the frames of a run were taken, in words; the name of a run that is another model's stays."""
+    ways = {
+        "uniform": f"one frame in {run.clip.spec.stride}",
+        "equidistant": "evenly spread",
+        "random": "at random",
+        "centered": "from the middle",
+    }
+    return ways.get(name, name)

@@ -197,10 +197,9 @@ class Files:
     def sweep(self) -> None:
         """Deletes what is older than it may be."""
         with self._lock:
-            parcels = list(self._parcels.values())
-        for parcel in parcels:
-            if time.monotonic() - parcel.finished >= self.keep_seconds and not parcel.readers:
-                self._delete(parcel)
+            for parcel in list(self._parcels.values()):
+                if time.monotonic() - parcel.finished >= self.keep_seconds and not parcel.readers:
+                    self._delete(parcel)
 
     def _delete(self, parcel: Parcel) -> None:
         with self._lock:

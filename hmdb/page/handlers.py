@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gradio as gr
 
 from hmdb.errors import DataError, HmdbError, ModelError, StoppedError, VideoError
+from hmdb.page.files import FILES
 from hmdb.page.model import Loading
 from hmdb.page.present import (
     agreement,
@@ -54,12 +56,14 @@ class HasTurns(Protocol):
 def in_turn(handler: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]:
     """The handler, a generator of what it knows so far, in its turn. One that was cancelled ends in silence.
 
-    It takes one argument more, `asker`: see `Turns.steps`.
+    A file that it is given stays until it ends, however long it waits. It takes one argument more, `asker`: see
+    `Turns.steps`.
     """
 
     @functools.wraps(handler)
-    def answer(self: HasTurns, *arguments: Any, asker: object = None, **options: Any) -> Iterator[T]:
-        yield from self.turns.steps(handler.__name__, lambda: handler(self, *arguments, **options), asker)
+    def answer(self: HasTurns, source: Any, *arguments: Any, asker: object = None, **options: Any) -> Iterator[T]:
+        with FILES.reading(source) if isinstance(source, str) else nullcontext():
+            yield from self.turns.steps(handler.__name__, lambda: handler(self, source, *arguments, **options), asker)
 
     return answer
 
@@ -194,14 +198,14 @@ class Handlers:
         label: str | None = ANSWER,
         progress: gr.Progress = gr.Progress(),  # noqa: B008
     ) -> Iterator[str]:
-        """Says in words whether such a map means anything: masks what it marks, and as much at random.
+        """Says in words whether such a map means anything, by hiding what it marks and by showing nothing else.
 
         Args:
             video: a video file.
             label: as for the map.
         """
         explanation = self._explanation(video, label, progress)
-        progress(0.5, desc="Masking what it marks, and as much at random")
+        progress(0.5, desc="Hiding what it marks, then showing nothing else")
         yield shown(self._first.faithfulness(explanation).sentence)
 
     def _explanation(self, video: str | None, label: str | None, progress: gr.Progress) -> Explanation:

@@ -43,6 +43,7 @@ MAX_CHARACTERS = 2 * 2**20  # of a picture, in base64
 MAX_PIXELS = 2 * 2**20
 MIN_PICTURES = 2  # before the first headline
 STRIP_HEIGHT = 72  # pixels
+TOO_LARGE = "The pictures from this camera are too large."
 
 START = "Start your camera", "Then do something: wave, do a push-up, brush your hair."
 PRIVACY = "Pictures from your camera are sent here, looked at and forgotten. Nothing is written to a disk."
@@ -190,9 +191,11 @@ def decoded(url: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(base64.b64decode(data)), formats=["JPEG"]) as picture:
             if picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_ASPECT * min(picture.size):
-                raise VideoError("The pictures from this camera are too large.")
+                raise VideoError(TOO_LARGE)
             picture.draft("RGB", (SIDE, SIDE))
             small = picture.convert("RGB")
+    except Image.DecompressionBombError as error:  # Pillow's own limit comes first
+        raise VideoError(TOO_LARGE) from error
     except (OSError, ValueError) as error:
         raise VideoError("This is no picture from a camera.") from error
     small.thumbnail((SIDE, SIDE))

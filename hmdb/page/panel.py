@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.data_classes import FileData
 
 from hmdb.errors import HmdbError, VideoError
-from hmdb.page.files import served
+from hmdb.page.files import FILES, served
 from hmdb.page.handlers import Handlers
 from hmdb.page.present import busy, headed, problem
 from hmdb.page.preview import make_preview, plays_in_browser
@@ -107,8 +107,11 @@ class Panel(ABC):
         return {self.player: gr.update(value=film, visible=True)}
 
     def run(self, path: str | None) -> Iterator[Shown]:
+        if not path:
+            return
         try:
-            yield from filter(None, self.steps(path) if path else ())
+            with FILES.reading(path):
+                yield from filter(None, self.steps(path))
         except HmdbError as error:
             yield {self.words: problem(error)}
 

@@ -38,6 +38,11 @@ def chart(prediction: Prediction) -> pd.DataFrame:
     return pd.DataFrame(confidences(prediction).items(), columns=["action", "probability"])
 
 
+def answer(prediction: Prediction) -> str:
+    """The likeliest action, or that it may be none of them."""
+    return readable(prediction.label if prediction.is_known else NONE_OF_THESE)
+
+
 def verdict(prediction: Prediction, num_labels: int) -> str:
     """The answer in a sentence, with what is uncertain about it."""
     name = shown(readable(prediction.label))
@@ -171,15 +176,19 @@ def clock(seconds: float) -> str:
 
 
 def comparison(runs: list[tuple[str, Prediction]]) -> pd.DataFrame:
-    """A column for each run, a row for each rank."""
-    return pd.DataFrame(
-        {name: [f"{label} {probability:.0%}" for label, probability in confidences(run).items()] for name, run in runs}
-    )
+    """A column for each run, a row for each rank; a model of fewer labels than another has empty cells."""
+    return pd.DataFrame({name: pd.Series(ranks(run)) for name, run in runs}).fillna("")
+
+
+def ranks(prediction: Prediction) -> list[str]:
+    """The top five in words, as the command line has them."""
+    first, *others = [f"{label} {probability:.0%}" for label, probability in confidences(prediction).items()]
+    return [first if prediction.is_known else f"{NONE_OF_THESE}: {first}", *others]
 
 
 def agreement(runs: list[tuple[str, Prediction]]) -> str:
     """Whether the runs answer alike, in words."""
-    answers = {shown(name): shown(readable(run.label)) for name, run in runs}
+    answers = {shown(name): shown(answer(run)) for name, run in runs}
     if len(set(answers.values())) == 1:
-        return f"All {len(runs)} agree: **{shown(readable(runs[0][1].label))}**."
-    return "They differ: " + ", ".join(f"{name} says **{label}**" for name, label in answers.items()) + "."
+        return f"All {len(runs)} agree: **{shown(answer(runs[0][1]))}**."
+    return "They differ: " + ", ".join(f"{name} says **{found}**" for name, found in answers.items()) + "."

@@ -1,12 +1,17 @@
-"""What a visitor may cost."""
+"""What a visitor may cost, and where the page listens."""
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from hmdb.errors import DataError
 from hmdb.settings import FromEnvironment
+
+MAX_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +48,41 @@ class Settings(FromEnvironment):
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     metrics: bool = False
     proxies: Annotated[int, "may be 0"] = field(default_factory=lambda: int("SPACE_ID" in os.environ))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place(FromEnvironment):
+    """Where the page listens, by Gradio's own variables: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
+
+    prefix = "GRADIO_SERVER_"
+
+    name: str = "127.0.0.1"
+    port: int = 7860
+
+    def __post_init__(self) -> None:
+        if self.port > MAX_PORT:
+            raise DataError(f"GRADIO_SERVER_PORT must be at most {MAX_PORT}, not {self.port}.")
+
+    def check(self) -> None:
+        """Tries it, as Gradio does not tell why it cannot listen somewhere.
+
+        Raises:
+            DataError: it is taken, or not to be had.
+        """
+        host = self.name.strip("[]")  # of an IPv6 address
+        try:
+            with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as trial:
+                trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+                trial.bind((host, self.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                words = f"Port {self.port} is taken by another program. Set GRADIO_SERVER_PORT to a free one."
+            else:
+                words = (
+                    f"The page cannot listen at {self.name}, port {self.port}: {error.strerror}. "
+                    "Set GRADIO_SERVER_NAME and GRADIO_SERVER_PORT to others."
+                )
+            raise DataError(words) from error
 
 
 def lends_gpu() -> bool:

@@ -53,7 +53,7 @@ def bars(panel: Locator) -> Locator:
 def opened(page: Page) -> Locator:
     """The tab of single videos, once its first example is answered to the end."""
     panel = tab(page, "Video")
-    expect(panel.get_by_text("places hidden")).to_be_visible(timeout=60_000)
+    expect(panel.get_by_text("picture hidden")).to_be_visible(timeout=60_000)
     return panel
 
 
@@ -119,7 +119,7 @@ def test_a_click_on_a_bar_shows_what_speaks_for_it(url: str) -> None:
         second.press("Enter")
         expect(panel.get_by_text(f"What speaks for “{name}”", exact=True)).to_be_visible(timeout=30_000)
         expect(film).not_to_have_attribute("src", str(before))
-        expect(panel.get_by_text("places hidden")).to_be_visible(timeout=30_000)
+        expect(panel.get_by_text("picture hidden")).to_be_visible(timeout=30_000)
         watch.check()
 
 
@@ -285,11 +285,11 @@ def test_a_link_opens_with_its_example(url: str, recognizer: Recognizer) -> None
         panel.locator(".examples .thumbnail-item").first.click()
         link = panel.get_by_role("link", name="a link to this example")
         expect(link).to_have_attribute("href", f"?example={CLIPS[0].stem}")
-        expect(panel.get_by_text("places hidden")).to_be_visible(timeout=60_000)  # so that nothing breaks off
+        expect(panel.get_by_text("picture hidden")).to_be_visible(timeout=60_000)  # so that nothing breaks off
         link.click()
         expect(panel.locator(f".player video[src$='{CLIPS[0].name}']")).to_be_visible(timeout=30_000)
         assert page.url.endswith(f"?example={CLIPS[0].stem}")
-        expect(panel.get_by_text("places hidden")).to_be_visible(timeout=60_000)
+        expect(panel.get_by_text("picture hidden")).to_be_visible(timeout=60_000)
         watch.check()
 
 

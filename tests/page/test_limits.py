@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import secrets
@@ -9,19 +11,26 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from gradio.routes import file_upload_statuses
+from PIL import Image
 
+from hmdb.clips.clip import Clip
 from hmdb.page import border, server
 from hmdb.page.files import ANSWERS, FILES, UPLOADS, Files, FullError
 from hmdb.page.layout import build_demo
+from hmdb.page.live import LEASE
 from hmdb.page.panel import FORGOTTEN
 from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
@@ -196,6 +205,35 @@ def test_what_is_read_or_unfinished_stays_and_a_full_disk_is_said(tmp_path: Path
     files.close()
 
 
+def test_what_an_answer_waits_for_or_reads_stays(
+    recognizer: Recognizer, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    class Slow(Recognizer):
+        def read(self, *arguments: Any, **options: Any) -> Clip:
+            assert gate.wait(60)
+            return super().read(*arguments, **options)
+
+    page = Served(build_demo(Slow(recognizer.loaded), settings=SETTINGS), SETTINGS, quiet=True)
+    uploads = [Visitor(page.url).upload(video.read_bytes()) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(Visitor(page.url).ask, "predict", file(upload)) for upload in uploads]
+        wait_until(lambda: page.do.turns.under_way == 2)
+        with monkeypatch.context() as tight:
+            tight.setattr(FILES, "budget", 2000)
+            late = httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", b"x" * 1500)})
+            tight.setattr(FILES, "keep_seconds", 0)
+            FILES.sweep()
+        gate.set()
+        assert late.status_code == 507
+        assert [each.result() for each in asked] == [(True, ANY)] * 2
+    monkeypatch.setattr(FILES, "keep_seconds", 0)
+    FILES.sweep()
+    assert not any((FILES.root / upload).exists() for upload in uploads)
+    page.close(0)
+
+
 def test_a_full_page_says_so(page: Served) -> None:
     budget, FILES.budget = FILES.budget, 100
     try:
@@ -304,8 +342,18 @@ def test_slow_messages_of_others_hold_no_tool_up(page: Served) -> None:
 
 
 def test_cameras_that_send_nothing_hold_no_other_up(page: Served) -> None:
-    (look,) = [fn for fn in page.demo.fns.values() if fn.name == "look"]
-    assert look.concurrency_limit is None
+    (look,) = [fn._id for fn in page.demo.fns.values() if fn.name == "look"]
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 24)).save(picture, "JPEG")
+    camera = {"url": "data:image/jpeg;base64," + base64.b64encode(picture.getvalue()).decode()}
+    silent, other = Visitor(page.url), Visitor(page.url)
+    event = silent.join(look, [camera, None]).json()["event_id"]
+    with silent.http.stream("GET", "queue/data", params={"session_hash": silent.session}) as lines:
+        assert any("process_streaming" in line for line in lines.iter_lines())  # more is waited for, and none comes
+        began = time.monotonic()
+        assert other.end_of(look, [camera, None])["success"]
+        assert time.monotonic() - began < LEASE / 2
+        silent.http.post(f"stream/{event}/close")
 
 
 def test_who_was_forgotten_is_told_so(page: Served) -> None:
@@ -319,12 +367,11 @@ def test_who_was_forgotten_is_told_so(page: Served) -> None:
     assert asked == {"why", "tell", "seek"}
 
 
-@pytest.mark.parametrize("depth", [300, 900])
-def test_json_that_goes_too_deep_is_said_in_a_line(page: Served, depth: int) -> None:
+@pytest.mark.parametrize(("route", "depth"), [("call/predict", 300), ("call/predict", 900), ("mcp/", 1000)])
+def test_json_that_goes_too_deep_is_said_in_a_line(page: Served, route: str, depth: int) -> None:
     body = b'{"data":' + b"[" * depth + b"]" * depth + b"}"
-    answer = httpx.post(f"{page.url}gradio_api/call/predict", content=body)
-    assert answer.status_code == 400
-    assert "JSON" in answer.json()["detail"]
+    answer = httpx.post(f"{page.url}gradio_api/{route}", content=body)
+    assert (answer.status_code, answer.json()) == (400, {"detail": "This JSON goes too deep."})
 
 
 def test_odd_ranges_and_long_names_are_no_errors_of_the_page(page: Served) -> None:
@@ -456,6 +503,17 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, checkpoint: Path) -> None
     )
 
 
+def test_an_address_that_is_not_to_be_had_is_named(tmp_path: Path, checkpoint: Path) -> None:
+    port = free_port()
+    with start_app(tmp_path, checkpoint, port, GRADIO_SERVER_NAME="203.0.113.9") as app:
+        output, _ = app.communicate(timeout=90)
+    assert app.returncode == 1
+    assert output.splitlines()[-1] == (
+        f"The page cannot listen at 203.0.113.9, port {port}: Cannot assign requested address. "
+        "Set GRADIO_SERVER_NAME and GRADIO_SERVER_PORT to others."
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
@@ -464,6 +522,8 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path, checkpoint: Path) -> None
         ("HMDB_SECONDS", "nan", "HMDB_SECONDS must be a positive number, not 'nan'."),
         ("HMDB_METRICS", "maybe", "HMDB_METRICS must be one of 1, true, on, 0, false, off, not 'maybe'."),
         ("HMDB_PROXIES", "-1", "HMDB_PROXIES must be a whole number, not '-1'."),
+        ("GRADIO_SERVER_PORT", "abc", "GRADIO_SERVER_PORT must be a positive whole number, not 'abc'."),
+        ("GRADIO_SERVER_PORT", "99999", "GRADIO_SERVER_PORT must be at most 65535, not 99999."),
         ("HMDB_DECODE_WORKERS", "0", "HMDB_DECODE_WORKERS must be a positive whole number, not '0'."),
     ],
 )

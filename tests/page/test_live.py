@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from hmdb.clips.clip import ClipSpec
-from hmdb.page.live import FEWEST, LONGEST, SECONDS, Watch
+from hmdb.errors import VideoError
+from hmdb.page.live import FEWEST, LONGEST, SECONDS, Watch, decoded
 from hmdb.recognizer import Recognizer
 
 
@@ -64,3 +68,12 @@ def test_the_headline_does_not_flicker(recognizer: Recognizer, video: Path) -> N
         watch.hear(dataclasses.replace(prediction, labels=("golf", "wave"), probabilities=(0.9, 0.1)), moment / 5)
     assert watch.label == "golf"
     assert sum(watch.shares.values()) == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("side", [2000, 20_000])
+def test_a_picture_that_says_it_is_too_large_is_told_so(side: int) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(file, "JPEG")
+    large = file.getvalue().replace(b"\x08\x00\x08\x00\x08", b"\x08" + 2 * side.to_bytes(2))  # bits, height, width
+    with pytest.raises(VideoError, match="pictures from this camera are too large"):
+        decoded("data:image/jpeg;base64," + base64.b64encode(large).decode())

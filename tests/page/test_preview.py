@@ -106,16 +106,6 @@ def test_a_preview_of_a_damaged_file(tmp_path: Path) -> None:
     assert open_video(written).num_frames == 14  # 1.2 s at 12 a second
 
 
-def test_without_h264_it_is_a_webm(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preview, "CODECS", ("h264_of_tomorrow", "libvpx"))
-    written = make_preview(video, tmp_path / "p")
-    assert written.suffix == ".webm"
-    assert plays_in_browser(written)
-    monkeypatch.setattr(preview, "CODECS", ())
-    with pytest.raises(VideoError, match="no preview"):
-        make_preview(video, tmp_path / "p")
-
-
 def test_no_preview_of_what_is_no_video(tmp_path: Path, video: Path) -> None:
     (tmp_path / "text.mp4").write_text("hello")
     with pytest.raises(VideoError, match=r"text\.mp4"):
