@@ -65,7 +65,7 @@ def example(visit: Visit, _: Path) -> Locator:
 
 def own(visit: Visit, video: Path) -> Locator:
     visit.tab("Video")
-    visit.panel().get_by_text("places hidden").wait_for(timeout=WAIT)
+    visit.panel().get_by_text("picture hidden").wait_for(timeout=WAIT)
     visit.choose(video)
     visit.panel().locator(".headline", has_text="Looking at it").wait_for(timeout=WAIT)
     return visit.panel().locator(".confidence-set").locator("visible=true").first

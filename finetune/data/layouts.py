@@ -348,8 +348,10 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
         ) from error
     if "\0" in text:
         raise DataError(f"{path} is not a csv: it has zero bytes.")
-    with io.StringIO(text, newline="") as file:
-        return list(csv.DictReader(file, restkey="", restval=""))
+    try:
+        return list(csv.DictReader(io.StringIO(text, newline=""), restkey="", restval=""))
+    except csv.Error as error:  # a quote that nothing closes, for one
+        raise DataError(f"{path} is not a csv: {error}.") from error
 
 
 def _refuse_gaps(path: Path, rows: Sequence[Mapping[str, str]], *columns: str) -> None:

@@ -172,6 +172,7 @@ def test_a_table_from_the_hub_names_nothing_outside(hub: HubServer, tmp_path: Pa
     ("content", "reason"),
     [
         ("path,label\na/clip,caf\u00e9\n".encode("latin-1"), r"table.csv is not a csv in UTF-8: .* at byte 21"),
+        (b'path,label\n"' + b"a" * 140_000, r"table.csv is not a csv: field larger than field limit"),
         (b"path,label\n\x00\x00\n", "is not a csv: it has zero bytes"),
         (b"path,label\na/clip, wave\na/other,run\n", "has the label ' wave': a label is printable and has no space"),
         (b"path,label\na/clip,run\na/other,\n", r"table.csv: the row of clip 2 has no label\. Fill it in"),
