@@ -9,6 +9,9 @@ os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 os.environ.pop("HMDB_MODEL", None)
+# The networks here are tiny, and two threads on a busy machine wait for each other by spinning: of the several processes
+# that run the tests each has one, and so has every thread that a test starts.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import av
 import numpy as np
@@ -23,7 +26,7 @@ from finetune.training.checkpoint import save_checkpoint
 from hmdb.recognizer import Recognizer
 
 disable_progress_bar()  # type: ignore[no-untyped-call]
-torch.set_num_threads(1)  # the networks here are tiny, and two threads on a busy machine wait for each other
+torch.set_num_threads(1)  # also where torch was imported before this
 
 
 def moving_bar(num_frames: int, size: tuple[int, int] = (160, 120)) -> np.ndarray:

@@ -232,7 +232,16 @@ def test_av1_that_was_cut_without_encoding_shows_what_the_edit_list_says(tmp_pat
         ((0, 1, 1, 0), lambda picture: picture.swapaxes(0, 1)),
         ((0, -1, -1, 0), lambda picture: np.rot90(picture, 2).swapaxes(0, 1)),
     ],
-    ids=str,
+    ids=[
+        "as it is",
+        "mirrored",
+        "flipped",
+        "half a turn",
+        "clockwise",
+        "counterclockwise",
+        "transposed",
+        "transposed, half a turn",
+    ],
 )
 def test_pictures_are_turned_and_mirrored_as_the_matrix_says(
     tmp_path: Path, matrix: tuple[int, ...], upright: Callable[[np.ndarray], np.ndarray]
