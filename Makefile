@@ -28,7 +28,7 @@ test: $(VENV)/.dev browser
 	$(PYTEST)
 
 coverage: $(VENV)/.dev browser
-	$(PYTEST) --cov --cov-report=term
+	$(BIN)/python -m pytest --cov --cov-report=term
 
 wheel: $(VENV)/.dev
 	$(BIN)/python -m pytest tests/test_package.py -m slow
