@@ -9,8 +9,8 @@ os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
 os.environ.pop("HMDB_MODEL", None)
-# The networks here are tiny, and two threads on a busy machine wait for each other by spinning: each of the processes that
-# run the tests has one, and so has every thread that a test starts.
+# The networks here are tiny, and two threads on a busy machine wait for each other by spinning: each of the processes
+# that run the tests has one, and so has every thread that a test starts.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import av
