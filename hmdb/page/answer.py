@@ -10,7 +10,7 @@ import gradio as gr
 from hmdb.errors import HmdbError, VideoError
 from hmdb.page.handlers import Handlers
 from hmdb.page.overlay import overlay_loop
-from hmdb.page.panel import AT_ONCE, FORGOTTEN, HEIGHT, IN_QUEUE, PLAIN, ROW_OF_PICTURES, Panel, Shown, place
+from hmdb.page.panel import AT_ONCE, FORGOTTEN, HEIGHT, IN_QUEUE, PLAIN, ROW_OF_PICTURES, Panel, Shown, gathered, place
 from hmdb.page.present import confidences, gallery, headline, line, looking_for, trusted
 from hmdb.page.understand import steps
 from hmdb.results import Explanation, Faithfulness, Prediction
@@ -125,14 +125,14 @@ class AnswerPanel(Panel):
         if path is None or label is None:
             yield {self.trust: line(FORGOTTEN)}
         else:
-            yield from self.explained(self.do.why(path, label, asker=self))
+            yield from gathered(self.explained(self.do.why(path, label, asker=self)))
 
     def tell(self, path: str | None, told_of: str | None) -> Iterator[Shown]:
         """The steps to the answer, once for each video."""
         if path is None:
             yield {self.told: line(FORGOTTEN)}
         elif path != told_of:
-            yield from self._closely(path)
+            yield from gathered(self._closely(path))
 
     def _closely(self, path: str) -> Iterator[Shown]:
         yield {self.told: line("Looking at it once more, closely …")}

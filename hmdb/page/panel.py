@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +107,13 @@ class Panel(ABC):
         return {self.player: gr.update(value=film, visible=True)}
 
     def run(self, path: str | None) -> Iterator[Shown]:
-        if not path:
-            return
+        if path:
+            yield from gathered(self._answered(path))
+
+    def _answered(self, path: str) -> Iterator[Shown]:
         try:
             with FILES.reading(path):
-                yield from filter(None, self.steps(path))
+                yield from self.steps(path)
         except HmdbError as error:
             yield {self.words: problem(error)}
 
@@ -119,6 +121,21 @@ class Panel(ABC):
     def outputs(self) -> list[Any]:
         upload = [self.upload] if self.upload else []
         return [*upload, self.player, self.source, self.words, self.clear, *self.empty]
+
+
+def gathered(steps: Iterable[Shown]) -> Iterator[Shown]:
+    """What each step shows, together with what those before it do: of two that come fast one upon the other a slow
+    browser drops the first."""
+    shown: Shown = {}
+    for step in filter(None, steps):
+        shown = shown | {component: _joined(shown.get(component), update) for component, update in step.items()}
+        yield shown
+
+
+def _joined(earlier: Any, later: Any) -> Any:
+    """Two updates of one component as one; a value takes the place of all before it."""
+    are_updates = all(isinstance(each, dict) and "__type__" in each for each in (earlier, later))
+    return {**earlier, **later} if are_updates else later
 
 
 def place(component: gr.components.Component) -> None:

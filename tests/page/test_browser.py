@@ -390,6 +390,15 @@ def test_a_long_video_becomes_a_timeline_with_files(url: str, long_clip: Path) -
         watch.check()
 
 
+def test_a_slow_browser_misses_nothing(url: str, long_clip: Path) -> None:
+    with open_page(url) as (page, _):
+        panel = tab(page, "Long video")
+        page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 8})
+        upload(panel, long_clip)
+        expect(panel.get_by_text("Looked at 11 of 11 pieces.")).to_be_visible(timeout=60_000)
+        expect(panel.get_by_role("button", name=re.compile("⬇.*JSON"))).to_be_visible(timeout=20_000)
+
+
 def test_a_long_video_can_be_stopped(recognizer: Recognizer, long_clip: Path, video: Path) -> None:
     steps: list[float] = []
 
