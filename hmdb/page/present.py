@@ -103,8 +103,8 @@ def looking_for(label: str) -> str:
 def trusted(faithfulness: Faithfulness) -> str:
     """What a map is worth, in one short line."""
     share, without = faithfulness.shares[1], faithfulness.deleted[1]
-    probability = f"{faithfulness.probability:.0%} become {without:.0%}"
-    hidden = f"With the brightest {share:.0%} of the picture hidden, {probability}"
+    change = f"{faithfulness.probability:.0%} become {without:.0%}"
+    hidden = f"With the brightest {share:.0%} of the picture hidden, {change}"
     worth = "the answer rests on these places" if faithfulness.beats_random else "do not read much into this map"
     return f"{hidden}. Trust in the map: {faithfulness.trust:.2f} out of 1; {worth}."
 

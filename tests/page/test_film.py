@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import resource
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +41,7 @@ def test_an_encoder_is_asked_for_not_a_decoder(
 
 
 def test_what_cannot_be_written_is_said_in_a_line(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="no limits of processes there")
     noise = np.random.default_rng(0).integers(0, 256, (30, 240, 320, 3), np.uint8)
     with pytest.raises(VideoError, match=r"^The film a\.mp4 cannot be written: No such file or directory\.$"):
         write_film(noise, tmp_path / "nowhere" / "a", (320, 240), 12)
