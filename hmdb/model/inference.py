@@ -8,8 +8,7 @@
   normalisation, embeddings, the classifier and its logits. In int8 what is rounded to 8 bits is their weights
   and their inputs; what they return is of the dtype that "auto" would take by its width alone.
 - What a family can do in fewer operations is done so (`Family.simplify`).
-- In bfloat16 a GELU approximated by tanh becomes the exact one, which stays within a tenth of that dtype's rounding and
-  takes a quarter of the time.
+- The MLPs' activations are computed by the products before them (`hmdb.model.layers.Mlp`).
 - Where a class token answers, the last layer's MLP is computed for it alone, since nothing else of it is read, and
   so is its attention, where it is over all tokens and that is much (`Family.narrow`).
 """
@@ -23,12 +22,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from hmdb.errors import ModelError
 from hmdb.model.families import family_of
 from hmdb.model.int8 import Int8Linear, to_int8
+from hmdb.model.layers import ClassTokenNorm, InferenceLinear, Mlp, OneDnnLinear
 from hmdb.model.rounding import RoundingCost
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
@@ -36,7 +35,6 @@ NARROWEST = 512  # hidden size, below which bfloat16 may move answers more than 
 ROUNDS, TOKENS = 3, 1024  # of a measurement; of the products that are measured: with few, oneDNN looks too good
 USUAL_WINS = 0.95  # of the time of the usual product is what another must need, lest noise decide
 BFLOAT16_PAYS = 0.8  # likewise of float32: it moves answers
-BLOCK, MANY_ROWS = 16, 1024  # rows of a product that oneDNN takes together, and from how many on it matters
 
 
 def optimize_for_inference(
@@ -83,13 +81,14 @@ def optimize_for_inference(
         layers[-1].layernorm_after.__class__ = ClassTokenNorm
         family.narrow(layers[-1])
     for module in layers.modules():
-        if isinstance(module, nn.GELU) and product.dtype == torch.bfloat16:
-            module.approximate = "none"
         if type(module) is nn.Linear and dtype == "int8":
             to_int8(module, product.dtype)
         elif type(module) is nn.Linear:
             module.__class__ = product.layer
             module.to(product.dtype)
+    for module in layers.modules():
+        if isinstance(module, Mlp):
+            module.join(product.dtype)
     return network
 
 
@@ -104,27 +103,6 @@ def precision_of(network: PreTrainedModel) -> str:
 def weight_bytes(network: PreTrainedModel) -> int:
     """What the weights of a network take in memory."""
     return sum(each.nbytes for each in (*network.parameters(), *network.buffers()))
-
-
-class InferenceLinear(nn.Linear):
-    """A linear layer that takes any floating dtype, multiplies in that of its weight and returns that."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
-        """(..., in) -> (..., out)."""
-        return functional.linear(input.to(self.weight.dtype), self.weight, self.bias)
-
-
-class OneDnnLinear(InferenceLinear):
-    """The same on a CPU by oneDNN, the way that torch's own compiler takes; it has no gradient."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
-        """(..., in) -> (..., out)."""
-        if torch.is_grad_enabled():
-            return super().forward(input)
-        rows = input.reshape(-1, self.in_features)
-        values = _in_whole_blocks(rows, self.weight.dtype)
-        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(values, self.weight, self.bias, "none", [], "")
-        return product[: len(rows)].view(*input.shape[:-1], self.out_features)
 
 
 class Product(NamedTuple):
@@ -183,28 +161,6 @@ def seconds(products: Sequence[Product], inner: int, outer: int) -> dict[Product
     finally:
         torch.set_num_threads(threads)
     return taken
-
-
-def _in_whole_blocks(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Rows as oneDNN likes them: (N, C) -> (at least N, C), with rows of zeros at the end.
-
-    It takes a quarter longer for the 3137 tokens of a ViViT-base than for 3136 or 3152.
-    """
-    missing = -len(values) % BLOCK
-    if len(values) < MANY_ROWS or not missing:
-        return values.to(dtype)
-    padded = values.new_empty(len(values) + missing, values.shape[1], dtype=dtype)
-    padded[: len(values)] = values
-    padded[len(values) :] = 0
-    return padded
-
-
-class ClassTokenNorm(nn.LayerNorm):
-    """Normalises the class token and drops the other tokens."""
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
-        """(B, N, C) -> (B, 1, C)."""
-        return super().forward(input[:, :1])
 
 
 def multiplies_bfloat16() -> bool:

@@ -6,7 +6,8 @@ import pytest
 
 from finetune.training.checkpoint import keep_rounding_cost
 from hmdb.errors import ModelError
-from hmdb.model.inference import InferenceLinear, OneDnnLinear, Product, fastest
+from hmdb.model.inference import Product, fastest
+from hmdb.model.layers import InferenceLinear, OneDnnLinear
 from hmdb.model.loading import BUNDLED, load
 from hmdb.model.rounding import RoundingCost, read_costs
 from hmdb.recognizer import Recognizer

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.model.attention import RECORDED
+from hmdb.model.layers import Mlp
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,10 @@ class Family(ABC):
 
     def simplify(self, layer: Any) -> None:  # noqa: B027 - most have nothing to simplify
         """Replaces operations of a layer, in place, by fewer with the same result; it cannot be trained any more."""
+
+
+def join_mlp(layer: Any) -> None:
+    """Puts the MLP of a layer, which is spread over `intermediate` and `output`, into the first of these, in place."""
+    rise, activation = layer.intermediate.dense, layer.intermediate.intermediate_act_fn
+    layer.intermediate = Mlp(rise, activation, layer.output.dense)
+    layer.output.dense = nn.Identity()

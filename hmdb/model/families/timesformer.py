@@ -12,7 +12,7 @@ from transformers.models.timesformer.modeling_timesformer import TimesformerSelf
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model.attention import attend
-from hmdb.model.families.base import Family, Grid
+from hmdb.model.families.base import Family, Grid, join_mlp
 
 
 class FusedSelfAttention(TimesformerSelfAttention):
@@ -58,11 +58,12 @@ class TimeSformer(Family):
         return [layer.temporal_attention.attention, space] if hasattr(layer, "temporal_attention") else [space]
 
     def simplify(self, layer: Any) -> None:
-        """The two dense layers after temporal attention have nothing between them, and become one."""
+        """The two dense layers after temporal attention, with nothing between them, become one, and so does the MLP."""
         if hasattr(layer, "temporal_dense"):
             output = layer.temporal_attention.output
             output.dense = _merged(output.dense, layer.temporal_dense)
             layer.temporal_dense = nn.Identity()
+        join_mlp(layer)
 
 
 def _merged(first: nn.Linear, second: nn.Linear) -> nn.Linear:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
-from hmdb.model.families.base import Family, Grid
+from hmdb.model.families.base import Family, Grid, join_mlp
 
 
 class VideoMAE(Family):
@@ -34,6 +34,10 @@ class VideoMAE(Family):
 
     def attentions(self, layer: Any) -> list[nn.Module]:
         return [layer.attention.attention]
+
+    def simplify(self, layer: Any) -> None:
+        """The MLP becomes one module, to be computed at once."""
+        join_mlp(layer)
 
     def embed(self, network: Any, pixel_values: torch.Tensor) -> torch.Tensor:
         tokens: torch.Tensor = network.base_model.embeddings(pixel_values, None)

@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.activations import FastGELUActivation
 from transformers.models.vivit.modeling_vivit import VivitAttention
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.model.attention import attend
 from hmdb.model.families.base import Family, Grid
+from hmdb.model.layers import Mlp
 
 
 class ClassTokenAttention(VivitAttention):
@@ -56,6 +56,5 @@ class ViViT(Family):
         layer.attention.__class__ = ClassTokenAttention
 
     def simplify(self, layer: Any) -> None:
-        """The activation is one operation, not eight."""
-        if isinstance(layer.mlp.activation_fn, FastGELUActivation):
-            layer.mlp.activation_fn = nn.GELU(approximate="tanh")
+        """The MLP becomes one module, to be computed at once."""
+        layer.mlp = Mlp(layer.mlp.fc1, layer.mlp.activation_fn, layer.mlp.fc2)
