@@ -25,7 +25,6 @@ from hmdb.stopping import check_stopped
 
 PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at once: 8 MB, for the cache to hold
 PRODUCT_ROWS = 512  # of them, more of which gain nothing
-SUMS = 1e-20, 1e20  # of exponentials, between which nothing that counts was lost
 SHORT = 256  # tokens; the weights of more are too much to keep for the way back
 
 RECORDED = "recorded"  # name in transformers' register
@@ -121,25 +120,9 @@ def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Ten
     for some, theirs, of_these in zip(
         *(torch.split(each, heads, dim=1) for each in (query, keys, values)), strict=True
     ):
-        parts = [_mixed(part * scale, theirs, of_these) for part in torch.split(some, rows, dim=2)]
+        parts = [((part * scale) @ theirs).softmax(dim=-1) @ of_these for part in torch.split(some, rows, dim=2)]
         found.append(torch.cat(parts, dim=2))
     return torch.cat(found, dim=1)
-
-
-def _mixed(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Scaled (..., rows, D), (..., D, N), (..., N, D) -> (..., rows, D).
-
-    A softmax takes the largest score off all others first, so that none becomes too large for `exp`. Those of a
-    trained network hardly ever would, so they are left as they are where their sums turn out well.
-    """
-    scores = query @ keys
-    if not torch.is_grad_enabled():
-        weights = scores.exp_()
-        sums = weights.sum(dim=-1, keepdim=True)
-        if sums.amin() > SUMS[0] and sums.amax() < SUMS[1]:
-            return (weights @ values).div_(sums)
-        scores = query @ keys
-    return scores.softmax(dim=-1) @ values
 
 
 def _recorder() -> Callable[[nn.Module, Attended], None] | None:
