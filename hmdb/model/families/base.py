@@ -86,7 +86,9 @@ class Family(ABC):
         """
 
     def simplify(self, layer: Any) -> None:  # noqa: B027 - most have nothing to simplify
-        """Replaces operations of a layer, in place, by fewer with the same result; it cannot be trained any more."""
+        """Replaces operations of a layer, in place, by fewer or milder ones with the same result; it cannot be trained
+        any more.
+        """
 
 
 def join_mlp(layer: Any) -> None:
@@ -94,3 +96,19 @@ def join_mlp(layer: Any) -> None:
     rise, activation = layer.intermediate.dense, layer.intermediate.intermediate_act_fn
     layer.intermediate = Mlp(rise, activation, layer.output.dense)
     layer.output.dense = nn.Identity()
+
+
+def level_keys(keys: nn.Linear, norm: nn.LayerNorm, rows: slice = slice(None)) -> None:
+    """Takes out of keys, in place, what they share whatever the clip: the bias, and what comes of that of `norm`.
+
+    It adds the same to all scores of a query, which a softmax does not see. But scores that large, over 200 in some
+    networks, are rounded to whole numbers in bfloat16.
+
+    Args:
+        keys: the projection.
+        norm: whose output it takes.
+        rows: of its weight that make keys.
+    """
+    bias = keys.weight.new_zeros(keys.out_features) if keys.bias is None else keys.bias.clone()
+    bias[rows] = -(keys.weight[rows] @ norm.bias)
+    keys.bias = nn.Parameter(bias)

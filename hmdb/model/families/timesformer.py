@@ -12,7 +12,7 @@ from transformers.models.timesformer.modeling_timesformer import TimesformerSelf
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model.attention import attend
-from hmdb.model.families.base import Family, Grid, join_mlp
+from hmdb.model.families.base import Family, Grid, join_mlp, level_keys
 
 
 class FusedSelfAttention(TimesformerSelfAttention):
@@ -59,11 +59,18 @@ class TimeSformer(Family):
 
     def simplify(self, layer: Any) -> None:
         """The two dense layers after temporal attention, with nothing between them, become one, and so does the MLP."""
-        if hasattr(layer, "temporal_dense"):
+        _level_keys(layer.attention, layer.layernorm_before)
+        if hasattr(layer, "temporal_attention"):
+            _level_keys(layer.temporal_attention, layer.temporal_layernorm)
             output = layer.temporal_attention.output
             output.dense = _merged(output.dense, layer.temporal_dense)
             layer.temporal_dense = nn.Identity()
         join_mlp(layer)
+
+
+def _level_keys(attention: Any, norm: nn.LayerNorm) -> None:
+    qkv = attention.attention.qkv
+    level_keys(qkv, norm, slice(qkv.in_features, 2 * qkv.in_features))
 
 
 def _merged(first: nn.Linear, second: nn.Linear) -> nn.Linear:

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
-from hmdb.model.families.base import Family, Grid, join_mlp
+from hmdb.model.families.base import Family, Grid, join_mlp, level_keys
 
 
 class VideoMAE(Family):
@@ -37,6 +37,7 @@ class VideoMAE(Family):
 
     def simplify(self, layer: Any) -> None:
         """The MLP becomes one module, to be computed at once."""
+        level_keys(layer.attention.attention.key, layer.layernorm_before)
         join_mlp(layer)
 
     def embed(self, network: Any, pixel_values: torch.Tensor) -> torch.Tensor:

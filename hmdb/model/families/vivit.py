@@ -11,7 +11,7 @@ from transformers.models.vivit.modeling_vivit import VivitAttention
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.model.attention import attend
-from hmdb.model.families.base import Family, Grid
+from hmdb.model.families.base import Family, Grid, level_keys
 from hmdb.model.layers import Mlp
 
 
@@ -57,4 +57,5 @@ class ViViT(Family):
 
     def simplify(self, layer: Any) -> None:
         """The MLP becomes one module, to be computed at once."""
+        level_keys(layer.attention.k_proj, layer.layernorm_before)
         layer.mlp = Mlp(layer.mlp.fc1, layer.mlp.activation_fn, layer.mlp.fc2)
