@@ -9,12 +9,14 @@ from transformers import PreTrainedModel, TimesformerConfig, VideoMAEConfig, Viv
 from transformers import TimesformerForVideoClassification as Timesformer
 from transformers import VideoMAEForVideoClassification as VideoMAE
 from transformers import VivitForVideoClassification as Vivit
+from transformers.activations import ACT2FN
 
 from hmdb.errors import ModelError
 from hmdb.explain.maps import class_relevance, rollout
 from hmdb.machine import available_cores
 from hmdb.model.attention import PRODUCT_WEIGHTS, _attend_by_products, attend, recording
 from hmdb.model.families import fuse
+from hmdb.model.families.base import level_keys
 from hmdb.model.inference import (
     Product,
     fastest,
@@ -22,7 +24,7 @@ from hmdb.model.inference import (
     optimize_for_inference,
     seconds,
 )
-from hmdb.model.layers import InferenceLinear, OneDnnLinear
+from hmdb.model.layers import InferenceLinear, Mlp, OneDnnLinear
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
 
@@ -143,6 +145,65 @@ def test_attention_by_products_in_parts(monkeypatch: pytest.MonkeyPatch) -> None
     torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), whole)
     monkeypatch.setattr("hmdb.model.attention.PRODUCT_WEIGHTS", 2 * 4 * 50 * 7)
     torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), whole)
+
+
+@pytest.mark.parametrize("level", [0.0, 60.0, -60.0, 300.0, -300.0])  # of the scores of one query
+def test_attention_by_products_is_right_however_large_its_scores(level: float) -> None:
+    query, key, value = torch.randn(3, 1, 2, 20, 16, generator=torch.Generator().manual_seed(0)).unbind()
+    query[0, 0, 5, 0] = level
+    key[..., 0] = 4
+    exact = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.25)
+    with torch.inference_mode():
+        torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), exact, atol=1e-4, rtol=1e-4)
+
+
+def test_keys_lose_what_they_share_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    norm, tokens = torch.nn.LayerNorm(32), torch.randn(10, 32)
+    torch.nn.init.normal_(norm.bias)
+    for bias in (True, False):
+        projection = torch.nn.Linear(32, 48, bias=bias)
+        before = projection(norm(tokens))
+        with torch.no_grad():
+            level_keys(projection, norm, slice(16, 32))
+        lost = (before - projection(norm(tokens))).detach()
+        torch.testing.assert_close(lost, lost[:1].expand_as(lost))
+        assert float(lost[0, 16:32].abs().min()) > 0
+        assert not torch.cat([lost[:, :16], lost[:, 32:]], dim=1).any()
+        nothing = projection(norm(torch.ones(1, 32)))[0, 16:32].detach()
+        torch.testing.assert_close(nothing, torch.zeros(16), atol=1e-6, rtol=0)
+
+
+def test_what_all_keys_share_costs_bfloat16_nothing(network: PreTrainedModel, clip: torch.Tensor) -> None:
+    """A softmax does not see it, but with it scores are large, and in bfloat16 large ones are whole numbers."""
+    with torch.no_grad():
+        for module in network.modules():
+            for name, rows in (("qkv", slice(128, 256)), ("k_proj", slice(None))):
+                if hasattr(module, name):
+                    getattr(module, name).bias[rows] += 100
+    before = logits(network, clip)
+    after = logits(optimize_for_inference(fuse(network), "bfloat16"), clip)
+    torch.testing.assert_close(after, before, atol=0.05 * float(before.abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("kind", [torch.nn.Linear, InferenceLinear, OneDnnLinear])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_fast", "gelu_new", "relu"])
+@pytest.mark.parametrize("tokens", [7, 1025])
+def test_an_mlp_at_once(kind: type[torch.nn.Linear], activation: str, tokens: int) -> None:
+    torch.manual_seed(0)
+    rise, fall = torch.nn.Linear(16, 32), torch.nn.Linear(32, 16)
+    hidden = torch.randn(2, tokens, 16)
+    expected = fall(ACT2FN[activation](rise(hidden)))
+    mlp = Mlp(rise, ACT2FN[activation], fall)
+    rise.__class__ = fall.__class__ = kind
+    mlp.join(torch.float32)
+    joined = isinstance(mlp.activation, torch.nn.Identity)
+    assert joined == (kind is not torch.nn.Linear and activation != "relu")
+    with torch.inference_mode():
+        torch.testing.assert_close(mlp(hidden), expected.detach(), atol=1e-5, rtol=1e-5)
+    grown = hidden.clone().requires_grad_()  # for maps, which need gradients
+    torch.testing.assert_close(mlp(grown), expected, atol=1e-5, rtol=1e-5)
+    assert torch.autograd.grad(mlp(grown).sum(), grown)[0].shape == hidden.shape
 
 
 @pytest.mark.parametrize("tokens", [5, 300])  # by products, and by the fused kernel
