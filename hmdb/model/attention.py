@@ -24,8 +24,8 @@ from transformers import AttentionInterface
 from hmdb.stopping import check_stopped
 
 PRODUCT_WEIGHTS = 2**22  # of an attention by two products that are in memory at once: 8 MB, for the cache to hold
-PRODUCT_ROWS = 512  # of them, more of which gain nothing
-SUMS = 1e-30, 1e34  # of exponentials, between which none that counts has become 0 or infinite
+PRODUCT_ROWS = 512  # queries at once; more of them gain nothing
+SAFE_SUMS = 1e-30, 1e34  # of exponentials: none that counts has become 0, and values up to 1e4 none infinite
 SHORT = 256  # tokens; the weights of more are too much to keep for the way back
 
 RECORDED = "recorded"  # name in transformers' register
@@ -113,35 +113,39 @@ def _by_products(like: torch.Tensor) -> bool:
 
 def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
     """(B, H, N, D) three times -> (B, H, N, D), in parts whose weights stay in the cache."""
-    batch, heads, queries, _ = query.shape
-    tokens = key.shape[2]
-    rows = max(min(PRODUCT_WEIGHTS // (batch * tokens), PRODUCT_ROWS), 1)
-    some = max(PRODUCT_WEIGHTS // (batch * min(rows, queries) * tokens), 1)
+    queries, tokens = query.shape[2], max(len(query) * key.shape[2], 1)
+    rows = max(min(PRODUCT_WEIGHTS // tokens, PRODUCT_ROWS), 1)
+    heads = max(PRODUCT_WEIGHTS // (tokens * min(rows, queries)), 1)
     keys, values = key.contiguous().transpose(-2, -1), value.contiguous()
-    context = query.new_empty(batch, queries, heads, value.shape[-1]).transpose(1, 2)  # as `attend` wants it
-    for head in range(0, heads, some):
-        these = slice(head, head + some)
-        for row in range(0, queries, rows):
-            part = slice(row, row + rows)
-            _mix(query[:, these, part] * scale, keys[:, these], values[:, these], context[:, these, part])
-    return context
+    traced = torch.is_grad_enabled() or torch.compiler.is_compiling()
+    mix = _mixed if traced else _mixed_at_once
+    found = []
+    for some, theirs, of_these in zip(
+        *(torch.split(each, heads, dim=1) for each in (query, keys, values)), strict=True
+    ):
+        found.append(_joined([mix(part * scale, theirs, of_these) for part in torch.split(some, rows, dim=2)], dim=2))
+    return _joined(found, dim=1)
 
 
-def _mix(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, context: torch.Tensor) -> None:
-    """Scaled (B, heads, rows, D), (B, heads, D, N), (B, heads, N, D) -> (B, heads, rows, D), written into `context`.
+def _joined(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
-    A softmax takes the largest score of a row from all others first, lest `exp` become too large. Where keys have
-    nothing in common (`hmdb.model.families.base.level_keys`) that is hardly ever needed, and sums tell where it was.
+
+def _mixed(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Scaled (B, H, rows, D), (B, H, D, N), (B, H, N, D) -> (B, H, rows, D)."""
+    return (query @ keys).softmax(dim=-1) @ values
+
+
+def _mixed_at_once(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """The same without a gradient, and without what a softmax does first: it takes the largest score of a row from all
+    others, lest `exp` become too large. Keys that have nothing in common (`hmdb.model.families.base.level_keys`) hardly
+    ever need that, and the sum of a row tells where they did.
     """
-    scores = query @ keys
-    if not torch.is_grad_enabled():
-        weights = scores.exp_()
-        sums = weights.sum(dim=-1, keepdim=True)
-        if sums.amin() > SUMS[0] and sums.amax() < SUMS[1]:
-            torch.div(weights @ values, sums, out=context)
-            return
-        scores = query @ keys
-    context.copy_(scores.softmax(dim=-1) @ values)
+    weights = (query @ keys).exp_()
+    sums = weights.sum(dim=-1, keepdim=True)
+    mixed = (weights @ values).div_(sums)
+    safe = (sums > SAFE_SUMS[0]) & (sums < SAFE_SUMS[1])
+    return mixed if safe.all() else torch.where(safe, mixed, _mixed(query, keys, values))
 
 
 def _recorder() -> Callable[[nn.Module, Attended], None] | None:

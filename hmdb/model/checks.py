@@ -31,7 +31,6 @@ SIZES = {
     "num_labels": 100_000,
 }
 
-
 MAX_LABEL = 200  # characters
 MAX_JSON = 16 * 2**20  # bytes; a thousand times what a checkpoint needs
 

@@ -27,7 +27,6 @@ SAFETENSORS_REVISIONS = {
     "google/vivit-b-16x2-kinetics400": "refs/pr/3",
 }
 
-
 CONVERSION_ROBOT = "SFconvertbot"
 
 

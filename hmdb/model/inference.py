@@ -8,7 +8,8 @@
   normalisation, embeddings, the classifier and its logits. In int8 what is rounded to 8 bits is their weights
   and their inputs; what they return is of the dtype that "auto" would take by its width alone.
 - What a family can do in fewer operations is done so (`Family.simplify`).
-- The MLPs' activations are computed by the products before them (`hmdb.model.layers.Mlp`).
+- The GELU of an MLP is computed by the product before it, except in int8, where it is an operation of its own
+  (`hmdb.model.layers.Mlp`).
 - Where a class token answers, the last layer's MLP is computed for it alone, since nothing else of it is read, and
   so is its attention, where it is over all tokens and that is much (`Family.narrow`).
 """
@@ -56,7 +57,7 @@ def optimize_for_inference(
         The network.
 
     Raises:
-        ModelError: no such dtype, or int8 elsewhere than on a CPU.
+        ModelError: no such dtype, or int8 elsewhere than on a CPU, or a network that has been through this.
     """
     if dtype not in DTYPES:
         raise ModelError(f"The dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
@@ -74,6 +75,8 @@ def optimize_for_inference(
         raise ModelError(f"int8 is for a CPU, and the model is on {network.device}: take another dtype or device.")
     family = family_of(config)
     layers = family.layers(network)
+    if any(isinstance(module, Mlp) for module in layers.modules()):
+        raise ModelError("The network is optimized for inference already. Load it again for another dtype.")
     with torch.no_grad():
         for layer in layers:
             family.simplify(layer)
@@ -88,7 +91,7 @@ def optimize_for_inference(
             module.to(product.dtype)
     for module in layers.modules():
         if isinstance(module, Mlp):
-            module.join(product.dtype)
+            module.fold_gelu(product.dtype)
     return network
 
 

@@ -49,21 +49,20 @@ class OneDnnLinear(InferenceLinear):
 
 
 class Mlp(nn.Module):
-    """The two linear layers of a transformer's MLP and the activation between them, at once.
-
-    What oneDNN wants added to the rows is added once for both, and after `join` the first computes the GELU, too.
+    """The two linear layers of a transformer's MLP and the activation between them, at once: what oneDNN wants added
+    to the rows is added once for both.
     """
 
     def __init__(self, rise: nn.Linear, activation: nn.Module, fall: nn.Linear) -> None:
         super().__init__()
         self.rise, self.activation, self.fall = rise, activation, fall
 
-    def join(self, dtype: torch.dtype) -> None:
-        """Makes a GELU one operation, or a part of the product before it where that can be.
+    def fold_gelu(self, dtype: torch.dtype) -> None:
+        """Makes a GELU one operation, or, after an `InferenceLinear`, a part of its product. Others stay as they are.
 
         Args:
-            dtype: of what the products return. In bfloat16 the exact GELU stays within a tenth of the rounding of one
-                approximated by tanh, and is the faster one.
+            dtype: of what the products return. In bfloat16 the exact GELU is on average within a tenth of the rounding
+                of one approximated by tanh, and is the faster one.
         """
         if type(self.activation) not in GELUS:
             return
@@ -76,10 +75,10 @@ class Mlp(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., C) -> (..., C)."""
-        rows = hidden.flatten(0, -2)
+        rows = hidden.reshape(-1, hidden.shape[-1])
         values = in_whole_blocks(rows, self.rise.weight.dtype) if isinstance(self.rise, OneDnnLinear) else rows
         found: torch.Tensor = self.fall(self.activation(self.rise(values)))
-        return found[: len(rows)].view(*hidden.shape[:-1], -1)
+        return found[: len(rows)].view(*hidden.shape[:-1], found.shape[-1])
 
 
 class ClassTokenNorm(nn.LayerNorm):

@@ -138,13 +138,16 @@ def test_any_number_of_rows(kind: type[InferenceLinear]) -> None:
             torch.testing.assert_close(layer(values), expected.detach())
 
 
-def test_attention_by_products_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("trained", [False, True])
+def test_attention_by_products_in_parts(trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     query, key, value = torch.randn(3, 2, 4, 50, 16, generator=torch.Generator().manual_seed(0)).unbind()
     whole = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.25)
     assert PRODUCT_WEIGHTS > 2 * 4 * 50 * 50
-    torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), whole)
-    monkeypatch.setattr("hmdb.model.attention.PRODUCT_WEIGHTS", 2 * 4 * 50 * 7)
-    torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), whole)
+    with torch.enable_grad() if trained else torch.inference_mode():
+        torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), whole)
+        for weights in (2 * 50 * 7, 2 * 4 * 50 * 7, 2 * 3 * 50 * 50):
+            monkeypatch.setattr("hmdb.model.attention.PRODUCT_WEIGHTS", weights)
+            torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), whole)
 
 
 @pytest.mark.parametrize("level", [0.0, 60.0, -60.0, 300.0, -300.0])  # of the scores of one query
@@ -154,7 +157,25 @@ def test_attention_by_products_is_right_however_large_its_scores(level: float) -
     key[..., 0] = 4
     exact = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.25)
     with torch.inference_mode():
-        torch.testing.assert_close(_attend_by_products(query, key, value, 0.25), exact, atol=1e-4, rtol=1e-4)
+        found = _attend_by_products(query, key, value, 0.25)
+        torch.testing.assert_close(found, exact, atol=1e-4, rtol=1e-4)
+        calm = query.clone()
+        calm[0, 0, 5, 0] = 0
+        others = torch.arange(20) != 5  # what one query needs done again moves no other
+        assert torch.equal(_attend_by_products(calm, key, value, 0.25)[:, :, others], found[:, :, others])
+
+
+def test_a_network_in_bfloat16_is_traced_into_one_graph(network: PreTrainedModel, clip: torch.Tensor) -> None:
+    quick = optimize_for_inference(fuse(network), "bfloat16")
+    with torch.no_grad():
+        traced = torch.export.export(quick, (), {"pixel_values": clip}).module()
+        torch.testing.assert_close(traced(pixel_values=clip).logits, quick(pixel_values=clip).logits, atol=0.05, rtol=0)
+
+
+def test_a_network_is_optimized_once(network: PreTrainedModel) -> None:
+    quick = optimize_for_inference(fuse(network), "float32")
+    with pytest.raises(ModelError, match="already"):
+        optimize_for_inference(quick, "bfloat16")
 
 
 def test_keys_lose_what_they_share_and_nothing_else() -> None:
@@ -178,9 +199,11 @@ def test_what_all_keys_share_costs_bfloat16_nothing(network: PreTrainedModel, cl
     """A softmax does not see it, but with it scores are large, and in bfloat16 large ones are whole numbers."""
     with torch.no_grad():
         for module in network.modules():
-            for name, rows in (("qkv", slice(128, 256)), ("k_proj", slice(None))):
+            for name, rows in (("qkv", slice(128, 256)), ("k_proj", slice(None)), ("key", slice(None))):
                 if hasattr(module, name):
-                    getattr(module, name).bias[rows] += 100
+                    keys = getattr(module, name)
+                    keys.bias = torch.nn.Parameter(torch.zeros(keys.out_features) if keys.bias is None else keys.bias)
+                    keys.bias[rows] += 100
     before = logits(network, clip)
     after = logits(optimize_for_inference(fuse(network), "bfloat16"), clip)
     torch.testing.assert_close(after, before, atol=0.05 * float(before.abs().max()), rtol=0)
@@ -188,15 +211,15 @@ def test_what_all_keys_share_costs_bfloat16_nothing(network: PreTrainedModel, cl
 
 @pytest.mark.parametrize("kind", [torch.nn.Linear, InferenceLinear, OneDnnLinear])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_fast", "gelu_new", "relu"])
-@pytest.mark.parametrize("tokens", [7, 1025])
-def test_an_mlp_at_once(kind: type[torch.nn.Linear], activation: str, tokens: int) -> None:
+@pytest.mark.parametrize("shape", [(16,), (0, 7, 16), (2, 7, 16), (2, 1025, 16)])
+def test_an_mlp_at_once(kind: type[torch.nn.Linear], activation: str, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     rise, fall = torch.nn.Linear(16, 32), torch.nn.Linear(32, 16)
-    hidden = torch.randn(2, tokens, 16)
+    hidden = torch.randn(shape)
     expected = fall(ACT2FN[activation](rise(hidden)))
     mlp = Mlp(rise, ACT2FN[activation], fall)
     rise.__class__ = fall.__class__ = kind
-    mlp.join(torch.float32)
+    mlp.fold_gelu(torch.float32)
     joined = isinstance(mlp.activation, torch.nn.Identity)
     assert joined == (kind is not torch.nn.Linear and activation != "relu")
     with torch.inference_mode():

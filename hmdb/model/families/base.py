@@ -85,13 +85,14 @@ class Family(ABC):
         read; it cannot be trained any more. What it is asked of is still all tokens.
         """
 
-    def simplify(self, layer: Any) -> None:  # noqa: B027 - most have nothing to simplify
-        """Replaces operations of a layer, in place, by fewer or milder ones with the same result; it cannot be trained
-        any more.
+    @abstractmethod
+    def simplify(self, layer: Any) -> None:
+        """Replaces operations of a layer, in place, by fewer with the same result: its keys are levelled and its MLP is
+        one module. It cannot be trained any more.
         """
 
 
-def join_mlp(layer: Any) -> None:
+def gather_mlp(layer: Any) -> None:
     """Puts the MLP of a layer, which is spread over `intermediate` and `output`, into the first of these, in place."""
     rise, activation = layer.intermediate.dense, layer.intermediate.intermediate_act_fn
     layer.intermediate = Mlp(rise, activation, layer.output.dense)
@@ -101,8 +102,8 @@ def join_mlp(layer: Any) -> None:
 def level_keys(keys: nn.Linear, norm: nn.LayerNorm, rows: slice = slice(None)) -> None:
     """Takes out of keys, in place, what they share whatever the clip: the bias, and what comes of that of `norm`.
 
-    It adds the same to all scores of a query, which a softmax does not see. But scores that large, over 200 in some
-    networks, are rounded to whole numbers in bfloat16.
+    What is taken out adds the same to all scores of a query, which a softmax does not see. But bfloat16 does: it makes
+    scores of over 200 in some networks, and rounds those to whole numbers.
 
     Args:
         keys: the projection.

@@ -12,11 +12,11 @@ from transformers.models.timesformer.modeling_timesformer import TimesformerSelf
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model.attention import attend
-from hmdb.model.families.base import Family, Grid, join_mlp, level_keys
+from hmdb.model.families.base import Family, Grid, gather_mlp, level_keys
 
 
 class FusedSelfAttention(TimesformerSelfAttention):
-    """TimeSformer's attention through torch's fused kernel; transformers has the eager one alone."""
+    """TimeSformer's attention through `attend`; transformers has the eager one alone."""
 
     def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> tuple[torch.Tensor, ...]:
         """(B, N, C) -> ((B, N, C),)."""
@@ -58,19 +58,17 @@ class TimeSformer(Family):
         return [layer.temporal_attention.attention, space] if hasattr(layer, "temporal_attention") else [space]
 
     def simplify(self, layer: Any) -> None:
-        """The two dense layers after temporal attention, with nothing between them, become one, and so does the MLP."""
-        _level_keys(layer.attention, layer.layernorm_before)
+        """The two dense layers after temporal attention, with nothing between them, become one as well."""
+        attentions = [(layer.attention, layer.layernorm_before)]
         if hasattr(layer, "temporal_attention"):
-            _level_keys(layer.temporal_attention, layer.temporal_layernorm)
+            attentions.append((layer.temporal_attention, layer.temporal_layernorm))
             output = layer.temporal_attention.output
             output.dense = _merged(output.dense, layer.temporal_dense)
             layer.temporal_dense = nn.Identity()
-        join_mlp(layer)
-
-
-def _level_keys(attention: Any, norm: nn.LayerNorm) -> None:
-    qkv = attention.attention.qkv
-    level_keys(qkv, norm, slice(qkv.in_features, 2 * qkv.in_features))
+        for attention, norm in attentions:
+            qkv = attention.attention.qkv
+            level_keys(qkv, norm, slice(qkv.in_features, 2 * qkv.in_features))
+        gather_mlp(layer)
 
 
 def _merged(first: nn.Linear, second: nn.Linear) -> nn.Linear:

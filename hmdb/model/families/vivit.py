@@ -56,6 +56,5 @@ class ViViT(Family):
         layer.attention.__class__ = ClassTokenAttention
 
     def simplify(self, layer: Any) -> None:
-        """The MLP becomes one module, to be computed at once."""
         level_keys(layer.attention.k_proj, layer.layernorm_before)
         layer.mlp = Mlp(layer.mlp.fc1, layer.mlp.activation_fn, layer.mlp.fc2)
