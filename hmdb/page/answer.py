@@ -75,14 +75,15 @@ class AnswerPanel(Panel):
         self.inside.expand(self.tell, [self.source, self.told_of], [self.told, self.told_of], **IN_QUEUE, **heavy)
         self.strip.select(seek, self.moments, self.player, **AT_ONCE)
 
-    def take(self, path: str | None) -> Shown:
+    def take(self, path: str | None, plays: bool | None = None) -> Shown:
         self.do.cancel(self.told)
-        return super().take(path)
+        return super().take(path, plays)
 
     def steps(self, path: str) -> Iterator[Shown]:
         found = self.do.answer(path, asker=self)
-        prediction = next(found)
-        assert isinstance(prediction, Prediction)  # noqa: S101 - the first of them
+        prediction = next(found, None)
+        if not isinstance(prediction, Prediction):  # it was cancelled before there was one
+            return
         yield self.answered(prediction)
         yield self.preview(path)
         yield from self.explained(found)

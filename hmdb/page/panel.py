@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hmdb.page.files import FILES, served
 from hmdb.page.handlers import Handlers
 from hmdb.page.present import busy, headed, problem
 from hmdb.page.preview import make_preview, plays_in_browser
+from hmdb.page.visitors import OfSessions
 
 HEIGHT = 285  # pixels of a player, and of what stands beside it
 
@@ -35,6 +37,19 @@ PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden
 AT_ONCE: dict[str, Any] = {**PRIVATE, "queue": False, "trigger_mode": "multiple"}  # it needs no network
 IN_QUEUE: dict[str, Any] = {**PRIVATE, "trigger_mode": "multiple"}  # a new question ends the old one by itself
 PLAIN: dict[str, Any] = {"padding": False, "apply_default_css": False}  # of gr.HTML
+
+
+@dataclass(eq=False)
+class Choice:
+    """What a visitor has chosen to be answered.
+
+    Attributes:
+        path: of the video; None after it was cleared.
+        begun: whether it is being answered, or was.
+    """
+
+    path: str | None
+    begun: bool = False
 
 
 class Panel(ABC):
@@ -59,6 +74,7 @@ class Panel(ABC):
         self.source = gr.State()
         self.words = gr.HTML(self.invitation, render=False, **PLAIN)
         self.clear = gr.Button("Clear", size="sm", visible=False, render=False)
+        self._choices = OfSessions[Choice]()
 
     @abstractmethod
     def steps(self, path: str) -> Iterator[Shown]:
@@ -73,23 +89,28 @@ class Panel(ABC):
     def answer_after(self, taken: Any) -> None:
         taken.then(self.run, self.source, self.outputs, **IN_QUEUE, **self.heavy)
 
-    def take(self, path: str | None) -> Shown:
-        """Ends the answering of the old video, and empties its answer."""
+    def take(self, path: str | None, plays: bool | None = None) -> Shown:
+        """Ends the answering of the old video, and empties its answer.
+
+        Args:
+            plays: whether a browser plays it as it is, where that is known.
+        """
+        self._choices.put(Choice(path))
         self.do.cancel(self)
         return {
             **self.empty,
-            **self.played(path),
+            **self.played(path, plays),
             self.source: path,
             self.words: busy() if path else self.invitation,
             self.clear: gr.update(visible=bool(path)),
         }
 
-    def played(self, path: str | None) -> Shown:
+    def played(self, path: str | None, plays: bool | None) -> Shown:
         """The player with a new video, if a browser plays it as it is; and room for the next file."""
         if self.upload is None:
             return {self.player: None} if path is None else {}
         try:
-            plays = path is not None and plays_in_browser(path)
+            plays = path is not None and plays_in_browser(path) if plays is None else plays
         except VideoError:  # the answer says why, once
             plays = False
         return {self.upload: None, self.player: gr.update(value=path if plays else None, visible=plays)}
@@ -106,16 +127,30 @@ class Panel(ABC):
             film = served(make_preview(path, Path(folder) / "preview"))
         return {self.player: gr.update(value=film, visible=True)}
 
+    @property
+    def has_choice(self) -> bool:
+        """Whether this visitor has chosen something, if only to clear it."""
+        return self._choices.get() is not None
+
     def run(self, path: str | None) -> Iterator[Shown]:
-        if path:
-            yield from gathered(self._answered(path))
+        """Answers what the visitor chose last, once. `path` may be older: events overtake one another."""
+        choice = self._choices.get() or Choice(path)
+        if choice.path and not choice.begun:
+            choice.begun = True
+            for step in gathered(self._answered(choice.path)):
+                if self._choices.get() not in (None, choice):
+                    return
+                yield {self.source: choice.path, **step}
 
     def _answered(self, path: str) -> Iterator[Shown]:
+        leave = self.empty  # the answer before may reach the browser after it was emptied
         try:
             with FILES.reading(path):
-                yield from self.steps(path)
+                for step in self.steps(path):
+                    yield step
+                    leave = {}
         except HmdbError as error:
-            yield {self.words: problem(error)}
+            yield {**leave, self.words: problem(error)}
 
     @property
     def outputs(self) -> list[Any]:

@@ -59,7 +59,8 @@ def headline(prediction: Prediction, num_labels: int) -> str:
     """The answer in large, with a line about it; read out by a screen reader as it changes."""
     name, notes = readable(prediction.label), prediction.clip.notes
     if not prediction.is_known:
-        return headed(f"None of the {num_labels} actions", f"The likeliest of them would be {name}.", *notes)
+        doubt = prediction.doubt or ""
+        return headed(f"None of the {num_labels} actions", doubt, f"The likeliest of them would be {name}.", *notes)
     return headed(name, sureness(prediction.probability), *notes)
 
 
@@ -102,11 +103,19 @@ def looking_for(label: str) -> str:
 
 def trusted(faithfulness: Faithfulness) -> str:
     """What a map is worth, in one short line."""
-    share, without = faithfulness.shares[1], faithfulness.deleted[1]
-    change = f"{faithfulness.probability:.0%} become {without:.0%}"
-    hidden = f"With the brightest {share:.0%} of the picture hidden, {change}"
-    worth = "the answer rests on these places" if faithfulness.beats_random else "do not read much into this map"
-    return f"{hidden}. Trust in the map: {faithfulness.trust:.2f} out of 1; {worth}."
+    share, before, without = faithfulness.shares[1], faithfulness.probability, faithfulness.deleted[1]
+    hidden = f"With the brightest {share:.0%} of the picture hidden, {percent(before)} become {percent(without)}"
+    counts = faithfulness.beats_random and without < before
+    worth = f"“{readable(faithfulness.label)}” rests on these places" if counts else "do not read much into this map"
+    return f"{hidden}. Trust in the map: {max(faithfulness.trust, 0):.2f} out of 1; {worth}."
+
+
+def percent(share: float) -> str:
+    """
+    >>> percent(0.004)
+    '0.4%'
+    """
+    return f"{share:.0%}" if share >= 0.01 else f"{share:.1%}"
 
 
 def gallery(clip: Clip) -> Gallery:

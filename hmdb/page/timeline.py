@@ -22,6 +22,8 @@ COLORS = ("#4f46e5", "#0f766e", "#b45309", "#be185d", "#4d7c0f", "#0369a1", "#7e
 MOST = 5  # actions in a headline
 NOTHING = "#64748b"  # for what shows none of the actions
 
+INSIDE = 0.1  # seconds after the start of a segment, where its picture and subtitle are and no longer those before
+
 FILES = ("JSON", "Table (CSV)", "Subtitles (SRT)")
 
 TIME = re.compile(r"(\d\d:\d\d:\d\d),(\d{3})")  # SRT has a comma where WebVTT has a point
@@ -142,7 +144,8 @@ def _part(segment: Segment, color: str, total: float, *, clocked: bool) -> str:
         f"{readable(segment.label or NONE_OF_THESE)}, {_moment(start, clocked)} to {_moment(end, clocked)}, "
         f"{segment.probability:.0%}"
     )
-    go = f'data-start="{start:.2f}"' if clocked else ""
+    inside = start + min(INSIDE, (end - start) / 2)
+    go = f'data-start="{inside:.2f}"' if clocked else ""
     return (
         f'<button type="button" {go} title="{html.escape(words)}" aria-label="{html.escape(words)}" '
         f'style="left:{start / total:.2%};width:{(end - start) / total:.2%};background:{color}">'

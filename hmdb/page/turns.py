@@ -43,9 +43,9 @@ class Turn:
         self._since = time.monotonic()
         try:
             with stoppable(self.check):
-                if self.cancelled:
-                    raise StoppedError("Cancelled.")
+                self._go_on()
                 yield  # the work itself asks about the time, so that it can end with what it has
+                self._go_on()
         finally:
             self._worked, self._since = self.worked, None
 
@@ -59,10 +59,13 @@ class Turn:
         Raises:
             StoppedError: it is over.
         """
-        if self.cancelled:
-            raise StoppedError("Cancelled.")
+        self._go_on()
         if self.worked > self._seconds:
             raise StoppedError(f"This took longer than {self._seconds:g} seconds. Try a shorter video.")
+
+    def _go_on(self) -> None:
+        if self.cancelled:
+            raise StoppedError("Cancelled.")
 
 
 class Turns:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
 from gradio.context import LocalContext
+
+T = TypeVar("T")
+MOST = 1000  # sessions that are remembered, many more than Gradio keeps
 
 
 def session() -> str:
@@ -16,3 +22,21 @@ def visitor() -> str:
     request = LocalContext.request.get(None)
     client = request.client if request else None
     return (client.host if client else None) or ""
+
+
+class OfSessions(Generic[T]):
+    """Something of each visitor's session, which every event of it sees as it is now: a gr.State is as it was when the
+    event began.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, T] = OrderedDict()
+
+    def get(self) -> T | None:
+        return self._kept.get(session())
+
+    def put(self, value: T) -> None:
+        self._kept[session()] = value
+        self._kept.move_to_end(session())
+        while len(self._kept) > MOST:
+            self._kept.popitem(last=False)

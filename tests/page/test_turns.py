@@ -178,3 +178,13 @@ def test_a_visitor_cancels_what_one_part_of_the_page_asked_for() -> None:
     for thread in threads:
         thread.join(20)
     assert ended == {"mine": 1, "my other": 2, "another's": 2}
+
+
+def test_what_is_found_after_it_was_cancelled_is_not_shown() -> None:
+    turns, asker = Turns(1, 60), object()
+
+    def work() -> Iterator[str]:
+        turns.cancel(asker)  # by the visitor, while it works
+        yield "too late"
+
+    assert list(turns.steps("test", work, asker)) == []

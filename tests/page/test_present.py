@@ -1,0 +1,39 @@
+"""Answers in words."""
+
+from __future__ import annotations
+
+import pytest
+
+from hmdb.page.present import percent, trusted
+from hmdb.results import Faithfulness
+
+
+def map_of(deleted: tuple[float, ...], inserted: tuple[float, ...]) -> Faithfulness:
+    return Faithfulness(label="shoot_bow", shares=(0.0, 0.2, 1.0), deleted=deleted, inserted=inserted)
+
+
+def test_a_map_that_shows_what_a_label_rests_on() -> None:
+    assert trusted(map_of((0.97, 0.36, 0.0), (0.0, 0.9, 0.97))) == (
+        "With the brightest 20% of the picture hidden, 97% become 36%. Trust in the map: 0.27 out of 1; "
+        "“shoot bow” rests on these places."
+    )
+
+
+@pytest.mark.parametrize(
+    ("deleted", "inserted", "figures"),
+    [
+        ((0.01, 0.05, 0.0), (0.0, 0.3, 0.01), "1% become 5%. Trust in the map: 0.12"),  # likelier without the places
+        ((0.004, 0.003, 0.0), (0.0, 0.001, 0.004), "0.4% become 0.3%. Trust in the map: 0.00"),
+        ((0.5, 0.4, 0.5), (0.1, 0.2, 0.5), "50% become 40%. Trust in the map: 0.00"),  # below that of a random map
+    ],
+)
+def test_a_map_to_read_little_into(deleted: tuple[float, ...], inserted: tuple[float, ...], figures: str) -> None:
+    words = trusted(map_of(deleted, inserted))
+    assert figures in words
+    assert words.endswith("do not read much into this map.")
+
+
+def test_small_shares_have_a_decimal() -> None:
+    assert [percent(share) for share in (0, 0.0004, 0.004, 0.0099, 0.01, 0.5, 1)] == [
+        "0.0%", "0.0%", "0.4%", "1.0%", "1%", "50%", "100%",
+    ]  # fmt: skip
