@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hmdb.cli import COMMANDS, main
+from hmdb.cli.classify import Answer, to_table
 from hmdb.recognizer import Recognizer
 from hmdb.video.find import find_videos
 from tests.conftest import moving_bar, write_frames, write_mp4
@@ -77,7 +78,9 @@ def test_a_bad_file_costs_only_its_own_answer(
 
 def test_an_empty_folder_is_said(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--model", str(checkpoint)]) == 1
-    assert "holds no frames" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "holds no videos or frames" in captured.err
+    assert captured.out == ""
 
 
 def test_a_model_that_is_not_there_is_one_line(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -189,6 +192,20 @@ def test_a_table_says_where_none_of_the_labels_may_be_shown(tmp_path: Path, chec
     assert main([str(still), "--model", str(checkpoint), "--top-k", "1", "--csv", str(tmp_path / "table.csv")]) == 0
     (row,) = csv.DictReader((tmp_path / "table.csv").open())
     assert (row["rank"], row["is_known"]) == ("1", "false")
+
+
+def test_a_row_ends_with_what_is_to_be_said_of_its_answer(tmp_path: Path, recognizer: Recognizer) -> None:
+    still = write_mp4(tmp_path / "still.mp4", np.full((30, 120, 160, 3), 90, np.uint8))
+    moving = write_mp4(tmp_path / "moving.mp4", moving_bar(20))
+    answers = [
+        Answer(video=path, prediction=recognizer(path, top_k=1).to_dict() | {"notes": notes}, error=None)
+        for path, notes in ((still, []), (moving, []), (still, ["Damaged."]), (moving, ["Damaged."]))
+    ]
+    lines = to_table(answers).splitlines()
+    assert lines[0].endswith("%  Nothing moves in this clip.")
+    assert lines[1].endswith("%")
+    assert lines[2].endswith("%  Nothing moves in this clip. Damaged.")
+    assert lines[3].split("%")[1].strip() == "Damaged."
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no /dev/stdout")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import time
@@ -40,12 +41,14 @@ from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
 from hmdb.model.checks import check_fit
 from hmdb.model.families import fuse
-from hmdb.model.known import Known
+from hmdb.model.known import KNOWN_FILE, Known
 from hmdb.model.loading import BUNDLED, CLIP_SPEC_KEY
 
 # scikit-learn's C: a weaker head is as right on few clips, less sure of itself, and learns on more gently
 STRENGTHS = {"new": 0.5, "probe": 0.1}
 MIN_CALIBRATION = 50  # val clips, below which a fitted temperature would be chance
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,14 +220,13 @@ def evaluate(prepared: Prepared) -> Evaluated:
 def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) -> None:
     """Writes checkpoint, splits and report into the folder of the run, and removes what only training needed."""
     origin, output = prepared.origin, plan.output
-    enough = len(evaluated.val.names) >= MIN_CALIBRATION
     save_checkpoint(
         origin.network,
         origin.clip_spec,
         origin.pixel_spec,
         output,
         calibrated=evaluated.calibration,
-        known=_known(prepared) if enough else None,
+        known=_known(prepared, len(evaluated.val.names)),
         half=plan.recipe.half,
     )
     prepared.data.splits.write(output)
@@ -235,11 +237,27 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         shutil.rmtree(output / scrap, ignore_errors=True)
 
 
-def _known(prepared: Prepared) -> Known | None:
-    """What tells strangers, from the features that the best epoch has."""
+def _known(prepared: Prepared, val_clips: int) -> Known | None:
+    """What tells strangers, from the features that the best epoch has; why there is none is logged."""
+    if val_clips < MIN_CALIBRATION:
+        log.info(
+            "No %s is written: that takes %d val clips, and there are %d. "
+            "So each clip in which something moves is taken for one of the classes.",
+            KNOWN_FILE,
+            MIN_CALIBRATION,
+            val_clips,
+        )
+        return None
     origin, data = prepared.origin, prepared.data
     features, _, classes = features_of(origin.network, data.train, origin.pixel_spec)
-    return fit_known((features, classes), features_of(origin.network, data.val, origin.pixel_spec))
+    known = fit_known((features, classes), features_of(origin.network, data.val, origin.pixel_spec))
+    if known is None:
+        log.info(
+            "No %s is written: no val clip is answered right, or a class has no training clip. "
+            "So clips that show none of the classes are told by probability alone.",
+            KNOWN_FILE,
+        )
+    return known
 
 
 def _settings(recipe: Recipe, splits: Splits, plan: Plan) -> dict[str, object]:

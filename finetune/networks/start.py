@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,9 +25,9 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, ModelError
 from hmdb.model.checks import read_json, read_pixel_spec
 from hmdb.model.families import FAMILIES
-from hmdb.model.hub import HUB_SECONDS, Checkpoint, find
+from hmdb.model.hub import HUB_SECONDS, Checkpoint, HubUnreachableError, find
 from hmdb.model.known import KNOWN_KEY
-from hmdb.model.loading import read_network
+from hmdb.model.loading import BUNDLED, read_network
 from hmdb.model.preprocess import PixelSpec
 
 
@@ -114,7 +115,11 @@ def start(
         if inflated:
             base = inflate(network, inflated)
     else:
-        checkpoint = find(init)
+        try:
+            checkpoint = find(init)
+        except HubUnreachableError as error:
+            here = BUNDLED.relative_to(Path.cwd()) if BUNDLED.is_relative_to(Path.cwd()) else BUNDLED
+            raise ModelError(f"{error} Start from weights that are here, for example --init {here}.") from error
         base, revision, licence = checkpoint.name, checkpoint.revision, _licence(checkpoint)
         names = read_json(checkpoint.folder / "config.json", base).get("id2label", {})
         network, new = read_network(checkpoint, num_labels=len(classes), **labels)

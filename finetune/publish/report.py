@@ -217,9 +217,10 @@ class Report:
         """What the user should know of the figures, a sentence each."""
         chance = 1 / len(self.classes)
         if self.val and self.val.top1_interval[0] <= chance:
+            small = self.training is not None and self.training.recipe_name == "small"
             return [
                 f"On the {self.val.clips} val clips the model may be no better than chance ({chance:.1%}): it needs "
-                "more clips, --recipe small, or other weights to start from (--init)."
+                f"more clips{' or' if small else ', --recipe small, or'} other weights to start from (--init)."
             ]
         return []
 

@@ -50,7 +50,8 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     form = to_json if options.json else to_csv if options.csv else to_table
     with _file(options.csv) if options.csv else contextlib.nullcontext(print) as write:
         answers = _answers(options)
-        write(form(answers))
+        if text := form(answers):
+            write(text)
     return 1 if any(answer.error for answer in answers) else 0
 
 
@@ -143,7 +144,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def to_table(answers: Sequence[Answer]) -> str:
     """A line per video: its name, or its path where another has that name, then its labels with their
-    probabilities, the best first, the first behind "none of these" where it is taken to show none.
+    probabilities, the best first, the first behind "none of these" where it is taken to show none. Last comes why
+    that is so, and what is wrong with the video.
     """
     names = [shown_name(answer.video) for answer in answers]
     often = Counter(names)
@@ -160,7 +162,8 @@ def to_table(answers: Sequence[Answer]) -> str:
 
 def _cells(prediction: dict[str, Any]) -> list[str]:
     first, *others = (f"{readable(each['label'])} {each['probability']:.1%}" for each in prediction["top"])
-    return [first if prediction["is_known"] else f"none of these: {first}", *others]
+    remarks = [prediction["doubt"] or "", *prediction["notes"]]
+    return [first if prediction["is_known"] else f"none of these: {first}", *others, " ".join(remarks).strip()]
 
 
 def to_json(answers: Sequence[Answer]) -> str:

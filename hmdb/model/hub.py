@@ -33,6 +33,9 @@ CONVERSION_ROBOT = "SFconvertbot"
 class HubUnreachableError(ModelError):
     """The Hub did not answer in time."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} cannot be fetched: the Hub is out of reach.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -76,7 +79,7 @@ def find(model: str | Path, revision: str | None = None, *, online: bool = True)
     for kept in (revision,) if revision else (None, *_kept_conversions(name)):
         with suppress(ModelError):
             return _download(name, kept, online=False)
-    raise HubUnreachableError("the Hub is out of reach.") from cause
+    raise HubUnreachableError(name) from cause
 
 
 def _safetensors_revision(name: str, revision: str | None) -> str | None:
@@ -147,7 +150,7 @@ def _files_on_hub(name: str, revision: str | None) -> list[str]:
             raise ModelError(f"The Hub refused {name}: {first_line(cause)}") from cause
         case ValueError():
             raise ModelError(f"{name} is not a valid Hub id.") from cause
-    raise HubUnreachableError("the Hub is out of reach.") from cause
+    raise HubUnreachableError(name) from cause
 
 
 def _kept_conversions(name: str) -> list[str]:

@@ -13,6 +13,7 @@ from hmdb.errors import VideoError
 from hmdb.text import shown_name
 from hmdb.video.base import Frames, Video
 from hmdb.video.limits import Limits
+from hmdb.video.sniff import VIDEO_SUFFIXES
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # what Pillow may take an image for, whatever its name
@@ -48,7 +49,9 @@ class FrameFolder(Video):
         self._name = shown_name(path)
         self._paths = frame_paths(path)
         if not self._paths:
-            raise VideoError(f"{self._name} holds no frames ({', '.join(sorted(IMAGE_SUFFIXES))}).")
+            videos = any(each.suffix.lower() in VIDEO_SUFFIXES for each in path.iterdir())
+            what = "frames" if videos else "videos or frames"
+            raise VideoError(f"{self._name} holds no {what} ({', '.join(sorted(IMAGE_SUFFIXES))}).")
         self.num_frames = len(self._paths)
         if self.num_frames > limits.frames:
             raise VideoError(f"{self._name} holds {self.num_frames} frames; at most {limits.frames} can be read.")

@@ -128,6 +128,7 @@ def test_without_a_terminal_a_run_tells_its_epochs_in_lines(
     assert re.match(r"epoch 1 of 2: val top-1 \d+\.\d%, val loss \d\.\d{3}.*; at most 0:\d\d:\d\d left$", epochs[0])
     assert epochs[1].startswith("epoch 2 of 2")
     assert "left" not in epochs[1]
+    assert lines[-1].startswith("No known.safetensors is written: that takes 50 val clips, and there are 8. ")
     assert "{" not in capsys.readouterr().out
 
 

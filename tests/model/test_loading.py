@@ -388,14 +388,14 @@ def test_out_of_reach_the_bundled_checkpoint_answers_within_4_seconds_and_says_w
     assert time.monotonic() - began < 4
     assert loaded.checkpoint.name == "bundled"
     assert loaded.notes == (
-        "someone/timesformer is not in use: the Hub is out of reach.",
-        f"{KINETICS_400} is not in use: the Hub is out of reach.",
+        "someone/timesformer is not in use: someone/timesformer cannot be fetched: the Hub is out of reach.",
+        f"{KINETICS_400} is not in use: {KINETICS_400} cannot be fetched: the Hub is out of reach.",
     )
 
 
 @pytest.mark.usefixtures("no_hub")
 def test_a_model_that_was_named_is_never_replaced() -> None:
-    with pytest.raises(ModelError, match="Hub is out of reach"):
+    with pytest.raises(ModelError, match=r"^someone/timesformer cannot be fetched: the Hub is out of reach\.$"):
         model.load("someone/timesformer")
 
 

@@ -64,7 +64,10 @@ def test_limits_hold(tmp_path: Path) -> None:
 def test_a_folder_without_frames(tmp_path: Path) -> None:
     assert not is_frame_folder(tmp_path)
     assert frame_paths(tmp_path) == []
-    with pytest.raises(VideoError, match="holds no frames"):
+    with pytest.raises(VideoError, match=r"holds no videos or frames \(\.bmp, "):
+        open_video(tmp_path)
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(VideoError, match=r"holds no frames \(\.bmp, "):
         open_video(tmp_path)
 
 

@@ -32,6 +32,7 @@ from finetune.recipe import Recipe, recipe_of
 from finetune.training.arguments import usable_precision
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError, ModelError
+from hmdb.model.known import KNOWN_FILE
 from hmdb.recognizer import Recognizer
 from tests.datasets import shape_clip, write_clip, write_dataset
 from tests.finetune.conftest import TINY, on_test, on_val, training
@@ -305,6 +306,20 @@ def test_a_device_without_the_arithmetic_uses_fp32(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert [usable_precision(name) for name in ("bf16", "fp16")] == ["fp32", "fp16"]
+
+
+def test_why_strangers_are_not_told_is_said(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "finetune")
+    monkeypatch.setattr("finetune.jobs.train.MIN_CALIBRATION", 8)
+    train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "right")
+    assert (tmp_path / "right" / KNOWN_FILE).exists()
+    assert KNOWN_FILE not in caplog.text
+    monkeypatch.setattr("finetune.jobs.train.fit_known", lambda *_: None)
+    train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "wrong")
+    assert not (tmp_path / "wrong" / KNOWN_FILE).exists()
+    assert f"No {KNOWN_FILE} is written: no val clip is answered right, or a class has no training" in caplog.text
 
 
 def test_training_stops_early(dataset: Path, tmp_path: Path) -> None:

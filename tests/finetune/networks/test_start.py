@@ -6,7 +6,8 @@ import torch
 
 from finetune.networks.start import start
 from finetune.training.checkpoint import save_checkpoint
-from hmdb.errors import DataError
+from hmdb.errors import DataError, ModelError
+from hmdb.model.loading import BUNDLED
 from tests.hub import HubServer
 
 
@@ -43,6 +44,18 @@ def test_the_licence_is_what_the_card_says_in_a_folder_and_on_the_hub(hub: HubSe
     assert licence("someone/model") == "gpl-3.0"
     hub.broken["GET /api/models/"] = 0
     assert licence("someone/model") is None, "it was downloaded before, and the Hub is out of reach"
+
+
+def test_without_the_hub_the_weights_that_are_here_are_named(
+    hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.broken[".*"] = 0
+    told = r"^someone/model cannot be fetched: the Hub is out of reach. Start from weights that are here"
+    for place, shown in ((BUNDLED.parents[1], Path("hmdb/bundled")), (tmp_path, BUNDLED)):
+        monkeypatch.chdir(place)
+        with pytest.raises(ModelError, match=told) as caught:
+            begin("someone/model", ("a", "b"))
+        assert str(caught.value).endswith(f"--init {shown}.")
 
 
 def test_sizes_by_name() -> None:

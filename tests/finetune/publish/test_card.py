@@ -208,6 +208,13 @@ def test_of_two_licences_that_nobody_has_compared_neither_is_stated_alone(report
     assert "the licence of someone/model and that of google/vivit-b-16x2-kinetics400" in model_card(both, None)
 
 
+def test_the_recipe_that_a_run_had_is_not_advised(report: Report) -> None:
+    poor = replace(report, val=replace(on_val(report), top1_interval=(0.1, 0.6)))
+    assert "it needs more clips, --recipe small, or other weights" in poor.warnings[0]
+    (advice,) = replace(poor, training=replace(training(poor), recipe_name="small")).warnings
+    assert "it needs more clips or other weights to start from (--init)." in advice
+
+
 def test_a_model_no_better_than_chance_says_so(report: Report) -> None:
     bad = replace(on_val(report), top1=0.5, top1_interval=(0.2, 0.8))
     assert "no better than chance (50.0%)" in model_card(replace(report, val=bad), None)
