@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 OPENS_WITH = "pullup"  # the example that is answered when the page opens
 VIDEO = "video"  # the tab where examples are answered
-MODES = ("Live", "Record a clip")
+LIVE = "Live"
+MODES = (LIVE, "Record a clip")
 
 
 def build_demo(
@@ -57,8 +58,8 @@ def build_demo(
         gr.Markdown(f"# {TITLE}\n{INTRO}")
         with gr.Tabs() as tabs:
             if not lends_gpu():  # which is lent for an answer at a time, not for an answer each quarter of a second
-                with gr.Tab("Live"):
-                    live(do, heavy, settings)
+                with gr.Tab(LIVE):
+                    live(do, heavy, settings, tabs)
             with gr.Tab("Video", id=VIDEO):
                 video(demo, do, heavy, tabs, links)
             with gr.Tab("Long video"):
@@ -77,8 +78,13 @@ def build_demo(
     return demo
 
 
-def live(do: Handlers, heavy: dict[str, Any], settings: Settings) -> None:
+def live(do: Handlers, heavy: dict[str, Any], settings: Settings, tabs: gr.Tabs) -> None:
     """The camera, answered as it goes on; or a recording of it, answered when it ends."""
+
+    def shown(chosen: str, event: gr.SelectData) -> list[dict[str, Any]]:
+        """One of both, and none on another tab: what is hidden lets go of its camera."""
+        return [gr.update(visible=event.value == LIVE and chosen == each) for each in MODES]
+
     mode = gr.Radio(MODES, value=MODES[0], show_label=False, container=False)
     with gr.Column() as streamed:
         LivePanel(do)
@@ -94,6 +100,7 @@ def live(do: Handlers, heavy: dict[str, Any], settings: Settings) -> None:
     mode.change(
         lambda chosen: [gr.update(visible=chosen == each) for each in MODES], mode, [streamed, recorded], **AT_ONCE
     )
+    tabs.select(shown, mode, [streamed, recorded], **AT_ONCE)
 
 
 def video(demo: gr.Blocks, do: Handlers, heavy: dict[str, Any], tabs: gr.Tabs, links: Links) -> None:

@@ -497,6 +497,62 @@ def test_live_answers_go_on_and_leave_no_file(url: str, recognizer: Recognizer) 
         watch.check()
 
 
+TRACKS = """
+window.tracks = [];
+const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async wanted => {
+    const stream = await ask(wanted);
+    tracks.push(...stream.getTracks());
+    return stream;
+};
+"""  # of every camera and microphone that was opened
+
+
+def tracked(page: Page) -> None:
+    """The page once more, with its tracks known."""
+    page.add_init_script(TRACKS)
+    page.reload()
+
+
+def start_live(page: Page) -> Locator:
+    """The tab Live, once its camera sends pictures."""
+    panel = tab(page, "Live")
+    panel.get_by_text("Click to Access Webcam").locator("visible=true").click()
+    panel.get_by_role("button", name="capture photo").click()
+    page.wait_for_event("request", lambda request: "/stream/" in request.url)
+    return panel
+
+
+@pytest.mark.parametrize("name", ["Video", "Long video", "Compare"])
+def test_leaving_the_tab_lets_go_of_the_camera(url: str, name: str) -> None:
+    with open_page(url) as (page, watch):
+        tracked(page)
+        for _ in range(2):  # it can be started anew
+            start_live(page)
+            tab(page, name)
+            page.wait_for_function("tracks.every(track => track.readyState === 'ended')")
+            sent = list[str]()
+            page.on("request", lambda request, sent=sent: sent.append(request.url))
+            page.wait_for_timeout(1000)
+            assert [url for url in sent if "/stream/" in url] == []
+        assert page.evaluate("tracks.length") == 2
+        watch.check()
+
+
+def test_leaving_the_tab_lets_go_of_a_recorders_camera(url: str) -> None:
+    with open_page(url) as (page, watch):
+        tracked(page)
+        panel = tab(page, "Live")
+        panel.get_by_text("Record a clip").click()
+        panel.get_by_text("Click to Access Webcam").locator("visible=true").last.click()
+        page.wait_for_function("tracks.length > 0")
+        tab(page, "Video")
+        page.wait_for_function("tracks.every(track => track.readyState === 'ended')")
+        tab(page, "Live")
+        expect(panel.get_by_text("Record a few seconds of yourself")).to_be_visible()
+        watch.check()
+
+
 def test_a_camera_that_is_refused_is_explained(url: str) -> None:
     with open_page(url) as (page, _):
         page.add_init_script(
