@@ -55,7 +55,7 @@ def build_demo(
     links = Links(clips, [middle(clip) for clip in clips])
     demo = Told(title=TITLE, analytics_enabled=False)
     with demo:
-        gr.Markdown(f"# {TITLE}\n{INTRO}")
+        gr.Markdown(f"# {TITLE}\n{INTRO}", elem_classes="heading")
         with gr.Tabs() as tabs:
             if not lends_gpu():  # which is lent for an answer at a time, not for an answer each quarter of a second
                 with gr.Tab(LIVE):

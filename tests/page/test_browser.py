@@ -335,6 +335,13 @@ def test_on_a_phone_the_answer_is_seen_without_scrolling(url: str, video: Path) 
             expect(seen).to_be_in_viewport(ratio=0.9)
 
 
+def test_on_a_phone_only_the_line_under_the_title_is_left_out(url: str) -> None:
+    with open_page(url, width=390, height=844) as (page, _):
+        expect(page.get_by_text("Show it a short video, or yourself")).to_be_hidden()
+        page.get_by_text("The actions it knows").click()
+        expect(page.get_by_text("Answers come from tiny, which knows 25 actions.")).to_be_visible()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(url: str, video: Path, theme: str) -> None:
     with open_page(f"{url}?__theme={theme}") as (page, _):
