@@ -19,7 +19,7 @@ from hmdb.page.live import LivePanel
 from hmdb.page.model import Loading, loaded_later
 from hmdb.page.panel import AT_ONCE, PLAIN, PRIVATE, ROW_OF_PICTURES, drop_zone, recorder, video_player
 from hmdb.page.settings import Settings, lends_gpu
-from hmdb.page.share import PARAMETER, Links
+from hmdb.page.share import FOLLOW, PARAMETER, Links
 from hmdb.page.theme import INTRO, TITLE
 from hmdb.page.timeline import TimelinePanel
 
@@ -146,5 +146,6 @@ def answer_examples(demo: gr.Blocks, panel: AnswerPanel, examples: gr.Gallery, t
         wanted = links.clip(request.query_params.get(PARAMETER))
         return take(wanted or first) | ({tabs: gr.Tabs(selected=VIDEO)} if wanted else {})
 
+    link.change(None, link, js=FOLLOW)
     panel.answer_after(examples.select(choose, None, panel.outputs, **AT_ONCE))
     panel.answer_after(demo.load(begin, None, [*panel.outputs, tabs], **AT_ONCE))

@@ -294,6 +294,17 @@ def test_a_link_opens_with_its_example(url: str, recognizer: Recognizer) -> None
         watch.check()
 
 
+def test_an_address_names_no_example_but_the_one_that_is_shown(url: str, video: Path) -> None:
+    with open_page(f"{url}?__theme=light&example=golf") as (page, watch):
+        panel = opened(page)
+        assert page.url == f"{url}?__theme=light&example=golf"
+        panel.locator(".examples .thumbnail-item").first.click()
+        page.wait_for_url(f"{url}?__theme=light&example={CLIPS[0].stem}")
+        upload(panel, video)
+        page.wait_for_url(f"{url}?__theme=light")
+        watch.check()
+
+
 def test_a_link_with_a_wrong_name_opens_the_page(url: str) -> None:
     with open_page(f"{url}?example=juggling") as (page, watch):
         expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
