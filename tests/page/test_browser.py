@@ -533,24 +533,29 @@ def tracked(page: Page) -> None:
 
 
 def start_live(page: Page) -> Locator:
-    """The tab Live, once its camera sends pictures."""
+    """The tab Live, once its camera's pictures are answered."""
     panel = tab(page, "Live")
+    before = page.evaluate("document.querySelector('.film')?.src ?? ''")
     panel.get_by_text("Click to Access Webcam").locator("visible=true").click()
     panel.get_by_role("button", name="capture photo").click()
-    page.wait_for_event("request", lambda request: "/stream/" in request.url)
+    page.wait_for_function("src => (document.querySelector('.film')?.src ?? src) !== src", arg=before)
     return panel
 
 
-@pytest.mark.parametrize("name", ["Video", "Long video", "Compare"])
-def test_leaving_the_tab_lets_go_of_the_camera(url: str, name: str) -> None:
+@pytest.mark.parametrize("way", ["Video", "Long video", "Compare", "Stop"])
+def test_leaving_and_stopping_let_go_of_the_camera(url: str, way: str) -> None:
+    sent = list[str]()
     with open_page(url) as (page, watch):
         tracked(page)
+        page.on("request", lambda request: sent.append(request.url))
         for _ in range(2):  # it can be started anew
-            start_live(page)
-            tab(page, name)
+            panel = start_live(page)
+            if way == "Stop":
+                panel.get_by_text("Stop", exact=True).locator("visible=true").click()
+            else:
+                tab(page, way)
             page.wait_for_function("tracks.every(track => track.readyState === 'ended')")
-            sent = list[str]()
-            page.on("request", lambda request, sent=sent: sent.append(request.url))
+            sent.clear()
             page.wait_for_timeout(1000)
             assert [url for url in sent if "/stream/" in url] == []
         assert page.evaluate("tracks.length") == 2
