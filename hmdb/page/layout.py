@@ -20,7 +20,7 @@ from hmdb.page.model import Loading, loaded_later
 from hmdb.page.panel import AT_ONCE, PLAIN, PRIVATE, ROW_OF_PICTURES, drop_zone, recorder, video_player
 from hmdb.page.preview import plays_in_browser
 from hmdb.page.settings import Settings, lends_gpu
-from hmdb.page.share import PARAMETER, Links
+from hmdb.page.share import FOLLOW, PARAMETER, Links
 from hmdb.page.theme import INTRO, TITLE
 from hmdb.page.timeline import TimelinePanel
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 OPENS_WITH = "pullup"  # the example that is answered when the page opens
 VIDEO = "video"  # the tab where examples are answered
-MODES = ("Live", "Record a clip")
+LIVE = "Live"
+MODES = (LIVE, "Record a clip")
 
 
 def build_demo(
@@ -55,11 +56,11 @@ def build_demo(
     links = Links(clips, [middle(clip) for clip in clips])
     demo = Told(title=TITLE, analytics_enabled=False)
     with demo:
-        gr.Markdown(f"# {TITLE}\n{INTRO}")
+        gr.Markdown(f"# {TITLE}\n{INTRO}", elem_classes="heading")
         with gr.Tabs() as tabs:
             if not lends_gpu():  # which is lent for an answer at a time, not for an answer each quarter of a second
-                with gr.Tab("Live"):
-                    live(do, heavy, settings)
+                with gr.Tab(LIVE):
+                    live(do, heavy, settings, tabs)
             with gr.Tab("Video", id=VIDEO):
                 video(demo, do, heavy, tabs, links)
             with gr.Tab("Long video"):
@@ -78,8 +79,13 @@ def build_demo(
     return demo
 
 
-def live(do: Handlers, heavy: dict[str, Any], settings: Settings) -> None:
+def live(do: Handlers, heavy: dict[str, Any], settings: Settings, tabs: gr.Tabs) -> None:
     """The camera, answered as it goes on; or a recording of it, answered when it ends."""
+
+    def shown(chosen: str, event: gr.SelectData) -> list[dict[str, Any]]:
+        """One of both, and none on another tab: what is hidden lets go of its camera."""
+        return [gr.update(visible=event.value == LIVE and chosen == each) for each in MODES]
+
     mode = gr.Radio(MODES, value=MODES[0], show_label=False, container=False)
     with gr.Column() as streamed:
         LivePanel(do)
@@ -95,6 +101,7 @@ def live(do: Handlers, heavy: dict[str, Any], settings: Settings) -> None:
     mode.change(
         lambda chosen: [gr.update(visible=chosen == each) for each in MODES], mode, [streamed, recorded], **AT_ONCE
     )
+    tabs.select(shown, mode, [streamed, recorded], **AT_ONCE)
 
 
 def video(demo: gr.Blocks, do: Handlers, heavy: dict[str, Any], tabs: gr.Tabs, links: Links) -> None:
@@ -143,5 +150,6 @@ def answer_examples(demo: gr.Blocks, panel: AnswerPanel, examples: gr.Gallery, t
         wanted = links.clip(request.query_params.get(PARAMETER))
         return take(wanted or first) | ({tabs: gr.Tabs(selected=VIDEO)} if wanted else {})
 
+    link.change(None, link, js=FOLLOW)
     panel.answer_after(examples.select(choose, None, panel.outputs, **AT_ONCE))
     panel.answer_after(demo.load(begin, None, [*panel.outputs, tabs], **AT_ONCE))

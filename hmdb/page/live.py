@@ -23,7 +23,7 @@ from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
 from hmdb.clips.sampling import spread
 from hmdb.errors import HmdbError, VideoError
 from hmdb.page.handlers import Handlers
-from hmdb.page.panel import HEIGHT, PLAIN
+from hmdb.page.panel import AT_ONCE, HEIGHT, PLAIN
 from hmdb.page.present import headed, problem, sureness
 from hmdb.results import Prediction
 from hmdb.text import readable
@@ -47,6 +47,13 @@ TOO_LARGE = "The pictures from this camera are too large."
 
 START = "Start your camera", "Then do something: wave, do a push-up, brush your hair."
 PRIVACY = "Pictures from your camera are sent here, looked at and forgotten. Nothing is written to a disk."
+
+STOPPED = """
+element.closest(".column").addEventListener("click", event => {
+    const button = event.target.closest(".camera button");
+    if (button?.querySelector("[title='stop recording']")) trigger("stop");
+}, true);
+"""  # Gradio's own Stop leaves the camera on, which is let go of when it is hidden
 
 
 @dataclass
@@ -117,7 +124,7 @@ class LivePanel:
         self.do = do
         watch = gr.State()
         with gr.Row(equal_height=False):
-            with gr.Column(min_width=300):
+            with gr.Column(min_width=300), gr.Column() as around:
                 camera = gr.Image(
                     label="Your camera",
                     sources=["webcam"],
@@ -136,7 +143,9 @@ class LivePanel:
                     label="The likeliest of the last seconds", num_top_classes=5, show_heading=False, visible=False
                 )
         self.strip = gr.HTML(**PLAIN)
-        gr.HTML(f'<p class="line camera-note" role="status">{PRIVACY}</p>', **PLAIN)
+        note = gr.HTML(f'<p class="line camera-note" role="status">{PRIVACY}</p>', js_on_load=STOPPED, **PLAIN)
+        hidden = note.stop(lambda: gr.update(visible=False), None, around, **AT_ONCE)
+        hidden.then(lambda: gr.update(visible=True), None, around, **AT_ONCE)
         camera.stream(
             self.look,
             [camera, watch],

@@ -21,6 +21,15 @@ BAND = 150  # pixels of it, for words
 PAPER, INK = (30, 27, 75), (255, 255, 255)
 CARDS = "cards"  # folder of the pictures, beside the examples
 ALL = "cards.jpg"  # the picture of the page
+FOLLOW = """
+link => {
+    const address = new URL(location), [, clip] = link.match(/\\?PARAMETER=([^"]*)/) ?? [];
+    if (!address.searchParams.has("PARAMETER")) return;
+    if (clip) address.searchParams.set("PARAMETER", decodeURIComponent(clip));
+    else address.searchParams.delete("PARAMETER");
+    history.replaceState(history.state, "", address);
+}
+""".replace("PARAMETER", PARAMETER)  # an address that names an example names the one that is shown, or none
 GRADIOS = re.compile(rb'<meta\s+(?:property|name)="(?:og|twitter):[^"]*"\s+content="[^"]*"\s*/>\s*')
 
 

@@ -119,7 +119,7 @@ button.label-wrap span {text-align: left}
     .drop, .drop button {height: 48px !important; padding: 0}
     .drop .wrap {flex-direction: row; gap: .4rem; height: 100%; min-height: 0; justify-content: center}
     .drop :is(.icon-wrap, label) {display: none}
-    .prose > p {display: none}
+    .heading .prose > p {display: none}
 }
 """
 

@@ -294,6 +294,17 @@ def test_a_link_opens_with_its_example(url: str, recognizer: Recognizer) -> None
         watch.check()
 
 
+def test_an_address_names_no_example_but_the_one_that_is_shown(url: str, video: Path) -> None:
+    with open_page(f"{url}?__theme=light&example=golf") as (page, watch):
+        panel = opened(page)
+        assert page.url == f"{url}?__theme=light&example=golf"
+        panel.locator(".examples .thumbnail-item").first.click()
+        page.wait_for_url(f"{url}?__theme=light&example={CLIPS[0].stem}")
+        upload(panel, video)
+        page.wait_for_url(f"{url}?__theme=light")
+        watch.check()
+
+
 def test_a_link_with_a_wrong_name_opens_the_page(url: str) -> None:
     with open_page(f"{url}?example=juggling") as (page, watch):
         expect(page.get_by_role("tab", name="Live")).to_have_attribute("aria-selected", "true")
@@ -333,6 +344,13 @@ def test_on_a_phone_the_answer_is_seen_without_scrolling(url: str, video: Path) 
         assert page.evaluate("scrollY") == 0
         for seen in (panel.locator(".player video"), headline(panel), bars(panel).first):
             expect(seen).to_be_in_viewport(ratio=0.9)
+
+
+def test_on_a_phone_only_the_line_under_the_title_is_left_out(url: str) -> None:
+    with open_page(url, width=390, height=844) as (page, _):
+        expect(page.get_by_text("Show it a short video, or yourself")).to_be_hidden()
+        page.get_by_text("The actions it knows").click()
+        expect(page.get_by_text("Answers come from tiny, which knows 25 actions.")).to_be_visible()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -494,6 +512,67 @@ def test_live_answers_go_on_and_leave_no_file(url: str, recognizer: Recognizer) 
             expect(strip).not_to_have_attribute("src", str(strip.get_attribute("src")), timeout=30_000)
         assert len(shown) == 3
         assert set(Path(get_upload_folder()).rglob("*")) == before
+        watch.check()
+
+
+TRACKS = """
+window.tracks = [];
+const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async wanted => {
+    const stream = await ask(wanted);
+    tracks.push(...stream.getTracks());
+    return stream;
+};
+"""  # of every camera and microphone that was opened
+
+
+def tracked(page: Page) -> None:
+    """The page once more, with its tracks known."""
+    page.add_init_script(TRACKS)
+    page.reload()
+
+
+def start_live(page: Page) -> Locator:
+    """The tab Live, once its camera's pictures are answered."""
+    panel = tab(page, "Live")
+    before = page.evaluate("document.querySelector('.film')?.src ?? ''")
+    panel.get_by_text("Click to Access Webcam").locator("visible=true").click()
+    panel.get_by_role("button", name="capture photo").click()
+    page.wait_for_function("src => (document.querySelector('.film')?.src ?? src) !== src", arg=before)
+    return panel
+
+
+@pytest.mark.parametrize("way", ["Video", "Long video", "Compare", "Stop"])
+def test_leaving_and_stopping_let_go_of_the_camera(url: str, way: str) -> None:
+    sent = list[str]()
+    with open_page(url) as (page, watch):
+        tracked(page)
+        page.on("request", lambda request: sent.append(request.url))
+        for _ in range(2):  # it can be started anew
+            panel = start_live(page)
+            if way == "Stop":
+                panel.get_by_text("Stop", exact=True).locator("visible=true").click()
+            else:
+                tab(page, way)
+            page.wait_for_function("tracks.every(track => track.readyState === 'ended')")
+            sent.clear()
+            page.wait_for_timeout(1000)
+            assert [url for url in sent if "/stream/" in url] == []
+        assert page.evaluate("tracks.length") == 2
+        watch.check()
+
+
+def test_leaving_the_tab_lets_go_of_a_recorders_camera(url: str) -> None:
+    with open_page(url) as (page, watch):
+        tracked(page)
+        panel = tab(page, "Live")
+        panel.get_by_text("Record a clip").click()
+        panel.get_by_text("Click to Access Webcam").locator("visible=true").last.click()
+        page.wait_for_function("tracks.length > 0")
+        tab(page, "Video")
+        page.wait_for_function("tracks.every(track => track.readyState === 'ended')")
+        tab(page, "Live")
+        expect(panel.get_by_text("Record a few seconds of yourself")).to_be_visible()
         watch.check()
 
 
