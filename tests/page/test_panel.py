@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import gradio as gr
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
-from hmdb.page.panel import Shown, gathered
+import gradio as gr
+import pytest
+
+from hmdb.errors import VideoError
+from hmdb.page.panel import Panel, Shown, gathered
 
 
 def test_each_step_tells_all_that_was_shown_before() -> None:
@@ -25,3 +31,53 @@ def test_a_value_takes_the_place_of_all_before_it() -> None:
         [{"json": {"label": "wave"}}, {"json": {"top": []}}, {"words": gr.update(visible=True)}, {"words": ""}]
     )
     assert last == {"json": {"top": []}, "words": ""}
+
+
+class Echo(Panel):
+    """Answers with the path."""
+
+    def __init__(self) -> None:
+        do: Any = SimpleNamespace(cancel=lambda asker: None)
+        super().__init__(do, {}, "Choose one.")
+        self.player, self.bars = gr.Video(), gr.Label()
+        self.empty = {self.bars: None}
+
+    def steps(self, path: str) -> Iterator[Shown]:
+        if path == "bad":
+            raise VideoError("bad is no video.")
+        yield {self.words: path}
+        yield {self.words: f"{path}!"}
+
+
+@pytest.fixture
+def panel() -> Echo:
+    with gr.Blocks():
+        return Echo()
+
+
+def said(panel: Echo, path: str) -> list[str]:
+    return [step[panel.words] for step in panel.run(path)]
+
+
+def test_what_was_chosen_last_is_answered_once(panel: Echo) -> None:
+    for path in ("a", "b"):
+        panel.take(path)
+    assert said(panel, "a") == ["b", "b!"]  # an event of "a" that came late
+    assert said(panel, "b") == []
+    panel.take(None)
+    assert said(panel, "b") == []
+
+
+def test_an_answer_ends_when_something_else_is_chosen(panel: Echo) -> None:
+    panel.take("a")
+    answer = panel.run("a")
+    next(answer)
+    panel.take("b")
+    assert list(answer) == []
+
+
+def test_an_error_empties_what_came_late(panel: Echo) -> None:
+    panel.take("bad")
+    (step,) = panel.run("bad")
+    assert step[panel.bars] is None
+    assert "bad is no video." in step[panel.words]
