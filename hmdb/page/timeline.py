@@ -62,14 +62,19 @@ class TimelinePanel(Panel):
             self.chart: "",
             self.json: None,
         }
-        self.stop.click(self.stopped, None, [self.stop, self.words], **AT_ONCE)
+        self.stop.click(self.end, None, [self.stop, self.words], **AT_ONCE)
         self.chart.click(seek, None, self.player, **AT_ONCE)
         self.answers(self.upload, self.upload.upload)
 
     def steps(self, path: str) -> Iterator[Shown]:
         yield {self.stop: gr.update(visible=True)}
+        timeline, finished = None, False
         for timeline, finished in self.do.follow(path, asker=self):
             yield self.shown(timeline, finished=finished)
+        if not finished:
+            yield self.stopped()
+        if timeline is None:
+            return
         yield {**self.preview(path), **self.taken_away(timeline, Path(path).stem)}
         if timeline.has_clock:
             yield {self.player: gr.update(subtitles=subtitles(timeline))}
@@ -90,8 +95,11 @@ class TimelinePanel(Panel):
         paths = timeline_files(timeline, name)
         return {button: gr.update(value=path, visible=True) for button, path in zip(self.files, paths, strict=False)}
 
-    def stopped(self) -> Shown:
+    def end(self) -> Shown:
         self.do.cancel(self)
+        return self.stopped()
+
+    def stopped(self) -> Shown:
         return {self.stop: gr.update(visible=False), self.words: headed("Stopped", "What was found stays below.")}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,6 +13,8 @@ import pytest
 
 from hmdb.errors import VideoError
 from hmdb.page.panel import Panel, Shown, gathered
+from hmdb.page.timeline import TimelinePanel
+from hmdb.recognizer import Recognizer
 
 
 def test_each_step_tells_all_that_was_shown_before() -> None:
@@ -81,3 +85,14 @@ def test_an_error_empties_what_came_late(panel: Echo) -> None:
     (step,) = panel.run("bad")
     assert step[panel.bars] is None
     assert "bad is no video." in step[panel.words]
+
+
+@pytest.mark.parametrize("found", [0, 2])  # windows, before a visitor stopped it
+def test_a_timeline_that_is_stopped_keeps_saying_so(found: int, long_clip: Path, recognizer: Recognizer) -> None:
+    windows = itertools.islice(recognizer.follow(long_clip), found)
+    do: Any = SimpleNamespace(follow=lambda path, asker: ((each, False) for each in windows))
+    with gr.Blocks():
+        panel = TimelinePanel(do, {})
+    *_, last = panel.run(str(long_clip))
+    assert "Stopped" in last[panel.words]
+    assert (panel.files[0] in last) == (found > 0)  # what was found can be taken away
