@@ -75,9 +75,9 @@ class AnswerPanel(Panel):
         self.inside.expand(self.tell, [self.source, self.told_of], [self.told, self.told_of], **IN_QUEUE, **heavy)
         self.strip.select(seek, self.moments, self.player, **AT_ONCE)
 
-    def take(self, path: str | None, plays: bool | None = None) -> Shown:
+    def take(self, path: str | None) -> Shown:
         self.do.cancel(self.told)
-        return super().take(path, plays)
+        return super().take(path)
 
     def steps(self, path: str) -> Iterator[Shown]:
         found = self.do.answer(path, asker=self)
@@ -126,14 +126,14 @@ class AnswerPanel(Panel):
         if path is None or label is None:
             yield {self.trust: line(FORGOTTEN)}
         else:
-            yield from gathered(self.explained(self.do.why(path, label, asker=self)))
+            yield from gathered(self.explained(self.do.why(path, label, asker=self)), self.trust)
 
     def tell(self, path: str | None, told_of: str | None) -> Iterator[Shown]:
         """The steps to the answer, once for each video."""
         if path is None:
             yield {self.told: line(FORGOTTEN)}
-        elif path != told_of:
-            yield from gathered(self._closely(path))
+        else:
+            yield from gathered(self._closely(path) if path != told_of else (), self.told)
 
     def _closely(self, path: str) -> Iterator[Shown]:
         yield {self.told: line("Looking at it once more, closely …")}

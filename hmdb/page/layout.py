@@ -18,7 +18,6 @@ from hmdb.page.handlers import Handlers
 from hmdb.page.live import LivePanel
 from hmdb.page.model import Loading, loaded_later
 from hmdb.page.panel import AT_ONCE, PLAIN, PRIVATE, ROW_OF_PICTURES, drop_zone, recorder, video_player
-from hmdb.page.preview import plays_in_browser
 from hmdb.page.settings import Settings, lends_gpu
 from hmdb.page.share import FOLLOW, PARAMETER, Links
 from hmdb.page.theme import INTRO, TITLE
@@ -136,10 +135,9 @@ def answer_examples(demo: gr.Blocks, panel: AnswerPanel, examples: gr.Gallery, t
     link = gr.HTML(**PLAIN)
     panel.empty |= {link: "", examples: gr.update(selected_index=-1)}  # None would be left out
     first = links.clip(OPENS_WITH) or links.clips[0]
-    plays = {clip: plays_in_browser(clip) for clip in links.clips}
 
     def take(clip: Path) -> dict[Any, Any]:
-        return {**panel.take(str(clip), plays[clip]), link: links.link(clip)}
+        return {**panel.take(str(clip)), link: links.link(clip)}
 
     def choose(event: gr.SelectData) -> dict[Any, Any]:
         return {**take(links.clips[event.index]), examples: gr.skip()}  # which stays chosen

@@ -89,28 +89,24 @@ class Panel(ABC):
     def answer_after(self, taken: Any) -> None:
         taken.then(self.run, self.source, self.outputs, **IN_QUEUE, **self.heavy)
 
-    def take(self, path: str | None, plays: bool | None = None) -> Shown:
-        """Ends the answering of the old video, and empties its answer.
-
-        Args:
-            plays: whether a browser plays it as it is, where that is known.
-        """
+    def take(self, path: str | None) -> Shown:
+        """Ends the answering of the old video, and empties its answer."""
         self._choices.put(Choice(path))
         self.do.cancel(self)
         return {
             **self.empty,
-            **self.played(path, plays),
+            **self.played(path),
             self.source: path,
             self.words: busy() if path else self.invitation,
             self.clear: gr.update(visible=bool(path)),
         }
 
-    def played(self, path: str | None, plays: bool | None) -> Shown:
+    def played(self, path: str | None) -> Shown:
         """The player with a new video, if a browser plays it as it is; and room for the next file."""
         if self.upload is None:
             return {self.player: None} if path is None else {}
         try:
-            plays = path is not None and plays_in_browser(path) if plays is None else plays
+            plays = path is not None and plays_in_browser(path)
         except VideoError:  # the answer says why, once
             plays = False
         return {self.upload: None, self.player: gr.update(value=path if plays else None, visible=plays)}
@@ -134,13 +130,17 @@ class Panel(ABC):
 
     def run(self, path: str | None) -> Iterator[Shown]:
         """Answers what the visitor chose last, once. `path` may be older: events overtake one another."""
+        yield from gathered(self._chosen(path), self.words)
+
+    def _chosen(self, path: str | None) -> Iterator[Shown]:
         choice = self._choices.get() or Choice(path)
         if choice.path and not choice.begun:
             choice.begun = True
-            for step in gathered(self._answered(choice.path)):
+            yield {self.source: choice.path}
+            for step in self._answered(choice.path):
                 if self._choices.get() not in (None, choice):
                     return
-                yield {self.source: choice.path, **step}
+                yield step
 
     def _answered(self, path: str) -> Iterator[Shown]:
         leave = self.empty  # the answer before may reach the browser after it was emptied
@@ -158,13 +158,19 @@ class Panel(ABC):
         return [*upload, self.player, self.source, self.words, self.clear, *self.empty]
 
 
-def gathered(steps: Iterable[Shown]) -> Iterator[Shown]:
+def gathered(steps: Iterable[Shown], one: Any) -> Iterator[Shown]:
     """What each step shows, together with what those before it do: of two that come fast one upon the other a slow
-    browser drops the first."""
+    browser drops the first.
+
+    Args:
+        one: of the components, which is left as it is where there is no step: Gradio would empty them all.
+    """
     shown: Shown = {}
     for step in filter(None, steps):
         shown = shown | {component: _joined(shown.get(component), update) for component, update in step.items()}
         yield shown
+    if not shown:
+        yield {one: gr.skip()}
 
 
 def _joined(earlier: Any, later: Any) -> Any:
