@@ -102,8 +102,8 @@ def gather_mlp(layer: Any) -> None:
 def level_keys(keys: nn.Linear, norm: nn.LayerNorm, rows: slice = slice(None)) -> None:
     """Takes out of keys, in place, what they share whatever the clip: the bias, and what comes of that of `norm`.
 
-    What is taken out adds the same to all scores of a query, which a softmax does not see. But bfloat16 does: it makes
-    scores of over 200 in some networks, and rounds those to whole numbers.
+    What is taken out adds the same to all scores of a query, so a softmax does not see it. But scores become large by
+    it, over 200 in some networks, and bfloat16 rounds those to whole numbers.
 
     Args:
         keys: the projection.
