@@ -27,13 +27,14 @@ areas = psutil.Process().memory_maps(grouped=False)
 print(sum(area.path in ("", "[anon]") and area.size > 2**17 for area in areas))
 """
 
-# The layers of a network free and ask for 24 and 6 MB; what is faulted in again, once it is warm, is counted.
+# The layers of a network free and ask for blocks of 49 MB. Those above 32 MB go back to the kernel at once, unless they
+# are kept; what is faulted in again, once it is warm, is counted.
 LAYERS = """
 import resource, sys, threading, torch
 from hmdb.machine import keep_freed_memory
 if sys.argv[1] == "kept":
     assert keep_freed_memory()
-wide, narrow, values = torch.nn.Linear(384, 1536), torch.nn.Linear(1536, 384), torch.randn(4000, 384)
+wide, narrow, values = torch.nn.Linear(384, 1536), torch.nn.Linear(1536, 384), torch.randn(8000, 384)
 faults = []
 def work():
     with torch.inference_mode():
