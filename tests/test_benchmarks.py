@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
 from benchmarks import live, queueing, strangers, training
 from benchmarks.__main__ import cpu
@@ -18,7 +19,9 @@ from benchmarks.corpus import PLAIN, alone, thumbnail
 from benchmarks.decode import FREE, with_worker, without_prison
 from benchmarks.queueing import burst, mean_wait, servers_needed
 from benchmarks.race import processor_seconds, race, to_json, to_markdown
+from benchmarks.scores import Scores
 from finetune.recipe import Recipe
+from hmdb.model.attention import Attended
 from hmdb.page.live import decoded as decoded_url
 from hmdb.page.live import film_strip
 from hmdb.video import Confinement, confinement
@@ -43,6 +46,16 @@ def test_a_race_is_run_in_turn_and_compared_with_its_first() -> None:
     assert "| 1.00 |" in lines[2]
     assert lines[3].startswith("|  |  | b |")
     assert to_json(rows).count('"way"') == 2
+
+
+def test_scores_tell_whether_their_exponentials_can_be_summed() -> None:
+    query = torch.tensor([[[[2.0], [1.0]]]])
+    for largest, safe in ((30.0, True), (90.0, False)):
+        key = torch.tensor([[[[largest], [-4.0]]]])
+        found = Scores.of(Attended(query, key, None, None, scale=0.5))
+        assert (found.least, found.largest, found.safe) == (-4, largest, safe)
+    only_small = Scores.of(Attended(query, torch.tensor([[[[-90.0], [-91.0]]]]), None, None, scale=0.5))
+    assert not only_small.safe
 
 
 def test_an_answer_says_from_which_picture_it_was_made() -> None:

@@ -44,6 +44,7 @@ class PrecisionComparison:
         top1_change, top5_change: in points, from float32 to it.
         same_top1: share of the clips with the same first answer.
         largest_probability_change: of any label on any clip.
+        logit_error: root mean square of what the logits change by; None in older reports.
         on_disk_mb: of the weights, which stay as they are there.
     """
 
@@ -55,6 +56,7 @@ class PrecisionComparison:
     on_disk_mb: float
     float32: PrecisionCost
     other: PrecisionCost
+    logit_error: float | None = None
 
     def cost(self, clips: int, part: str) -> RoundingCost:
         """What a checkpoint keeps of it, where so many clips of this part were answered."""
@@ -113,6 +115,7 @@ def compare(loaded: LoadedModel, dataset: ClipDataset, split: str, dtype: str) -
         top5_change=_points(costs[1].top5 - costs[0].top5),
         same_top1=float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),
         largest_probability_change=float(np.abs(probabilities[1] - probabilities[0]).max()),
+        logit_error=float(np.sqrt(np.mean((after - before) ** 2))),
         on_disk_mb=_on_disk(loaded.checkpoint.folder) / MB,
         float32=costs[0],
         other=costs[1],

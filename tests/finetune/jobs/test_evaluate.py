@@ -136,6 +136,8 @@ def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report],
     assert found.top1_change == pytest.approx(100 * (found.other.top1 - found.float32.top1))
     assert found.same_top1 >= 7 / 8
     assert 0 < found.largest_probability_change < 0.1
+    assert found.logit_error is not None
+    assert 0 < found.logit_error < 0.1
     assert found.other.weights_mb < found.float32.weights_mb
     assert found.on_disk_mb == (folder / "model.safetensors").stat().st_size / 1e6
     for cost in (found.float32, found.other):
