@@ -146,5 +146,12 @@ addEventListener("unhandledrejection", event => {
     }[event.reason?.name];
     if (why) document.querySelectorAll(".camera-note").forEach(note => note.textContent = why);
 });
+addEventListener("loadedmetadata", ({target: video}) => {
+    if (video.duration !== Infinity || video.srcObject) return;
+    video.addEventListener("durationchange", () => video.currentTime = 0, {once: true});
+    video.currentTime = Number.MAX_SAFE_INTEGER;
+}, true);
 </script>
-"""  # Gradio says nothing when a camera is refused, and its own rules for phones reach within the page's parts alone
+"""
+# Gradio says nothing when a camera is refused, and its own rules for phones reach within the page's parts alone. Chrome's
+# recordings do not say how long they are, and it finds out when it is to go to the end.
