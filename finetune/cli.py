@@ -159,7 +159,11 @@ def _distill_options(parser: argparse.ArgumentParser) -> None:
         help="a video classifier, or an image model: Hub id, folder or pypi:NAME",
     )
     parser.add_argument(
-        "--student", default="", metavar="INIT", help=f"as --init; the recipe's own, or {SMALL_STUDENT} for the paper's"
+        "--student",
+        "--init",
+        default="",
+        metavar="INIT",
+        help=f"what it starts from, as in train; the recipe's own, or {SMALL_STUDENT} for the paper's",
     )
     add_options(parser, Distillation)
     add_run(parser, Path("runs/student"), "paper")

@@ -100,7 +100,7 @@ def test_subset_leaks_evaluate_and_distill(
     output = ["--output", str(tmp_path / "report")]
     assert main(["evaluate", "--model", str(finished[0]), "--data", str(part), *output]) == 0
     assert "The report is" in capsys.readouterr().out
-    options = ["--output", str(tmp_path / "student"), "--student", "scratch:tiny", "--sampler", "equidistant"]
+    options = ["--output", str(tmp_path / "student"), "--init", "scratch:tiny", "--sampler", "equidistant"]
     teacher = ["--teacher", str(finished[0]), "--epochs", "1"]
     assert main(["distill", "--data", str(part), *options, *teacher]) == 0
     assert (tmp_path / "student" / "README.md").exists()
