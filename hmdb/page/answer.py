@@ -85,8 +85,10 @@ class AnswerPanel(Panel):
         if not isinstance(prediction, Prediction):  # it was cancelled before there was one
             return
         yield self.answered(prediction)
-        yield self.preview(path)
-        yield from self.explained(found)
+        for number, step in enumerate(self.explained(found)):
+            yield step
+            if number == 0:  # a preview of a large video takes longer than a map
+                yield self.preview(path)
 
     def answered(self, prediction: Prediction) -> Shown:
         return {

@@ -148,10 +148,15 @@ addEventListener("unhandledrejection", event => {
 });
 addEventListener("loadedmetadata", ({target: video}) => {
     if (video.duration !== Infinity || video.srcObject) return;
-    video.addEventListener("durationchange", () => video.currentTime = 0, {once: true});
+    const found = () => {
+        if (!(video.duration < Infinity)) return;
+        video.removeEventListener("durationchange", found);
+        video.currentTime = 0;
+    };
+    video.addEventListener("durationchange", found);
     video.currentTime = Number.MAX_SAFE_INTEGER;
 }, true);
 </script>
 """
-# Gradio says nothing when a camera is refused, and its own rules for phones reach within the page's parts alone. Chrome's
-# recordings do not say how long they are, and it finds out when it is to go to the end.
+# Gradio says nothing when a camera is refused, and its own rules for phones reach within the page's parts alone.
+# Chrome's recordings do not say how long they are; it finds out when it is to go to their end.

@@ -12,9 +12,14 @@ import gradio as gr
 import pytest
 
 from hmdb.errors import VideoError
-from hmdb.page.panel import Panel, Shown, gathered
+from hmdb.page.answer import AnswerPanel
+from hmdb.page.handlers import Handlers
+from hmdb.page.model import loaded_later
+from hmdb.page.panel import Panel, Shown, drop_zone, gathered, video_player
 from hmdb.page.timeline import TimelinePanel
 from hmdb.recognizer import Recognizer
+from tests.conftest import moving_bar, write_mp4
+from tests.page.conftest import SETTINGS
 
 
 def test_each_step_tells_all_that_was_shown_before() -> None:
@@ -97,3 +102,12 @@ def test_a_timeline_that_is_stopped_keeps_saying_so(found: int, long_clip: Path,
     *_, last = panel.run(str(long_clip))
     assert "Stopped" in last[panel.words]
     assert (panel.files[0] in last) == (found > 0)  # what was found can be taken away
+
+
+def test_a_map_does_not_wait_for_a_preview(recognizer: Recognizer, tmp_path: Path) -> None:
+    video = write_mp4(tmp_path / "old.avi", moving_bar(30))
+    with gr.Blocks():
+        do = Handlers(loaded_later(recognizer), None, SETTINGS, [])
+        panel = AnswerPanel(do, {}, video_player("The video"), "Choose one.", drop_zone())
+    found = [next(iter(step)) for step in panel.steps(str(video))]
+    assert found == [panel.words, panel.film, panel.player, panel.trust]
