@@ -7,6 +7,7 @@ back to components. What goes wrong on purpose (HmdbError) reaches the visitor a
 from __future__ import annotations
 
 import functools
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import gradio as gr
 
 from hmdb.errors import DataError, HmdbError, ModelError, StoppedError, VideoError
-from hmdb.page.files import FILES
+from hmdb.page.files import FILES, served
 from hmdb.page.model import Loading
 from hmdb.page.present import (
     agreement,
@@ -29,6 +30,7 @@ from hmdb.page.present import (
     timeline_outputs,
     verdict,
 )
+from hmdb.page.preview import make_preview, plays_in_browser
 from hmdb.page.settings import Settings, lends_gpu
 from hmdb.page.turns import Turns
 from hmdb.page.understand import Closer
@@ -102,6 +104,18 @@ class Handlers:
     @property
     def clip_spec(self) -> ClipSpec:
         return self._first.here().loaded.clip_spec
+
+    @in_turn
+    def plays(self, path: str) -> Iterator[bool]:
+        """Whether browsers play a video as it is."""
+        yield plays_in_browser(path)
+
+    @in_turn
+    def preview(self, path: str) -> Iterator[str]:
+        """A file that browsers play in place of a video that they do not."""
+        if not plays_in_browser(path):
+            with tempfile.TemporaryDirectory() as folder:
+                yield served(make_preview(path, Path(folder) / "preview"))
 
     @in_turn
     def answer(self, path: str) -> Iterator[Prediction | Explanation | Faithfulness]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
+import html
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.data_classes import FileData
 
-from hmdb.errors import HmdbError, VideoError
-from hmdb.page.files import FILES, served
+from hmdb.errors import HmdbError
+from hmdb.page.files import FILES
 from hmdb.page.handlers import Handlers
 from hmdb.page.present import busy, headed, problem
-from hmdb.page.preview import make_preview, plays_in_browser
 from hmdb.page.visitors import OfSessions
 
 HEIGHT = 285  # pixels of a player, and of what stands beside it
@@ -95,33 +93,31 @@ class Panel(ABC):
         self.do.cancel(self)
         return {
             **self.empty,
-            **self.played(path),
+            **self.emptied(path),
             self.source: path,
             self.words: busy() if path else self.invitation,
             self.clear: gr.update(visible=bool(path)),
         }
 
-    def played(self, path: str | None) -> Shown:
-        """The player with a new video, if a browser plays it as it is; and room for the next file."""
+    def emptied(self, path: str | None) -> Shown:
+        """The player without the old video, and room for the next file. A camera's player has the new one already."""
         if self.upload is None:
             return {self.player: None} if path is None else {}
-        try:
-            plays = path is not None and plays_in_browser(path)
-        except VideoError:  # the answer says why, once
-            plays = False
-        return {self.upload: None, self.player: gr.update(value=path if plays else None, visible=plays)}
+        return {self.upload: None, self.player: gr.update(value=None, visible=False)}
+
+    def played(self, path: str) -> Shown:
+        """The player with the video, if a browser plays it as it is."""
+        plays = self.upload is not None and any(self.do.plays(path, asker=self))
+        return {self.player: gr.update(value=path, visible=True)} if plays else {}
 
     def preview(self, path: str) -> Shown:
-        """The player with something in place of a video that a browser does not play.
-
-        Raises:
-            VideoError: the video cannot be read, or nothing can be encoded here.
-        """
-        if plays_in_browser(path):
+        """The player with something in place of a video that a browser does not play. Without it the answer stands."""
+        try:
+            films = list(self.do.preview(path, asker=self))
+        except HmdbError as error:
+            gr.Warning(f"The video cannot be played here. {html.escape(str(error))}")
             return {}
-        with tempfile.TemporaryDirectory() as folder:
-            film = served(make_preview(path, Path(folder) / "preview"))
-        return {self.player: gr.update(value=film, visible=True)}
+        return {self.player: gr.update(value=films[0], visible=True)} if films else {}
 
     @property
     def has_choice(self) -> bool:
@@ -146,6 +142,7 @@ class Panel(ABC):
         leave = self.empty  # the answer before may reach the browser after it was emptied
         try:
             with FILES.reading(path):
+                yield self.played(path)
                 for step in self.steps(path):
                     yield step
                     leave = {}

@@ -75,7 +75,8 @@ class TimelinePanel(Panel):
             yield self.stopped()
         if timeline is None:
             return
-        yield {**self.preview(path), **self.taken_away(timeline, Path(path).stem)}
+        yield self.taken_away(timeline, Path(path).stem)
+        yield self.preview(path)
         if timeline.has_clock:
             yield {self.player: gr.update(subtitles=subtitles(timeline))}
 

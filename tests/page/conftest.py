@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,10 +22,17 @@ CLIPS = sorted(EXAMPLES.glob("*.mp4"))
 SETTINGS = Settings(max_upload_mb=1)
 
 
+def free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
 @contextmanager
 def served(demo: gr.Blocks) -> Iterator[str]:
     try:
-        yield Page(demo, SETTINGS, quiet=True).url
+        # Gradio's own search for a port never ends where another process takes the one that it has found.
+        yield Page(demo, SETTINGS, quiet=True, server_port=free_port()).url
     finally:
         demo.close()
 

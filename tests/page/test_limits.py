@@ -36,6 +36,7 @@ from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
+from tests.page.conftest import free_port
 from tests.page.visitor import Visitor, file
 from tests.test_house import ROOT
 
@@ -44,7 +45,7 @@ SETTINGS = Settings(max_upload_mb=2, metrics=True)
 
 @pytest.fixture(scope="module")
 def page(recognizer: Recognizer) -> Iterator[Served]:
-    page = Served(build_demo(recognizer, settings=SETTINGS), SETTINGS, quiet=True)
+    page = Served(build_demo(recognizer, settings=SETTINGS), SETTINGS, quiet=True, server_port=free_port())
     yield page
     page.close(1)
 
@@ -434,12 +435,6 @@ def test_proxies_say_who_asks() -> None:
 
 
 # The end
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from hmdb.page.answer import AnswerPanel
 from hmdb.page.handlers import Handlers
 from hmdb.page.model import loaded_later
 from hmdb.page.panel import Panel, Shown, drop_zone, gathered, video_player
+from hmdb.page.settings import Settings
 from hmdb.page.timeline import TimelinePanel
 from hmdb.recognizer import Recognizer
 from tests.conftest import moving_bar, write_mp4
@@ -96,7 +98,11 @@ def test_an_error_empties_what_came_late(panel: Echo) -> None:
 @pytest.mark.parametrize("found", [0, 2])  # windows, before a visitor stopped it
 def test_a_timeline_that_is_stopped_keeps_saying_so(found: int, long_clip: Path, recognizer: Recognizer) -> None:
     windows = itertools.islice(recognizer.follow(long_clip), found)
-    do: Any = SimpleNamespace(follow=lambda path, asker: ((each, False) for each in windows))
+    do: Any = SimpleNamespace(
+        plays=lambda path, asker: [True],
+        preview=lambda path, asker: [],
+        follow=lambda path, asker: ((each, False) for each in windows),
+    )
     with gr.Blocks():
         panel = TimelinePanel(do, {})
     *_, last = panel.run(str(long_clip))
@@ -104,10 +110,42 @@ def test_a_timeline_that_is_stopped_keeps_saying_so(found: int, long_clip: Path,
     assert (panel.files[0] in last) == (found > 0)  # what was found can be taken away
 
 
-def test_a_map_does_not_wait_for_a_preview(recognizer: Recognizer, tmp_path: Path) -> None:
-    video = write_mp4(tmp_path / "old.avi", moving_bar(30))
+def answering(recognizer: Recognizer, settings: Settings = SETTINGS) -> AnswerPanel:
     with gr.Blocks():
-        do = Handlers(loaded_later(recognizer), None, SETTINGS, [])
-        panel = AnswerPanel(do, {}, video_player("The video"), "Choose one.", drop_zone())
-    found = [next(iter(step)) for step in panel.steps(str(video))]
-    assert found == [panel.words, panel.film, panel.player, panel.trust]
+        do = Handlers(loaded_later(recognizer), None, settings, [])
+        return AnswerPanel(do, {}, video_player("The video"), "Choose one.", drop_zone())
+
+
+def test_a_video_is_opened_in_turn(recognizer: Recognizer, video: Path) -> None:
+    panel = answering(recognizer)
+    assert panel.take(str(video))[panel.player] == gr.update(value=None, visible=False)
+    _, step, *_ = panel.run(str(video))
+    assert step[panel.player] == gr.update(value=str(video), visible=True)
+    busy = answering(recognizer, dataclasses.replace(SETTINGS, max_waiting=0))
+    busy.take(str(video))
+    *_, last = busy.run(str(video))
+    assert busy.player not in last
+    assert "under way" in last[busy.words]
+
+
+def test_an_answer_stands_without_its_preview(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = write_mp4(tmp_path / "old.avi", moving_bar(30))
+    panel = answering(recognizer)
+    panel.take(str(video))
+
+    def fails(*_: Any) -> None:
+        raise VideoError("There is no room.")
+
+    monkeypatch.setattr("hmdb.page.handlers.make_preview", fails)
+    with pytest.warns(UserWarning, match="cannot be played here. There is no room."):
+        *_, last = panel.run(str(video))
+    assert "There is no room." not in last[panel.words]
+    assert {panel.film, panel.trust} <= set(last)
+
+
+def test_a_map_does_not_wait_for_a_preview(recognizer: Recognizer, tmp_path: Path) -> None:
+    panel = answering(recognizer)
+    steps = panel.steps(str(write_mp4(tmp_path / "old.avi", moving_bar(30))))
+    assert [next(iter(step)) for step in steps] == [panel.words, panel.film, panel.player, panel.trust]
