@@ -56,6 +56,10 @@ class Parcel:
     finished: float = float("inf")
     readers: int = 0
 
+    @property
+    def done(self) -> bool:
+        return self.finished < float("inf")
+
 
 def on_disk(folder: Path) -> int:
     """Bytes that a folder takes, in whole blocks: of many small files that is far more than they hold."""
@@ -147,7 +151,7 @@ class Files:
         held: dict[str, int] = {}
         for parcel in self._parcels.values():
             held[parcel.owner] = held.get(parcel.owner, 0) + parcel.size
-        done = [each for each in self._parcels.values() if each.finished < float("inf") and not each.readers]
+        done = [each for each in self._parcels.values() if each.done and not each.readers]
         return min(done, key=lambda each: (-held[each.owner], each.finished), default=None)
 
     def find(self, name: str, *kinds: str) -> Path | None:
@@ -163,7 +167,7 @@ class Files:
         if kind in kinds:
             with self._lock:
                 parcel = self._parcels.get(f"{kind}/{rest.partition('/')[0]}")
-            if parcel is None or time.monotonic() - parcel.finished >= self.keep_seconds or not self._done(parcel):
+            if parcel is None or time.monotonic() - parcel.finished >= self.keep_seconds or not parcel.done:
                 return None
         try:
             status = path.lstat()
@@ -171,10 +175,6 @@ class Files:
         except OSError:
             return None
         return path if plain else None
-
-    @staticmethod
-    def _done(parcel: Parcel) -> bool:
-        return parcel.finished < float("inf")
 
     @contextmanager
     def reading(self, path: str | Path) -> Iterator[None]:
