@@ -32,9 +32,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hmdb.errors import HmdbError
 from hmdb.page.brief import unmeant
-from hmdb.page.files import ANSWERS, UPLOADS, Files, on_disk
+from hmdb.page.files import ANSWERS, UPLOADS, Files, FullError, GreedyError, Parcel, on_disk
 from hmdb.page.gate import Gate
 from hmdb.page.observed import REFUSED
 from hmdb.page.settings import Settings
@@ -167,7 +166,7 @@ class Border:
         owner = request.client.host if request.client else ""
         try:
             with self.files.parcel(UPLOADS, owner) as parcel:
-                counted = _counted(request.receive, lambda count: self.files.take_room(parcel, count), self.max_upload)
+                counted = _counted(request.receive, lambda count: self._take(parcel, count), self.max_upload)
                 inner = Request(request.scope, counted)
                 paths, _, _ = await upload_fn(
                     inner, parcel.path, self.max_upload, upload_id or None, upload_progress=progress
@@ -175,13 +174,11 @@ class Border:
                 for path in parcel.path.iterdir():
                     if path.is_file():  # a part that is no file for Gradio
                         path.unlink()
-                self.files.take_room(parcel, max(on_disk(parcel.path) - parcel.size, 0))
+                self._take(parcel, max(on_disk(parcel.path) - parcel.size, 0))
         except MultiPartException as error:
             if "maximum allowed size" in error.message and not error.message.startswith("Headers"):
                 raise RefusedError(413, self._too_large()) from error
             raise RefusedError(400, "This upload cannot be read.") from error
-        except HmdbError as error:
-            raise RefusedError(507, str(error)) from error
         except (HTTPException, TypeError) as error:  # no form, a name that is none, a part that is no file
             raise RefusedError(400, "This upload cannot be read.") from error
         finally:
@@ -190,6 +187,14 @@ class Border:
                 asyncio.get_running_loop().call_later(FORGET_SECONDS, file_upload_statuses.stop_tracking, upload_id)
         names = [path.removeprefix(self._root.decode()) for path in paths]
         await JSONResponse(names)(request.scope, request.receive, send)
+
+    def _take(self, parcel: Parcel, count: int) -> None:
+        try:
+            self.files.receive(parcel, count)
+        except GreedyError as error:
+            raise RefusedError(429, str(error)) from error
+        except FullError as error:
+            raise RefusedError(507, str(error)) from error
 
     def _too_large(self) -> str:
         return f"Files may be at most {self.max_upload // 2**20} MB here. Try a shorter or smaller one."

@@ -31,12 +31,17 @@ UPLOADS, ANSWERS, EXAMPLES = "uploads", "answers", "examples"
 LOCK = "lock"
 FRAME_SIDE = 480  # pixels, the longest side of a frame in a gallery
 FRAME_QUALITY = 88  # of its JPEG
+UNFINISHED = 1 / 4  # of the room on the disk, which several uploads of one owner may take before they are complete
 
 Gallery = list[tuple[str, str]]  # files and captions
 
 
 class FullError(HmdbError):
     """There is no room on the disk for one more file."""
+
+
+class GreedyError(HmdbError):
+    """One address uploads more at a time than it may."""
 
 
 @dataclass(eq=False)
@@ -146,6 +151,21 @@ class Files:
                     raise FullError("The page has no room for more files at the moment. Try again in a few minutes.")
                 self._delete(victim)
             parcel.size += count
+
+    def receive(self, parcel: Parcel, count: int) -> None:
+        """Sets bytes aside for an upload as they come. Unfinished ones make no room, so they have to leave some.
+
+        Raises:
+            GreedyError: those of one owner leave too little.
+            FullError: there is none.
+        """
+        with self._lock:
+            parcels = self._parcels.values()
+            owns = sum(each.size for each in parcels if each.owner == parcel.owner and not each.done)
+            if owns > parcel.size and owns + count > UNFINISHED * self.budget:
+                words = "Too much is being uploaded from your address. Try again when some of it has arrived."
+                raise GreedyError(words)
+            self.take_room(parcel, count)
 
     def _oldest_of_the_largest_owner(self) -> Parcel | None:
         held: dict[str, int] = {}

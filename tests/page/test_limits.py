@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -28,7 +28,7 @@ from PIL import Image
 
 from hmdb.clips.clip import Clip
 from hmdb.page import border, server
-from hmdb.page.files import ANSWERS, FILES, UPLOADS, Files, FullError
+from hmdb.page.files import ANSWERS, FILES, UPLOADS, Files, FullError, GreedyError
 from hmdb.page.layout import build_demo
 from hmdb.page.live import LEASE
 from hmdb.page.panel import FORGOTTEN
@@ -39,7 +39,7 @@ from tests.conftest import write_checkpoint
 from tests.page.visitor import Visitor, file
 from tests.test_house import ROOT
 
-SETTINGS = Settings(max_upload_mb=2, metrics=True)
+SETTINGS = Settings(max_upload_mb=2, metrics=True, proxies=1)
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +204,54 @@ def test_what_is_read_or_unfinished_stays_and_a_full_disk_is_said(tmp_path: Path
     assert read.path.exists()
     assert not new.path.exists()
     files.close()
+
+
+def test_what_one_address_has_not_finished_leaves_room_for_others(tmp_path: Path) -> None:
+    files = Files(tmp_path / "page", budget=4000)
+    with ExitStack() as unfinished:
+        with files.parcel(UPLOADS, "modest") as early:
+            files.receive(early, 1000)
+        for parcel in [unfinished.enter_context(files.parcel(UPLOADS, "greedy")) for _ in range(4)]:
+            with suppress(GreedyError):
+                files.receive(parcel, 1000)
+        with files.parcel(UPLOADS, "new") as late:
+            files.receive(late, 1000)
+        assert early.path.exists()
+        assert files.used == 3000
+    files.close()
+
+
+def test_a_single_upload_may_take_all_the_room_there_is(tmp_path: Path) -> None:
+    files = Files(tmp_path / "page", budget=4000)
+    for _ in range(2):
+        with files.parcel(UPLOADS) as parcel:
+            for _ in range(4):
+                files.receive(parcel, 1000)
+    assert files.used == 4000
+    files.close()
+
+
+def test_an_address_with_too_much_on_its_way_is_told_so(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def upload(address: str) -> httpx.Response:
+        asked = {"X-Forwarded-For": address}
+        return httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", bytes(1000))}, headers=asked)
+
+    monkeypatch.setattr(FILES, "budget", 4 * 2**20)
+    before = FILES.used
+    with socket.create_connection((urlsplit(page.url).hostname, urlsplit(page.url).port)) as unfinished:
+        unfinished.sendall(
+            b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1500000\r\n\r\n"
+            b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n' + bytes(1_200_000)
+        )
+        wait_until(lambda: FILES.used >= before + 1_200_000)
+        refused = upload("203.0.113.9")
+        assert (refused.status_code, refused.json()["detail"]) == (
+            429,
+            "Too much is being uploaded from your address. Try again when some of it has arrived.",
+        )
+        assert upload("198.51.100.1").status_code == 200
+    wait_until(lambda: upload("203.0.113.9").status_code == 200)
 
 
 def test_what_an_answer_waits_for_or_reads_stays(
