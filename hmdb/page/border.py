@@ -18,7 +18,7 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote
@@ -107,7 +107,7 @@ class Border:
         self.local_url = local_url
         self._root = f"{files.root}{os.sep}".encode()
         self._in_mcp = 0
-        self._large = asyncio.Semaphore(2)  # MCP messages that are read and answered at a time
+        self._large = asyncio.Semaphore(2)  # messages of MCP in memory at a time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -163,9 +163,8 @@ class Border:
         upload_id = request.query_params.get("upload_id", "")
         upload_id = upload_id if UPLOAD_ID.fullmatch(upload_id) else ""
         progress = file_upload_statuses if upload_id else None
-        owner = request.client.host if request.client else ""
         try:
-            with self.files.parcel(UPLOADS, owner) as parcel:
+            with self.files.parcel(UPLOADS, _address(request)) as parcel:
                 counted = _counted(request.receive, lambda count: self._take(parcel, count), self.max_upload)
                 inner = Request(request.scope, counted)
                 paths, _, _ = await upload_fn(
@@ -200,27 +199,36 @@ class Border:
         return f"Files may be at most {self.max_upload // 2**20} MB here. Try a shorter or smaller one."
 
     async def _mcp(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hidden = self._seen_from_outside(Request(scope))
+        request = Request(scope)
+        length = request.headers.get("content-length", "")
         if scope["method"] != "POST":
-            await self.app(scope, receive, _rewriting(send, hidden))
+            await self.app(scope, receive, _rewriting(send, self._seen_from_outside(request)))
+        elif length.isdecimal() and int(length) <= MAX_BODY:
+            await self._answer_mcp(await _body(receive, MAX_BODY), scope, receive, send)
+        else:  # on the disk until its turn comes, where slow ones take no memory and hold nobody up
+            with self.files.passing(_address(request)) as parcel:
+                path = parcel.path / "message"
+                with path.open("wb") as file:
+                    async for piece in _pieces(receive, MAX_MCP_BODY):
+                        self._take(parcel, len(piece))
+                        file.write(piece)
+                async with self._large:
+                    await self._answer_mcp(path.read_bytes(), scope, receive, send)
+
+    async def _answer_mcp(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        message = _json(body)
+        with _not_too_deep():
+            said = _not_taken(message)
+        if said:
+            await _tool_error(message, said)(scope, receive, send)
             return
-        length = Request(scope).headers.get("content-length", "")
-        small = length.isdecimal() and int(length) <= MAX_BODY
-        async with nullcontext() if small else self._large:
-            body = await _body(receive, MAX_BODY if small else MAX_MCP_BODY)
-            message = _json(body)
-            with _not_too_deep():
-                said = _not_taken(message)
-            if said:
-                await _tool_error(message, said)(scope, receive, send)
-                return
-            self._in_mcp += 1
-            try:
-                await self.app(scope, _again(body, receive), _rewriting(send, hidden))
-            finally:
-                self._in_mcp -= 1
-                if not self._in_mcp:
-                    self.files.delete_strays()
+        self._in_mcp += 1
+        try:
+            await self.app(scope, _again(body, receive), _rewriting(send, self._seen_from_outside(Request(scope))))
+        finally:
+            self._in_mcp -= 1
+            if not self._in_mcp:
+                self.files.delete_strays()
 
     def _front(self, request: Request) -> Callable[[bytes], bytes]:
         """The page itself, with what other sites show of it."""
@@ -317,24 +325,39 @@ def _walk(value: Any) -> Iterator[Any]:
         yield from _walk(each)
 
 
+def _address(request: Request) -> str:
+    """Whose a request is; "" where that is not known."""
+    return request.client.host if request.client else ""
+
+
 async def _body(receive: Receive, limit: int) -> bytes:
-    """All of a body.
+    """All of a body; see `_pieces`."""
+    body = bytearray()
+    async for piece in _pieces(receive, limit):
+        body += piece
+    return bytes(body)
+
+
+async def _pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
+    """A body as it comes.
 
     Raises:
         RefusedError: it is too large or too slow.
         ClientDisconnect: it breaks off.
     """
-    body, receive = bytearray(), _in_time(receive)
+    total, receive = 0, _in_time(receive)
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > limit:
+        piece = message.get("body", b"")
+        total += len(piece)
+        if total > limit:
             told = f"A request may be at most {limit // 2**20} MB. Upload files, do not send them within one."
             raise RefusedError(413, told)
+        yield piece
         if not message.get("more_body"):
-            return bytes(body)
+            return
 
 
 def _in_time(receive: Receive) -> Receive:

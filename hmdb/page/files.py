@@ -138,6 +138,15 @@ class Files:
             raise
         parcel.finished = time.monotonic()
 
+    @contextmanager
+    def passing(self, owner: str) -> Iterator[Parcel]:
+        """A new folder for what arrives and is done with after this."""
+        with self.parcel(UPLOADS, owner) as parcel:
+            try:
+                yield parcel
+            finally:
+                self._delete(parcel)
+
     def take_room(self, parcel: Parcel, count: int) -> None:
         """Sets bytes aside for a parcel. The oldest finished ones make room, first those of whoever holds most.
 

@@ -374,20 +374,23 @@ def test_who_does_not_read_is_cut(page: Served, monkeypatch: pytest.MonkeyPatch)
     assert received < 32 * 2**20
 
 
-def test_slow_messages_of_others_hold_no_tool_up(page: Served) -> None:
+@pytest.mark.parametrize("size", [100_000, 2 * 2**20])
+def test_slow_messages_of_others_hold_no_tool_up(page: Served, size: int) -> None:
+    used = FILES.used
     address = (urlsplit(page.url).hostname, urlsplit(page.url).port)
     slow = [socket.create_connection(address) for _ in range(3)]
     for connection in slow:
         connection.sendall(
             b"POST /gradio_api/mcp/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 100000\r\n\r\n{"
+            b"Content-Length: %d\r\n\r\n{" % size
         )
-    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
-    kinds = {"accept": "application/json, text/event-stream"}
-    answer = httpx.post(f"{page.url}gradio_api/mcp/", json=asked, headers=kinds, timeout=border.IDLE_SECONDS / 2)
+    asked = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}).ljust(size)
+    kinds = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    answer = httpx.post(f"{page.url}gradio_api/mcp/", content=asked, headers=kinds, timeout=border.IDLE_SECONDS / 2)
     assert answer.status_code == 200
     for connection in slow:
         connection.close()
+    wait_until(lambda: FILES.used == used)
 
 
 def test_cameras_that_send_nothing_hold_no_other_up(page: Served) -> None:
