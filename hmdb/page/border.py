@@ -60,6 +60,12 @@ WORK = re.compile(rf"{API_PREFIX}/(queue/(join|data)|call/|run/|upload$|mcp)")  
 TEXTS = ("application/json", "text/event-stream", "text/html", "text/plain")
 UNREADABLE = b'{"detail":"This request is not of the form that is expected here."}'  # for lines that quote all of it
 
+AS_TEXT = "A file has to be sent as text: data:video/mp4;base64,..."
+GRADIOS_WORDS = {  # of files, to clients of MCP: what is refused here, and what is said in its place
+    b"Gradio File Input - a http or https url to a file": b"data:video/mp4;base64,...",
+    b"If a user passes a file as an input, use the upload_file_to_gradio tool, if present, to upload the file to the "
+    b"gradio app and create a Gradio File Input. Then use the returned path as the input to the tool": AS_TEXT.encode(),
+}
 
 UPLOAD_ID = re.compile(r"\w{1,64}")  # under which Gradio's script asks how far its upload is
 FORGET_SECONDS = 10.0  # after which nobody asks any more
@@ -239,7 +245,14 @@ class Border:
         """MCP asks the page as a client on this machine does, and would tell the addresses that it sees."""
         outside = get_root_url(request, request.url.path, None).encode()
         inside = self.local_url().rstrip("/").encode()
-        return lambda text: self._hidden(text.replace(inside, outside) if inside else text)
+        told = {**GRADIOS_WORDS, inside: outside} if inside else GRADIOS_WORDS
+
+        def rewrite(text: bytes) -> bytes:
+            for words, ours in told.items():
+                text = text.replace(words, ours)
+            return self._hidden(text)
+
+        return rewrite
 
     def _hidden(self, text: bytes) -> bytes:
         return text.replace(self._root, b"")
@@ -302,7 +315,7 @@ def _not_taken(message: Any) -> str | None:
     """What is wrong with the values that a tool is asked with."""
     for each in _walk(message):
         if isinstance(each, dict) and ("path" in each or not str(each.get("video", "data:")).startswith("data:")):
-            return "A file has to be sent as text: data:video/mp4;base64,..."
+            return AS_TEXT
         if isinstance(each, str) and len(each) > MAX_TEXT and not each.startswith("data:"):
             return _too_long(each)
     return None
