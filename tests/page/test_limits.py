@@ -574,7 +574,7 @@ def test_an_address_that_is_not_to_be_had_is_named(tmp_path: Path, checkpoint: P
         ("HMDB_AT_ONCE", "1.5", "HMDB_AT_ONCE must be a positive whole number, not '1.5'."),
         ("HMDB_SECONDS", "nan", "HMDB_SECONDS must be a positive number, not 'nan'."),
         ("HMDB_METRICS", "maybe", "HMDB_METRICS must be one of 1, true, on, 0, false, off, not 'maybe'."),
-        ("HMDB_PROXIES", "-1", "HMDB_PROXIES must be a whole number, not '-1'."),
+        ("HMDB_PROXIES", "-1", "HMDB_PROXIES must be a whole number of at least 0, not '-1'."),
         ("GRADIO_SERVER_PORT", "abc", "GRADIO_SERVER_PORT must be a positive whole number, not 'abc'."),
         ("GRADIO_SERVER_PORT", "99999", "GRADIO_SERVER_PORT must be at most 65535, not 99999."),
         ("HMDB_DECODE_WORKERS", "0", "HMDB_DECODE_WORKERS must be a positive whole number, not '0'."),
