@@ -23,6 +23,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import orjson
 from gradio.route_utils import API_PREFIX, get_root_url, upload_fn
 from gradio.routes import file_upload_statuses
@@ -138,14 +139,15 @@ class Border:
             raise RefusedError(503, "The page is about to restart. Try again in a minute.")
         if not OPEN.fullmatch(path) or len(path) > MAX_PATH:
             raise RefusedError(404, "There is nothing of that name here.")
+        root = _root(scope)
         if path.startswith(FILE):
             await self.app(self._found(scope, path.removeprefix(FILE)), receive, send)
         elif path.rstrip("/") == UPLOAD:
             await self._upload(Request(scope, _in_time(receive)), send)
         elif path.startswith(MCP):
-            await self._mcp(scope, receive, send)
+            await self._mcp(scope, receive, _rewriting(send, self._seen_from_outside(root)))
         elif path == "/":
-            await self.app(scope, receive, _rewriting(send, self._front(Request(scope))))
+            await self.app(scope, receive, _rewriting(send, self._front(root, Request(scope).url.query)))
         elif path.startswith(("/static/", "/assets/", "/svelte/")):
             await self.app(scope, receive, send)
         else:
@@ -208,7 +210,7 @@ class Border:
         request = Request(scope)
         length = request.headers.get("content-length", "")
         if scope["method"] != "POST":
-            await self.app(scope, receive, _rewriting(send, self._seen_from_outside(request)))
+            await self.app(scope, receive, send)
         elif length.isdecimal() and int(length) <= MAX_BODY:
             await self._answer_mcp(await _body(receive, MAX_BODY), scope, receive, send)
         else:  # on the disk until its turn comes, where slow ones take no memory and hold nobody up
@@ -230,22 +232,20 @@ class Border:
             return
         self._in_mcp += 1
         try:
-            await self.app(scope, _again(body, receive), _rewriting(send, self._seen_from_outside(Request(scope))))
+            await self.app(scope, _again(body, receive), send)
         finally:
             self._in_mcp -= 1
             if not self._in_mcp:
                 self.files.delete_strays()
 
-    def _front(self, request: Request) -> Callable[[bytes], bytes]:
+    def _front(self, root: str, query: str) -> Callable[[bytes], bytes]:
         """The page itself, with what other sites show of it."""
-        root = get_root_url(request, "/", None)
-        return lambda text: self.links.tagged(self._hidden(text), root, request.url.query)
+        return lambda text: self.links.tagged(self._hidden(text), root, query)
 
-    def _seen_from_outside(self, request: Request) -> Callable[[bytes], bytes]:
+    def _seen_from_outside(self, root: str) -> Callable[[bytes], bytes]:
         """MCP asks the page as a client on this machine does, and would tell the addresses that it sees."""
-        outside = get_root_url(request, request.url.path, None).encode()
         inside = self.local_url().rstrip("/").encode()
-        told = {**GRADIOS_WORDS, inside: outside} if inside else GRADIOS_WORDS
+        told = {**GRADIOS_WORDS, inside: root.encode()} if inside else GRADIOS_WORDS
 
         def rewrite(text: bytes) -> bytes:
             for words, ours in told.items():
@@ -336,6 +336,18 @@ def _walk(value: Any) -> Iterator[Any]:
     yield value
     for each in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _walk(each)
+
+
+def _root(scope: Scope) -> str:
+    """The page's address as the asker sees it.
+
+    Raises:
+        RefusedError: the headers that tell it make none, which Gradio would stumble over on most routes.
+    """
+    try:
+        return get_root_url(Request({**scope, "path": "/", "query_string": b""}), "/", None)
+    except httpx.InvalidURL as error:
+        raise RefusedError(400, "The headers of this request name no address of this page.") from error
 
 
 def _address(request: Request) -> str:

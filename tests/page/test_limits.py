@@ -433,6 +433,15 @@ def test_odd_ranges_and_long_names_are_no_errors_of_the_page(page: Served) -> No
     assert httpx.get(f"{page.url}static/{'x' * 5000}").status_code == 404
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-Host", "Host"])
+@pytest.mark.parametrize("path", ["", "config", "gradio_api/info", "gradio_api/mcp/schema", "gradio_api/queue/join"])
+def test_an_address_that_cannot_be_one_is_said_in_a_line(page: Served, path: str, header: str) -> None:
+    method = "POST" if path.endswith("join") else "GET"
+    answer = httpx.request(method, f"{page.url}{path}", headers={header: "[v1.a]"})
+    said = "The headers of this request name no address of this page."
+    assert (answer.status_code, answer.json()) == (400, {"detail": said})
+
+
 # What watches the page
 
 
