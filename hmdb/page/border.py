@@ -19,7 +19,7 @@ import logging
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
@@ -214,14 +214,16 @@ class Border:
         elif length.isdecimal() and int(length) <= MAX_BODY:
             await self._answer_mcp(await _body(receive, MAX_BODY), scope, receive, send)
         else:  # on the disk until its turn comes, where slow ones take no memory and hold nobody up
-            with self.files.passing(_address(request)) as parcel:
-                path = parcel.path / "message"
-                with path.open("wb") as file:
-                    async for piece in _pieces(receive, MAX_MCP_BODY):
-                        self._take(parcel, len(piece))
-                        file.write(piece)
-                async with self._large:
-                    await self._answer_mcp(path.read_bytes(), scope, receive, send)
+            async with AsyncExitStack() as turn:
+                with self.files.passing(_address(request)) as parcel:
+                    path = parcel.path / "message"
+                    with path.open("wb") as file:
+                        async for piece in _pieces(receive, MAX_MCP_BODY):
+                            self._take(parcel, len(piece))
+                            file.write(piece)
+                    await turn.enter_async_context(self._large)
+                    body = path.read_bytes()
+                await self._answer_mcp(body, scope, receive, send)
 
     async def _answer_mcp(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         message = _json(body)
