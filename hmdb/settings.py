@@ -47,7 +47,8 @@ def _value(name: str, text: str, kind: Any) -> Any:
         return _one_of(name, text.lower(), SWITCH)
     if kind is str:
         return text
-    wanted = f"a {'' if may_be_zero else 'positive '}{'whole ' if kind is int else ''}number"
+    noun = "whole number" if kind is int else "number"
+    wanted = f"a {noun} of at least 0" if may_be_zero else f"a positive {noun}"
     try:
         number = kind(text)
     except ValueError as error:

@@ -18,11 +18,12 @@ import asyncio
 import logging
 import os
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, nullcontext
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import orjson
 from gradio.route_utils import API_PREFIX, get_root_url, upload_fn
 from gradio.routes import file_upload_statuses
@@ -32,9 +33,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hmdb.errors import HmdbError
 from hmdb.page.brief import unmeant
-from hmdb.page.files import ANSWERS, UPLOADS, Files, on_disk
+from hmdb.page.files import ANSWERS, UPLOADS, Files, FullError, GreedyError, Parcel, on_disk
 from hmdb.page.gate import Gate
 from hmdb.page.observed import REFUSED
 from hmdb.page.settings import Settings
@@ -61,6 +61,12 @@ WORK = re.compile(rf"{API_PREFIX}/(queue/(join|data)|call/|run/|upload$|mcp)")  
 TEXTS = ("application/json", "text/event-stream", "text/html", "text/plain")
 UNREADABLE = b'{"detail":"This request is not of the form that is expected here."}'  # for lines that quote all of it
 
+AS_TEXT = "A file has to be sent as text: data:video/mp4;base64,..."
+GRADIOS_WORDS = {  # of files, to clients of MCP: what is refused here, and what is said in its place
+    b"Gradio File Input - a http or https url to a file": b"data:video/mp4;base64,...",
+    b"If a user passes a file as an input, use the upload_file_to_gradio tool, if present, to upload the file to the "
+    b"gradio app and create a Gradio File Input. Then use the returned path as the input to the tool": AS_TEXT.encode(),
+}
 
 UPLOAD_ID = re.compile(r"\w{1,64}")  # under which Gradio's script asks how far its upload is
 FORGET_SECONDS = 10.0  # after which nobody asks any more
@@ -108,7 +114,7 @@ class Border:
         self.local_url = local_url
         self._root = f"{files.root}{os.sep}".encode()
         self._in_mcp = 0
-        self._large = asyncio.Semaphore(2)  # MCP messages that are read and answered at a time
+        self._large = asyncio.Semaphore(2)  # messages of MCP in memory at a time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -133,14 +139,15 @@ class Border:
             raise RefusedError(503, "The page is about to restart. Try again in a minute.")
         if not OPEN.fullmatch(path) or len(path) > MAX_PATH:
             raise RefusedError(404, "There is nothing of that name here.")
+        root = _root(scope)
         if path.startswith(FILE):
             await self.app(self._found(scope, path.removeprefix(FILE)), receive, send)
         elif path.rstrip("/") == UPLOAD:
             await self._upload(Request(scope, _in_time(receive)), send)
         elif path.startswith(MCP):
-            await self._mcp(scope, receive, send)
+            await self._mcp(scope, receive, _rewriting(send, self._seen_from_outside(root)))
         elif path == "/":
-            await self.app(scope, receive, _rewriting(send, self._front(Request(scope))))
+            await self.app(scope, receive, _rewriting(send, self._front(root, Request(scope).url.query)))
         elif path.startswith(("/static/", "/assets/", "/svelte/")):
             await self.app(scope, receive, send)
         else:
@@ -164,10 +171,9 @@ class Border:
         upload_id = request.query_params.get("upload_id", "")
         upload_id = upload_id if UPLOAD_ID.fullmatch(upload_id) else ""
         progress = file_upload_statuses if upload_id else None
-        owner = request.client.host if request.client else ""
         try:
-            with self.files.parcel(UPLOADS, owner) as parcel:
-                counted = _counted(request.receive, lambda count: self.files.take_room(parcel, count), self.max_upload)
+            with self.files.parcel(UPLOADS, _address(request)) as parcel:
+                counted = _counted(request.receive, lambda count: self._take(parcel, count), self.max_upload)
                 inner = Request(request.scope, counted)
                 paths, _, _ = await upload_fn(
                     inner, parcel.path, self.max_upload, upload_id or None, upload_progress=progress
@@ -175,13 +181,11 @@ class Border:
                 for path in parcel.path.iterdir():
                     if path.is_file():  # a part that is no file for Gradio
                         path.unlink()
-                self.files.take_room(parcel, max(on_disk(parcel.path) - parcel.size, 0))
+                self._take(parcel, max(on_disk(parcel.path) - parcel.size, 0))
         except MultiPartException as error:
             if "maximum allowed size" in error.message and not error.message.startswith("Headers"):
                 raise RefusedError(413, self._too_large()) from error
             raise RefusedError(400, "This upload cannot be read.") from error
-        except HmdbError as error:
-            raise RefusedError(507, str(error)) from error
         except (HTTPException, TypeError) as error:  # no form, a name that is none, a part that is no file
             raise RefusedError(400, "This upload cannot be read.") from error
         finally:
@@ -191,42 +195,66 @@ class Border:
         names = [path.removeprefix(self._root.decode()) for path in paths]
         await JSONResponse(names)(request.scope, request.receive, send)
 
+    def _take(self, parcel: Parcel, count: int) -> None:
+        try:
+            self.files.receive(parcel, count)
+        except GreedyError as error:
+            raise RefusedError(429, str(error)) from error
+        except FullError as error:
+            raise RefusedError(507, str(error)) from error
+
     def _too_large(self) -> str:
         return f"Files may be at most {self.max_upload // 2**20} MB here. Try a shorter or smaller one."
 
     async def _mcp(self, scope: Scope, receive: Receive, send: Send) -> None:
-        hidden = self._seen_from_outside(Request(scope))
+        request = Request(scope)
+        length = request.headers.get("content-length", "")
         if scope["method"] != "POST":
-            await self.app(scope, receive, _rewriting(send, hidden))
+            await self.app(scope, receive, send)
+        elif length.isdecimal() and int(length) <= MAX_BODY:
+            await self._answer_mcp(await _body(receive, MAX_BODY), scope, receive, send)
+        else:  # on the disk until its turn comes, where slow ones take no memory and hold nobody up
+            async with AsyncExitStack() as turn:
+                with self.files.passing(_address(request)) as parcel:
+                    path = parcel.path / "message"
+                    with path.open("wb") as file:
+                        async for piece in _pieces(receive, MAX_MCP_BODY):
+                            self._take(parcel, len(piece))
+                            file.write(piece)
+                    await turn.enter_async_context(self._large)
+                    body = path.read_bytes()
+                await self._answer_mcp(body, scope, receive, send)
+
+    async def _answer_mcp(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        message = _json(body)
+        with _not_too_deep():
+            said = _not_taken(message)
+        if said:
+            await _tool_error(message, said)(scope, receive, send)
             return
-        length = Request(scope).headers.get("content-length", "")
-        small = length.isdecimal() and int(length) <= MAX_BODY
-        async with nullcontext() if small else self._large:
-            body = await _body(receive, MAX_BODY if small else MAX_MCP_BODY)
-            message = _json(body)
-            with _not_too_deep():
-                said = _not_taken(message)
-            if said:
-                await _tool_error(message, said)(scope, receive, send)
-                return
-            self._in_mcp += 1
-            try:
-                await self.app(scope, _again(body, receive), _rewriting(send, hidden))
-            finally:
-                self._in_mcp -= 1
-                if not self._in_mcp:
-                    self.files.delete_strays()
+        self._in_mcp += 1
+        try:
+            await self.app(scope, _again(body, receive), send)
+        finally:
+            self._in_mcp -= 1
+            if not self._in_mcp:
+                self.files.delete_strays()
 
-    def _front(self, request: Request) -> Callable[[bytes], bytes]:
+    def _front(self, root: str, query: str) -> Callable[[bytes], bytes]:
         """The page itself, with what other sites show of it."""
-        root = get_root_url(request, "/", None)
-        return lambda text: self.links.tagged(self._hidden(text), root, request.url.query)
+        return lambda text: self.links.tagged(self._hidden(text), root, query)
 
-    def _seen_from_outside(self, request: Request) -> Callable[[bytes], bytes]:
+    def _seen_from_outside(self, root: str) -> Callable[[bytes], bytes]:
         """MCP asks the page as a client on this machine does, and would tell the addresses that it sees."""
-        outside = get_root_url(request, request.url.path, None).encode()
         inside = self.local_url().rstrip("/").encode()
-        return lambda text: self._hidden(text.replace(inside, outside) if inside else text)
+        told = {**GRADIOS_WORDS, inside: root.encode()} if inside else GRADIOS_WORDS
+
+        def rewrite(text: bytes) -> bytes:
+            for words, ours in told.items():
+                text = text.replace(words, ours)
+            return self._hidden(text)
+
+        return rewrite
 
     def _hidden(self, text: bytes) -> bytes:
         return text.replace(self._root, b"")
@@ -289,7 +317,7 @@ def _not_taken(message: Any) -> str | None:
     """What is wrong with the values that a tool is asked with."""
     for each in _walk(message):
         if isinstance(each, dict) and ("path" in each or not str(each.get("video", "data:")).startswith("data:")):
-            return "A file has to be sent as text: data:video/mp4;base64,..."
+            return AS_TEXT
         if isinstance(each, str) and len(each) > MAX_TEXT and not each.startswith("data:"):
             return _too_long(each)
     return None
@@ -312,24 +340,51 @@ def _walk(value: Any) -> Iterator[Any]:
         yield from _walk(each)
 
 
+def _root(scope: Scope) -> str:
+    """The page's address as the asker sees it.
+
+    Raises:
+        RefusedError: the headers that tell it make none, which Gradio would stumble over on most routes.
+    """
+    try:
+        return get_root_url(Request({**scope, "path": "/", "query_string": b""}), "/", None)
+    except httpx.InvalidURL as error:
+        raise RefusedError(400, "The headers of this request name no address of this page.") from error
+
+
+def _address(request: Request) -> str:
+    """Whose a request is; "" where that is not known."""
+    return request.client.host if request.client else ""
+
+
 async def _body(receive: Receive, limit: int) -> bytes:
-    """All of a body.
+    """All of a body; see `_pieces`."""
+    body = bytearray()
+    async for piece in _pieces(receive, limit):
+        body += piece
+    return bytes(body)
+
+
+async def _pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
+    """A body as it comes.
 
     Raises:
         RefusedError: it is too large or too slow.
         ClientDisconnect: it breaks off.
     """
-    body, receive = bytearray(), _in_time(receive)
+    total, receive = 0, _in_time(receive)
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
-        body += message.get("body", b"")
-        if len(body) > limit:
+        piece = message.get("body", b"")
+        total += len(piece)
+        if total > limit:
             told = f"A request may be at most {limit // 2**20} MB. Upload files, do not send them within one."
             raise RefusedError(413, told)
+        yield piece
         if not message.get("more_body"):
-            return bytes(body)
+            return
 
 
 def _in_time(receive: Receive) -> Receive:

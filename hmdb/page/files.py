@@ -31,12 +31,17 @@ UPLOADS, ANSWERS, EXAMPLES = "uploads", "answers", "examples"
 LOCK = "lock"
 FRAME_SIDE = 480  # pixels, the longest side of a frame in a gallery
 FRAME_QUALITY = 88  # of its JPEG
+UNFINISHED = 1 / 4  # of the room on the disk, which several uploads of one owner may take before they are complete
 
 Gallery = list[tuple[str, str]]  # files and captions
 
 
 class FullError(HmdbError):
     """There is no room on the disk for one more file."""
+
+
+class GreedyError(HmdbError):
+    """One address uploads more at a time than it may."""
 
 
 @dataclass(eq=False)
@@ -55,6 +60,10 @@ class Parcel:
     size: int = 0
     finished: float = float("inf")
     readers: int = 0
+
+    @property
+    def done(self) -> bool:
+        return self.finished < float("inf")
 
 
 def on_disk(folder: Path) -> int:
@@ -129,6 +138,15 @@ class Files:
             raise
         parcel.finished = time.monotonic()
 
+    @contextmanager
+    def passing(self, owner: str) -> Iterator[Parcel]:
+        """A new folder for what arrives and is done with after this."""
+        with self.parcel(UPLOADS, owner) as parcel:
+            try:
+                yield parcel
+            finally:
+                self._delete(parcel)
+
     def take_room(self, parcel: Parcel, count: int) -> None:
         """Sets bytes aside for a parcel. The oldest finished ones make room, first those of whoever holds most.
 
@@ -143,11 +161,26 @@ class Files:
                 self._delete(victim)
             parcel.size += count
 
+    def receive(self, parcel: Parcel, count: int) -> None:
+        """Sets bytes aside for an upload as they come. Unfinished ones make no room, so they have to leave some.
+
+        Raises:
+            GreedyError: those of one owner leave too little.
+            FullError: there is none.
+        """
+        with self._lock:
+            parcels = self._parcels.values()
+            owns = sum(each.size for each in parcels if each.owner == parcel.owner and not each.done)
+            if owns > parcel.size and owns + count > UNFINISHED * self.budget:
+                words = "Too much is being uploaded from your address. Try again when some of it has arrived."
+                raise GreedyError(words)
+            self.take_room(parcel, count)
+
     def _oldest_of_the_largest_owner(self) -> Parcel | None:
         held: dict[str, int] = {}
         for parcel in self._parcels.values():
             held[parcel.owner] = held.get(parcel.owner, 0) + parcel.size
-        done = [each for each in self._parcels.values() if each.finished < float("inf") and not each.readers]
+        done = [each for each in self._parcels.values() if each.done and not each.readers]
         return min(done, key=lambda each: (-held[each.owner], each.finished), default=None)
 
     def find(self, name: str, *kinds: str) -> Path | None:
@@ -163,7 +196,7 @@ class Files:
         if kind in kinds:
             with self._lock:
                 parcel = self._parcels.get(f"{kind}/{rest.partition('/')[0]}")
-            if parcel is None or time.monotonic() - parcel.finished >= self.keep_seconds or not self._done(parcel):
+            if parcel is None or time.monotonic() - parcel.finished >= self.keep_seconds or not parcel.done:
                 return None
         try:
             status = path.lstat()
@@ -171,10 +204,6 @@ class Files:
         except OSError:
             return None
         return path if plain else None
-
-    @staticmethod
-    def _done(parcel: Parcel) -> bool:
-        return parcel.finished < float("inf")
 
     @contextmanager
     def reading(self, path: str | Path) -> Iterator[None]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class Gate:
-    """Threads may share it.
+    """Counted on the server's event loop alone; threads may read it, and close it.
 
     Attributes:
         open: whether new work may come in.
@@ -18,14 +17,11 @@ class Gate:
     def __init__(self) -> None:
         self.open = True
         self.num_sending = 0
-        self._lock = threading.Lock()
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        with self._lock:
-            self.num_sending += 1
+        self.num_sending += 1
         try:
             yield
         finally:
-            with self._lock:
-                self.num_sending -= 1
+            self.num_sending -= 1

@@ -122,7 +122,7 @@ class Outside:
 
     def _asker(self, scope: Scope) -> tuple[str, int] | None:
         """The address that asks, as the outermost proxy that is one of ours saw it."""
-        passed = Headers(scope=scope).get("x-forwarded-for", "").split(",")
+        passed = ",".join(Headers(scope=scope).getlist("x-forwarded-for")).split(",")
         if self._settings.proxies and len(passed) >= self._settings.proxies and passed[-self._settings.proxies].strip():
             return passed[-self._settings.proxies].strip()[:64], 0
         client: tuple[str, int] | None = scope["client"]

@@ -15,8 +15,9 @@ matrix says, without those that an edit list hides, and without those at its beg
 missing. Interlaced pictures stay woven, both fields in one frame, and a field that a film's telecine repeats is not
 repeated: timestamps tell how long a frame lasts.
 
-Nothing that a visitor sends is decoded in the process that answers: a loop, an abort or a memory
-bomb ends a worker, which has no torch, no secrets and no state, and the request that it came with.
+No video file is decoded in the process that answers: a loop, an abort or a memory bomb ends a worker, which has no
+torch, no secrets and no state, and the request that it came with. Pillow reads pictures in the process itself: those of
+a folder, which no visitor can send, and those of a live camera, JPEGs of limited size (`hmdb/page/live.py`).
 """
 
 from __future__ import annotations

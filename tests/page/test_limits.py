@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
@@ -28,7 +28,7 @@ from PIL import Image
 
 from hmdb.clips.clip import Clip
 from hmdb.page import border, server
-from hmdb.page.files import ANSWERS, FILES, UPLOADS, Files, FullError
+from hmdb.page.files import ANSWERS, FILES, UPLOADS, Files, FullError, GreedyError
 from hmdb.page.layout import build_demo
 from hmdb.page.live import LEASE
 from hmdb.page.panel import FORGOTTEN
@@ -40,7 +40,7 @@ from tests.page.conftest import free_port
 from tests.page.visitor import Visitor, file
 from tests.test_house import ROOT
 
-SETTINGS = Settings(max_upload_mb=2, metrics=True)
+SETTINGS = Settings(max_upload_mb=2, metrics=True, proxies=1)
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +207,54 @@ def test_what_is_read_or_unfinished_stays_and_a_full_disk_is_said(tmp_path: Path
     files.close()
 
 
+def test_what_one_address_has_not_finished_leaves_room_for_others(tmp_path: Path) -> None:
+    files = Files(tmp_path / "page", budget=4000)
+    with ExitStack() as unfinished:
+        with files.parcel(UPLOADS, "modest") as early:
+            files.receive(early, 1000)
+        for parcel in [unfinished.enter_context(files.parcel(UPLOADS, "greedy")) for _ in range(4)]:
+            with suppress(GreedyError):
+                files.receive(parcel, 1000)
+        with files.parcel(UPLOADS, "new") as late:
+            files.receive(late, 1000)
+        assert early.path.exists()
+        assert files.used == 3000
+    files.close()
+
+
+def test_a_single_upload_may_take_all_the_room_there_is(tmp_path: Path) -> None:
+    files = Files(tmp_path / "page", budget=4000)
+    for _ in range(2):
+        with files.parcel(UPLOADS) as parcel:
+            for _ in range(4):
+                files.receive(parcel, 1000)
+    assert files.used == 4000
+    files.close()
+
+
+def test_an_address_with_too_much_on_its_way_is_told_so(page: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def upload(address: str) -> httpx.Response:
+        asked = {"X-Forwarded-For": address}
+        return httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", bytes(1000))}, headers=asked)
+
+    monkeypatch.setattr(FILES, "budget", 4 * 2**20)
+    before = FILES.used
+    with socket.create_connection((urlsplit(page.url).hostname, urlsplit(page.url).port)) as unfinished:
+        unfinished.sendall(
+            b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n"
+            b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1500000\r\n\r\n"
+            b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n' + bytes(1_200_000)
+        )
+        wait_until(lambda: FILES.used >= before + 1_200_000)
+        refused = upload("203.0.113.9")
+        assert (refused.status_code, refused.json()["detail"]) == (
+            429,
+            "Too much is being uploaded from your address. Try again when some of it has arrived.",
+        )
+        assert upload("198.51.100.1").status_code == 200
+    wait_until(lambda: upload("203.0.113.9").status_code == 200)
+
+
 def test_what_an_answer_waits_for_or_reads_stays(
     recognizer: Recognizer, video: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,20 +375,23 @@ def test_who_does_not_read_is_cut(page: Served, monkeypatch: pytest.MonkeyPatch)
     assert received < 32 * 2**20
 
 
-def test_slow_messages_of_others_hold_no_tool_up(page: Served) -> None:
+@pytest.mark.parametrize("size", [100_000, 2 * 2**20])
+def test_slow_messages_of_others_hold_no_tool_up(page: Served, size: int) -> None:
+    used = FILES.used
     address = (urlsplit(page.url).hostname, urlsplit(page.url).port)
     slow = [socket.create_connection(address) for _ in range(3)]
     for connection in slow:
         connection.sendall(
             b"POST /gradio_api/mcp/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 100000\r\n\r\n{"
+            b"Content-Length: %d\r\n\r\n{" % size
         )
-    asked = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}
-    kinds = {"accept": "application/json, text/event-stream"}
-    answer = httpx.post(f"{page.url}gradio_api/mcp/", json=asked, headers=kinds, timeout=border.IDLE_SECONDS / 2)
+    asked = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}}).ljust(size)
+    kinds = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+    answer = httpx.post(f"{page.url}gradio_api/mcp/", content=asked, headers=kinds, timeout=border.IDLE_SECONDS / 2)
     assert answer.status_code == 200
     for connection in slow:
         connection.close()
+    wait_until(lambda: FILES.used == used)
 
 
 def test_cameras_that_send_nothing_hold_no_other_up(page: Served) -> None:
@@ -383,6 +434,15 @@ def test_odd_ranges_and_long_names_are_no_errors_of_the_page(page: Served) -> No
     assert httpx.get(f"{page.url}static/{'x' * 5000}").status_code == 404
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-Host", "Host"])
+@pytest.mark.parametrize("path", ["", "config", "gradio_api/info", "gradio_api/mcp/schema", "gradio_api/queue/join"])
+def test_an_address_that_cannot_be_one_is_said_in_a_line(page: Served, path: str, header: str) -> None:
+    method = "POST" if path.endswith("join") else "GET"
+    answer = httpx.request(method, f"{page.url}{path}", headers={header: "[v1.a]"})
+    said = "The headers of this request name no address of this page."
+    assert (answer.status_code, answer.json()) == (400, {"detail": said})
+
+
 # What watches the page
 
 
@@ -421,16 +481,17 @@ def test_proxies_say_who_asks() -> None:
     async def nowhere(*_: object) -> None:
         raise AssertionError
 
-    def asker(proxies: int, *passed: str) -> tuple[str, int] | None:
+    def asker(proxies: int, *lines: str) -> tuple[str, int] | None:
         outside = server.Outside(
             nowhere, Settings(proxies=proxies), health=dict, under_way=lambda: 0, disk_bytes=lambda: 0
         )
-        headers = [(b"x-forwarded-for", ", ".join(passed).encode())] if passed else []
+        headers = [(b"x-forwarded-for", line.encode()) for line in lines]
         return outside._asker({"type": "http", "headers": headers, "client": ("10.0.0.1", 1)})
 
     assert asker(0, "203.0.113.9") == ("10.0.0.1", 1)
-    assert asker(1, "198.51.100.1", "203.0.113.9") == ("203.0.113.9", 0)
-    assert asker(2, "198.51.100.1", "203.0.113.9") == ("198.51.100.1", 0)
+    for lines in (["198.51.100.1, 203.0.113.9"], ["198.51.100.1", "203.0.113.9"]):  # which mean the same
+        assert asker(1, *lines) == ("203.0.113.9", 0)
+        assert asker(2, *lines) == ("198.51.100.1", 0)
     assert asker(1) == ("10.0.0.1", 1)
 
 
@@ -517,7 +578,7 @@ def test_an_address_that_is_not_to_be_had_is_named(tmp_path: Path, checkpoint: P
         ("HMDB_AT_ONCE", "1.5", "HMDB_AT_ONCE must be a positive whole number, not '1.5'."),
         ("HMDB_SECONDS", "nan", "HMDB_SECONDS must be a positive number, not 'nan'."),
         ("HMDB_METRICS", "maybe", "HMDB_METRICS must be one of 1, true, on, 0, false, off, not 'maybe'."),
-        ("HMDB_PROXIES", "-1", "HMDB_PROXIES must be a whole number, not '-1'."),
+        ("HMDB_PROXIES", "-1", "HMDB_PROXIES must be a whole number of at least 0, not '-1'."),
         ("GRADIO_SERVER_PORT", "abc", "GRADIO_SERVER_PORT must be a positive whole number, not 'abc'."),
         ("GRADIO_SERVER_PORT", "99999", "GRADIO_SERVER_PORT must be at most 65535, not 99999."),
         ("HMDB_DECODE_WORKERS", "0", "HMDB_DECODE_WORKERS must be a positive whole number, not '0'."),

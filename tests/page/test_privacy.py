@@ -283,6 +283,23 @@ def test_mcp_reads_no_file_for_anybody(demo: gr.Blocks, other: tuple[str, list[s
         assert asyncio.run(call_tool(str(demo.local_url), "explain", arguments)).isError
 
 
+def test_mcp_says_how_a_file_is_sent_and_asks_for_no_address(demo: gr.Blocks) -> None:
+    async def tools() -> Any:
+        async with (
+            streamable_http_client(f"{demo.local_url}gradio_api/mcp/") as (reading, writing, _),
+            ClientSession(reading, writing) as session,
+        ):
+            await session.initialize()
+            return (await session.list_tools()).model_dump()["tools"]
+
+    listed = httpx.get(f"{demo.local_url}gradio_api/mcp/schema").json()
+    for tool in [*asyncio.run(tools()), *listed]:
+        takes_a_file = tool["name"] in WITH_A_VIDEO
+        assert ("as text: data:video/mp4;base64,..." in tool["description"]) == takes_a_file
+        assert ("data:video/mp4;base64,..." in str(tool["inputSchema"])) == takes_a_file
+        assert not re.search("http|upload|returned path", str(tool))
+
+
 def test_mcp_tells_addresses_that_the_asker_can_fetch(demo: gr.Blocks, video: Path) -> None:
     import base64
 
