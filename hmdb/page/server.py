@@ -16,7 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from hmdb.page.observed import DISK, UNDER_WAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from hmdb.page.settings import Settings
 
@@ -107,7 +107,7 @@ class Outside:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        scope = {**scope, "client": self._asker(scope)}
+        scope = {**scope, "client": self._asker(scope), "headers": self._believed(scope["headers"])}
         send = _with_headers(send)
         match scope["path"]:
             case "/health":
@@ -119,6 +119,12 @@ class Outside:
                 await Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)(scope, receive, send)
             case _:
                 await self.app(scope, receive, send)
+
+    def _believed(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Without addresses that no proxy of ours has passed on: uvicorn takes them from whoever is on this machine,
+        and there MCP asks on behalf of its clients, in their words.
+        """
+        return [(name, value) for name, value in headers if self._settings.proxies or name != b"x-forwarded-for"]
 
     def _asker(self, scope: Scope) -> tuple[str, int] | None:
         """The address that asks, as the outermost proxy that is one of ours saw it."""

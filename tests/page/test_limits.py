@@ -495,6 +495,14 @@ def test_proxies_say_who_asks() -> None:
     assert asker(1) == ("10.0.0.1", 1)
 
 
+def test_an_address_is_not_believed_where_no_proxy_is_known(url: str, video: Path) -> None:
+    before = set(FILES._parcels)
+    asked = {"X-Forwarded-For": "203.0.113.9"}
+    httpx.post(f"{url}gradio_api/upload", files={"files": video.read_bytes()}, headers=asked).raise_for_status()
+    (upload,) = (FILES._parcels[name] for name in set(FILES._parcels) - before)
+    assert upload.owner == "127.0.0.1"
+
+
 # The end
 
 
