@@ -42,7 +42,7 @@ class WorkerError(Exception):
 
     def __init__(self, what: str, trying: str) -> None:
         super().__init__(what)
-        self.trying = trying  # the decoder that was at work
+        self.trying = trying  # the decoder that was at work; decord, where the worker did not come to say
 
 
 class TimedOutError(WorkerError):

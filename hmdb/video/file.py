@@ -146,11 +146,11 @@ class VideoFile(Video):
         return _Accepted(answer.facts, answer.pixels, answer.seconds)
 
     def _put(self, request: dict[str, object]) -> Answer:
-        """Puts a request, and once more to PyAV alone if it ends a worker while decord is at work."""
+        """Puts a request, and once more to PyAV alone if the worker ends over it before PyAV is at work."""
         try:
             return self._put_to_worker(request)
         except WorkerError as error:
-            if isinstance(error, NoDecoderError) or (isinstance(error, TimedOutError) and error.trying == PYAV):
+            if error.trying == PYAV:
                 raise
             return self._put_to_worker({**request, "decord": False})
 

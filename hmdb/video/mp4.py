@@ -12,6 +12,7 @@ from typing import BinaryIO
 import numpy as np
 
 MAX_INDEX = 64 * 2**20  # bytes
+MAX_BOXES = 1000  # of a file that are looked through; a recording without fragments has a handful
 
 
 def composition_offsets(file: BinaryIO, num_packets: int) -> np.ndarray | None:
@@ -55,9 +56,11 @@ def _boxes(data: bytes | memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _index(file: BinaryIO) -> bytes | None:
-    """The content of the box that is the index; None if it is missing, too large, or no more than a beginning."""
+    """The content of the box that is the index; None if it is missing, too large, no more than a beginning, or where
+    there is no end of boxes.
+    """
     at, index = 0, None
-    while True:
+    for _ in range(MAX_BOXES):
         file.seek(at)
         head = file.read(16)
         if len(head) < 8:
@@ -73,6 +76,7 @@ def _index(file: BinaryIO) -> bytes | None:
         if size < start:  # 0: this box is the rest of the file
             return index
         at += size
+    return None
 
 
 def _sample_table(track: memoryview) -> dict[bytes, memoryview]:

@@ -143,6 +143,7 @@ class _Server:
             self._tell(self._reader.facts.decoder)
             return self._reader
         self.forget()  # before the next takes its memory
+        self._tell(PYAV)
         scanned = scan(file, Container(**request["container"]), self._limits)
         if use_decord and scanned.suits_decord:
             self._tell(DECORD)

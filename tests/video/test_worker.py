@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import numpy as np
 import pytest
@@ -135,6 +135,22 @@ def test_who_was_too_slow_is_not_asked_again(
     with pytest.raises(VideoError, match="takes longer than 15 seconds"):
         open_video(clip)
     assert requests == asked
+
+
+def test_a_file_that_takes_too_long_to_look_at_is_not_looked_at_twice(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip.write_bytes(clip.read_bytes() + b"\0\0\0\x08free" * 3_000_000)
+    asked, ask = [], pool().ask
+
+    def counted(request: Mapping[str, object], file: BinaryIO, limits: Limits) -> Answer:
+        asked.append(request["decord"])
+        return ask(request, file, limits)
+
+    monkeypatch.setattr(pool(), "ask", counted)
+    with pytest.raises(VideoError, match="takes longer than 1 seconds"):
+        open_video(clip, limits=Limits(seconds=1.0))
+    assert asked == [True]
 
 
 def test_a_worker_says_who_is_at_work(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
