@@ -2,6 +2,7 @@ import csv
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hmdb.cli.classify import Answer, to_table
 from hmdb.recognizer import Recognizer
 from hmdb.video.find import find_videos
 from tests.conftest import moving_bar, write_frames, write_mp4
+from tests.test_house import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +217,23 @@ def test_a_table_can_go_to_a_pipe(video: Path, checkpoint: Path) -> None:
     os.close(writing)
     with open(reading, encoding="utf-8") as pipe:
         assert pipe.readline() == "video,rank,label,probability,error,is_known\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such pipes")
+def test_a_reader_that_has_seen_enough_is_no_error(video: Path, checkpoint: Path) -> None:
+    command = [sys.executable, "-m", "hmdb", "--json", str(video), "--model", str(checkpoint)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as run:
+        assert run.stdout
+        assert run.stderr
+        run.stdout.close()
+        assert run.stderr.read() == "Model: tiny\n"
+    assert run.returncode == 1
+
+
+def test_an_empty_name_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main([""])
+    assert "a name is empty" in capsys.readouterr().err
 
 
 def test_a_revision_of_no_model_is_refused(video: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ which returns the exit status. Heavy libraries are imported in `run`, so that --
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,9 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given.insert(0, PLAIN)
     parser, options = _parsed(given)
     try:
-        return int(COMMANDS[options.command].run(options, parser))
+        status = int(COMMANDS[options.command].run(options, parser))
+        sys.stdout.flush()
+        return status
     except HmdbError as error:
         print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # whoever reads has seen enough; Python would try once more as it ends, and complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

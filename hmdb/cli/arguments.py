@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from hmdb.clips.clip import SAMPLERS
 
@@ -21,6 +22,13 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def check_revision(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if options.revision and not (options.model or os.environ.get("HMDB_MODEL")):
         parser.error("--revision is that of a model on the Hub: name it with --model or HMDB_MODEL")
+
+
+def named(text: str) -> Path:
+    """A path, as `type` of an argument. One that is empty would be the folder one is in."""
+    if not text:
+        raise argparse.ArgumentTypeError("a name is empty")
+    return Path(text)
 
 
 def count(text: str) -> int:

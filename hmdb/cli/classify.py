@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hmdb.cli.arguments import add_model_arguments, check_revision
+from hmdb.cli.arguments import add_model_arguments, check_revision, named
 from hmdb.errors import DataError, HmdbError
 from hmdb.machine import gc_paused
 from hmdb.text import one_line, readable, shown_name
@@ -134,7 +134,7 @@ def _named(target: Path) -> Iterator[None]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "videos", nargs="+", type=Path, metavar="VIDEO", help="file, folder of frames, or folder of these"
+        "videos", nargs="+", type=named, metavar="VIDEO", help="file, folder of frames, or folder of these"
     )
     add_model_arguments(parser)
     form = parser.add_mutually_exclusive_group()

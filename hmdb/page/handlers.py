@@ -24,6 +24,7 @@ from hmdb.page.present import (
     chart,
     comparison,
     confidences,
+    duration,
     gallery,
     overlays,
     shown,
@@ -270,9 +271,14 @@ class Handlers:
             progress(len(runs) / self.num_runs, desc="Taking frames in another way")
         yield agreement(runs), comparison(runs), [frame for _, run in runs for frame in gallery(run.clip)]
 
-    @in_turn
-    def runs(self, path: str) -> Iterator[tuple[str, Prediction]]:
+    def runs(self, path: str, asker: object = None) -> Iterator[tuple[str, Prediction]]:
         """The answers of each sampler, and of the second model where there is one, with their names."""
+        if self._second:
+            self._second.settle()  # which may have to be downloaded: that is no part of a turn
+        yield from self._runs(path, asker=asker)
+
+    @in_turn
+    def _runs(self, path: str) -> Iterator[tuple[str, Prediction]]:
         for sampler in self._samplers():
             yield sampler, self._first.predict(self._first.here().read(path, sampler=sampler))
         if self._second:
@@ -316,7 +322,7 @@ class Handlers:
         answers = f"Answers come from {name}{at}, which knows {len(loaded.labels)} actions."
         kept = (
             f"Videos may be at most {self._settings.max_upload_mb} MB. They and their answers are deleted after "
-            f"{self._settings.keep_seconds / 60:g} minutes at the latest, and no other visitor sees them."
+            f"{duration(self._settings.keep_seconds)} at the latest, and no other visitor sees them."
         )
         return f"{answers} {kept}{notes}", ", ".join(shown(readable(label)) for label in loaded.labels)
 

@@ -18,6 +18,7 @@ from hmdb.page.handlers import Handlers
 from hmdb.page.live import LivePanel
 from hmdb.page.model import Loading, loaded_later
 from hmdb.page.panel import AT_ONCE, PLAIN, PRIVATE, ROW_OF_PICTURES, drop_zone, recorder, video_player
+from hmdb.page.present import duration
 from hmdb.page.settings import Settings, lends_gpu
 from hmdb.page.share import FOLLOW, PARAMETER, Links
 from hmdb.page.theme import INTRO, TITLE
@@ -85,7 +86,7 @@ def live(do: Handlers, heavy: dict[str, Any], settings: Settings, tabs: gr.Tabs)
         """One of both, and none on another tab: what is hidden lets go of its camera."""
         return [gr.update(visible=event.value == LIVE and chosen == each) for each in MODES]
 
-    mode = gr.Radio(MODES, value=MODES[0], show_label=False, container=False)
+    mode = gr.Radio(MODES, value=MODES[0], label="How the camera is used", show_label=False, container=False)
     with gr.Column() as streamed:
         LivePanel(do)
     with gr.Column(visible=False) as recorded:
@@ -94,7 +95,7 @@ def live(do: Handlers, heavy: dict[str, Any], settings: Settings, tabs: gr.Tabs)
             heavy,
             recorder("Recording"),
             "Record a few seconds of yourself; the answer comes when you stop. The recording is deleted "
-            f"after {settings.keep_seconds // 60} minutes. Its sound is ignored, though your browser may ask for it.",
+            f"after {duration(settings.keep_seconds)}. Its sound is ignored, though your browser may ask for it.",
         )
         record.answers(record.player, record.player.stop_recording, record.player.clear)
     mode.change(

@@ -49,6 +49,10 @@ class Loading:
             return "loading"
         return "failed" if self._future.exception() else "ready"
 
+    def settle(self) -> None:
+        """Waits until it is there or has failed."""
+        self.start().exception()
+
     def wait(self) -> Recognizer:
         """The recognizer, as soon as it is there.
 

@@ -176,6 +176,14 @@ def timeline_files(timeline: Timeline, name: str) -> list[str]:
         return [served(path) for path in paths]
 
 
+def duration(seconds: float) -> str:
+    """
+    >>> duration(3600), duration(90)
+    ('60 minutes', '90 seconds')
+    """
+    return f"{seconds:g} seconds" if seconds % 60 else f"{seconds / 60:g} minutes"
+
+
 def clock(seconds: float) -> str:
     """
     >>> clock(83.4)

@@ -24,6 +24,8 @@ NOTHING = "#64748b"  # for what shows none of the actions
 
 INSIDE = 0.1  # seconds after the start of a segment, where its picture and subtitle are and no longer those before
 
+FEW_SECONDS = 20  # of a video whose quarters fall between the seconds
+
 FILES = ("JSON", "Table (CSV)", "Subtitles (SRT)")
 
 TIME = re.compile(r"(\d\d:\d\d:\d\d),(\d{3})")  # SRT has a comma where WebVTT has a point
@@ -140,7 +142,7 @@ def timeline_html(timeline: Timeline) -> str:
         f'<li><i style="background:{colors[label]}"></i>{html.escape(readable(label or NONE_OF_THESE))}</li>'
         for label in used
     )
-    marks = "".join(f"<span>{_moment(total * part / 4, timeline.has_clock)}</span>" for part in range(5))
+    marks = "".join(f"<span>{_mark(total * part / 4, total, timeline.has_clock)}</span>" for part in range(5))
     return (
         f'<div class="timeline"><div class="parts" role="group" aria-label="Timeline">{parts}</div>'
         f'<div class="marks">{marks}</div><ul class="legend">{legend}</ul></div>'
@@ -167,6 +169,14 @@ def _span(segment: Segment) -> tuple[float, float]:
     if segment.start_seconds is None or segment.end_seconds is None:
         return segment.start_frame, segment.end_frame
     return segment.start_seconds, segment.end_seconds
+
+
+def _mark(at: float, total: float, clocked: bool) -> str:
+    """
+    >>> [_mark(part * 9 / 4, 9, True) for part in range(3)], _mark(22.5, 90, True)
+    (['0.0 s', '2.2 s', '4.5 s'], '0:22')
+    """
+    return f"{at:.1f} s" if clocked and total < FEW_SECONDS else _moment(round(at), clocked)
 
 
 def _moment(at: float, clocked: bool) -> str:

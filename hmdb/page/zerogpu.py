@@ -85,6 +85,10 @@ class Lent:
         """ "loading", "ready" or "failed"."""
         return self._loading.state
 
+    def settle(self) -> None:
+        """Waits until the recognizer is there or cannot be loaded."""
+        self._loading.settle()
+
     def here(self) -> Recognizer:
         """The recognizer itself, for all that needs no network."""
         return self._loading.wait()

@@ -291,14 +291,19 @@ class PyAVReader:
     def _second(self, index: int, frame: VideoFrame) -> float | None:
         if self._scan.container.constant_rate:
             return _clock(self._scan, index)
-        return None if frame.time is None else frame.time - self._scan.start
+        return None if frame.time is None else _since(self._scan.start, frame.time)
 
 
 def _clock(scan: Scan, index: int) -> float | None:
     """Seconds of a frame, where packets tell."""
     if index < len(scan.pts):
-        return float(scan.pts[index] * scan.time_base) - scan.start
+        return _since(scan.start, float(scan.pts[index] * scan.time_base))
     return None
+
+
+def _since(start: float, moment: float) -> float:
+    """Seconds, to the microsecond, which is as exactly as FFmpeg tells the start; and no -0.0."""
+    return round(moment - start, 6) + 0.0
 
 
 def _fps(scan: Scan) -> float | None:

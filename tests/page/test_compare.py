@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
+from hmdb.errors import ModelError
 from hmdb.page.compare import agreed, table
+from hmdb.page.handlers import PAPER_SAMPLERS, Handlers
+from hmdb.page.model import Loading, loaded_later
 from hmdb.page.present import agreement, comparison
+from hmdb.recognizer import Recognizer
 from hmdb.results import Prediction
+from tests.page.conftest import SETTINGS
 
 
 def prediction(*labels: str, moves: bool = True) -> Prediction:
@@ -55,3 +63,27 @@ def test_the_distance_of_frames_is_the_models_own() -> None:
     assert '<th scope="row">one frame in 32</th>' in table([("uniform", THROW)])
     vivit = dataclasses.replace(THROW.clip, spec=ClipSpec(num_frames=32, stride=2))
     assert '<th scope="row">one frame in 2</th>' in table([("uniform", dataclasses.replace(THROW, clip=vivit))])
+
+
+def test_a_second_model_loads_in_nobodys_turn(recognizer: Recognizer, video: Path) -> None:
+    under_way = []
+
+    def load() -> Recognizer:
+        under_way.append(do.turns.under_way)
+        return recognizer
+
+    do = Handlers(loaded_later(recognizer), Loading(load), SETTINGS)
+    assert len(list(do.runs(str(video)))) == do.num_runs
+    assert under_way == [0]
+
+
+def test_a_second_model_that_cannot_be_loaded_costs_its_own_answer(recognizer: Recognizer, video: Path) -> None:
+    def load() -> Recognizer:
+        raise ModelError("It is not there.")
+
+    do = Handlers(loaded_later(recognizer), Loading(load), SETTINGS)
+    runs = do.runs(str(video))
+    found = list(itertools.islice(runs, do.num_runs - 1))
+    assert [name for name, _ in found] == list(PAPER_SAMPLERS)
+    with pytest.raises(ModelError, match="It is not there"):
+        next(runs)

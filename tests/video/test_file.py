@@ -15,7 +15,7 @@ from hmdb.errors import VideoError
 from hmdb.video import open_video
 from hmdb.video.base import RecountedError
 from hmdb.video.client import pool
-from hmdb.video.decoders import DecordReader, PyAVReader
+from hmdb.video.decoders import DecordReader, PyAVReader, _since
 from hmdb.video.limits import Limits
 from hmdb.video.scan import scan
 from hmdb.video.sniff import sniff
@@ -330,6 +330,11 @@ def test_seconds_of_a_damaged_file_are_those_of_its_true_frames(tmp_path: Path) 
     assert video.seconds_at(everything) == video.frames_at(everything).seconds
     with pytest.raises(VideoError, match="no frame 99"):
         video.seconds_at([99])
+
+
+def test_a_first_frame_a_rounding_before_the_start_is_at_zero() -> None:
+    assert str(_since(1.4, 1.3999997)) == "0.0"
+    assert _since(1.4, 1.44) == 0.04
 
 
 def test_a_raw_stream_has_no_clock(tmp_path: Path) -> None:
