@@ -290,7 +290,7 @@ def _json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise RefusedError(400, "This is no JSON.") from error
+        raise RefusedError(400, "This is not JSON.") from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from hmdb.text import first_line, one_line
 log = logging.getLogger(__name__)
 
 UNMEANT = "This could not be answered. Look at what was sent, or try again."
-NOT_TAKEN = "A value that was sent here is not of a kind that can be taken."
+NOT_TAKEN = "A value that was sent here has the wrong type."
 MAX_WORDS = 200  # of the message of an error in the log, in characters
 LOGGERS = ("uvicorn.error", "asyncio", "mcp.server.lowlevel.server", "root")  # whose tracebacks are of this page
 

@@ -195,7 +195,7 @@ def decoded(url: str) -> np.ndarray:
     """
     head, _, data = url.partition(",")
     if not head.startswith("data:image/jpeg;base64"):
-        raise VideoError("This is no picture from a camera.")
+        raise VideoError("This is not a picture from a camera.")
     try:
         with Image.open(io.BytesIO(base64.b64decode(data)), formats=["JPEG"]) as picture:
             if picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_ASPECT * min(picture.size):
@@ -205,7 +205,7 @@ def decoded(url: str) -> np.ndarray:
     except Image.DecompressionBombError as error:  # Pillow's own limit comes first
         raise VideoError(TOO_LARGE) from error
     except (OSError, ValueError) as error:
-        raise VideoError("This is no picture from a camera.") from error
+        raise VideoError("This is not a picture from a camera.") from error
     small.thumbnail((SIDE, SIDE))
     return np.asarray(small)
 

@@ -67,13 +67,13 @@ def headline(prediction: Prediction, num_labels: int) -> str:
 def sureness(probability: float) -> str:
     """
     >>> sureness(0.44)
-    'A guess: it sees other things that it could be.'
+    'A guess: other actions are likely, too.'
     """
     if probability >= SURE:
         return "It is sure."
     if probability >= PROBABLE:
-        return "It thinks so, though not surely."
-    return "A guess: it sees other things that it could be."
+        return "It is fairly sure."
+    return "A guess: other actions are likely, too."
 
 
 def busy() -> str:
@@ -104,10 +104,13 @@ def looking_for(label: str) -> str:
 def trusted(faithfulness: Faithfulness) -> str:
     """What a map is worth, in one short line."""
     share, before, without = faithfulness.shares[1], faithfulness.probability, faithfulness.deleted[1]
-    hidden = f"With the brightest {share:.0%} of the picture hidden, {percent(before)} become {percent(without)}"
+    change = f"“{readable(faithfulness.label)}” goes from {percent(before)} to {percent(without)}"
     counts = faithfulness.beats_random and without < before
-    worth = f"“{readable(faithfulness.label)}” rests on these places" if counts else "do not read much into this map"
-    return f"{hidden}. Trust in the map: {max(faithfulness.trust, 0):.2f} out of 1; {worth}."
+    worth = "it rests on these places" if counts else "do not read much into this map"
+    return (
+        f"With the brightest {share:.0%} of the picture hidden, {change}: {worth}. "
+        f"Trust in the map: {max(faithfulness.trust, 0):.2f} out of 1."
+    )
 
 
 def percent(share: float) -> str:

@@ -56,7 +56,7 @@ class Links:
     def link(self, clip: Path) -> str:
         """A line with the address of an example."""
         address = f"?{PARAMETER}={quote(clip.stem)}"
-        return f'<p class="line">To show this to somebody: <a href="{address}">a link to this example</a>.</p>'
+        return f'<p class="line">To share this: <a href="{address}">a link to this example</a>.</p>'
 
     def tagged(self, page: bytes, root: str, query: str) -> bytes:
         """The page's HTML with tags for other sites in place of Gradio's, at its start: some read no further.

@@ -103,7 +103,7 @@ class TimelinePanel(Panel):
         return self.stopped()
 
     def stopped(self) -> Shown:
-        return {self.stop: gr.update(visible=False), self.words: headed("Stopped", "What was found stays below.")}
+        return {self.stop: gr.update(visible=False), self.words: headed("Stopped", "Whatever was found stays below.")}
 
 
 def seek(event: gr.EventData) -> Any:
@@ -156,7 +156,7 @@ def _part(segment: Segment, color: str, total: float, *, clocked: bool) -> str:
         f"{segment.probability:.0%}"
     )
     inside = start + min(INSIDE, (end - start) / 2)
-    go = f'data-start="{inside:.2f}"' if clocked else ""
+    go = f'data-start="{inside:.2f}"' if clocked else "disabled"
     return (
         f'<button type="button" {go} title="{html.escape(words)}" aria-label="{html.escape(words)}" '
         f'style="left:{start / total:.2%};width:{(end - start) / total:.2%};background:{color}">'

@@ -87,10 +87,10 @@ def test_a_body_without_a_length_has_its_limit(page: Served) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"no", "This is no JSON."),
-        (b"[" * 10_000, "This is no JSON."),
-        (b'{"data": [null, "x", NaN]}', "This is no JSON."),
-        (b'{"data": ["\\ud800"]}', "This is no JSON."),
+        (b"no", "This is not JSON."),
+        (b"[" * 10_000, "This is not JSON."),
+        (b'{"data": [null, "x", NaN]}', "This is not JSON."),
+        (b'{"data": ["\\ud800"]}', "This is not JSON."),
         (
             json.dumps({"data": [None, "x" * 5000]}).encode(),
             "A text of 5000 characters is too long; 4096 are the most.",
