@@ -71,8 +71,9 @@ def read_splits(source: DataSource, seed: int = 0) -> Splits:
 
     Raises:
         DataError: no such data set, the wrong layout, splits that it does not have, a class
-            without clips in one of them, or too few clips or groups.
+            without clips in one of them, too few clips or groups, or folds without the one that tests.
     """
+    source.refuse_several()
     collection = collect(source.location, source.group_by)
     splits, origin = _split(collection, source, seed)
     for split, samples in splits.items():
@@ -224,7 +225,7 @@ def _fold(samples: list[Sample], source: DataSource, seed: int, *, grouped: bool
     cutter = StratifiedGroupKFold(source.folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():  # of classes that are in fewer groups than folds; what is lacking is told later
         warnings.simplefilter("ignore", UserWarning)
-        rest, taken = list(cutter.split(np.zeros(len(samples)), labels, groups))[max(source.fold, 1) - 1]
+        rest, taken = list(cutter.split(np.zeros(len(samples)), labels, groups))[source.fold - 1]
     return [samples[index] for index in rest], [samples[index] for index in taken]
 
 

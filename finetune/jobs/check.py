@@ -89,8 +89,9 @@ def check(source: DataSource, seed: int = 0, contact_sheet: Path | None = None) 
         contact_sheet: a picture to write, with a frame of up to 36 clips, spread over the classes.
 
     Raises:
-        DataError: there is no such data set, or it cannot be written there.
+        DataError: there is no such data set, or it cannot be written there, or folds without the one that tests.
     """
+    source.refuse_several()
     collection = collect(source.location, source.group_by)
     broken: dict[str, str] = {}
     damaged: dict[str, str] = {}

@@ -134,6 +134,8 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
     for fold in folds:
         assert not {sample.source for sample in fold.test} & {sample.source for sample in (*fold.train, *fold.val)}
     assert "fold 2 of 3 as test" in folds[1].origin
+    with pytest.raises(DataError, match=r"--folds 3 tests each clip once, in 3 runs. Say of which: --fold 1, for one"):
+        read_splits(source)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +145,11 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
         ({"group_by": "(["}, r"is no regular expression with a part in brackets"),
         ({"group_by": "x(y)z"}, r"finds nothing in the name 0_p0_take"),
         ({"group_by": "take(.*)"}, r"finds nothing|into one group, so none could test"),
-        ({"group_by": "who", "folds": 7}, r"too few groups to keep apart: 6 \(p0, p1, p2\)"),
-        ({"folds": 13}, "too few for 13 folds. Lower --folds"),
+        ({"group_by": "who", "folds": 7, "fold": 1}, r"too few groups to keep apart: 6 \(p0, p1, p2\)"),
+        ({"folds": 13, "fold": 1}, "too few for 13 folds. Lower --folds"),
         ({"folds": 1}, "at least 2 folds, not 1"),
+        ({"folds": 3, "fold": 4}, "There is no fold 4 of 3"),
+        ({"fold": 1}, "--fold 1 is of a cross-validation: add --folds"),
         ({"test_share": 0.99}, "leaves too few"),
         ({"test_share": 1.5}, "test_share must be above 0 and below 1, not 1.5"),
         ({"group_by": "who", "split": "given"}, "--group-by makes the splits itself; leave out --split given"),

@@ -37,3 +37,12 @@ def test_what_cannot_be_split_says_why(tmp_path: Path, capsys: pytest.CaptureFix
     root = write_dataset(tmp_path / "data", 2)
     assert main(["check", "--data", str(root)]) == 1
     assert "No splits: circle has too few clips" in capsys.readouterr().out
+
+
+def test_of_a_cross_validation_one_fold_is_checked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_dataset(tmp_path / "data", 6)
+    assert main(["check", "--data", str(root), "--folds", "3"]) == 1
+    assert "Say of which: --fold 1, for one" in caplog.text
+    assert "Nothing could be trained" not in caplog.text
+    found = check(DataSource(str(root), folds=3, fold=2))
+    assert any("fold 2 of 3 as test" in line for line in found.lines())
