@@ -63,7 +63,12 @@ class Splits:
             with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
                 rows = csv.writer(file)
                 rows.writerow(("class", "video_name"))
-                rows.writerows((sample.label, sample.name.removeprefix(f"{sample.label}/")) for sample in part)
+                rows.writerows(map(row_of, part))
+
+
+def row_of(sample: Sample) -> tuple[str, str]:
+    """Class and name of a clip, as the tables have it."""
+    return sample.label, sample.name.removeprefix(f"{sample.label}/")
 
 
 def read_splits(source: DataSource, seed: int = 0) -> Splits:

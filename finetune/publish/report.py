@@ -176,6 +176,7 @@ class Report:
         training: None where a checkpoint was evaluated alone.
         precision: beside float32, where another precision was evaluated.
         views: of each video, moments x crops, whose answers were averaged.
+        notes: what its user should know of the checkpoint, a sentence each.
         seconds: that all of it took.
     """
 
@@ -215,14 +216,14 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """What the user should know of the figures, a sentence each."""
-        chance = 1 / len(self.classes)
+        found, chance = list(self.notes), 1 / len(self.classes)
         if self.val and self.val.top1_interval[0] <= chance:
             small = self.training is not None and self.training.recipe_name == "small"
-            return [
+            found.append(
                 f"On the {self.val.clips} val clips the model may be no better than chance ({chance:.1%}): it needs "
                 f"more clips{' or' if small else ', --recipe small, or'} other weights to start from (--init)."
-            ]
-        return []
+            )
+        return found
 
 
 def describe(splits: Splits, broken: Mapping[str, str], source: DataSource, **rest: Any) -> DataSummary:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from finetune.data.source import DataSource
+from finetune.data.splits import read_splits
 from finetune.evaluation.metrics import Outcome
 from finetune.jobs.evaluate import evaluate
 from finetune.publish.pages import to_markdown
@@ -40,6 +41,27 @@ def test_the_report_of_a_checkpoint_is_the_one_its_training_made(
     assert on_val(other).clips == 8
     assert other.clip_spec.sampler == "random"
     assert "| val | 8 |" in (tmp_path / "val" / "report.md").read_text()
+
+
+def test_clips_that_the_model_has_seen_are_counted(
+    finished: tuple[Path, Report], dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output, _ = finished
+    source = DataSource(str(dataset))
+    assert not evaluate(str(output), source, tmp_path / "own").notes
+    assert not evaluate(str(output), source, tmp_path / "val", split="val").notes
+    assert not caplog.records
+    others = {sample.name for sample in read_splits(source, seed=1).test}
+    splits = read_splits(source)
+    counts = [len(others & {sample.name for sample in part}) for part in (splits.train, splits.val)]
+    assert all(counts)
+    report = evaluate(str(output), source, tmp_path / "other", seed=1)
+    told = f"tiny was trained on {counts[0]} and was chosen by {counts[1]} of these 4 clips"
+    assert told in caplog.text
+    assert told in report.notes[0]
+    assert told in (tmp_path / "other" / "report.md").read_text()
+    with pytest.raises(DataError, match=r"tiny was trained on \d of these 8 clips, and what it has seen tells"):
+        evaluate(str(output), source, tmp_path / "kept", seed=1, split="val", keep=True)
 
 
 def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
