@@ -62,6 +62,10 @@ class DataSource:
             raise DataError(f"There is no fold {self.fold} of {self.folds}.")
         if self.group_by and self.split not in ("auto", "groups"):
             raise DataError(f"--group-by makes the splits itself; leave out --split {self.split}.")
+        if self.folds and self.split not in ("auto", "groups", "paper"):
+            raise DataError(f"--folds makes the splits itself; leave out --split {self.split}.")
+        if self.folds:
+            self.refuse_share("test", f"each of the {self.folds} folds tests as many clips.")
 
     @property
     def is_cross_validation(self) -> bool:
@@ -78,6 +82,16 @@ class DataSource:
             raise DataError(
                 f"--folds {self.folds} tests each clip once, in {self.folds} runs. Say of which: --fold 1, for one."
             )
+
+    def refuse_share(self, split: str, why: str) -> None:
+        """For what takes no share of the clips as "test" or "val".
+
+        Raises:
+            DataError: there is one other than the default.
+        """
+        name = f"{split}_share"
+        if (share := getattr(self, name)) != getattr(DataSource, name):
+            raise DataError(f"--{split}-share {share:g} has no effect: {why}")
 
     @property
     def makes_splits(self) -> bool:

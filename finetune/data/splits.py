@@ -131,6 +131,7 @@ def _split(collection: Collection, source: DataSource, seed: int) -> tuple[dict[
             raise DataError(f"{collection.name} does not say which clips train; --split paper divides it.")
         return _completed(collection, source, seed)
     if official := re.fullmatch(r"official(\d)", method):
+        _refuse_share(collection, source, "test")
         return _official(collection, int(official[1]), source.val_share, seed)
     return _made(list(collection.samples), source, seed, grouped=method == "groups")
 
@@ -139,11 +140,17 @@ def _completed(collection: Collection, source: DataSource, seed: int) -> tuple[d
     """The splits of the data set itself; what it lacks is cut from its training clips."""
     splits, told = dict(collection.given), "as the data set gives it"
     for split, share in (("test", source.test_share), ("val", source.val_share)):
-        if split not in splits:
+        if split in splits:
+            _refuse_share(collection, source, split)
+        else:
             rest, taken = _stratified(list(splits["train"]), share, seed)
             splits |= {"train": tuple(rest), split: tuple(taken)}
             told += f", {split} being {share:.0%} of its train split, seed {seed}"
     return splits, told
+
+
+def _refuse_share(collection: Collection, source: DataSource, split: str) -> None:
+    source.refuse_share(split, f"{collection.name} brings its {split} split. --split paper makes all splits anew.")
 
 
 def _official(

@@ -149,6 +149,9 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
         ({"folds": 13, "fold": 1}, "too few for 13 folds. Lower --folds"),
         ({"folds": 1}, "at least 2 folds, not 1"),
         ({"folds": 3, "fold": 4}, "There is no fold 4 of 3"),
+        ({"folds": 3, "split": "given"}, "--folds makes the splits itself; leave out --split given"),
+        ({"folds": 3, "split": "official2"}, "--folds makes the splits itself; leave out --split official2"),
+        ({"folds": 3, "test_share": 0.3}, "--test-share 0.3 has no effect: each of the 3 folds tests as many"),
         ({"fold": 1}, "--fold 1 is of a cross-validation: add --folds"),
         ({"test_share": 0.99}, "leaves too few"),
         ({"test_share": 1.5}, "test_share must be above 0 and below 1, not 1.5"),
@@ -158,6 +161,26 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
 def test_splits_that_cannot_be_made(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=reason):
         read_splits(table(tmp_path, PEOPLE_ROWS, **options))
+
+
+def test_shares_of_splits_that_the_data_bring_are_refused(tmp_path: Path) -> None:
+    root = empty_videos(tmp_path / "data", run=6, wave=6)
+    for label in ("run", "wave"):
+        lines = [f"{path.name} {1 + n // 4}" for n, path in enumerate(sorted((root / label).iterdir()))]
+        (root / f"{label}_test_split1.txt").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"--test-share 0\.3 has no effect: data brings its test split"):
+        read_splits(DataSource(str(root), test_share=0.3))
+    assert "30% of its train part" in read_splits(DataSource(str(root), val_share=0.3)).origin
+    read_splits(DataSource(str(root), "paper")).write(root)
+    for split, source in (
+        ("test", DataSource(str(root), test_share=0.3)),
+        ("val", DataSource(str(root), val_share=0.3)),
+    ):
+        with pytest.raises(
+            DataError, match=f"--{split}-share 0.3 has no effect: data brings its {split} split. --split"
+        ):
+            read_splits(source)
+    assert read_splits(DataSource(str(root), "paper", test_share=0.3, val_share=0.3))
 
 
 def test_two_people_are_too_few_for_three_splits(tmp_path: Path) -> None:
