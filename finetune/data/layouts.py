@@ -378,7 +378,10 @@ def _read_given(path: Path, samples: Iterable[Sample]) -> tuple[Sample, ...]:
 
 
 def _read_official(root: Path, samples: Iterable[Sample]) -> dict[int, dict[str, tuple[Sample, ...]]]:
-    """HMDB51's three divisions, from tables in the root, in a folder in it, or in one beside it."""
+    """HMDB51's three divisions, from tables in the root, in a folder in it, or in one beside it.
+
+    Those beside it may be of another data set with classes of the same names: a division divides clips of this one.
+    """
     folders = [root, *(path for path in sorted(root.iterdir()) if path.is_dir())]
     folders += [path for path in sorted(root.resolve().parent.iterdir()) if path.is_dir()]
     folder = next((folder for folder in folders if any(folder.glob("*_test_split?.txt"))), None)
@@ -400,7 +403,9 @@ def _read_official(root: Path, samples: Iterable[Sample]) -> dict[int, dict[str,
             if sample and split in OFFICIAL_SPLITS:
                 division[OFFICIAL_SPLITS[split]].append(sample)
     return {
-        number: {split: tuple(found) for split, found in division.items()} for number, division in divisions.items()
+        number: {split: tuple(found) for split, found in division.items()}
+        for number, division in divisions.items()
+        if all(division.values())
     }
 
 

@@ -158,7 +158,8 @@ def _official(
 ) -> tuple[dict[str, tuple[Sample, ...]], str]:
     if number not in collection.official:
         raise DataError(
-            f"{collection.name} has no files <class>_test_split{number}.txt; they belong beside its classes."
+            f"{collection.name} has no files <class>_test_split{number}.txt that name its clips; "
+            "they belong beside its classes."
         )
     official = collection.official[number]
     train, val = _grouped(list(official["train"]), val_share, seed)

@@ -117,6 +117,19 @@ def test_official_splits(tmp_path: Path, place: str) -> None:
     assert found.samples[0].source == "film_0"
 
 
+def test_official_splits_of_another_data_set_are_none_of_this_one(tmp_path: Path) -> None:
+    root = tree(tmp_path / "mine", *(f"{label}/{n}.mp4" for label in ("golf", "wave") for n in range(4)))
+    tables = tmp_path / "testTrainMulti_7030_splits"
+    tables.mkdir()
+    for label in ("golf", "wave"):
+        lines = [f"film_{label}_f_cm_np1_ba_med_{n}.avi {n % 2 + 1} " for n in range(4)]
+        (tables / f"{label}_test_split1.txt").write_text("\n".join(lines) + "\n")
+    assert not collect(str(root)).official
+    assert "paper, section 3" in read_splits(DataSource(str(root))).origin
+    with pytest.raises(DataError, match=r"mine has no files <class>_test_split1.txt that name its clips"):
+        read_splits(DataSource(str(root), "official1"))
+
+
 def test_a_csv_of_path_and_label(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 2)
     table = tmp_path / "clips.csv"
