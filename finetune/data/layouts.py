@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -172,7 +173,7 @@ def _from_rows(
 ) -> Collection:
     """The clips that a table names, relative to its folder, in the columns path, label, split and perhaps others."""
     samples, given = [], []
-    for row in rows:
+    for row, clip in zip(rows, _names(table.parent, [row["path"] for row in rows]), strict=True):
         place = PurePosixPath(row["path"])
         if not trusted and (place.is_absolute() or ".." in place.parts):
             raise DataError(f"{table.name} names {row['path']}, which is outside its data set.")
@@ -180,7 +181,7 @@ def _from_rows(
         if not _is_clip(path):
             raise DataError(f"{table} names {row['path']}, which is no video file and no folder of frames.")
         source = row.get(group_by or "source") or source_of(path.name, row["label"])
-        samples.append(Sample(path, row["label"], row["path"], source))
+        samples.append(Sample(path, row["label"], clip, source))
         own = (row.get("split") or "").strip()
         given.append(SPLIT_NAMES.get(own.lower(), own))
     _refuse_doubles(table, (sample.name for sample in samples))
@@ -196,6 +197,20 @@ def _from_rows(
         on_hub=not trusted,
         grouped=group_by in rows[0],
     )
+
+
+def _names(folder: Path, paths: Sequence[str]) -> list[str]:
+    """What the clips of a table are called: their paths. Names are published, so an absolute one is cut.
+
+    Then all begin at the table's folder, or at the nearest that holds all clips.
+    """
+    if not any(map(os.path.isabs, paths)):
+        return list(paths)
+    above = Path(os.path.abspath(folder))
+    whole = [Path(os.path.normpath(above / path)) for path in paths]
+    if not all(path.is_relative_to(above) for path in whole):
+        above = Path(os.path.commonpath([path.parent for path in whole]))
+    return [path.relative_to(above).as_posix() for path in whole]
 
 
 def _given(where: Path, samples: Iterable[tuple[Sample, str]]) -> dict[str, tuple[Sample, ...]]:

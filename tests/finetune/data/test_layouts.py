@@ -144,6 +144,30 @@ def test_a_csv_of_path_and_label(tmp_path: Path) -> None:
         collect(str(table))
 
 
+def test_clips_of_a_csv_with_absolute_paths_are_named_without_the_folders_above(tmp_path: Path) -> None:
+    clips = [
+        *write_dataset(tmp_path / "me" / "data", 1).glob("*/*"),
+        write_clip(tmp_path / "me" / "more" / "clip", shape_clip(0, 7, 1)),
+    ]
+
+    def names(table: Path, paths: list[str]) -> list[str]:
+        table.parent.mkdir(exist_ok=True)
+        rows = [f"{path},{'ab'[index % 2]}" for index, path in enumerate(paths)]
+        table.write_text("\n".join(["path,label", *rows]))
+        found = collect(str(table)).samples
+        assert all(sample.path.is_dir() for sample in found)
+        return sorted(sample.name for sample in found)
+
+    absolute, relative = [str(clip) for clip in clips], ["data/circle/clip_00", "data/square/clip_00", "more/clip"]
+    assert names(tmp_path / "me" / "beside.csv", absolute) == relative
+    assert names(tmp_path / "elsewhere" / "table.csv", absolute) == relative
+    assert names(tmp_path / "me" / "mixed.csv", [*absolute[:2], "more/clip"]) == relative
+    assert names(tmp_path / "elsewhere" / "up.csv", ["../me/more/clip", "../me/data/circle/clip_00"]) == [
+        "../me/data/circle/clip_00",
+        "../me/more/clip",
+    ]
+
+
 def test_a_csv_may_divide_itself(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", 3)
     table = tmp_path / "clips.csv"
