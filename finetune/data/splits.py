@@ -51,11 +51,31 @@ class Splits:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def without(self, names: Mapping[str, str]) -> Splits:
-        """The same with the clips of these names left out."""
+        """The same with the clips of these names, which cannot be read, left out.
+
+        Raises:
+            DataError: that leaves a split without a class.
+        """
         train, val, test = (
             tuple(sample for sample in part if sample.name not in names) for part in self.by_name().values()
         )
-        return replace(self, train=train, val=val, test=test)
+        found = replace(self, train=train, val=val, test=test)
+        found.refuse_lacking(" that can be read. Mend or replace them, or take these classes out.")
+        return found
+
+    def refuse_lacking(self, what_helps: str) -> None:
+        """For what needs clips of each class in each split.
+
+        Args:
+            what_helps: the end of the sentence that says what is lacking.
+
+        Raises:
+            DataError: some are lacking.
+        """
+        for split, samples in self.by_name().items():
+            if lacking := sorted(set(self.classes) - {sample.label for sample in samples}):
+                where = f"The {split} split of {self.data} ({self.origin})"
+                raise DataError(f"{where} has no clip of {', '.join(lacking)}{what_helps}")
 
     def write(self, folder: Path) -> None:
         """Writes train.csv, val.csv and test.csv with the columns class, video_name."""
@@ -81,18 +101,13 @@ def read_splits(source: DataSource, seed: int = 0) -> Splits:
     source.refuse_several()
     collection = collect(source.location, source.group_by)
     splits, origin = _split(collection, source, seed)
-    for split, samples in splits.items():
-        lacking = set(collection.classes) - {sample.label for sample in samples}
-        if lacking:
-            raise DataError(
-                f"The {split} split of {collection.name} ({origin}) has no clip of {', '.join(sorted(lacking))}. "
-                f"{_what_helps(collection, source)}"
-            )
+    found = Splits(classes=collection.classes, **splits, origin=origin, data=collection.name, on_hub=collection.on_hub)
+    found.refuse_lacking(f". {_what_helps(collection, source)}")
     twice = Counter(sample.name for samples in splits.values() for sample in samples)
     shared = [name for name, count in twice.items() if count > 1]
     if shared:
         raise DataError(f"{len(shared)} clip(s) are in more than one split: {', '.join(shared[:3])} ...")
-    return Splits(classes=collection.classes, **splits, origin=origin, data=collection.name, on_hub=collection.on_hub)
+    return found
 
 
 def read_all(source: DataSource) -> Splits:

@@ -89,9 +89,11 @@ def test_bad_splits(tmp_path: Path) -> None:
 
 
 def test_clips_can_be_left_out() -> None:
-    a, b = (Sample(Path(name), "x", name) for name in "ab")
-    splits = Splits(classes=("x",), train=(a, b), val=(a,), test=(b,), origin="")
-    assert splits.without({"a": "broken"}).by_name() == {"train": (b,), "val": (), "test": (b,)}
+    a, b, c = (Sample(Path(name), "x", name) for name in "abc")
+    splits = Splits(classes=("x",), train=(a, b), val=(b,), test=(c,), origin="")
+    assert splits.without({"a": "broken"}).by_name() == {"train": (b,), "val": (b,), "test": (c,)}
+    with pytest.raises(DataError, match=r"The val split of data \(\) has no clip of x that can be read\."):
+        splits.without({"b": "broken"})
 
 
 def test_nine_clips_a_class_are_enough(tmp_path: Path) -> None:
