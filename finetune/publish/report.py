@@ -60,7 +60,7 @@ class DataSummary:
 
     Attributes:
         name: a folder's, a table's or an id on the Hub.
-        location, options: as they are typed, without the folders above: how the splits were made.
+        location, options: as they are typed, without the folders above: which clips, and how the splits were made.
         broken: clip -> reason, of those that were left out.
         unlabelled, more: clips beside the splits, for training alone.
         more_from: the name of their folder.
@@ -71,7 +71,7 @@ class DataSummary:
     on_hub: bool
     split: SplitSummary
     location: str = ""
-    options: dict[str, str | float | bool] = field(default_factory=dict)
+    options: dict[str, str | int | float | bool] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     unlabelled: int = 0
     more: int = 0
@@ -229,8 +229,11 @@ class Report:
 def describe(splits: Splits, broken: Mapping[str, str], source: DataSource, **rest: Any) -> DataSummary:
     """The data of a report; `rest` as for `DataSummary`."""
     usual = DataSource()
-    own = ("location", "more", "fold", "folds", "allow_broken")
-    options = {name: value for name, value in vars(source).items() if name not in own and value != getattr(usual, name)}
+    options = {
+        name: value
+        for name, value in vars(source).items()
+        if name not in ("location", "more") and value != getattr(usual, name)
+    }
     location = splits.data if splits.on_hub else Path(source.location).resolve().name
     rest |= {"location": f"hub:{location}" if splits.on_hub else location, "options": options}
     counts = {split: len(samples) for split, samples in splits.by_name().items()}
