@@ -166,7 +166,10 @@ def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
     told = capsys.readouterr().out
     assert "| 3 | 9 |" in told
     assert "All 27 clips, each tested once: top-1" in told
-    assert (tmp_path / "run" / "folds.json").exists()
+    assert "own, divided each time as the first: stratified by class (paper, section 3), fold 1 of 3" in told
+    found = json.loads((tmp_path / "run" / "folds.json").read_text())
+    assert found["mean_class"] == pytest.approx(found["top1"]), "each class has as many clips"
+    assert f"{100 * found['mean_class']:.1f} % in the mean of classes" in told
     second = json.loads((tmp_path / "run" / "fold-2" / "report.json").read_text())["data"]["split"]
     words = ["evaluate", "--model", str(tmp_path / "run" / "fold-2"), "--data", str(root), "--folds", "3"]
     assert main([*words, "--output", str(tmp_path / "which")]) == 1
