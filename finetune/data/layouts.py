@@ -364,9 +364,12 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
     if "\0" in text:
         raise DataError(f"{path} is not a csv: it has zero bytes.")
     try:
-        return list(csv.DictReader(io.StringIO(text, newline=""), restkey="", restval=""))
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), restkey="", restval=""))
     except csv.Error as error:  # a quote that nothing closes, for one
         raise DataError(f"{path} is not a csv: {error}.") from error
+    if rows and len(columns := [*filter(None, rows[0])]) == 1:  # as where spreadsheets write ; between them
+        raise DataError(f"{path} has one column, {columns[0]}. Separate columns by commas.")
+    return rows
 
 
 def _refuse_gaps(path: Path, rows: Sequence[Mapping[str, str]], *columns: str) -> None:

@@ -216,6 +216,8 @@ def test_a_table_from_the_hub_names_nothing_outside(hub: HubServer, tmp_path: Pa
         (b"path,label\na/clip,run\na/other\n", "the row of clip 2 has no label"),
         (b"path,label\n,run\na/other,wave\n", "the row of clip 1 has no path"),
         (b"path,name\na/clip,run,wave\n", r"needs the columns path, label; it has path, name\."),
+        (b"path;label\na/clip;run\n", r"table.csv has one column, path;label\. Separate columns by commas\."),
+        (b"path\tlabel\na/clip\trun\n", r"Separate columns by commas\."),
         (b"", "names no clips"),
     ],
 )
