@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,9 +41,14 @@ HMDB51_NAME = re.compile(
 )
 
 
+def composed(name: str) -> str:
+    """A name with its accents in the characters that have them: Macs write them apart in the names of files."""
+    return unicodedata.normalize("NFC", name)
+
+
 @dataclass(frozen=True)
 class Sample:
-    """A clip on disk and its class.
+    """A clip on disk and its class. All but the path is composed.
 
     Attributes:
         path: a video file or a folder of frames.
@@ -55,6 +61,11 @@ class Sample:
     label: str
     name: str
     source: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("label", "name", "source"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, composed(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -385,8 +396,10 @@ def _refuse_gaps(path: Path, rows: Sequence[Mapping[str, str]], *columns: str) -
 
 
 def _read_given(path: Path, samples: Iterable[Sample]) -> tuple[Sample, ...]:
-    known = {(sample.label, name): sample for sample in samples for name in (sample.path.name, sample.path.stem)}
-    names = [(row["class"], row["video_name"]) for row in _read_rows(path, "class", "video_name")]
+    known = {
+        (sample.label, composed(name)): sample for sample in samples for name in (sample.path.name, sample.path.stem)
+    }
+    names = [(composed(row["class"]), composed(row["video_name"])) for row in _read_rows(path, "class", "video_name")]
     absent = [f"{label}/{name}" for label, name in names if (label, name) not in known]
     if absent:
         raise DataError(f"{path.name} names {len(absent)} clip(s) that are not there: {', '.join(absent[:3])} ...")
@@ -406,15 +419,15 @@ def _read_official(root: Path, samples: Iterable[Sample]) -> dict[int, dict[str,
     if folder is None:
         return {}
     known = {sample.name: sample for sample in samples}
-    known |= {f"{sample.label}/{sample.path.stem}": sample for sample in known.values()}
+    known |= {f"{sample.label}/{composed(sample.path.stem)}": sample for sample in known.values()}
     labels = {sample.label for sample in known.values()}
     divisions: dict[int, dict[str, list[Sample]]] = {}
     for path in sorted(folder.glob("*_test_split?.txt")):
-        found = OFFICIAL_TABLE.fullmatch(path.stem)
+        found = OFFICIAL_TABLE.fullmatch(composed(path.stem))
         if not found or found["label"] not in labels:
             continue  # a subset of the classes keeps the tables of all 51
         division = divisions.setdefault(int(found["number"]), {"train": [], "test": []})
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in composed(path.read_text(encoding="utf-8")).splitlines():
             name, _, split = line.strip().rpartition(" ")
             clip = f"{found['label']}/{name.strip()}"
             sample = known.get(clip) or known.get(clip.rpartition(".")[0])

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetune.data.layouts import Sample
+from finetune.data.layouts import Sample, composed
 from finetune.data.splits import row_of
 
 SAME_SPLITS = "Give the --seed and the other options of the splits that it was trained with."
@@ -33,4 +33,5 @@ def _rows(table: Path) -> set[tuple[str, str]]:
     if not table.is_file():
         return set()
     with table.open(newline="", encoding="utf-8", errors="replace") as file:
-        return {(row.get("class", ""), row.get("video_name", "")) for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file, restval=""))
+    return {(composed(row.get("class", "")), composed(row.get("video_name", ""))) for row in rows}

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from finetune.data.dataset import ClipDataset, refuse_many_broken
+from finetune.data.layouts import composed
 from finetune.data.seen import SAME_SPLITS, seen_before
 from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_all, read_splits
@@ -77,6 +78,7 @@ def evaluate(
     loaded = read(find(model, revision), torch.device("cpu") if keep or dtype == "int8" else None)
     if keep and loaded.checkpoint.revision:
         raise DataError(f"{loaded.checkpoint.name} is on the Hub. --keep writes into a checkpoint that is a folder.")
+    loaded = replace(loaded, labels=tuple(map(composed, loaded.labels)))
     _refuse_unknown_classes(splits, loaded)
     clip_spec = loaded.clip_spec.with_sampler(sampler)
     samples = splits.by_name()["test" if split == "all" else split]

@@ -130,6 +130,28 @@ def test_official_splits_of_another_data_set_are_none_of_this_one(tmp_path: Path
         read_splits(DataSource(str(root), "official1"))
 
 
+def test_names_that_a_mac_has_decomposed_are_those_of_the_tables(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    root = tree(
+        tmp_path / "data", *(f"{label}/{decomposed}_{n}.mp4" for label in (decomposed, "bar") for n in range(4))
+    )
+    rows = [(label, f"{composed}_{n}") for n in range(4) for label in (composed, "bar")]
+    write_tables(root, train=rows[:4], val=rows[4:6], test=rows[6:])
+    found = collect(str(root))
+    assert found.classes == ("bar", composed)
+    assert found.given["val"][0].name == f"{composed}/{composed}_2.mp4"
+    assert all(sample.path.is_file() for sample in found.samples)
+    for label in (composed, "bar"):
+        lines = [f"{composed}_{n}.mp4 {n % 2 + 1}" for n in range(4)]
+        (root / f"{label}_test_split1.txt").write_text("\n".join(lines))
+    assert len(collect(str(root)).official[1]["test"]) == 4
+    table = tmp_path / "table.csv"
+    table.write_text(
+        "path,label\n" + "".join(f"data/{path.relative_to(root)},{path.parent.name}\n" for path in root.glob("*/*"))
+    )
+    assert collect(str(table)).classes == ("bar", composed)
+
+
 def test_a_csv_of_path_and_label(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 2)
     table = tmp_path / "clips.csv"

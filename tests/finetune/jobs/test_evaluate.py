@@ -117,6 +117,26 @@ def test_class_names_that_differ_from_the_checkpoints(finished: tuple[Path, Repo
         evaluate(str(finished[0]), DataSource(str(root)), tmp_path / "full")
 
 
+def test_a_class_is_the_checkpoints_however_its_accents_are_written(
+    finished: tuple[Path, Report], dataset: Path, tmp_path: Path
+) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures"))
+    for written, found in ((composed, decomposed), (decomposed, composed)):
+        loaded = read(find(finished[0]))
+        loaded.network.config.id2label = {0: written, 1: "square"}
+        loaded.network.config.label2id = {written: 0, "square": 1}
+        save_checkpoint(loaded.network, loaded.clip_spec, loaded.pixel_spec, folder)
+        root = tmp_path / found
+        shutil.copytree(dataset / "circle", root / found)
+        shutil.copytree(dataset / "square", root / "square")
+        assert evaluate(str(folder), DataSource(str(root)), root / "report", split="all").classes == (
+            composed,
+            "square",
+        )
+
+
 def test_an_outcome_has_one_answer_for_each_clip() -> None:
     with pytest.raises(ValueError, match="2 clips, 1 answers"):
         Outcome(split="test", names=("a", "b"), logits=np.zeros((1, 2)), classes=np.zeros(2), seconds=1.0)
