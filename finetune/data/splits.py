@@ -8,6 +8,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -158,10 +159,20 @@ def _completed(collection: Collection, source: DataSource, seed: int) -> tuple[d
         if split in splits:
             _refuse_share(collection, source, split)
         else:
-            rest, taken = _stratified(list(splits["train"]), share, seed)
+            rest, taken, how = _apart(list(splits["train"]), share, seed)
             splits |= {"train": tuple(rest), split: tuple(taken)}
-            told += f", {split} being {share:.0%} of its train split, seed {seed}"
+            told += f", {split} being {share:.0%} of its train split{how}, seed {seed}"
     return splits, told
+
+
+def _apart(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample], str]:
+    """The rest and about a share of the samples, cut by source video if that leaves each class on both sides."""
+    if all(sample.source for sample in samples):
+        with suppress(DataError):
+            rest, taken = _grouped(samples, share, seed)
+            if {sample.label for sample in rest} == {sample.label for sample in taken}:
+                return rest, taken, " by source video"
+    return *_stratified(samples, share, seed), ""
 
 
 def _refuse_share(collection: Collection, source: DataSource, split: str) -> None:

@@ -185,6 +185,25 @@ def test_shares_of_splits_that_the_data_bring_are_refused(tmp_path: Path) -> Non
     assert read_splits(DataSource(str(root), "paper", test_share=0.3, val_share=0.3))
 
 
+@pytest.mark.parametrize(("films", "apart"), [(5, True), (1, False)])
+def test_val_is_cut_from_a_given_train_split_by_source_where_each_class_has_some(
+    films: int, apart: bool, tmp_path: Path
+) -> None:
+    lines = ["path,label,split,source"]
+    for label in ("jump", "run"):
+        for clip in range(20):
+            split, film = ("test", f"{label} last") if clip < 5 else ("train", f"{label} {clip % films}")
+            (tmp_path / f"{label}_{clip}.mp4").touch()
+            lines.append(f"{label}_{clip}.mp4,{label},{split},{film}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    splits = read_splits(DataSource(str(tmp_path / "table.csv")))
+    assert [len(part) for part in splits.by_name().values()] == [24, 6, 10]
+    assert {sample.label for sample in splits.val} == {"jump", "run"}
+    shared = {sample.source for sample in splits.train} & {sample.source for sample in splits.val}
+    assert bool(shared) != apart
+    assert ("by source video" in splits.origin) == apart
+
+
 def test_two_people_are_too_few_for_three_splits(tmp_path: Path) -> None:
     rows = [(label, f"p{person}") for label in ("jump", "run") for person in range(2) for _ in range(6)]
     with pytest.raises(DataError, match=r"too few groups to keep apart: 1 \(p\d\)"):
