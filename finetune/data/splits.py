@@ -100,7 +100,11 @@ def read_splits(source: DataSource, seed: int = 0) -> Splits:
             without clips in one of them, too few clips or groups, or folds without the one that tests.
     """
     source.refuse_several()
-    collection = collect(source.location, source.group_by)
+    return divide(collect(source.location, source.group_by), source, seed)
+
+
+def divide(collection: Collection, source: DataSource, seed: int) -> Splits:
+    """As `read_splits`, of clips that have been collected."""
     splits, origin = _split(collection, source, seed)
     found = Splits(classes=collection.classes, **splits, origin=origin, data=collection.name, on_hub=collection.on_hub)
     found.refuse_lacking(f". {_what_helps(collection, source)}")

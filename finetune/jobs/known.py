@@ -13,7 +13,8 @@ from finetune.data.load import load_clips
 from finetune.data.seen import SAME_SPLITS, seen_before
 from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
-from finetune.evaluation.known import KEEP, fit_known
+from finetune.evaluation.calibrate import KEEP
+from finetune.evaluation.known import fit_known
 from finetune.networks.features import features_of
 from finetune.training.checkpoint import keep_known
 from hmdb.errors import DataError
