@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,7 +144,8 @@ def _train(chosen: argparse.Namespace) -> None:
 def _recipe_for(source: DataSource, changes: dict[str, Any]) -> str:
     from finetune.data.splits import read_splits
 
-    splits = read_splits(source, changes.get("seed", Recipe().seed))
+    one = replace(source, fold=1) if source.is_cross_validation else source
+    splits = read_splits(one, changes.get("seed", Recipe().seed))
     name = recipe_for(splits.classes, len(splits.train), changes.get("init", ""))
     if name == "small":
         log.info("Recipe: small, for data of your own. --recipe paper trains as the paper did.")
@@ -178,7 +179,7 @@ def _distill(chosen: argparse.Namespace) -> None:
 
 def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillation | None = None) -> None:
     source = DataSource(**given(chosen, DataSource))
-    if source.folds:
+    if source.is_cross_validation:
         _cross_validate(recipe, source, chosen, plan)
         return
     from finetune.jobs.train import train
@@ -236,7 +237,9 @@ def _push_now(report: Report, output: Path, wanted: Publication) -> None:
 
 def _cross_validate(recipe: Recipe, source: DataSource, chosen: argparse.Namespace, plan: Distillation | None) -> None:
     if chosen.push_to_hub is not None or plan:
-        raise DataError("--folds measures a recipe, a checkpoint a fold: leave out --push-to-hub and distill.")
+        raise DataError(
+            "--folds measures a recipe, a checkpoint a fold: add --fold, or leave out --push-to-hub and distill."
+        )
     from finetune.jobs.cross_validate import FOLDS_TEXT, cross_validate
 
     cross_validate(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,9 +41,14 @@ HMDB51_NAME = re.compile(
 )
 
 
+def composed(name: str) -> str:
+    """A name with its accents in the characters that have them: Macs write them apart in the names of files."""
+    return unicodedata.normalize("NFC", name)
+
+
 @dataclass(frozen=True)
 class Sample:
-    """A clip on disk and its class.
+    """A clip on disk and its class. All but the path is composed.
 
     Attributes:
         path: a video file or a folder of frames.
@@ -54,6 +61,11 @@ class Sample:
     label: str
     name: str
     source: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("label", "name", "source"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, composed(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +184,7 @@ def _from_rows(
 ) -> Collection:
     """The clips that a table names, relative to its folder, in the columns path, label, split and perhaps others."""
     samples, given = [], []
-    for row in rows:
+    for row, clip in zip(rows, _names(table.parent, [row["path"] for row in rows]), strict=True):
         place = PurePosixPath(row["path"])
         if not trusted and (place.is_absolute() or ".." in place.parts):
             raise DataError(f"{table.name} names {row['path']}, which is outside its data set.")
@@ -180,7 +192,7 @@ def _from_rows(
         if not _is_clip(path):
             raise DataError(f"{table} names {row['path']}, which is no video file and no folder of frames.")
         source = row.get(group_by or "source") or source_of(path.name, row["label"])
-        samples.append(Sample(path, row["label"], row["path"], source))
+        samples.append(Sample(path, row["label"], clip, source))
         own = (row.get("split") or "").strip()
         given.append(SPLIT_NAMES.get(own.lower(), own))
     _refuse_doubles(table, (sample.name for sample in samples))
@@ -196,6 +208,20 @@ def _from_rows(
         on_hub=not trusted,
         grouped=group_by in rows[0],
     )
+
+
+def _names(folder: Path, paths: Sequence[str]) -> list[str]:
+    """What the clips of a table are called: their paths. Names are published, so an absolute one is cut.
+
+    Then all begin at the table's folder, or at the nearest that holds all clips.
+    """
+    if not any(map(os.path.isabs, paths)):
+        return list(paths)
+    above = Path(os.path.abspath(folder))
+    whole = [Path(os.path.normpath(above / path)) for path in paths]
+    if not all(path.is_relative_to(above) for path in whole):
+        above = Path(os.path.commonpath([path.parent for path in whole]))
+    return [path.relative_to(above).as_posix() for path in whole]
 
 
 def _given(where: Path, samples: Iterable[tuple[Sample, str]]) -> dict[str, tuple[Sample, ...]]:
@@ -349,9 +375,12 @@ def _read_csv(path: Path) -> list[dict[str, str]]:
     if "\0" in text:
         raise DataError(f"{path} is not a csv: it has zero bytes.")
     try:
-        return list(csv.DictReader(io.StringIO(text, newline=""), restkey="", restval=""))
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), restkey="", restval=""))
     except csv.Error as error:  # a quote that nothing closes, for one
         raise DataError(f"{path} is not a csv: {error}.") from error
+    if rows and len(columns := [*filter(None, rows[0])]) == 1:  # as where spreadsheets write ; between them
+        raise DataError(f"{path} has one column, {columns[0]}. Separate columns by commas.")
+    return rows
 
 
 def _refuse_gaps(path: Path, rows: Sequence[Mapping[str, str]], *columns: str) -> None:
@@ -367,8 +396,10 @@ def _refuse_gaps(path: Path, rows: Sequence[Mapping[str, str]], *columns: str) -
 
 
 def _read_given(path: Path, samples: Iterable[Sample]) -> tuple[Sample, ...]:
-    known = {(sample.label, name): sample for sample in samples for name in (sample.path.name, sample.path.stem)}
-    names = [(row["class"], row["video_name"]) for row in _read_rows(path, "class", "video_name")]
+    known = {
+        (sample.label, composed(name)): sample for sample in samples for name in (sample.path.name, sample.path.stem)
+    }
+    names = [(composed(row["class"]), composed(row["video_name"])) for row in _read_rows(path, "class", "video_name")]
     absent = [f"{label}/{name}" for label, name in names if (label, name) not in known]
     if absent:
         raise DataError(f"{path.name} names {len(absent)} clip(s) that are not there: {', '.join(absent[:3])} ...")
@@ -378,29 +409,34 @@ def _read_given(path: Path, samples: Iterable[Sample]) -> tuple[Sample, ...]:
 
 
 def _read_official(root: Path, samples: Iterable[Sample]) -> dict[int, dict[str, tuple[Sample, ...]]]:
-    """HMDB51's three divisions, from tables in the root, in a folder in it, or in one beside it."""
+    """HMDB51's three divisions, from tables in the root, in a folder in it, or in one beside it.
+
+    Those beside it may be of another data set with classes of the same names: a division divides clips of this one.
+    """
     folders = [root, *(path for path in sorted(root.iterdir()) if path.is_dir())]
     folders += [path for path in sorted(root.resolve().parent.iterdir()) if path.is_dir()]
     folder = next((folder for folder in folders if any(folder.glob("*_test_split?.txt"))), None)
     if folder is None:
         return {}
     known = {sample.name: sample for sample in samples}
-    known |= {f"{sample.label}/{sample.path.stem}": sample for sample in known.values()}
+    known |= {f"{sample.label}/{composed(sample.path.stem)}": sample for sample in known.values()}
     labels = {sample.label for sample in known.values()}
     divisions: dict[int, dict[str, list[Sample]]] = {}
     for path in sorted(folder.glob("*_test_split?.txt")):
-        found = OFFICIAL_TABLE.fullmatch(path.stem)
+        found = OFFICIAL_TABLE.fullmatch(composed(path.stem))
         if not found or found["label"] not in labels:
             continue  # a subset of the classes keeps the tables of all 51
         division = divisions.setdefault(int(found["number"]), {"train": [], "test": []})
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in composed(path.read_text(encoding="utf-8")).splitlines():
             name, _, split = line.strip().rpartition(" ")
             clip = f"{found['label']}/{name.strip()}"
             sample = known.get(clip) or known.get(clip.rpartition(".")[0])
             if sample and split in OFFICIAL_SPLITS:
                 division[OFFICIAL_SPLITS[split]].append(sample)
     return {
-        number: {split: tuple(found) for split, found in division.items()} for number, division in divisions.items()
+        number: {split: tuple(found) for split, found in division.items()}
+        for number, division in divisions.items()
+        if all(division.values())
     }
 
 

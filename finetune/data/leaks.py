@@ -18,6 +18,7 @@ from finetune.data.layouts import Sample
 from finetune.data.splits import Splits
 from hmdb.video import frame_paths
 
+SAME_SOURCE = "same source video"  # a kind of leak
 HASH_SIDE = 9  # pixels of a small copy, whose 9 x 8 + 8 x 9 comparisons of neighbours are the bits
 HASH_BITS = 2 * HASH_SIDE * (HASH_SIDE - 1)
 NEAR_BITS = 18  # of 144 that may differ between frames of one scene; on HMDB51, pairs of other scenes begin at 22
@@ -68,6 +69,7 @@ class LeakReport:
             groups[leak.kind, leak.split, leak.other_split].append(leak)
         found = [
             f"{kind}: {len(leaks)} clip(s) of {split} and {other} ({leaks[0].clip} and {leaks[0].other}, for one)"
+            + ("; --split groups keeps the clips of a source in one split" if kind == SAME_SOURCE else "")
             for (kind, split, other), leaks in sorted(groups.items())
         ]
         if self.unknown_sources:
@@ -85,7 +87,7 @@ def find_leaks(splits: Splits, prints: Mapping[str, Fingerprint]) -> LeakReport:
     found: list[Leak] = []
     for other, split in combinations(by_name, 2):  # train before val before test
         for kind, pairs in (
-            ("same source video", _same(_sources(by_name[split]), _sources(by_name[other]))),
+            (SAME_SOURCE, _same(_sources(by_name[split]), _sources(by_name[other]))),
             ("same file", _same_content(by_name[split], by_name[other])),
             ("near-duplicate frames", _near(by_name[split], by_name[other], prints)),
         ):

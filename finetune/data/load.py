@@ -66,7 +66,8 @@ def load_clips(
         unlabelled: a folder with videos that nobody has labelled, to train on, too.
 
     Raises:
-        DataError: too many are broken, the disk has no room, or the further clips are of no use.
+        DataError: too many are broken, or all of a class in a split, the disk has no room, or the further clips
+            are of no use.
     """
 
     def read(split: str, samples: Sequence[Sample]) -> ClipDataset:

@@ -28,7 +28,8 @@ class DataSource:
         group_by: what tells whose clip it is, so that nobody is in two splits: a column of the csv, "folder" for the
             clip's folder, or a regular expression with one group in brackets for the clip's name; empty for the source
             video that HMDB51's names tell. With one, "auto" is "groups".
-        folds, fold: of a cross-validation, whose fold-th part (from 1) is the test split; 0 for none.
+        folds, fold: of a cross-validation, whose fold-th part (from 1) is the test split; 0 for none, or for each in
+            turn.
     """
 
     location: str = option(
@@ -49,14 +50,48 @@ class DataSource:
         metavar="WHAT",
     )
     folds: int = option(0, "cross-validate: train K times, each fold testing once", least=0, metavar="K")
-    fold: int = 0
+    fold: int = option(0, "of K folds the one that tests, from 1, instead of each in turn", least=0, metavar="N")
 
     def __post_init__(self) -> None:
         check_options(self)
-        if self.folds == 1 or not 0 <= self.fold <= self.folds:
-            raise DataError(f"A cross-validation has at least 2 folds, not {self.folds}.")
+        if self.folds == 1:
+            raise DataError("A cross-validation has at least 2 folds, not 1.")
+        if self.fold and not self.folds:
+            raise DataError(f"--fold {self.fold} is of a cross-validation: add --folds with their number.")
+        if self.fold > self.folds:
+            raise DataError(f"There is no fold {self.fold} of {self.folds}.")
         if self.group_by and self.split not in ("auto", "groups"):
             raise DataError(f"--group-by makes the splits itself; leave out --split {self.split}.")
+        if self.folds and self.split not in ("auto", "groups", "paper"):
+            raise DataError(f"--folds makes the splits itself; leave out --split {self.split}.")
+        if self.folds:
+            self.refuse_share("test", f"each of the {self.folds} folds tests as many clips.")
+
+    @property
+    def is_cross_validation(self) -> bool:
+        """Whether it is several divisions, one a fold."""
+        return bool(self.folds and not self.fold)
+
+    def refuse_several(self) -> None:
+        """For what takes one division.
+
+        Raises:
+            DataError: it is several.
+        """
+        if self.is_cross_validation:
+            raise DataError(
+                f"--folds {self.folds} tests each clip once, in {self.folds} runs. Say of which: --fold 1, for one."
+            )
+
+    def refuse_share(self, split: str, why: str) -> None:
+        """For what takes no share of the clips as "test" or "val".
+
+        Raises:
+            DataError: there is one other than the default.
+        """
+        name = f"{split}_share"
+        if (share := getattr(self, name)) != getattr(DataSource, name):
+            raise DataError(f"--{split}-share {share:g} has no effect: {why}")
 
     @property
     def makes_splits(self) -> bool:

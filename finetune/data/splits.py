@@ -8,6 +8,7 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -51,11 +52,31 @@ class Splits:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
     def without(self, names: Mapping[str, str]) -> Splits:
-        """The same with the clips of these names left out."""
+        """The same with the clips of these names, which cannot be read, left out.
+
+        Raises:
+            DataError: that leaves a split without a class.
+        """
         train, val, test = (
             tuple(sample for sample in part if sample.name not in names) for part in self.by_name().values()
         )
-        return replace(self, train=train, val=val, test=test)
+        found = replace(self, train=train, val=val, test=test)
+        found.refuse_lacking(" that can be read. Mend or replace them, or take these classes out.")
+        return found
+
+    def refuse_lacking(self, what_helps: str) -> None:
+        """For what needs clips of each class in each split.
+
+        Args:
+            what_helps: the end of the sentence that says what is lacking.
+
+        Raises:
+            DataError: some are lacking.
+        """
+        for split, samples in self.by_name().items():
+            if lacking := sorted(set(self.classes) - {sample.label for sample in samples}):
+                where = f"The {split} split of {self.data} ({self.origin})"
+                raise DataError(f"{where} has no clip of {', '.join(lacking)}{what_helps}")
 
     def write(self, folder: Path) -> None:
         """Writes train.csv, val.csv and test.csv with the columns class, video_name."""
@@ -63,7 +84,12 @@ class Splits:
             with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
                 rows = csv.writer(file)
                 rows.writerow(("class", "video_name"))
-                rows.writerows((sample.label, sample.name.removeprefix(f"{sample.label}/")) for sample in part)
+                rows.writerows(map(row_of, part))
+
+
+def row_of(sample: Sample) -> tuple[str, str]:
+    """Class and name of a clip, as the tables have it."""
+    return sample.label, sample.name.removeprefix(f"{sample.label}/")
 
 
 def read_splits(source: DataSource, seed: int = 0) -> Splits:
@@ -71,22 +97,22 @@ def read_splits(source: DataSource, seed: int = 0) -> Splits:
 
     Raises:
         DataError: no such data set, the wrong layout, splits that it does not have, a class
-            without clips in one of them, or too few clips or groups.
+            without clips in one of them, too few clips or groups, or folds without the one that tests.
     """
-    collection = collect(source.location, source.group_by)
+    source.refuse_several()
+    return divide(collect(source.location, source.group_by), source, seed)
+
+
+def divide(collection: Collection, source: DataSource, seed: int) -> Splits:
+    """As `read_splits`, of clips that have been collected."""
     splits, origin = _split(collection, source, seed)
-    for split, samples in splits.items():
-        lacking = set(collection.classes) - {sample.label for sample in samples}
-        if lacking:
-            raise DataError(
-                f"The {split} split of {collection.name} ({origin}) has no clip of {', '.join(sorted(lacking))}. "
-                f"{_what_helps(collection, source)}"
-            )
+    found = Splits(classes=collection.classes, **splits, origin=origin, data=collection.name, on_hub=collection.on_hub)
+    found.refuse_lacking(f". {_what_helps(collection, source)}")
     twice = Counter(sample.name for samples in splits.values() for sample in samples)
     shared = [name for name, count in twice.items() if count > 1]
     if shared:
         raise DataError(f"{len(shared)} clip(s) are in more than one split: {', '.join(shared[:3])} ...")
-    return Splits(classes=collection.classes, **splits, origin=origin, data=collection.name, on_hub=collection.on_hub)
+    return found
 
 
 def read_all(source: DataSource) -> Splits:
@@ -125,6 +151,7 @@ def _split(collection: Collection, source: DataSource, seed: int) -> tuple[dict[
             raise DataError(f"{collection.name} does not say which clips train; --split paper divides it.")
         return _completed(collection, source, seed)
     if official := re.fullmatch(r"official(\d)", method):
+        _refuse_share(collection, source, "test")
         return _official(collection, int(official[1]), source.val_share, seed)
     return _made(list(collection.samples), source, seed, grouped=method == "groups")
 
@@ -133,11 +160,27 @@ def _completed(collection: Collection, source: DataSource, seed: int) -> tuple[d
     """The splits of the data set itself; what it lacks is cut from its training clips."""
     splits, told = dict(collection.given), "as the data set gives it"
     for split, share in (("test", source.test_share), ("val", source.val_share)):
-        if split not in splits:
-            rest, taken = _stratified(list(splits["train"]), share, seed)
+        if split in splits:
+            _refuse_share(collection, source, split)
+        else:
+            rest, taken, how = _apart(list(splits["train"]), share, seed)
             splits |= {"train": tuple(rest), split: tuple(taken)}
-            told += f", {split} being {share:.0%} of its train split, seed {seed}"
+            told += f", {split} being {share:.0%} of its train split{how}, seed {seed}"
     return splits, told
+
+
+def _apart(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample], str]:
+    """The rest and about a share of the samples, cut by source video if that leaves each class on both sides."""
+    if all(sample.source for sample in samples):
+        with suppress(DataError):
+            rest, taken = _grouped(samples, share, seed)
+            if {sample.label for sample in rest} == {sample.label for sample in taken}:
+                return rest, taken, " by source video"
+    return *_stratified(samples, share, seed), ""
+
+
+def _refuse_share(collection: Collection, source: DataSource, split: str) -> None:
+    source.refuse_share(split, f"{collection.name} brings its {split} split. --split paper makes all splits anew.")
 
 
 def _official(
@@ -145,7 +188,8 @@ def _official(
 ) -> tuple[dict[str, tuple[Sample, ...]], str]:
     if number not in collection.official:
         raise DataError(
-            f"{collection.name} has no files <class>_test_split{number}.txt; they belong beside its classes."
+            f"{collection.name} has no files <class>_test_split{number}.txt that name its clips; "
+            "they belong beside its classes."
         )
     official = collection.official[number]
     train, val = _grouped(list(official["train"]), val_share, seed)
@@ -224,7 +268,7 @@ def _fold(samples: list[Sample], source: DataSource, seed: int, *, grouped: bool
     cutter = StratifiedGroupKFold(source.folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():  # of classes that are in fewer groups than folds; what is lacking is told later
         warnings.simplefilter("ignore", UserWarning)
-        rest, taken = list(cutter.split(np.zeros(len(samples)), labels, groups))[max(source.fold, 1) - 1]
+        rest, taken = list(cutter.split(np.zeros(len(samples)), labels, groups))[source.fold - 1]
     return [samples[index] for index in rest], [samples[index] for index in taken]
 
 

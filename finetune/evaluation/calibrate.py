@@ -11,14 +11,8 @@ from scipy.special import logsumexp
 from hmdb.model.calibration import Answers, Calibration
 
 BINS = 15  # as in Guo et al.
-
-
 PARTS = 10  # for people
-
-
 KEEP = 0.95  # of the right answers stay above the threshold
-
-
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are tried
 
 

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 
+from finetune.evaluation.calibrate import KEEP
 from hmdb.model.known import Known, Scale, distances, energies, of_length_one
 
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity, since features are many and clips few
-KEEP = 0.95  # of the right answers stay; as many are likely enough, so at least 90 % do both
 
 
 def fit_known(
     train: tuple[np.ndarray, np.ndarray],
     val: tuple[np.ndarray, np.ndarray, np.ndarray],
     *,
-    keep: float = KEEP,
+    keep: float = KEEP,  # as many are likely enough, so at least 90 % of the right answers are both
 ) -> Known | None:
     """The statistics of a network.
 

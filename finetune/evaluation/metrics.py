@@ -77,7 +77,15 @@ def mean_class_accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
     >>> mean_class_accuracy(np.array([[1, 0], [1, 0], [1, 0], [1, 0]]), np.array([0, 0, 0, 1]))
     0.5
     """
-    counts = confusion(logits, classes)
+    return mean_recall(confusion(logits, classes))
+
+
+def mean_recall(counts: np.ndarray) -> float:
+    """The mean of the recalls of the classes that have clips, 0..1.
+
+    Args:
+        counts: (number of classes, same), as `confusion` makes them.
+    """
     clips = counts.sum(axis=1)
     return float((counts.diagonal()[clips > 0] / clips[clips > 0]).mean())
 

@@ -13,7 +13,7 @@ from PIL import Image
 from finetune.data.layouts import Collection, Sample, collect
 from finetune.data.leaks import content_hash, find_leaks, fingerprint
 from finetune.data.source import DataSource
-from finetune.data.splits import Splits, read_splits
+from finetune.data.splits import Splits, divide
 from finetune.recipe import RECIPES, recipe_for
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import take_clip
@@ -89,8 +89,9 @@ def check(source: DataSource, seed: int = 0, contact_sheet: Path | None = None) 
         contact_sheet: a picture to write, with a frame of up to 36 clips, spread over the classes.
 
     Raises:
-        DataError: there is no such data set, or it cannot be written there.
+        DataError: there is no such data set, or it cannot be written there, or folds without the one that tests.
     """
+    source.refuse_several()
     collection = collect(source.location, source.group_by)
     broken: dict[str, str] = {}
     damaged: dict[str, str] = {}
@@ -107,7 +108,7 @@ def check(source: DataSource, seed: int = 0, contact_sheet: Path | None = None) 
             damaged[sample.name] = video.note
         if video.num_frames < SHORT:
             short[sample.name] = video.num_frames
-    splits, problem = _try_to_split(source, seed, broken)
+    splits, problem = _try_to_split(collection, source, seed, broken)
     prints = {name: fingerprint(pixels) for name, pixels in frames.items()}
     if contact_sheet and frames:
         _draw(collection, frames, contact_sheet)
@@ -123,9 +124,11 @@ def check(source: DataSource, seed: int = 0, contact_sheet: Path | None = None) 
     )
 
 
-def _try_to_split(source: DataSource, seed: int, broken: dict[str, str]) -> tuple[Splits | None, str]:
+def _try_to_split(
+    collection: Collection, source: DataSource, seed: int, broken: dict[str, str]
+) -> tuple[Splits | None, str]:
     try:
-        return read_splits(source, seed).without(broken), ""
+        return divide(collection, source, seed).without(broken), ""
     except DataError as error:
         return None, str(error)
 

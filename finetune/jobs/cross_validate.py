@@ -9,11 +9,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
+
 from finetune.data.source import DataSource
-from finetune.evaluation.metrics import wilson_interval
+from finetune.evaluation.metrics import mean_recall, wilson_interval
 from finetune.jobs.train import train
 from finetune.publish.report import Report
-from finetune.publish.words import percent, with_interval
+from finetune.publish.words import mean_of_classes, percent, with_interval
 from finetune.recipe import Recipe
 from hmdb.errors import DataError
 from hmdb.machine import is_first_process
@@ -31,12 +33,14 @@ class CrossValidation:
         folds: of each fold, top-1 and the number of its test clips.
         top1: over all clips together, each of which was tested once.
         top1_interval: its 95 % Wilson interval.
+        mean_class: over all clips together, the mean over the classes of the share of each that is right.
         top1_mean, top1_deviation: over the folds.
     """
 
     folds: tuple[tuple[float, int], ...]
     top1: float
     top1_interval: tuple[float, float]
+    mean_class: float
     top1_mean: float
     top1_deviation: float
 
@@ -50,6 +54,7 @@ class CrossValidation:
             folds=folds,
             top1=top1,
             top1_interval=wilson_interval(top1, clips),
+            mean_class=mean_recall(np.sum([report.judged[1].confusion for report in reports], axis=0)),
             top1_mean=mean(shares),
             top1_deviation=stdev(shares),
         )
@@ -90,18 +95,19 @@ def cross_validate(
 
 def to_markdown(found: CrossValidation, reports: Sequence[Report]) -> str:
     """The table of folds.md."""
-    lines = ["| fold | test clips | top-1 | top-5 |", "|---|---|---|---|"]
+    lines = ["| fold | test clips | top-1 | top-5 | mean of classes |", "|---|---|---|---|---|"]
     for number, report in enumerate(reports, start=1):
         _, judged = report.judged
-        values = f"{judged.clips} | {with_interval(judged, 'top1')} | {with_interval(judged, 'top5')}"
-        lines.append(f"| {number} | {values} |")
+        values = f"{with_interval(judged, 'top1')} | {with_interval(judged, 'top5')} | {mean_of_classes(judged)}"
+        lines.append(f"| {number} | {judged.clips} | {values} |")
     low, high = found.top1_interval
     clips = sum(count for _, count in found.folds)
     lines += [
         "",
-        f"All {clips} clips, each tested once: top-1 {percent(found.top1)} % ({percent(low)} to {percent(high)}). "
+        f"All {clips} clips, each tested once: top-1 {percent(found.top1)} % ({percent(low)} to {percent(high)}), "
+        f"{percent(found.mean_class)} % in the mean of classes. "
         f"Mean of the folds {percent(found.top1_mean)} %, standard deviation {percent(found.top1_deviation)} points.",
         "",
-        f"{reports[0].data.name}: {reports[0].data.split.origin}.",
+        f"{reports[0].data.name}, divided each time as the first: {reports[0].data.split.origin}.",
     ]
     return "\n".join(lines) + "\n"

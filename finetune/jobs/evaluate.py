@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from dataclasses import replace
@@ -10,6 +11,8 @@ from pathlib import Path
 import torch
 
 from finetune.data.dataset import ClipDataset, refuse_many_broken
+from finetune.data.layouts import composed
+from finetune.data.seen import SAME_SPLITS, seen_before
 from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_all, read_splits
 from finetune.data.views import views
@@ -26,6 +29,8 @@ from hmdb.errors import DataError
 from hmdb.machine import is_first_process, use_available_cores
 from hmdb.model.hub import find
 from hmdb.model.loading import LoadedModel, read
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -57,7 +62,8 @@ def evaluate(
 
     Raises:
         DataError: the data set has classes that the checkpoint does not know, or cannot be read, or
-            the output folder is not empty, or there is nothing to keep or no place for it.
+            the output folder is not empty, or there is nothing to keep or no place for it, or it would be kept of
+            clips that the checkpoint was trained on.
         ModelError: the checkpoint cannot be loaded, or there is no such dtype where it is.
     """
     began = time.monotonic()
@@ -72,9 +78,18 @@ def evaluate(
     loaded = read(find(model, revision), torch.device("cpu") if keep or dtype == "int8" else None)
     if keep and loaded.checkpoint.revision:
         raise DataError(f"{loaded.checkpoint.name} is on the Hub. --keep writes into a checkpoint that is a folder.")
+    loaded = replace(loaded, labels=tuple(map(composed, loaded.labels)))
     _refuse_unknown_classes(splits, loaded)
     clip_spec = loaded.clip_spec.with_sampler(sampler)
     samples = splits.by_name()["test" if split == "all" else split]
+    notes = list(loaded.notes)
+    if told := seen_before(loaded.checkpoint.folder, samples, chosen_too=split != "val"):
+        if keep:
+            raise DataError(
+                f"{loaded.checkpoint.name} {told}, and what it has seen tells nothing of new videos. {SAME_SPLITS}"
+            )
+        notes.append(f"{loaded.checkpoint.name} {told}: of new videos it may answer fewer right.")
+        log.warning("%s %s", notes[-1], SAME_SPLITS)
     seen = [ClipDataset(samples, loaded.labels, clip_spec, loaded.pixel_spec, seed=seed, view=look) for look in looks]
     unread = {name: reason for each in seen for name, reason in each.broken.items()}
     for each in seen:
@@ -100,7 +115,7 @@ def evaluate(
         all=found if split == "all" else None,
         precision=compared,
         views=several,
-        notes=tuple(loaded.notes),
+        notes=tuple(notes),
         eval_clips_per_second=outcome.clips_per_second,
         seconds=round(time.monotonic() - began, 1),
         machine=Machine.here(),

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from finetune.data.load import load_clips
+from finetune.data.seen import SAME_SPLITS, seen_before
 from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
-from finetune.evaluation.known import KEEP, fit_known
+from finetune.evaluation.calibrate import KEEP
+from finetune.evaluation.known import fit_known
 from finetune.networks.features import features_of
 from finetune.training.checkpoint import keep_known
 from hmdb.errors import DataError
@@ -45,7 +47,8 @@ def fit_statistics(model: str, source: DataSource, *, keep: float | None = None,
             how they were made, and not in what they show, want nearly all. KEEP, if not given.
 
     Raises:
-        DataError: data and checkpoint do not fit, the checkpoint is on the Hub, or there is nothing to fit.
+        DataError: data and checkpoint do not fit, val or test have clips that it was trained on, the checkpoint is on
+            the Hub, or there is nothing to fit.
     """
     keep = KEEP if keep is None else keep
     if not 0 < keep <= 1:
@@ -57,6 +60,9 @@ def fit_statistics(model: str, source: DataSource, *, keep: float | None = None,
     splits = read_splits(source, seed)
     if tuple(splits.classes) != tuple(loaded.labels):
         raise DataError(f"{splits.data} does not have the classes of {name}, in their order.")
+    folder = loaded.checkpoint.folder
+    if told := seen_before(folder, splits.val, chosen_too=False) or seen_before(folder, splits.test):
+        raise DataError(f"{name} {told}, and what it has seen tells nothing of new videos. {SAME_SPLITS}")
     with tempfile.TemporaryDirectory(prefix="hmdb-clips-") as cache:
         data = load_clips(
             splits,

@@ -85,8 +85,8 @@ def compose(
         )
     if data.more:
         raise DataError(f"A job does not see {data.more}; leave --more out, or train here.")
-    if data.folds:
-        raise DataError("--folds leaves no checkpoint to push; a job is for one run.")
+    if data.is_cross_validation:
+        raise DataError("--folds leaves no checkpoint to push; a job is for one run: add --fold.")
     if whole.inflate and not ON_HUB.fullmatch(whole.inflate):
         raise DataError(f"A job does not have {whole.inflate}; name an image model on the Hub for --inflate.")
     given = {"data": data.location} | {name: value for name, value in source.items() if name != "location"}

@@ -15,8 +15,11 @@ from finetune.jobs.train import train
 from finetune.publish.report import Report
 from finetune.publish.words import percent
 from finetune.recipe import PAPER_ROWS, RECIPES, PaperRow, differences, recipe_of
+from finetune.run_folder import REPORT_FILE, read_json
 from hmdb.errors import DataError
 from hmdb.machine import is_first_process
+
+TABLES_TEXT, TABLES_FILE = "tables.md", "tables.json"
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,8 @@ def run_tables(names: Sequence[str], source: DataSource, output: Path, changes: 
     """Trains each row in `<output>/<name>` and writes tables.md and tables.json after each.
 
     Rows that are complete are not run again, and one that was cut off goes on where it was. Rows with
-    the same settings, such as table1-1 and table2-k400, are one run.
+    the same settings, such as table1-1 and table2-k400, are one run. Rows that the folder holds already stay in the
+    table, before those that are added.
 
     Args:
         names: of rows of the paper's tables.
@@ -61,7 +65,7 @@ def run_tables(names: Sequence[str], source: DataSource, output: Path, changes: 
     rows: list[Row] = []
     runs: dict[Any, str] = {}
     text = ""
-    for name in dict.fromkeys(names):
+    for name in dict.fromkeys([*_held(output), *names]):
         recipe = recipe_of(name, changes)
         run = runs.setdefault(recipe, name)
         log.info("%s%s", name, f" is the run of {run}" if run != name else "")
@@ -71,6 +75,12 @@ def run_tables(names: Sequence[str], source: DataSource, output: Path, changes: 
         if is_first_process():
             _write(output, rows, changes, text)
     return text
+
+
+def _held(output: Path) -> list[str]:
+    """The names of the rows that an earlier call left in a folder."""
+    rows = (read_json(output / TABLES_FILE) or {"rows": []})["rows"]
+    return [row["name"] for row in rows if (output / row["run"] / REPORT_FILE).exists()]
 
 
 def _row(name: str, run: str, report: Report) -> Row:
@@ -108,6 +118,6 @@ def to_markdown(rows: Sequence[Row], changes: Mapping[str, Any], report: Report)
 
 
 def _write(output: Path, rows: Sequence[Row], changes: Mapping[str, Any], text: str) -> None:
-    (output / "tables.md").write_text(text, encoding="utf-8")
+    (output / TABLES_TEXT).write_text(text, encoding="utf-8")
     content = {"rows": [asdict(row) for row in rows], "changes": dict(changes)}
-    (output / "tables.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (output / TABLES_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

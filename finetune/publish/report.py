@@ -60,7 +60,7 @@ class DataSummary:
 
     Attributes:
         name: a folder's, a table's or an id on the Hub.
-        location, options: as they are typed, without the folders above: how the splits were made.
+        location, options: as they are typed, without the folders above: which clips, and how the splits were made.
         broken: clip -> reason, of those that were left out.
         unlabelled, more: clips beside the splits, for training alone.
         more_from: the name of their folder.
@@ -71,7 +71,7 @@ class DataSummary:
     on_hub: bool
     split: SplitSummary
     location: str = ""
-    options: dict[str, str | float | bool] = field(default_factory=dict)
+    options: dict[str, str | int | float | bool] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     unlabelled: int = 0
     more: int = 0
@@ -176,6 +176,7 @@ class Report:
         training: None where a checkpoint was evaluated alone.
         precision: beside float32, where another precision was evaluated.
         views: of each video, moments x crops, whose answers were averaged.
+        notes: what its user should know of the checkpoint, a sentence each.
         seconds: that all of it took.
     """
 
@@ -215,21 +216,24 @@ class Report:
     @property
     def warnings(self) -> list[str]:
         """What the user should know of the figures, a sentence each."""
-        chance = 1 / len(self.classes)
+        found, chance = list(self.notes), 1 / len(self.classes)
         if self.val and self.val.top1_interval[0] <= chance:
             small = self.training is not None and self.training.recipe_name == "small"
-            return [
+            found.append(
                 f"On the {self.val.clips} val clips the model may be no better than chance ({chance:.1%}): it needs "
                 f"more clips{' or' if small else ', --recipe small, or'} other weights to start from (--init)."
-            ]
-        return []
+            )
+        return found
 
 
 def describe(splits: Splits, broken: Mapping[str, str], source: DataSource, **rest: Any) -> DataSummary:
     """The data of a report; `rest` as for `DataSummary`."""
     usual = DataSource()
-    own = ("location", "more", "fold", "folds", "allow_broken")
-    options = {name: value for name, value in vars(source).items() if name not in own and value != getattr(usual, name)}
+    options = {
+        name: value
+        for name, value in vars(source).items()
+        if name not in ("location", "more") and value != getattr(usual, name)
+    }
     location = splits.data if splits.on_hub else Path(source.location).resolve().name
     rest |= {"location": f"hub:{location}" if splits.on_hub else location, "options": options}
     counts = {split: len(samples) for split, samples in splits.by_name().items()}

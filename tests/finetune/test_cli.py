@@ -1,4 +1,5 @@
 import argparse
+import json
 import re
 import shutil
 import subprocess
@@ -165,7 +166,16 @@ def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
     told = capsys.readouterr().out
     assert "| 3 | 9 |" in told
     assert "All 27 clips, each tested once: top-1" in told
-    assert (tmp_path / "run" / "folds.json").exists()
+    assert "own, divided each time as the first: stratified by class (paper, section 3), fold 1 of 3" in told
+    found = json.loads((tmp_path / "run" / "folds.json").read_text())
+    assert found["mean_class"] == pytest.approx(found["top1"]), "each class has as many clips"
+    assert f"{100 * found['mean_class']:.1f} % in the mean of classes" in told
+    second = json.loads((tmp_path / "run" / "fold-2" / "report.json").read_text())["data"]["split"]
+    words = ["evaluate", "--model", str(tmp_path / "run" / "fold-2"), "--data", str(root), "--folds", "3"]
+    assert main([*words, "--output", str(tmp_path / "which")]) == 1
+    assert "Say of which: --fold 1, for one" in caplog.text
+    assert main([*words, "--fold", "2", "--output", str(tmp_path / "second")]) == 0
+    assert json.loads((tmp_path / "second" / "report.json").read_text())["data"]["split"] == second
     everything = ["--data", str(root), "--eval-split", "all", "--output", str(tmp_path / "all")]
     assert main(["evaluate", "--model", str(tmp_path / "run" / "fold-1"), *everything]) == 0
     assert "all: top-1" in capsys.readouterr().out

@@ -117,6 +117,41 @@ def test_official_splits(tmp_path: Path, place: str) -> None:
     assert found.samples[0].source == "film_0"
 
 
+def test_official_splits_of_another_data_set_are_none_of_this_one(tmp_path: Path) -> None:
+    root = tree(tmp_path / "mine", *(f"{label}/{n}.mp4" for label in ("golf", "wave") for n in range(4)))
+    tables = tmp_path / "testTrainMulti_7030_splits"
+    tables.mkdir()
+    for label in ("golf", "wave"):
+        lines = [f"film_{label}_f_cm_np1_ba_med_{n}.avi {n % 2 + 1} " for n in range(4)]
+        (tables / f"{label}_test_split1.txt").write_text("\n".join(lines) + "\n")
+    assert not collect(str(root)).official
+    assert "paper, section 3" in read_splits(DataSource(str(root))).origin
+    with pytest.raises(DataError, match=r"mine has no files <class>_test_split1.txt that name its clips"):
+        read_splits(DataSource(str(root), "official1"))
+
+
+def test_names_that_a_mac_has_decomposed_are_those_of_the_tables(tmp_path: Path) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    root = tree(
+        tmp_path / "data", *(f"{label}/{decomposed}_{n}.mp4" for label in (decomposed, "bar") for n in range(4))
+    )
+    rows = [(label, f"{composed}_{n}") for n in range(4) for label in (composed, "bar")]
+    write_tables(root, train=rows[:4], val=rows[4:6], test=rows[6:])
+    found = collect(str(root))
+    assert found.classes == ("bar", composed)
+    assert found.given["val"][0].name == f"{composed}/{composed}_2.mp4"
+    assert all(sample.path.is_file() for sample in found.samples)
+    for label in (composed, "bar"):
+        lines = [f"{composed}_{n}.mp4 {n % 2 + 1}" for n in range(4)]
+        (root / f"{label}_test_split1.txt").write_text("\n".join(lines))
+    assert len(collect(str(root)).official[1]["test"]) == 4
+    table = tmp_path / "table.csv"
+    table.write_text(
+        "path,label\n" + "".join(f"data/{path.relative_to(root)},{path.parent.name}\n" for path in root.glob("*/*"))
+    )
+    assert collect(str(table)).classes == ("bar", composed)
+
+
 def test_a_csv_of_path_and_label(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 2)
     table = tmp_path / "clips.csv"
@@ -129,6 +164,30 @@ def test_a_csv_of_path_and_label(tmp_path: Path) -> None:
     table.write_text("path,label\ndata/circle/none.avi,circle\n")
     with pytest.raises(DataError, match=r"data/circle/none\.avi, which is no video"):
         collect(str(table))
+
+
+def test_clips_of_a_csv_with_absolute_paths_are_named_without_the_folders_above(tmp_path: Path) -> None:
+    clips = [
+        *write_dataset(tmp_path / "me" / "data", 1).glob("*/*"),
+        write_clip(tmp_path / "me" / "more" / "clip", shape_clip(0, 7, 1)),
+    ]
+
+    def names(table: Path, paths: list[str]) -> list[str]:
+        table.parent.mkdir(exist_ok=True)
+        rows = [f"{path},{'ab'[index % 2]}" for index, path in enumerate(paths)]
+        table.write_text("\n".join(["path,label", *rows]))
+        found = collect(str(table)).samples
+        assert all(sample.path.is_dir() for sample in found)
+        return sorted(sample.name for sample in found)
+
+    absolute, relative = [str(clip) for clip in clips], ["data/circle/clip_00", "data/square/clip_00", "more/clip"]
+    assert names(tmp_path / "me" / "beside.csv", absolute) == relative
+    assert names(tmp_path / "elsewhere" / "table.csv", absolute) == relative
+    assert names(tmp_path / "me" / "mixed.csv", [*absolute[:2], "more/clip"]) == relative
+    assert names(tmp_path / "elsewhere" / "up.csv", ["../me/more/clip", "../me/data/circle/clip_00"]) == [
+        "../me/data/circle/clip_00",
+        "../me/more/clip",
+    ]
 
 
 def test_a_csv_may_divide_itself(tmp_path: Path) -> None:
@@ -179,6 +238,8 @@ def test_a_table_from_the_hub_names_nothing_outside(hub: HubServer, tmp_path: Pa
         (b"path,label\na/clip,run\na/other\n", "the row of clip 2 has no label"),
         (b"path,label\n,run\na/other,wave\n", "the row of clip 1 has no path"),
         (b"path,name\na/clip,run,wave\n", r"needs the columns path, label; it has path, name\."),
+        (b"path;label\na/clip;run\n", r"table.csv has one column, path;label\. Separate columns by commas\."),
+        (b"path\tlabel\na/clip\trun\n", r"Separate columns by commas\."),
         (b"", "names no clips"),
     ],
 )

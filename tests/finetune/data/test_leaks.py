@@ -65,7 +65,8 @@ def test_clips_of_one_source_video_are_found() -> None:
     report = find_leaks(splits, {})
     assert [(leak.clip, leak.other) for leak in report.found if leak.kind == "same source video"] == [("d", "a")]
     assert report.unknown_sources == 1
-    assert any("1 clip(s) of test and train (d and a, for one)" in line for line in report.lines())
+    told = "1 clip(s) of test and train (d and a, for one); --split groups keeps the clips of a source in one split"
+    assert any(told in line for line in report.lines())
 
 
 def test_flat_frames_resemble_nothing() -> None:

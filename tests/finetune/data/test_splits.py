@@ -89,9 +89,11 @@ def test_bad_splits(tmp_path: Path) -> None:
 
 
 def test_clips_can_be_left_out() -> None:
-    a, b = (Sample(Path(name), "x", name) for name in "ab")
-    splits = Splits(classes=("x",), train=(a, b), val=(a,), test=(b,), origin="")
-    assert splits.without({"a": "broken"}).by_name() == {"train": (b,), "val": (), "test": (b,)}
+    a, b, c = (Sample(Path(name), "x", name) for name in "abc")
+    splits = Splits(classes=("x",), train=(a, b), val=(b,), test=(c,), origin="")
+    assert splits.without({"a": "broken"}).by_name() == {"train": (b,), "val": (b,), "test": (c,)}
+    with pytest.raises(DataError, match=r"The val split of data \(\) has no clip of x that can be read\."):
+        splits.without({"b": "broken"})
 
 
 def test_nine_clips_a_class_are_enough(tmp_path: Path) -> None:
@@ -134,6 +136,8 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
     for fold in folds:
         assert not {sample.source for sample in fold.test} & {sample.source for sample in (*fold.train, *fold.val)}
     assert "fold 2 of 3 as test" in folds[1].origin
+    with pytest.raises(DataError, match=r"--folds 3 tests each clip once, in 3 runs. Say of which: --fold 1, for one"):
+        read_splits(source)
 
 
 @pytest.mark.parametrize(
@@ -143,9 +147,14 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
         ({"group_by": "(["}, r"is no regular expression with a part in brackets"),
         ({"group_by": "x(y)z"}, r"finds nothing in the name 0_p0_take"),
         ({"group_by": "take(.*)"}, r"finds nothing|into one group, so none could test"),
-        ({"group_by": "who", "folds": 7}, r"too few groups to keep apart: 6 \(p0, p1, p2\)"),
-        ({"folds": 13}, "too few for 13 folds. Lower --folds"),
+        ({"group_by": "who", "folds": 7, "fold": 1}, r"too few groups to keep apart: 6 \(p0, p1, p2\)"),
+        ({"folds": 13, "fold": 1}, "too few for 13 folds. Lower --folds"),
         ({"folds": 1}, "at least 2 folds, not 1"),
+        ({"folds": 3, "fold": 4}, "There is no fold 4 of 3"),
+        ({"folds": 3, "split": "given"}, "--folds makes the splits itself; leave out --split given"),
+        ({"folds": 3, "split": "official2"}, "--folds makes the splits itself; leave out --split official2"),
+        ({"folds": 3, "test_share": 0.3}, "--test-share 0.3 has no effect: each of the 3 folds tests as many"),
+        ({"fold": 1}, "--fold 1 is of a cross-validation: add --folds"),
         ({"test_share": 0.99}, "leaves too few"),
         ({"test_share": 1.5}, "test_share must be above 0 and below 1, not 1.5"),
         ({"group_by": "who", "split": "given"}, "--group-by makes the splits itself; leave out --split given"),
@@ -154,6 +163,45 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
 def test_splits_that_cannot_be_made(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=reason):
         read_splits(table(tmp_path, PEOPLE_ROWS, **options))
+
+
+def test_shares_of_splits_that_the_data_bring_are_refused(tmp_path: Path) -> None:
+    root = empty_videos(tmp_path / "data", run=6, wave=6)
+    for label in ("run", "wave"):
+        lines = [f"{path.name} {1 + n // 4}" for n, path in enumerate(sorted((root / label).iterdir()))]
+        (root / f"{label}_test_split1.txt").write_text("\n".join(lines))
+    with pytest.raises(DataError, match=r"--test-share 0\.3 has no effect: data brings its test split"):
+        read_splits(DataSource(str(root), test_share=0.3))
+    assert "30% of its train part" in read_splits(DataSource(str(root), val_share=0.3)).origin
+    read_splits(DataSource(str(root), "paper")).write(root)
+    for split, source in (
+        ("test", DataSource(str(root), test_share=0.3)),
+        ("val", DataSource(str(root), val_share=0.3)),
+    ):
+        with pytest.raises(
+            DataError, match=f"--{split}-share 0.3 has no effect: data brings its {split} split. --split"
+        ):
+            read_splits(source)
+    assert read_splits(DataSource(str(root), "paper", test_share=0.3, val_share=0.3))
+
+
+@pytest.mark.parametrize(("films", "apart"), [(5, True), (1, False)])
+def test_val_is_cut_from_a_given_train_split_by_source_where_each_class_has_some(
+    films: int, apart: bool, tmp_path: Path
+) -> None:
+    lines = ["path,label,split,source"]
+    for label in ("jump", "run"):
+        for clip in range(20):
+            split, film = ("test", f"{label} last") if clip < 5 else ("train", f"{label} {clip % films}")
+            (tmp_path / f"{label}_{clip}.mp4").touch()
+            lines.append(f"{label}_{clip}.mp4,{label},{split},{film}")
+    (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
+    splits = read_splits(DataSource(str(tmp_path / "table.csv")))
+    assert [len(part) for part in splits.by_name().values()] == [24, 6, 10]
+    assert {sample.label for sample in splits.val} == {"jump", "run"}
+    shared = {sample.source for sample in splits.train} & {sample.source for sample in splits.val}
+    assert bool(shared) != apart
+    assert ("by source video" in splits.origin) == apart
 
 
 def test_two_people_are_too_few_for_three_splits(tmp_path: Path) -> None:

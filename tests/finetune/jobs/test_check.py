@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from finetune.cli import main
+from finetune.data.layouts import SPLITS
 from finetune.data.source import DataSource
 from finetune.jobs.check import check
-from tests.datasets import shape_clip, write_clip, write_dataset
+from tests.datasets import shape_clip, write_clip, write_dataset, write_tables
 
 
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:
@@ -37,3 +38,26 @@ def test_what_cannot_be_split_says_why(tmp_path: Path, capsys: pytest.CaptureFix
     root = write_dataset(tmp_path / "data", 2)
     assert main(["check", "--data", str(root)]) == 1
     assert "No splits: circle has too few clips" in capsys.readouterr().out
+
+
+def test_a_class_whose_training_clips_are_all_damaged_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write_dataset(tmp_path / "data", 4)
+    rows = {split: [(label, f"clip_0{n}") for label in ("circle", "square")] for n, split in enumerate(SPLITS)}
+    write_tables(root, **rows)
+    (root / "circle" / "clip_00" / "0.png").write_bytes(b"no image")
+    told = "The train split of data (as the data set gives it) has no clip of circle that can be read."
+    assert told in check(DataSource(str(root))).problem
+    words = ["--data", str(root), "--output", str(tmp_path / "run"), "--init", "scratch:tiny", "--allow-broken"]
+    assert main([*words, "--sampler", "equidistant", "--epochs", "1"]) == 1
+    assert told in caplog.text
+
+
+def test_of_a_cross_validation_one_fold_is_checked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_dataset(tmp_path / "data", 6)
+    assert main(["check", "--data", str(root), "--folds", "3"]) == 1
+    assert "Say of which: --fold 1, for one" in caplog.text
+    assert "Nothing could be trained" not in caplog.text
+    found = check(DataSource(str(root), folds=3, fold=2))
+    assert any("fold 2 of 3 as test" in line for line in found.lines())

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from finetune.data.source import DataSource
+from finetune.data.splits import read_splits
 from finetune.evaluation.metrics import Outcome
 from finetune.jobs.evaluate import evaluate
 from finetune.publish.pages import to_markdown
@@ -40,6 +41,27 @@ def test_the_report_of_a_checkpoint_is_the_one_its_training_made(
     assert on_val(other).clips == 8
     assert other.clip_spec.sampler == "random"
     assert "| val | 8 |" in (tmp_path / "val" / "report.md").read_text()
+
+
+def test_clips_that_the_model_has_seen_are_counted(
+    finished: tuple[Path, Report], dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output, _ = finished
+    source = DataSource(str(dataset))
+    assert not evaluate(str(output), source, tmp_path / "own").notes
+    assert not evaluate(str(output), source, tmp_path / "val", split="val").notes
+    assert not caplog.records
+    others = {sample.name for sample in read_splits(source, seed=1).test}
+    splits = read_splits(source)
+    counts = [len(others & {sample.name for sample in part}) for part in (splits.train, splits.val)]
+    assert all(counts)
+    report = evaluate(str(output), source, tmp_path / "other", seed=1)
+    told = f"tiny was trained on {counts[0]} and was chosen by {counts[1]} of these 4 clips"
+    assert told in caplog.text
+    assert told in report.notes[0]
+    assert told in (tmp_path / "other" / "report.md").read_text()
+    with pytest.raises(DataError, match=r"tiny was trained on \d of these 8 clips, and what it has seen tells"):
+        evaluate(str(output), source, tmp_path / "kept", seed=1, split="val", keep=True)
 
 
 def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
@@ -93,6 +115,26 @@ def test_class_names_that_differ_from_the_checkpoints(finished: tuple[Path, Repo
     (tmp_path / "full" / "file").touch()
     with pytest.raises(DataError, match="is not empty"):
         evaluate(str(finished[0]), DataSource(str(root)), tmp_path / "full")
+
+
+def test_a_class_is_the_checkpoints_however_its_accents_are_written(
+    finished: tuple[Path, Report], dataset: Path, tmp_path: Path
+) -> None:
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    folder = tmp_path / "tiny"
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures"))
+    for written, found in ((composed, decomposed), (decomposed, composed)):
+        loaded = read(find(finished[0]))
+        loaded.network.config.id2label = {0: written, 1: "square"}
+        loaded.network.config.label2id = {written: 0, "square": 1}
+        save_checkpoint(loaded.network, loaded.clip_spec, loaded.pixel_spec, folder)
+        root = tmp_path / found
+        shutil.copytree(dataset / "circle", root / found)
+        shutil.copytree(dataset / "square", root / "square")
+        assert evaluate(str(folder), DataSource(str(root)), root / "report", split="all").classes == (
+            composed,
+            "square",
+        )
 
 
 def test_an_outcome_has_one_answer_for_each_clip() -> None:

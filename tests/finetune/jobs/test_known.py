@@ -31,6 +31,12 @@ def test_statistics_are_written_beside_the_weights(folder: Path, dataset: Path) 
     assert recognizer(dataset / "circle" / "clip_00").familiarity is not None
 
 
+def test_clips_that_it_was_trained_on_are_refused_as_val_and_test(folder: Path, dataset: Path) -> None:
+    with pytest.raises(DataError, match="tiny was trained on 6 of these 8 clips, and what it has seen tells"):
+        fit_statistics(str(folder), DataSource(str(dataset)), seed=1)
+    assert not (folder / KNOWN_FILE).exists()
+
+
 def test_further_clips_count_among_the_known(folder: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["known", "--model", str(folder), "--data", str(dataset), "--more", str(dataset), "--keep-similar"]
     assert main(words) == 0

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,21 @@ def test_rows_are_run_once_and_set_beside_the_paper(
     assert rows[0]["ours"]["clips"] == 4
     assert "| table1-4 | batch 4, SGD, learning rate 0.0035 | 93.6 / 98.4 |" in text
     assert "not the paper's experiment: init scratch:tiny" in text
+
+
+def test_the_table_has_all_rows_that_the_folder_holds(dataset: Path, tmp_path: Path) -> None:
+    source = DataSource(str(dataset))
+    first = tables.run_tables(["table2-k400"], source, tmp_path, CHANGES)
+    made = (tmp_path / "table2-k400" / "model.safetensors").stat().st_mtime_ns
+    text = tables.run_tables(["table1-4"], source, tmp_path, CHANGES)
+    assert (tmp_path / "table2-k400" / "model.safetensors").stat().st_mtime_ns == made
+    (row,) = (line for line in first.splitlines() if "table2-k400" in line)
+    assert row in text.splitlines()
+    assert "| table1-4 |" in text
+    with pytest.raises(DataError, match=r"table2-k400 holds a run with other settings \(epochs was 1, now 2\)"):
+        tables.run_tables(["table1-4"], source, tmp_path, CHANGES | {"epochs": 2})
+    shutil.rmtree(tmp_path / "table2-k400")
+    assert "table2-k400" not in tables.run_tables(["table1-4"], source, tmp_path, CHANGES)
 
 
 def test_a_row_that_is_not_there(dataset: Path, tmp_path: Path) -> None:

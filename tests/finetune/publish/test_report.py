@@ -1,12 +1,18 @@
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from finetune.data.source import DataSource
+from finetune.data.splits import read_splits
 from finetune.distillation.plan import Distillation
+from finetune.options import add_options, given
+from finetune.publish.card import command
 from finetune.publish.pages import to_markdown
-from finetune.publish.report import Report, read, write
+from finetune.publish.report import Report, describe, read, write
 from hmdb.errors import DataError
 from tests.finetune.conftest import on_test, training
 
@@ -18,6 +24,20 @@ def test_a_report_is_read_as_it_was_written(finished: tuple[Path, Report], tmp_p
     write(report, tmp_path)
     assert read(tmp_path) == report
     assert read(tmp_path / "nowhere") is None
+
+
+@pytest.mark.parametrize("options", [{"folds": 3, "fold": 1, "allow_broken": True}, {"test_share": 0.5, "folds": 0}])
+def test_the_command_divides_the_data_as_the_run_did(
+    options: dict[str, Any], finished: tuple[Path, Report], dataset: Path, tmp_path: Path
+) -> None:
+    source = DataSource(str(dataset), **options)
+    report = replace(finished[1], data=describe(read_splits(source), {}, source))
+    write(report, tmp_path)
+    report = read(tmp_path) or report
+    parser = argparse.ArgumentParser()
+    add_options(parser, DataSource)
+    chosen, _ = parser.parse_known_args(command(report, training(report)).split())
+    assert DataSource(**given(chosen, DataSource)) == replace(source, location="shapes")
 
 
 def flat(report: Report) -> dict[str, object]:
