@@ -51,7 +51,7 @@ def model_card(report: Report, repository: str | None, *, statistics: bool = Fal
     """
     name = repository or report.model
     judged, found = report.judged
-    training = report.training
+    training, calibration = report.training, found.calibration
     card = ModelCard.from_template(
         _metadata(report, name),
         template_path=str(TEMPLATES / "card.md.jinja"),
@@ -72,6 +72,7 @@ def model_card(report: Report, repository: str | None, *, statistics: bool = Fal
         hmdb=_is_hmdb(report),
         rights=_rights(report),
         statistics=statistics,
+        tells_strangers=statistics or bool(calibration and calibration.threshold),
     )
     return str(card).rstrip() + "\n"
 

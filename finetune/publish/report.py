@@ -88,6 +88,11 @@ class CalibrationError:
     expected_error: float
     expected_error_without_temperature: float
 
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted to val clips, of which there may have been too few."""
+        return self.temperature != 1 or self.threshold is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:

@@ -185,6 +185,25 @@ def test_what_tells_strangers_is_said_where_it_lies_beside_the_weights(report: R
     assert text.count(unmeasured) == 1
 
 
+def test_with_too_few_val_clips_nothing_is_promised_that_was_not_fitted(report: Report) -> None:
+    found = on_test(report).calibration
+    assert found
+    error = f"{100 * found.expected_error:.1f} %"
+    text = model_card(report, None)
+    assert "There were too few validation clips to fit a temperature; without one" in text
+    assert f"the expected calibration error on the test split is {error}." in text
+    assert 'the package hmdb says "none of these" only where nothing moves' in text
+    assert "divided by" not in text
+    assert "answers many videos of anything else" not in text
+    assert "without the temperature" not in text
+    assert f"Expected calibration error {error}; no temperature was fitted." in to_markdown(report, ())
+    fitted = replace(on_test(report), calibration=replace(found, temperature=1.5, threshold=0.21))
+    for told in (model_card(report, None, statistics=True), model_card(replace(report, test=fitted), None)):
+        assert 'answers many videos of anything else with "none of these"' in told
+        assert "only where nothing moves" not in told
+    assert "with the temperature 1.50" in to_markdown(replace(report, test=fitted), ())
+
+
 def test_the_command_of_ones_own_videos_names_how_they_were_split(report: Report) -> None:
     data = replace(report.data, location="my clips.csv", options={"group_by": "^([a-z]+)_", "test_share": 0.3})
     typed = command(replace(report, data=data), training(report))
