@@ -248,8 +248,9 @@ def _cross_validate(recipe: Recipe, source: DataSource, chosen: argparse.Namespa
 
 def _tell(report: Report) -> None:
     for name, split in report.evaluated.items():
+        top5 = f", top-5 {split.top5:.1%}" if report.tells_top5 else ""
         mean = "" if split.mean_class is None else f", mean of classes {split.mean_class:.1%}"
-        print(f"{name}: top-1 {split.top1:.1%}, top-5 {split.top5:.1%}{mean} of {split.clips} clips")
+        print(f"{name}: top-1 {split.top1:.1%}{top5}{mean} of {split.clips} clips")
     for line in report.warnings:
         print(line)
 

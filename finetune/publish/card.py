@@ -93,7 +93,7 @@ def _metadata(report: Report, name: str) -> ModelCardData:
         )
         for title, value in (
             ("top-1 accuracy (%)", found.top1),
-            ("top-5 accuracy (%)", found.top5),
+            ("top-5 accuracy (%)", found.top5 if report.tells_top5 else None),
             ("mean-class accuracy (%)", found.mean_class),
         )
         if value is not None

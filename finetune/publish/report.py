@@ -218,6 +218,11 @@ class Report:
         return list(self.evaluated.items())[-1]
 
     @property
+    def tells_top5(self) -> bool:
+        """Whether top-5 says anything: of at most five classes it is always 100 %."""
+        return len(self.classes) > 5
+
+    @property
     def warnings(self) -> list[str]:
         """What the user should know of the figures, a sentence each."""
         chance = 1 / len(self.classes)

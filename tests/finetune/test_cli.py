@@ -164,9 +164,12 @@ def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
     assert "Recipe: small, for data of your own." in caplog.text
     told = capsys.readouterr().out
     assert "| 3 | 9 |" in told
+    assert "top-5" not in told, "of three classes it is always right"
     assert "All 27 clips, each tested once: top-1" in told
     assert (tmp_path / "run" / "folds.json").exists()
     everything = ["--data", str(root), "--eval-split", "all", "--output", str(tmp_path / "all")]
     assert main(["evaluate", "--model", str(tmp_path / "run" / "fold-1"), *everything]) == 0
-    assert "all: top-1" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "all: top-1" in told
+    assert "top-5" not in told
     assert "| all | 27 |" in (tmp_path / "all" / "report.md").read_text()

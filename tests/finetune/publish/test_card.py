@@ -14,6 +14,7 @@ from finetune.options import add_options, given
 from finetune.publish.card import caveats, command, licence, model_card, write
 from finetune.publish.pages import to_markdown
 from finetune.publish.report import Report
+from finetune.publish.words import with_interval
 from finetune.recipe import PAPER, RECIPES, Recipe, recipe_of
 from hmdb.model.known import KNOWN_FILE
 from tests.finetune.conftest import on_test, on_val, training
@@ -202,6 +203,18 @@ def test_with_too_few_val_clips_nothing_is_promised_that_was_not_fitted(report: 
         assert 'answers many videos of anything else with "none of these"' in told
         assert "only where nothing moves" not in told
     assert "with the temperature 1.50" in to_markdown(replace(report, test=fitted), ())
+
+
+def test_top_5_is_left_out_where_it_cannot_be_wrong(report: Report, papers: Report) -> None:
+    for text in (model_card(report, None), to_markdown(report, ())):
+        assert "top-5" not in text
+        assert "100.0 %" not in text.split("## Classes")[0].replace(with_interval(on_test(report), "top1"), "")
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert len({row.count("|") for row in rows[:4]}) == 1
+    for text in (model_card(papers, None), to_markdown(papers, ())):
+        assert "| top-5 |" in text
+        assert with_interval(on_test(papers), "top5") in text
+    assert "top-5 accuracy (%)" in model_card(papers, None)
 
 
 def test_the_command_of_ones_own_videos_names_how_they_were_split(report: Report) -> None:
