@@ -82,7 +82,7 @@ def _row(name: str, run: str, report: Report) -> Row:
         paper=PAPER_ROWS[name],
         ours=Accuracy(**{key: getattr(found, key) for key in Accuracy.__dataclass_fields__}),
         recipe=differences(RECIPES[name]),
-        epochs=len(report.training.epochs) if report.training else 0,
+        epochs=report.training.epochs_trained if report.training else 0,
         seconds=report.seconds,
     )
 

@@ -139,6 +139,7 @@ class TrainingReport:
 
     Attributes:
         recipe: as it was run: with the precision that the device has, and the name of the base as init.
+        epochs: in order; a fitted head, which was evaluated before the first, is epoch 0.
     """
 
     recipe_name: str
@@ -147,6 +148,17 @@ class TrainingReport:
     epochs: tuple[Epoch, ...]
     best_epoch: float
     clips_per_second: float
+
+    @property
+    def epochs_trained(self) -> int:
+        return sum(row.epoch > 0 for row in self.epochs)
+
+    @property
+    def kept(self) -> str:
+        """Whose weights were kept, and why, in words."""
+        if not self.best_epoch:
+            return "the fitted head was kept, as no epoch was clearly better"
+        return f"the best by val top-1, epoch {self.best_epoch:g}, was kept"
 
 
 @dataclass(frozen=True, kw_only=True)

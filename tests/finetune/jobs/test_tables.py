@@ -49,6 +49,12 @@ def test_rows_are_run_once_and_set_beside_the_paper(
     assert all(row.split("|")[4].endswith(" / - ") for row in text.splitlines()[2:5]), "top-5 of two classes"
 
 
+def test_a_fitted_head_is_no_epoch_of_a_row(dataset: Path, tmp_path: Path) -> None:
+    tables.run_tables(["table1-1"], DataSource(str(dataset)), tmp_path, CHANGES | {"head": "probe"})
+    (row,) = json.loads((tmp_path / "tables.json").read_text())["rows"]
+    assert row["epochs"] == 1
+
+
 def test_a_row_that_is_not_there(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no table row table1-5; known are table1-1"):
         tables.run_tables(["table1-5"], DataSource(str(dataset)), tmp_path, {})

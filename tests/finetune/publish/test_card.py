@@ -217,6 +217,19 @@ def test_top_5_is_left_out_where_it_cannot_be_wrong(report: Report, papers: Repo
     assert "top-5 accuracy (%)" in model_card(papers, None)
 
 
+def test_a_fitted_head_is_no_epoch(report: Report) -> None:
+    first, *_ = training(report).epochs
+    epochs = tuple(replace(first, epoch=number) for number in (0.0, 1.0, 2.0))
+    head = replace(training(report), epochs=epochs, best_epoch=0.0)
+    why = "the fitted head was kept, as no epoch was clearly better"
+    report = replace(report, training=head)
+    assert f"2 of 2 epochs, fp32, seed 0; {why}." in model_card(report, None)
+    assert f"- epochs: 2; {why}\n" in to_markdown(report, ())
+    report = replace(report, training=replace(head, best_epoch=1.0))
+    assert "2 of 2 epochs, fp32, seed 0; the best by val top-1, epoch 1, was kept." in model_card(report, None)
+    assert "- epochs: 2; the best by val top-1, epoch 1, was kept\n" in to_markdown(report, ())
+
+
 def test_the_command_of_ones_own_videos_names_how_they_were_split(report: Report) -> None:
     data = replace(report.data, location="my clips.csv", options={"group_by": "^([a-z]+)_", "test_share": 0.3})
     typed = command(replace(report, data=data), training(report))
