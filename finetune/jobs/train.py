@@ -152,13 +152,13 @@ def train(
     if finished := reports.read(plan.output):
         return finished
     arguments.eval_on_start = recipe.head == "probe" and last is None
-    with folder.released_on_error(plan.output, fresh=last is None):
+    with folder.released_on_error(plan.output):
         prepared = prepare(plan, splits, arguments, last)
-    with explained(prepared.trainer, prepared.origin.pixel_spec, plan.output):
-        fit(prepared.trainer, last, recipe.patience)
-        evaluated = evaluate(prepared)
-        if prepared.trainer.is_world_process_zero():
-            publish(plan, prepared, evaluated, began)
+        with explained(prepared.trainer, prepared.origin.pixel_spec, plan.output):
+            fit(prepared.trainer, last, recipe.patience)
+            evaluated = evaluate(prepared)
+            if prepared.trainer.is_world_process_zero():
+                publish(plan, prepared, evaluated, began)
     prepared.trainer.accelerator.wait_for_everyone()
     report = reports.read(plan.output)
     assert report is not None  # noqa: S101 - the first process has just written it
@@ -196,10 +196,10 @@ def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path
             into_norm=bool(recipe.inflate),
             balanced=recipe.class_weights == "balanced",
         )
-    stopwatch, measures = Stopwatch(), Measures(recipe)
+    stopwatch, measures = Stopwatch(), Measures()
     told: list[TrainerCallback] = list(reporters(plan.report_to))
     if "tensorboard" in plan.report_to:
-        told.append(Board(output / "runs", data.train, splits.classes, measures))
+        told.append(Board(output / folder.LOGS, data.train, splits.classes, measures))
     trainer = _trainer(plan, origin, data, projection, arguments, measures, [stopwatch, *told])
     return Prepared(origin=origin, data=data, trainer=trainer, last=last, stopwatch=stopwatch, reporters=tuple(told))
 

@@ -39,8 +39,8 @@ ALWAYS = (
     "test.csv",
 )
 FRAMES = tuple(f"{FIGURES}/{kind}.png" for kind in EXAMPLES)
-LOGS = ("runs/*",)  # TensorBoard's, with frames of some clips
-REPLACED = ("*.safetensors", "*.safetensors.index.json", f"{FIGURES}/*", "runs/*")  # what an earlier push left
+LOGS = (f"{folder.LOGS}/*",)  # with frames of some clips
+REPLACED = ("*.safetensors", "*.safetensors.index.json", f"{FIGURES}/*", *LOGS)  # what an earlier push left
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,9 +20,7 @@ from finetune.data.dataset import ClipDataset
 from finetune.evaluation.calibrate import negative_log_likelihood
 from finetune.evaluation.figures import confusion_matrix
 from finetune.evaluation.metrics import accuracies, confusion
-from finetune.recipe import Recipe
 from finetune.run_folder import CHECKPOINT_PREFIX
-from hmdb.errors import DataError
 from hmdb.figures import sheet
 from hmdb.model.preprocess import PixelSpec
 
@@ -35,15 +33,18 @@ log = logging.getLogger(__name__)
 class Measures:
     """The figures of an evaluation, as the Trainer asks for them, whose confusion matrix is kept to be drawn."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+    def __init__(self) -> None:
         self.confusion: np.ndarray | None = None
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        """The cross-entropy is that of each clip once; the Trainer's own loss is a mean of batches."""
+        """The cross-entropy is that of each clip once; the Trainer's own loss is a mean of batches.
+
+        Raises:
+            FloatingPointError: an answer is not finite.
+        """
         logits, classes = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
         if not np.isfinite(logits).all():
-            raise diverged("Answers on the val clips are not finite", self._recipe)
+            raise FloatingPointError("Answers on the val clips are not finite")
         self.confusion = confusion(logits, classes)
         return {**accuracies(logits, classes), "cross_entropy": negative_log_likelihood(logits, classes)}
 
@@ -72,15 +73,6 @@ class Board(TensorBoardCallback):
         if self.tb_writer and self._measures.confusion is not None:
             figure = confusion_matrix(self._measures.confusion, self._classes)
             self.tb_writer.add_figure("val/confusion", figure, state.global_step)
-
-
-def diverged(what: str, recipe: Recipe) -> DataError:
-    """Training that has come to infinite or undefined numbers, and what would help."""
-    half = ", or --precision bf16 or fp32" if recipe.precision == "fp16" else ""
-    return DataError(
-        f"{what}: training diverged and stops here. Lower --learning-rate (it is {recipe.learning_rate:g}), "
-        f"or let it rise slowly with --warmup 0.1{half}."
-    )
 
 
 class Stopwatch(TrainerCallback):

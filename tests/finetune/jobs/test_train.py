@@ -390,10 +390,27 @@ def test_more_frames_than_the_clip_has_are_refused(dataset: Path, tmp_path: Path
 def test_training_that_diverges_stops_and_leaves_no_checkpoint(
     changes: dict[str, Any], dataset: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"(at step \d+|not finite): training diverged .* Lower --learning"):
+    with pytest.raises(DataError, match=r"(at step \d+|not finite): training diverged .* Lower --learning.*0\.1\.$"):
         train(replace(RECIPE, **changes), DataSource(str(dataset)), tmp_path / "run")
-    assert not (tmp_path / "run" / "model.safetensors").exists()
-    assert not (tmp_path / "run" / "report.json").exists()
+    assert not list((tmp_path / "run").iterdir()), "the corrected command finds the folder free"
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [(torch.OutOfMemoryError("CUDA out of memory"), "Lower --batch-size"), (None, "Lower --learning-rate")],
+)
+def test_where_a_checkpoint_was_kept_other_settings_need_a_new_folder(
+    error: Exception | None, advice: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fitted head is a checkpoint before the first step."""
+    recipe = replace(RECIPE, head="probe", learning_rate=0.05 if error else 1e30)
+    with monkeypatch.context() as patch:
+        if error:
+            Interruption(patch, 1, error)
+        with pytest.raises(DataError, match=rf"{advice}.* is of these settings: give a new --output folder as well\.$"):
+            train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    with pytest.raises(DataError, match="Resume it with its own, or give a new --output folder"):
+        train(replace(recipe, learning_rate=1e-3), DataSource(str(dataset)), tmp_path / "run", resume=True)
 
 
 def test_weights_that_are_not_finite_are_not_started_from(
