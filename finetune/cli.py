@@ -187,7 +187,7 @@ def _train_and_push(
         _cross_validate(recipe, source, chosen, plan)
         return
     from finetune.jobs.train import train
-    from finetune.publish import card, hub
+    from finetune.publish import hub
 
     pushed = None
     if wanted and is_first_process():
@@ -206,7 +206,6 @@ def _train_and_push(
     )
     if not is_first_process():
         return
-    card.write(report, chosen.output, pushed.repository if pushed else None)
     _tell(report)
     print(f"The checkpoint is in {chosen.output}. Try it: python -m hmdb --model {chosen.output} VIDEO")
     if pushed:
@@ -242,8 +241,9 @@ def _publication(chosen: argparse.Namespace, repository: str) -> Publication:
 
 
 def _push_now(report: Report, output: Path, wanted: Publication) -> None:
-    from finetune.publish import hub, pages
+    from finetune.publish import card, hub, pages
 
+    card.write(report, output, wanted.repository)
     drawn = {path.stem for path in (output / pages.FIGURES).glob("*.png")}
     pages.write_text(report, output, drawn if wanted.frames else drawn - set(pages.EXAMPLES))
     for line in hub.contents(output, wanted):
@@ -351,14 +351,13 @@ def _push_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _push(chosen: argparse.Namespace) -> None:
-    from finetune.publish import card, hub
+    from finetune.publish import hub
 
     report, training = hub.finished_run(chosen.model)
     if chosen.logs and not (chosen.model / LOGS).is_dir():
         raise DataError(f"{chosen.model} has no TensorBoard files for --logs to push.")
     name = hub.default_name(training.recipe.init, report.data.name)
     wanted = hub.claim(_publication(chosen, chosen.to), name, report)
-    card.write(report, chosen.model, wanted.repository)
     _push_now(report, chosen.model, wanted)
 
 

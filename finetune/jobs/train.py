@@ -27,7 +27,7 @@ from finetune.networks.features import features_of
 from finetune.networks.layerwise import freeze
 from finetune.networks.linear_probe import fit_head
 from finetune.networks.start import Start, start
-from finetune.publish import pages
+from finetune.publish import card, pages
 from finetune.publish import report as reports
 from finetune.publish.report import Epoch, Machine, Report, TrainingReport
 from finetune.recipe import Recipe
@@ -114,9 +114,9 @@ def train(
 ) -> Report:
     """Trains, keeps the epoch with the best val top-1, evaluates it once on the test split.
 
-    Leaves in `output` the checkpoint (model.safetensors, config.json, preprocessor_config.json), the
-    splits as csv, report.json, report.md with its figures, and TensorBoard's files in `runs/`. Until then
-    it holds `checkpoints/` and `clips/`, with which a run that was cut off goes on.
+    Leaves in `output` the checkpoint (model.safetensors, config.json, preprocessor_config.json) and its
+    card, the splits as csv, report.json, report.md with its figures, and TensorBoard's files in `runs/`.
+    Until then it holds `checkpoints/` and `clips/`, with which a run that was cut off goes on.
 
     Args:
         name: of the recipe, for the report.
@@ -218,7 +218,7 @@ def evaluate(prepared: Prepared) -> Evaluated:
 
 
 def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) -> None:
-    """Writes checkpoint, splits and report into the folder of the run, and removes what only training needed."""
+    """Writes checkpoint, splits, card and report into the folder of the run, and removes what only training needed."""
     origin, output = prepared.origin, plan.output
     save_checkpoint(
         origin.network,
@@ -231,6 +231,7 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
     )
     prepared.data.splits.write(output)
     report = _report(plan, prepared, evaluated, began)
+    card.write(report, output, None)
     network = origin.network.train(False)
     pages.write(report, output, evaluated.test, prepared.data.test, network, origin.pixel_spec)
     for scrap in (folder.CHECKPOINTS, folder.CLIPS):

@@ -71,7 +71,7 @@ class DataSummary:
     on_hub: bool
     split: SplitSummary
     location: str = ""
-    options: dict[str, str | float | bool] = field(default_factory=dict)
+    options: dict[str, str | float | int | bool] = field(default_factory=dict)
     broken: dict[str, str] = field(default_factory=dict)
     unlabelled: int = 0
     more: int = 0
@@ -250,7 +250,7 @@ class Report:
 def describe(splits: Splits, broken: Mapping[str, str], source: DataSource, **rest: Any) -> DataSummary:
     """The data of a report; `rest` as for `DataSummary`."""
     usual = DataSource()
-    own = ("location", "more", "fold", "folds", "allow_broken")
+    own = ("location", "more", "fold", "allow_broken")
     options = {name: value for name, value in vars(source).items() if name not in own and value != getattr(usual, name)}
     location = splits.data if splits.on_hub else Path(source.location).resolve().name
     rest |= {"location": f"hub:{location}" if splits.on_hub else location, "options": options}

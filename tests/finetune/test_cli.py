@@ -167,6 +167,8 @@ def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
     assert "top-5" not in told, "of three classes it is always right"
     assert "All 27 clips, each tested once: top-1" in told
     assert (tmp_path / "run" / "folds.json").exists()
+    card = (tmp_path / "run" / "fold-3" / "README.md").read_text()
+    assert "python -m finetune --recipe small --data own --folds 3 --init" in card
     everything = ["--data", str(root), "--eval-split", "all", "--output", str(tmp_path / "all")]
     assert main(["evaluate", "--model", str(tmp_path / "run" / "fold-1"), *everything]) == 0
     told = capsys.readouterr().out

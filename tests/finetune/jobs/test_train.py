@@ -55,6 +55,7 @@ def test_a_run_leaves_a_checkpoint_that_answers(finished: tuple[Path, Report], d
     output, report = finished
     present = {path.name for path in output.iterdir()}
     assert {"model.safetensors", "config.json", "preprocessor_config.json", "report.json", "train.csv"} <= present
+    assert {"README.md", "report.md"} <= present
     assert not {"checkpoints", "clips", ".saving"} & present
     assert report.data.split.train == 28
     prediction = Recognizer.from_pretrained(output)(dataset / "circle" / "clip_00")
