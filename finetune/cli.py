@@ -21,7 +21,7 @@ from finetune.job_options import add_config, add_data, add_output, add_publicati
 from finetune.jobs.remote import Machine
 from finetune.labels import HMDB_SIMP
 from finetune.options import add_options, given, whole_number
-from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_for, recipe_of
+from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, SCRATCH_PREFIX, Recipe, recipe_for, recipe_of
 from finetune.run_folder import LOGS
 from hmdb.clips.clip import SAMPLERS
 from hmdb.errors import DataError, HmdbError
@@ -151,6 +151,8 @@ def _recipe_for(source: DataSource, changes: dict[str, Any]) -> str:
     name = recipe_for(splits.classes, len(splits.train), changes.get("init", ""))
     if name == "small":
         log.info("Recipe: small, for data of your own. --recipe paper trains as the paper did.")
+    elif changes.get("init", "").startswith(SCRATCH_PREFIX):
+        log.info("Recipe: paper, for a new network. --recipe names another.")
     return name
 
 

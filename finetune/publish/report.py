@@ -31,7 +31,7 @@ from finetune.evaluation.metrics import (
     per_class,
 )
 from finetune.evaluation.precision import PrecisionComparison
-from finetune.recipe import Recipe
+from finetune.recipe import SCRATCH_PREFIX, Recipe
 from finetune.run_folder import REPORT_FILE
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
@@ -239,10 +239,11 @@ class Report:
         """What the user should know of the figures, a sentence each."""
         chance = 1 / len(self.classes)
         if self.val and self.val.top1_interval[0] <= chance:
-            small = self.training is not None and self.training.recipe_name == "small"
+            made = self.training
+            in_vain = made and (made.recipe_name == "small" or made.recipe.init.startswith(SCRATCH_PREFIX))
             return [
                 f"On the {self.val.clips} val clips the model may be no better than chance ({chance:.1%}): it needs "
-                f"more clips{' or' if small else ', --recipe small, or'} other weights to start from (--init)."
+                f"more clips{' or' if in_vain else ', --recipe small, or'} other weights to start from (--init)."
             ]
         return []
 

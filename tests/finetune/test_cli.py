@@ -124,6 +124,7 @@ def test_without_a_terminal_a_run_tells_its_epochs_in_lines(
     words = ["--data", str(dataset), "--output", str(tmp_path / "run"), "--init", "scratch:tiny", "--epochs", "2"]
     assert main(words) == 0
     lines = [record.message for record in caplog.records]
+    assert lines[0] == "Recipe: paper, for a new network. --recipe names another."
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert re.match(r"epoch 1 of 2: val top-1 \d+\.\d%, val loss \d\.\d{3}.*; at most 0:\d\d:\d\d left$", epochs[0])
     assert epochs[1].startswith("epoch 2 of 2")

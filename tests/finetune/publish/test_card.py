@@ -253,8 +253,10 @@ def test_of_two_licences_that_nobody_has_compared_neither_is_stated_alone(report
     assert "the licence of someone/model and that of google/vivit-b-16x2-kinetics400" in model_card(both, None)
 
 
-def test_the_recipe_that_a_run_had_is_not_advised(report: Report) -> None:
-    poor = replace(report, val=replace(on_val(report), top1_interval=(0.1, 0.6)))
+def test_a_recipe_is_advised_where_it_is_another_and_would_help(report: Report) -> None:
+    new = replace(report, val=replace(on_val(report), top1_interval=(0.1, 0.6)))
+    assert "it needs more clips or other weights to start from (--init)." in new.warnings[0], "small is for old weights"
+    poor = replace(new, training=replace(training(new), recipe=PAPER))
     assert "it needs more clips, --recipe small, or other weights" in poor.warnings[0]
     (advice,) = replace(poor, training=replace(training(poor), recipe_name="small")).warnings
     assert "it needs more clips or other weights to start from (--init)." in advice
