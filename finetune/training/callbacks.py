@@ -69,6 +69,11 @@ class Board(TensorBoardCallback):
                 name = f"clips/{self._clips.samples[index].label}"
                 self.tb_writer.add_image(name, sheet(self._clips.frames(index)), dataformats="HWC")
 
+    def close(self) -> None:
+        """Ends the file of a run that fails, which the Trainer does for those that end."""
+        if self.tb_writer:
+            self.tb_writer.close()
+
     def on_evaluate(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         if self.tb_writer and self._measures.confusion is not None:
             figure = confusion_matrix(self._measures.confusion, self._classes)

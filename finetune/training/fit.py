@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import TrainerState
 
 from finetune.run_folder import TRAINER_STATE, last_checkpoint
-from finetune.training.callbacks import out_of_patience
+from finetune.training.callbacks import Board, out_of_patience
 from finetune.training.checkpoint import copy_checkpoint
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
@@ -32,7 +32,12 @@ def fit(trainer: ClipTrainer, last: Path | None, patience: int) -> None:
             return
     # each process augments its own share of a batch differently
     torch.manual_seed(trainer.args.seed + trainer.args.process_index)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except BaseException:
+        if isinstance(board := trainer.pop_callback(Board), Board):
+            board.close()  # its thread would write into a folder that may be gone
+        raise
     if trainer.state.best_metric is None:
         raise DataError("Training ended before its first evaluation, so there is no checkpoint to keep.")
 
