@@ -32,7 +32,7 @@ from finetune.publish import report as reports
 from finetune.publish.report import Epoch, Machine, Report, TrainingReport
 from finetune.recipe import Recipe
 from finetune.training.arguments import optimizer, training_arguments, usable_precision
-from finetune.training.callbacks import Board, Measures, Patience, PixelFile, Stopwatch
+from finetune.training.callbacks import Board, Measures, Patience, PixelFile, Stopwatch, clips_per_second
 from finetune.training.checkpoint import save_checkpoint
 from finetune.training.fit import explained, fit
 from finetune.training.reporters import refuse_missing, reporters
@@ -81,7 +81,7 @@ class Prepared:
         projection: what the student's features are compared with a teacher's through.
         trainer: with the clips, ready to train.
         last: the checkpoint to go on from; None at the start.
-        stopwatch: runs while it trains.
+        stopwatch: times the run.
         reporters: what is told of each epoch.
     """
 
@@ -153,19 +153,21 @@ def train(
         return finished
     arguments.eval_on_start = recipe.head == "probe" and last is None
     with folder.released_on_error(plan.output):
-        prepared = prepare(plan, splits, arguments, last)
+        prepared = prepare(plan, splits, arguments, last, Stopwatch(began))
         with explained(prepared.trainer, prepared.origin.pixel_spec, plan.output):
             fit(prepared.trainer, last, recipe.patience)
             evaluated = evaluate(prepared)
             if prepared.trainer.is_world_process_zero():
-                publish(plan, prepared, evaluated, began)
+                publish(plan, prepared, evaluated)
     prepared.trainer.accelerator.wait_for_everyone()
     report = reports.read(plan.output)
     assert report is not None  # noqa: S101 - the first process has just written it
     return report
 
 
-def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path | None) -> Prepared:
+def prepare(
+    plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path | None, stopwatch: Stopwatch
+) -> Prepared:
     """Loads the network, reads the clips, asks the teacher, fits a first head where the recipe wants one."""
     recipe, output = plan.recipe, plan.output
     set_seed(recipe.seed)
@@ -196,7 +198,7 @@ def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path
             into_norm=bool(recipe.inflate),
             balanced=recipe.class_weights == "balanced",
         )
-    stopwatch, measures = Stopwatch(), Measures()
+    measures = Measures()
     told: list[TrainerCallback] = list(reporters(plan.report_to))
     if "tensorboard" in plan.report_to:
         told.append(Board(output / folder.LOGS, data.train, splits.classes, measures))
@@ -217,7 +219,7 @@ def evaluate(prepared: Prepared) -> Evaluated:
     return Evaluated(val=val, test=test, calibration=calibration)
 
 
-def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) -> None:
+def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated) -> None:
     """Writes checkpoint, splits, card and report into the folder of the run, and removes what only training needed."""
     origin, output = prepared.origin, plan.output
     save_checkpoint(
@@ -230,7 +232,7 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         half=plan.recipe.half,
     )
     prepared.data.splits.write(output)
-    report = _report(plan, prepared, evaluated, began)
+    report = _report(plan, prepared, evaluated)
     card.write(report, output, None)
     network = origin.network.train(False)
     pages.write(report, output, evaluated.test, prepared.data.test, network, origin.pixel_spec)
@@ -319,12 +321,12 @@ def _trainer(
     )
 
 
-def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) -> Report:
-    origin, data, stopwatch = prepared.origin, prepared.data, prepared.stopwatch
+def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated) -> Report:
+    origin, data, state = prepared.origin, prepared.data, prepared.trainer.state
     recipe, test = plan.recipe, evaluated.test
     classes, more = data.splits.classes, plan.source.more
     unlabelled = sum(sample.label == NO_LABEL for sample in data.added)
-    epochs = _epochs(prepared.trainer.state)
+    epochs = _epochs(state)
     return Report(
         model=plan.output.name,
         model_type=origin.network.config.model_type,
@@ -351,11 +353,11 @@ def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
             recipe=recipe if recipe.inflate else replace(recipe, init=_public_init(recipe.init, origin)),
             distillation=plan.distillation.public() if plan.distillation else None,
             epochs=epochs,
-            best_epoch=next(row.epoch for row in epochs if row.top1 == prepared.trainer.state.best_metric),
-            clips_per_second=stopwatch.epochs * len(data.train) / max(stopwatch.seconds, 1e-9),
+            best_epoch=next(row.epoch for row in epochs if row.top1 == state.best_metric),
+            clips_per_second=clips_per_second(state.log_history, len(data.train)),
         ),
         eval_clips_per_second=test.clips_per_second,
-        seconds=round(time.monotonic() - began, 1),
+        seconds=round(prepared.stopwatch.seconds(state.log_history), 1),
         machine=Machine.here(),
     )
 

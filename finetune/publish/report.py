@@ -193,7 +193,7 @@ class Report:
         training: None where a checkpoint was evaluated alone.
         precision: beside float32, where another precision was evaluated.
         views: of each video, moments x crops, whose answers were averaged.
-        seconds: that all of it took.
+        seconds: that all of it took; of a run that was cut off without those after its last checkpoint.
     """
 
     model: str

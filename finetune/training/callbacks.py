@@ -81,19 +81,36 @@ class Board(TensorBoardCallback):
 
 
 class Stopwatch(TrainerCallback):
-    """Seconds spent in training steps, and the epochs they made, evaluation and saving left out."""
+    """Writes into the log of a run, which its checkpoints carry, what each epoch took.
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.epochs = 0
-        self._began = 0.0
+    A row has the seconds in training steps, evaluation and saving left out, and those since the row before.
+
+    Args:
+        began: when the run did, or went on, by `time.monotonic`.
+    """
+
+    def __init__(self, began: float) -> None:
+        self._told = self._epoch_began = began
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self._began = time.monotonic()
+        self._epoch_began = time.monotonic()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self.seconds += time.monotonic() - self._began
-        self.epochs += 1
+        now = time.monotonic()
+        taken = {"training_seconds": now - self._epoch_began, "seconds": now - self._told}
+        state.log_history.append({"epoch": state.epoch, "step": state.global_step, **taken})
+        self._told = now
+
+    def seconds(self, history: Sequence[Mapping[str, Any]]) -> float:
+        """That the run took up to now; of one that was cut off without those after its last checkpoint."""
+        before: float = sum(row.get("seconds", 0.0) for row in history)
+        return before + time.monotonic() - self._told
+
+
+def clips_per_second(history: Sequence[Mapping[str, Any]], clips: int) -> float:
+    """How many clips were trained on in a second, `clips` in each epoch of the log."""
+    taken: list[float] = [row["training_seconds"] for row in history if "training_seconds" in row]
+    return len(taken) * clips / max(sum(taken), 1e-9)
 
 
 class Progress(TrainerCallback):

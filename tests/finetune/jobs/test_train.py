@@ -338,9 +338,16 @@ def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
         patch.setattr("finetune.jobs.train.publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    (state,) = (tmp_path / "run").glob("checkpoints/checkpoint-12/trainer_state.json")
+    took = [row for row in json.loads(state.read_text())["log_history"] if "seconds" in row]
+    began = time.monotonic()
     report = train(recipe, DataSource(str(dataset)), tmp_path / "run", resume=True)
     assert len(training(report).epochs) == 3
     assert training(report).best_epoch == 1
+    assert len(took) == 3
+    assert training(report).clips_per_second == pytest.approx(3 * 28 / sum(row["training_seconds"] for row in took))
+    before = sum(row["seconds"] for row in took)
+    assert before < report.seconds + 0.1 < before + time.monotonic() - began + 0.2, "both parts of it"
 
 
 def test_a_broken_clip_is_left_out_of_a_run(tmp_path: Path) -> None:
