@@ -77,6 +77,8 @@ paper: $(VENV)/.dev $(DATA)
 	CUDA_VISIBLE_DEVICES=0 $(BIN)/python -m finetune tables table1-1 --data $(DATA) --output runs/paper $(SETTINGS)
 
 $(DATA): | $(VENV)/.dev
+	@[ "$(origin DATA)" != "command line" ] || \
+		{ echo "There is no $(DATA); without DATA= it is made from HMDB51." >&2; exit 1; }
 	$(BIN)/hf download $(HMDB51_ON_HUB) --repo-type dataset --include 'Videos/*' --local-dir $(HMDB51)
 	rm -rf $@.part
 	$(BIN)/python -m finetune subset --data $(HMDB51)/Videos --output $@.part $(SUBSET)

@@ -21,7 +21,8 @@ from finetune.job_options import add_config, add_data, add_output, add_publicati
 from finetune.jobs.remote import Machine
 from finetune.labels import HMDB_SIMP
 from finetune.options import add_options, given, whole_number
-from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, Recipe, recipe_for, recipe_of
+from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, SCRATCH_PREFIX, Recipe, recipe_for, recipe_of
+from finetune.run_folder import LOGS
 from hmdb.clips.clip import SAMPLERS
 from hmdb.errors import DataError, HmdbError
 from hmdb.machine import is_first_process, num_processes
@@ -34,6 +35,7 @@ DEFAULT_DATA = "data/HMDB_simp"
 DEFAULT_OUTPUT = Path("runs/timesformer")
 PROGRAM = "python -m finetune"
 SMALL_STUDENT = "scratch:small"
+OF_A_PUSH = ("private", "replace", "no_frames", "logs")
 INTERRUPTED = 130  # the exit status that shells expect after Ctrl-C
 
 log = logging.getLogger("finetune")
@@ -135,10 +137,11 @@ def _train_options(parser: argparse.ArgumentParser) -> None:
 
 def _train(chosen: argparse.Namespace) -> None:
     changes = given(chosen, Recipe)
-    recipe_of(chosen.recipe or "paper", changes)  # refuses wrong settings before the data are read
+    recipe_of(chosen.recipe or "paper", changes)  # refuses wrong settings before the data are read, as does the next
+    wanted = _wanted_push(chosen)
     if not chosen.recipe:
         chosen.recipe = _recipe_for(DataSource(**given(chosen, DataSource)), changes)
-    _train_and_push(recipe_of(chosen.recipe, changes), chosen)
+    _train_and_push(recipe_of(chosen.recipe, changes), chosen, wanted)
 
 
 def _recipe_for(source: DataSource, changes: dict[str, Any]) -> str:
@@ -149,6 +152,8 @@ def _recipe_for(source: DataSource, changes: dict[str, Any]) -> str:
     name = recipe_for(splits.classes, len(splits.train), changes.get("init", ""))
     if name == "small":
         log.info("Recipe: small, for data of your own. --recipe paper trains as the paper did.")
+    elif changes.get("init", "").startswith(SCRATCH_PREFIX):
+        log.info("Recipe: paper, for a new network. --recipe names another.")
     return name
 
 
@@ -174,23 +179,25 @@ def _distill_options(parser: argparse.ArgumentParser) -> None:
 def _distill(chosen: argparse.Namespace) -> None:
     student = chosen.student or (RECIPES[chosen.recipe].init if chosen.recipe in DISTILLED else SMALL_STUDENT)
     recipe = recipe_of(chosen.recipe, given(chosen, Recipe) | {"init": student})
-    _train_and_push(recipe, chosen, Distillation(**given(chosen, Distillation)))
+    _train_and_push(recipe, chosen, _wanted_push(chosen), Distillation(**given(chosen, Distillation)))
 
 
-def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillation | None = None) -> None:
+def _train_and_push(
+    recipe: Recipe, chosen: argparse.Namespace, wanted: Publication | None, plan: Distillation | None = None
+) -> None:
     source = DataSource(**given(chosen, DataSource))
     if source.is_cross_validation:
         _cross_validate(recipe, source, chosen, plan)
         return
     from finetune.jobs.train import train
-    from finetune.publish import card, hub
+    from finetune.publish import hub
 
     pushed = None
-    if chosen.push_to_hub is not None and is_first_process():
+    if wanted and is_first_process():
         from finetune.data.splits import read_splits
 
         name = hub.default_name(recipe.init, read_splits(source, recipe.seed).data)
-        pushed = hub.claim(_publication(chosen, chosen.push_to_hub), name)
+        pushed = hub.claim(wanted, name)
     report = train(
         recipe,
         source,
@@ -202,7 +209,6 @@ def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillati
     )
     if not is_first_process():
         return
-    card.write(report, chosen.output, pushed.repository if pushed else None)
     _tell(report)
     print(f"The checkpoint is in {chosen.output}. Try it: python -m hmdb --model {chosen.output} VIDEO")
     if pushed:
@@ -211,6 +217,18 @@ def _train_and_push(recipe: Recipe, chosen: argparse.Namespace, plan: Distillati
 
 def _reporters(chosen: argparse.Namespace) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(chosen.report_to) if name != "none")
+
+
+def _wanted_push(chosen: argparse.Namespace) -> Publication | None:
+    """What of the run is to be pushed; None where nothing is."""
+    idle = [name for name in OF_A_PUSH if getattr(chosen, name)]
+    if chosen.push_to_hub is None and idle:
+        raise DataError(f"--{idle[0].replace('_', '-')} is of a push: add --push-to-hub, or leave it out.")
+    if chosen.push_to_hub is None:
+        return None
+    if chosen.logs and "tensorboard" not in chosen.report_to:
+        raise DataError("--logs pushes TensorBoard's files, but --report-to leaves tensorboard out.")
+    return _publication(chosen, chosen.push_to_hub)
 
 
 def _publication(chosen: argparse.Namespace, repository: str) -> Publication:
@@ -226,8 +244,9 @@ def _publication(chosen: argparse.Namespace, repository: str) -> Publication:
 
 
 def _push_now(report: Report, output: Path, wanted: Publication) -> None:
-    from finetune.publish import hub, pages
+    from finetune.publish import card, hub, pages
 
+    card.write(report, output, wanted.repository)
     drawn = {path.stem for path in (output / pages.FIGURES).glob("*.png")}
     pages.write_text(report, output, drawn if wanted.frames else drawn - set(pages.EXAMPLES))
     for line in hub.contents(output, wanted):
@@ -251,8 +270,9 @@ def _cross_validate(recipe: Recipe, source: DataSource, chosen: argparse.Namespa
 
 def _tell(report: Report) -> None:
     for name, split in report.evaluated.items():
+        top5 = f", top-5 {split.top5:.1%}" if report.tells_top5 else ""
         mean = "" if split.mean_class is None else f", mean of classes {split.mean_class:.1%}"
-        print(f"{name}: top-1 {split.top1:.1%}, top-5 {split.top5:.1%}{mean} of {split.clips} clips")
+        print(f"{name}: top-1 {split.top1:.1%}{top5}{mean} of {split.clips} clips")
     for line in report.warnings:
         print(line)
 
@@ -336,12 +356,13 @@ def _push_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _push(chosen: argparse.Namespace) -> None:
-    from finetune.publish import card, hub
+    from finetune.publish import hub
 
     report, training = hub.finished_run(chosen.model)
+    if chosen.logs and not (chosen.model / LOGS).is_dir():
+        raise DataError(f"{chosen.model} has no TensorBoard files for --logs to push.")
     name = hub.default_name(training.recipe.init, report.data.name)
     wanted = hub.claim(_publication(chosen, chosen.to), name, report)
-    card.write(report, chosen.model, wanted.repository)
     _push_now(report, chosen.model, wanted)
 
 
@@ -366,7 +387,8 @@ def _remote(chosen: argparse.Namespace) -> None:
     changes, source = given(chosen, Recipe), given(chosen, DataSource)
     init = recipe_of(chosen.recipe or "paper", changes).init
     repository = chosen.push_to_hub or hub.default_name(init, source.get("location", ""))
-    flags = {name: True for name in ("private", "replace", "no_frames", "logs") if getattr(chosen, name)}
+    wanted = _publication(chosen, repository)
+    flags = {name: True for name in OF_A_PUSH if getattr(chosen, name)}
     job = remote.compose(
         Machine(**given(chosen, Machine)),
         source,
@@ -377,7 +399,7 @@ def _remote(chosen: argparse.Namespace) -> None:
     if chosen.dry_run:
         print(json.dumps(remote.shown(job), indent=2))
         return
-    hub.claim(_publication(chosen, repository), repository)
+    hub.claim(wanted, repository)
     number, address = remote.start(job)
     print(f"Started: {address}\nFollow it with `hf jobs logs {number}`, end it with `hf jobs cancel {number}`.")
 

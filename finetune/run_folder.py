@@ -16,6 +16,7 @@ TRAINER_STATE = "trainer_state.json"  # as the Trainer calls it, as the next
 CHECKPOINT_PREFIX = "checkpoint-"
 CHECKPOINTS = "checkpoints"  # of the Trainer: the best epoch and the last
 CLIPS = "clips"  # decoded once, shared by all processes
+LOGS = "runs"  # TensorBoard's
 RUN_FILE = "run.json"  # what the run does: written first
 REPORT_FILE = "report.json"  # what came of it: written last
 OLD_NAMES = {"averaging": "ema"}  # of settings in the run.json of earlier versions
@@ -33,7 +34,10 @@ def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
         changed = [name for name in known if known[name] != settings.get(name)]
         if changed:
             told = "; ".join(f"{name} was {known[name]!r}, now {settings.get(name)!r}" for name in changed[:3])
-            raise DataError(f"{output} holds a run with other settings ({told}). Resume it with its own.")
+            raise DataError(
+                f"{output} holds a run with other settings ({told}). "
+                "Resume it with its own, or give a new --output folder."
+            )
         return
     if output.exists() and any(output.iterdir()):
         hint = "--resume goes on with it" if known is not None else "it holds no run that could be resumed"
@@ -46,17 +50,14 @@ def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
 
 
 @contextmanager
-def released_on_error(output: Path, *, fresh: bool) -> Iterator[None]:
-    """Gives the folder of a run that could not begin free again, for the corrected command.
-
-    Args:
-        fresh: whether the run has no checkpoint yet; else its folder stays as it is.
-    """
+def released_on_error(output: Path) -> Iterator[None]:
+    """Gives the folder of a run that fails before it has a checkpoint free again, for the corrected command."""
     try:
         yield
     except HmdbError:
-        if fresh and is_first_process():
-            shutil.rmtree(output / CLIPS, ignore_errors=True)
+        if is_first_process() and last_checkpoint(output / CHECKPOINTS) is None:
+            for scrap in (CHECKPOINTS, CLIPS, LOGS):
+                shutil.rmtree(output / scrap, ignore_errors=True)
             (output / RUN_FILE).unlink(missing_ok=True)
         raise
 

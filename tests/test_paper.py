@@ -19,8 +19,25 @@ HMDB51 = "CVML-TueAI/HMDB51"
 CLASSES = ("cartwheel", "golf", "wave")
 
 
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+
+
+def test_data_that_are_named_and_not_there_are_not_downloaded(tmp_path: Path) -> None:
+    words = [
+        "make",
+        "--old-file=.venv/.dev",
+        "paper",
+        f"DATA={tmp_path / 'typo'}",
+        f"HMDB51={tmp_path / 'HMDB51'}",
+        "BIN=/nowhere",
+    ]
+    done = subprocess.run(words, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert f"There is no {tmp_path / 'typo'}; without DATA= it is made from HMDB51." in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
 def test_the_papers_first_row(tmp_path: Path) -> None:
     """Data and weights are downloaded, 20 clips of two classes drawn, a small network trained for one epoch."""
     videos = tmp_path / "on_hub" / "Videos"
@@ -35,10 +52,10 @@ def test_the_papers_first_row(tmp_path: Path) -> None:
         done = subprocess.run(
             [
                 *("make", "--old-file=.venv/.dev", "paper", f"BIN={Path(sys.executable).parent}"),
-                *(f"DATA={tmp_path / 'HMDB_simp'}", f"HMDB51={tmp_path / 'HMDB51'}"),
+                f"HMDB51={tmp_path / 'HMDB51'}",
                 *("SUBSET=--classes cartwheel golf --clips 20", f"SETTINGS=--epochs 1 --output {tmp_path / 'runs'}"),
             ],
-            env={**os.environ, **hub.environment(tmp_path / "cache")},
+            env={**os.environ, **hub.environment(tmp_path / "cache"), "DATA": str(tmp_path / "HMDB_simp")},
             cwd=Path(__file__).parents[1],
             capture_output=True,
             text=True,

@@ -95,10 +95,12 @@ def cross_validate(
 
 def to_markdown(found: CrossValidation, reports: Sequence[Report]) -> str:
     """The table of folds.md."""
-    lines = ["| fold | test clips | top-1 | top-5 | mean of classes |", "|---|---|---|---|---|"]
+    names = {"top1": "top-1"} | ({"top5": "top-5"} if reports[0].tells_top5 else {})
+    lines = [f"| fold | test clips | {' | '.join(names.values())} | mean of classes |"]
+    lines.append(f"|---|---|{'---|' * (len(names) + 1)}")
     for number, report in enumerate(reports, start=1):
         _, judged = report.judged
-        values = f"{with_interval(judged, 'top1')} | {with_interval(judged, 'top5')} | {mean_of_classes(judged)}"
+        values = " | ".join([*(with_interval(judged, name) for name in names), mean_of_classes(judged)])
         lines.append(f"| {number} | {judged.clips} | {values} |")
     low, high = found.top1_interval
     clips = sum(count for _, count in found.folds)

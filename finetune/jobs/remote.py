@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import hmdb
 from finetune.data.source import HUB_PREFIX, DataSource
 from finetune.options import check_options, option
 from finetune.recipe import SCRATCH_PREFIX, recipe_of
 from hmdb.errors import DataError
 from hmdb.text import first_line
 
-BUNDLED = Path(hmdb.__file__).parent / "bundled"
 CODE = "/code"  # where the job finds the Space
 OUTPUT = "/tmp/run"  # noqa: S108 - of the job's own container, which ends with it
 SECRET = "HF_TOKEN"  # noqa: S105 - its name
@@ -141,6 +139,8 @@ def start(job: Mapping[str, Any]) -> tuple[str, str]:
 
 def _init(init: str) -> str:
     """Where the job finds the weights to start from."""
+    from hmdb.model.loading import BUNDLED
+
     if init.startswith(SCRATCH_PREFIX):
         return init
     place = Path(init)

@@ -12,6 +12,7 @@ from typing import Any
 from finetune.data.source import DataSource
 from finetune.evaluation.metrics import Accuracy
 from finetune.jobs.train import train
+from finetune.labels import HMDB_SIMP
 from finetune.publish.report import Report
 from finetune.publish.words import percent
 from finetune.recipe import PAPER_ROWS, RECIPES, PaperRow, differences, recipe_of
@@ -91,7 +92,7 @@ def _row(name: str, run: str, report: Report) -> Row:
         paper=PAPER_ROWS[name],
         ours=Accuracy(**{key: getattr(found, key) for key in Accuracy.__dataclass_fields__}),
         recipe=differences(RECIPES[name]),
-        epochs=len(report.training.epochs) if report.training else 0,
+        epochs=report.training.epochs_trained if report.training else 0,
         seconds=report.seconds,
     )
 
@@ -104,13 +105,19 @@ def to_markdown(rows: Sequence[Row], changes: Mapping[str, Any], report: Report)
     ]
     for row in rows:
         low, high = row.ours.top1_interval
+        top5 = percent(row.ours.top5) if report.tells_top5 else "-"
         lines.append(
             f"| {row.name} | {row.paper.what} | {row.paper.top1} / {row.paper.top5} "
-            f"| {percent(row.ours.top1)} / {percent(row.ours.top5)} | {percent(low)} to {percent(high)} "
+            f"| {percent(row.ours.top1)} / {top5} | {percent(low)} to {percent(high)} "
             f"| {row.epochs} |"
         )
     data = report.data
     lines += ["", f"Ours: {rows[0].ours.clips} test clips of {data.name}, {data.split.origin}."]
+    if report.classes != HMDB_SIMP:
+        lines.append(
+            f"Our {len(report.classes)} classes are not the paper's {len(HMDB_SIMP)}, so the figures beside each other "
+            "cannot be compared."
+        )
     if changes:
         told = ", ".join(f"{name} {value}" for name, value in changes.items())
         lines.append(f"Changed in every row, so not the paper's experiment: {told}.")

@@ -27,12 +27,12 @@ from finetune.networks.features import features_of
 from finetune.networks.layerwise import freeze
 from finetune.networks.linear_probe import fit_head
 from finetune.networks.start import Start, start
-from finetune.publish import pages
+from finetune.publish import card, pages
 from finetune.publish import report as reports
 from finetune.publish.report import Epoch, Machine, Report, TrainingReport
 from finetune.recipe import Recipe
 from finetune.training.arguments import optimizer, training_arguments, usable_precision
-from finetune.training.callbacks import Board, Measures, Patience, PixelFile, Stopwatch
+from finetune.training.callbacks import Board, Measures, Patience, PixelFile, Stopwatch, clips_per_second
 from finetune.training.checkpoint import save_checkpoint
 from finetune.training.fit import explained, fit
 from finetune.training.reporters import refuse_missing, reporters
@@ -81,7 +81,7 @@ class Prepared:
         projection: what the student's features are compared with a teacher's through.
         trainer: with the clips, ready to train.
         last: the checkpoint to go on from; None at the start.
-        stopwatch: runs while it trains.
+        stopwatch: times the run.
         reporters: what is told of each epoch.
     """
 
@@ -114,9 +114,9 @@ def train(
 ) -> Report:
     """Trains, keeps the epoch with the best val top-1, evaluates it once on the test split.
 
-    Leaves in `output` the checkpoint (model.safetensors, config.json, preprocessor_config.json), the
-    splits as csv, report.json, report.md with its figures, and TensorBoard's files in `runs/`. Until then
-    it holds `checkpoints/` and `clips/`, with which a run that was cut off goes on.
+    Leaves in `output` the checkpoint (model.safetensors, config.json, preprocessor_config.json) and its
+    card, the splits as csv, report.json, report.md with its figures, and TensorBoard's files in `runs/`.
+    Until then it holds `checkpoints/` and `clips/`, with which a run that was cut off goes on.
 
     Args:
         name: of the recipe, for the report.
@@ -152,20 +152,22 @@ def train(
     if finished := reports.read(plan.output):
         return finished
     arguments.eval_on_start = recipe.head == "probe" and last is None
-    with folder.released_on_error(plan.output, fresh=last is None):
-        prepared = prepare(plan, splits, arguments, last)
-    with explained(prepared.trainer, prepared.origin.pixel_spec, plan.output):
-        fit(prepared.trainer, last, recipe.patience)
-        evaluated = evaluate(prepared)
-        if prepared.trainer.is_world_process_zero():
-            publish(plan, prepared, evaluated, began)
+    with folder.released_on_error(plan.output):
+        prepared = prepare(plan, splits, arguments, last, Stopwatch(began))
+        with explained(prepared.trainer, prepared.origin.pixel_spec, plan.output):
+            fit(prepared.trainer, last, recipe.patience)
+            evaluated = evaluate(prepared)
+            if prepared.trainer.is_world_process_zero():
+                publish(plan, prepared, evaluated)
     prepared.trainer.accelerator.wait_for_everyone()
     report = reports.read(plan.output)
     assert report is not None  # noqa: S101 - the first process has just written it
     return report
 
 
-def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path | None) -> Prepared:
+def prepare(
+    plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path | None, stopwatch: Stopwatch
+) -> Prepared:
     """Loads the network, reads the clips, asks the teacher, fits a first head where the recipe wants one."""
     recipe, output = plan.recipe, plan.output
     set_seed(recipe.seed)
@@ -196,10 +198,10 @@ def prepare(plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path
             into_norm=bool(recipe.inflate),
             balanced=recipe.class_weights == "balanced",
         )
-    stopwatch, measures = Stopwatch(), Measures(recipe)
+    measures = Measures()
     told: list[TrainerCallback] = list(reporters(plan.report_to))
     if "tensorboard" in plan.report_to:
-        told.append(Board(output / "runs", data.train, splits.classes, measures))
+        told.append(Board(output / folder.LOGS, data.train, splits.classes, measures))
     trainer = _trainer(plan, origin, data, projection, arguments, measures, [stopwatch, *told])
     return Prepared(origin=origin, data=data, trainer=trainer, last=last, stopwatch=stopwatch, reporters=tuple(told))
 
@@ -217,8 +219,8 @@ def evaluate(prepared: Prepared) -> Evaluated:
     return Evaluated(val=val, test=test, calibration=calibration)
 
 
-def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) -> None:
-    """Writes checkpoint, splits and report into the folder of the run, and removes what only training needed."""
+def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated) -> None:
+    """Writes checkpoint, splits, card and report into the folder of the run, and removes what only training needed."""
     origin, output = prepared.origin, plan.output
     save_checkpoint(
         origin.network,
@@ -230,7 +232,8 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
         half=plan.recipe.half,
     )
     prepared.data.splits.write(output)
-    report = _report(plan, prepared, evaluated, began)
+    report = _report(plan, prepared, evaluated)
+    card.write(report, output, None)
     network = origin.network.train(False)
     pages.write(report, output, evaluated.test, prepared.data.test, network, origin.pixel_spec)
     for scrap in (folder.CHECKPOINTS, folder.CLIPS):
@@ -318,12 +321,12 @@ def _trainer(
     )
 
 
-def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) -> Report:
-    origin, data, stopwatch = prepared.origin, prepared.data, prepared.stopwatch
+def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated) -> Report:
+    origin, data, state = prepared.origin, prepared.data, prepared.trainer.state
     recipe, test = plan.recipe, evaluated.test
     classes, more = data.splits.classes, plan.source.more
     unlabelled = sum(sample.label == NO_LABEL for sample in data.added)
-    epochs = _epochs(prepared.trainer.state)
+    epochs = _epochs(state)
     return Report(
         model=plan.output.name,
         model_type=origin.network.config.model_type,
@@ -350,11 +353,11 @@ def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated, began: float) 
             recipe=recipe if recipe.inflate else replace(recipe, init=_public_init(recipe.init, origin)),
             distillation=plan.distillation.public() if plan.distillation else None,
             epochs=epochs,
-            best_epoch=next(row.epoch for row in epochs if row.top1 == prepared.trainer.state.best_metric),
-            clips_per_second=stopwatch.epochs * len(data.train) / max(stopwatch.seconds, 1e-9),
+            best_epoch=next(row.epoch for row in epochs if row.top1 == state.best_metric),
+            clips_per_second=clips_per_second(state.log_history, len(data.train)),
         ),
         eval_clips_per_second=test.clips_per_second,
-        seconds=round(time.monotonic() - began, 1),
+        seconds=round(prepared.stopwatch.seconds(state.log_history), 1),
         machine=Machine.here(),
     )
 

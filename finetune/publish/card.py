@@ -51,7 +51,7 @@ def model_card(report: Report, repository: str | None, *, statistics: bool = Fal
     """
     name = repository or report.model
     judged, found = report.judged
-    training = report.training
+    training, calibration = report.training, found.calibration
     card = ModelCard.from_template(
         _metadata(report, name),
         template_path=str(TEMPLATES / "card.md.jinja"),
@@ -72,6 +72,7 @@ def model_card(report: Report, repository: str | None, *, statistics: bool = Fal
         hmdb=_is_hmdb(report),
         rights=_rights(report),
         statistics=statistics,
+        tells_strangers=statistics or bool(calibration and calibration.threshold),
     )
     return str(card).rstrip() + "\n"
 
@@ -92,7 +93,7 @@ def _metadata(report: Report, name: str) -> ModelCardData:
         )
         for title, value in (
             ("top-1 accuracy (%)", found.top1),
-            ("top-5 accuracy (%)", found.top5),
+            ("top-5 accuracy (%)", found.top5 if report.tells_top5 else None),
             ("mean-class accuracy (%)", found.mean_class),
         )
         if value is not None

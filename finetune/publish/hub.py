@@ -39,8 +39,8 @@ ALWAYS = (
     "test.csv",
 )
 FRAMES = tuple(f"{FIGURES}/{kind}.png" for kind in EXAMPLES)
-LOGS = ("runs/*",)  # TensorBoard's, with frames of some clips
-REPLACED = ("*.safetensors", "*.safetensors.index.json", f"{FIGURES}/*", "runs/*")  # what an earlier push left
+LOGS = (f"{folder.LOGS}/*",)  # with frames of some clips
+REPLACED = ("*.safetensors", "*.safetensors.index.json", f"{FIGURES}/*", *LOGS)  # what an earlier push left
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,10 @@ class Publication:
         private: only the owner sees the repository.
         replace: what another run left there goes.
         frames: the examples of the report, which show frames of the clips.
-        logs: TensorBoard's files.
+        logs: TensorBoard's files, which show frames, too.
+
+    Raises:
+        DataError: with the logs and without frames.
     """
 
     repository: str = ""
@@ -60,6 +63,10 @@ class Publication:
     replace: bool = False
     frames: bool = True
     logs: bool = False
+
+    def __post_init__(self) -> None:
+        if self.logs and not self.frames:
+            raise DataError("--logs pushes TensorBoard's files, which show frames, too: leave it out, or --no-frames.")
 
     @property
     def patterns(self) -> tuple[str, ...]:
@@ -166,6 +173,8 @@ def contents(output: Path, wanted: Publication) -> list[str]:
     lines = [f"To {wanted.repository} ({who}): {size:.1f} MB", f"  {', '.join(taken)}"]
     if set(taken) & set(FRAMES):
         lines.append("  The figures show frames of your clips; --no-frames leaves them out.")
+    if any(name.startswith(f"{folder.LOGS}/") for name in taken):
+        lines.append("  TensorBoard's files show frames, too; without --logs they stay here.")
     return [*lines, "  report.json and the csv files name your clips."]
 
 

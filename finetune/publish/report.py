@@ -31,7 +31,7 @@ from finetune.evaluation.metrics import (
     per_class,
 )
 from finetune.evaluation.precision import PrecisionComparison
-from finetune.recipe import Recipe
+from finetune.recipe import SCRATCH_PREFIX, Recipe
 from finetune.run_folder import REPORT_FILE
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
@@ -88,6 +88,11 @@ class CalibrationError:
     expected_error: float
     expected_error_without_temperature: float
 
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted to val clips, of which there may have been too few."""
+        return self.temperature != 1 or self.threshold is not None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -134,6 +139,7 @@ class TrainingReport:
 
     Attributes:
         recipe: as it was run: with the precision that the device has, and the name of the base as init.
+        epochs: in order; a fitted head, which was evaluated before the first, is epoch 0.
     """
 
     recipe_name: str
@@ -142,6 +148,17 @@ class TrainingReport:
     epochs: tuple[Epoch, ...]
     best_epoch: float
     clips_per_second: float
+
+    @property
+    def epochs_trained(self) -> int:
+        return sum(row.epoch > 0 for row in self.epochs)
+
+    @property
+    def kept(self) -> str:
+        """Whose weights were kept, and why, in words."""
+        if not self.best_epoch:
+            return "the fitted head was kept, as no epoch was clearly better"
+        return f"the best by val top-1, epoch {self.best_epoch:g}, was kept"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +194,7 @@ class Report:
         precision: beside float32, where another precision was evaluated.
         views: of each video, moments x crops, whose answers were averaged.
         notes: what its user should know of the checkpoint, a sentence each.
-        seconds: that all of it took.
+        seconds: that all of it took; of a run that was cut off without those after its last checkpoint.
     """
 
     model: str
@@ -214,14 +231,20 @@ class Report:
         return list(self.evaluated.items())[-1]
 
     @property
+    def tells_top5(self) -> bool:
+        """Whether top-5 says anything: of at most five classes it is always 100 %."""
+        return len(self.classes) > 5
+
+    @property
     def warnings(self) -> list[str]:
         """What the user should know of the figures, a sentence each."""
         found, chance = list(self.notes), 1 / len(self.classes)
         if self.val and self.val.top1_interval[0] <= chance:
-            small = self.training is not None and self.training.recipe_name == "small"
+            made = self.training
+            in_vain = made and (made.recipe_name == "small" or made.recipe.init.startswith(SCRATCH_PREFIX))
             found.append(
                 f"On the {self.val.clips} val clips the model may be no better than chance ({chance:.1%}): it needs "
-                f"more clips{' or' if small else ', --recipe small, or'} other weights to start from (--init)."
+                f"more clips{' or' if in_vain else ', --recipe small, or'} other weights to start from (--init)."
             )
         return found
 

@@ -24,6 +24,8 @@ RECOMPUTING = (
 
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+# transformers' "constant" leaves out the warm-up
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
 def usable_precision(wanted: str) -> str:
@@ -72,7 +74,7 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         num_train_epochs=recipe.epochs,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
-        lr_scheduler_type=recipe.schedule,
+        lr_scheduler_type=SCHEDULES[recipe.schedule],
         warmup_steps=recipe.warmup,
         bf16=recipe.precision == "bf16",
         fp16=recipe.precision == "fp16",

@@ -20,9 +20,7 @@ from finetune.data.dataset import ClipDataset
 from finetune.evaluation.calibrate import negative_log_likelihood
 from finetune.evaluation.figures import confusion_matrix
 from finetune.evaluation.metrics import accuracies, confusion
-from finetune.recipe import Recipe
 from finetune.run_folder import CHECKPOINT_PREFIX
-from hmdb.errors import DataError
 from hmdb.figures import sheet
 from hmdb.model.preprocess import PixelSpec
 
@@ -35,15 +33,18 @@ log = logging.getLogger(__name__)
 class Measures:
     """The figures of an evaluation, as the Trainer asks for them, whose confusion matrix is kept to be drawn."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+    def __init__(self) -> None:
         self.confusion: np.ndarray | None = None
 
     def __call__(self, prediction: EvalPrediction) -> dict[str, float]:
-        """The cross-entropy is that of each clip once; the Trainer's own loss is a mean of batches."""
+        """The cross-entropy is that of each clip once; the Trainer's own loss is a mean of batches.
+
+        Raises:
+            FloatingPointError: an answer is not finite.
+        """
         logits, classes = np.asarray(prediction.predictions), np.asarray(prediction.label_ids)
         if not np.isfinite(logits).all():
-            raise diverged("Answers on the val clips are not finite", self._recipe)
+            raise FloatingPointError("Answers on the val clips are not finite")
         self.confusion = confusion(logits, classes)
         return {**accuracies(logits, classes), "cross_entropy": negative_log_likelihood(logits, classes)}
 
@@ -68,35 +69,48 @@ class Board(TensorBoardCallback):
                 name = f"clips/{self._clips.samples[index].label}"
                 self.tb_writer.add_image(name, sheet(self._clips.frames(index)), dataformats="HWC")
 
+    def close(self) -> None:
+        """Ends the file of a run that fails, which the Trainer does for those that end."""
+        if self.tb_writer:
+            self.tb_writer.close()
+
     def on_evaluate(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
         if self.tb_writer and self._measures.confusion is not None:
             figure = confusion_matrix(self._measures.confusion, self._classes)
             self.tb_writer.add_figure("val/confusion", figure, state.global_step)
 
 
-def diverged(what: str, recipe: Recipe) -> DataError:
-    """Training that has come to infinite or undefined numbers, and what would help."""
-    half = ", or --precision bf16 or fp32" if recipe.precision == "fp16" else ""
-    return DataError(
-        f"{what}: training diverged and stops here. Lower --learning-rate (it is {recipe.learning_rate:g}), "
-        f"or let it rise slowly with --warmup 0.1{half}."
-    )
-
-
 class Stopwatch(TrainerCallback):
-    """Seconds spent in training steps, and the epochs they made, evaluation and saving left out."""
+    """Writes into the log of a run, which its checkpoints carry, what each epoch took.
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.epochs = 0
-        self._began = 0.0
+    A row has the seconds in training steps, evaluation and saving left out, and those since the row before.
+
+    Args:
+        began: when the run did, or went on, by `time.monotonic`.
+    """
+
+    def __init__(self, began: float) -> None:
+        self._told = self._epoch_began = began
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self._began = time.monotonic()
+        self._epoch_began = time.monotonic()
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **rest: Any) -> None:
-        self.seconds += time.monotonic() - self._began
-        self.epochs += 1
+        now = time.monotonic()
+        taken = {"training_seconds": now - self._epoch_began, "seconds": now - self._told}
+        state.log_history.append({"epoch": state.epoch, "step": state.global_step, **taken})
+        self._told = now
+
+    def seconds(self, history: Sequence[Mapping[str, Any]]) -> float:
+        """That the run took up to now; of one that was cut off without those after its last checkpoint."""
+        before: float = sum(row.get("seconds", 0.0) for row in history)
+        return before + time.monotonic() - self._told
+
+
+def clips_per_second(history: Sequence[Mapping[str, Any]], clips: int) -> float:
+    """How many clips were trained on in a second, `clips` in each epoch of the log."""
+    taken: list[float] = [row["training_seconds"] for row in history if "training_seconds" in row]
+    return len(taken) * clips / max(sum(taken), 1e-9)
 
 
 class Progress(TrainerCallback):

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from transformers import TrainerState
 
 from finetune.run_folder import TRAINER_STATE, last_checkpoint
-from finetune.training.callbacks import out_of_patience
+from finetune.training.callbacks import Board, out_of_patience
 from finetune.training.checkpoint import copy_checkpoint
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
@@ -32,17 +32,22 @@ def fit(trainer: ClipTrainer, last: Path | None, patience: int) -> None:
             return
     # each process augments its own share of a batch differently
     torch.manual_seed(trainer.args.seed + trainer.args.process_index)
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+    except BaseException:
+        if isinstance(board := trainer.pop_callback(Board), Board):
+            board.close()  # its thread would write into a folder that may be gone
+        raise
     if trainer.state.best_metric is None:
         raise DataError("Training ended before its first evaluation, so there is no checkpoint to keep.")
 
 
 @contextmanager
 def explained(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> Iterator[None]:
-    """Answers Ctrl-C, a full memory and a full disk with what was kept and what would help.
+    """Answers Ctrl-C, numbers that are not finite, a full memory and a full disk with what was kept and would help.
 
     Raises:
-        DataError: in place of the errors of a full memory or disk.
+        DataError: in place of the errors of such numbers, and of a full memory or disk.
         KeyboardInterrupt: with a text.
     """
     try:
@@ -50,11 +55,17 @@ def explained(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> Iter
     except KeyboardInterrupt as stop:
         kept = _keep_best(trainer, pixel_spec, output)
         raise KeyboardInterrupt(f"Stopped. {kept} Go on with --resume.") from stop
+    except FloatingPointError as error:
+        half = ", or --precision bf16 or fp32" if trainer.args.fp16 else ""
+        raise DataError(
+            f"{error}: training diverged and stops here. Lower --learning-rate (it is {trainer.args.learning_rate:g}), "
+            f"or let it rise slowly with --warmup 0.1{half}.{_elsewhere(trainer, output)}"
+        ) from error
     except (MemoryError, OSError, RuntimeError, SafetensorError) as error:
         if _is_out_of_memory(error):
             raise DataError(
                 "Out of memory. Lower --batch-size (and raise --accumulation as much to keep the step the same), "
-                "or set --activation-checkpointing, or --precision bf16."
+                f"or set --activation-checkpointing, or --precision bf16.{_elsewhere(trainer, output)}"
             ) from error
         if _is_full_disk(error):
             last_checkpoint(Path(str(trainer.args.output_dir)))  # removes the half that was being written
@@ -71,6 +82,12 @@ def _keep_best(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> str
     if trainer.is_world_process_zero():
         copy_checkpoint(Path(best), pixel_spec, output)
     return f"The best checkpoint so far (val top-1 {trainer.state.best_metric:.1%}) is in {output}."
+
+
+def _elsewhere(trainer: ClipTrainer, output: Path) -> str:
+    """Where other settings can be tried: a folder with a checkpoint goes on with its own."""
+    kept = last_checkpoint(Path(str(trainer.args.output_dir)))
+    return f" The checkpoint in {output} is of these settings: give a new --output folder as well." if kept else ""
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -25,7 +25,7 @@ from finetune.evaluation.metrics import Outcome, clearly_better
 from finetune.networks.layerwise import scale_rates
 from finetune.recipe import Recipe
 from finetune.run_folder import CHECKPOINT_PREFIX
-from finetune.training.callbacks import Progress, UpdateEma, diverged
+from finetune.training.callbacks import Progress, UpdateEma
 from hmdb.errors import ModelError
 from hmdb.model.hub import Checkpoint
 from hmdb.model.loading import read_network
@@ -131,7 +131,7 @@ class ClipTrainer(Trainer):
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*arguments, **options)
         if not loss.isfinite():
-            raise diverged(f"The loss is {loss.item():g} at step {self.state.global_step + 1}", self._recipe)
+            raise FloatingPointError(f"The loss is {loss.item():g} at step {self.state.global_step + 1}")
         return loss
 
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:

@@ -125,6 +125,7 @@ def test_without_a_terminal_a_run_tells_its_epochs_in_lines(
     words = ["--data", str(dataset), "--output", str(tmp_path / "run"), "--init", "scratch:tiny", "--epochs", "2"]
     assert main(words) == 0
     lines = [record.message for record in caplog.records]
+    assert lines[0] == "Recipe: paper, for a new network. --recipe names another."
     epochs = [line for line in lines if line.startswith("epoch ")]
     assert re.match(r"epoch 1 of 2: val top-1 \d+\.\d%, val loss \d\.\d{3}.*; at most 0:\d\d:\d\d left$", epochs[0])
     assert epochs[1].startswith("epoch 2 of 2")
@@ -165,6 +166,7 @@ def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
     assert "Recipe: small, for data of your own." in caplog.text
     told = capsys.readouterr().out
     assert "| 3 | 9 |" in told
+    assert "top-5" not in told, "of three classes it is always right"
     assert "All 27 clips, each tested once: top-1" in told
     assert "own, divided each time as the first: stratified by class (paper, section 3), fold 1 of 3" in told
     found = json.loads((tmp_path / "run" / "folds.json").read_text())
@@ -176,7 +178,11 @@ def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
     assert "Say of which: --fold 1, for one" in caplog.text
     assert main([*words, "--fold", "2", "--output", str(tmp_path / "second")]) == 0
     assert json.loads((tmp_path / "second" / "report.json").read_text())["data"]["split"] == second
+    card = (tmp_path / "run" / "fold-3" / "README.md").read_text()
+    assert "python -m finetune --recipe small --data own --folds 3 --fold 3 --init" in card
     everything = ["--data", str(root), "--eval-split", "all", "--output", str(tmp_path / "all")]
     assert main(["evaluate", "--model", str(tmp_path / "run" / "fold-1"), *everything]) == 0
-    assert "all: top-1" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "all: top-1" in told
+    assert "top-5" not in told
     assert "| all | 27 |" in (tmp_path / "all" / "report.md").read_text()

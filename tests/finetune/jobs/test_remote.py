@@ -53,7 +53,7 @@ def test_the_job_that_is_started_is_the_one_that_was_shown(
 def test_the_command_that_is_sent_is_one_that_this_program_takes(
     hub: HubServer, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = ["--compile", "--weight-decay", "0", "--seed", "7", "--test-share", "0.2", "--no-frames", "--logs"]
+    settings = ["--compile", "--weight-decay", "0", "--seed", "7", "--test-share", "0.2", "--replace", "--logs"]
     assert main([*WORDS, *settings, "--init", "hmdb/bundled", "--dry-run"]) == 0
     command = json.loads(capsys.readouterr().out)["command"]
     assert "--init=/code/hmdb/bundled" in command
@@ -84,6 +84,7 @@ def test_the_command_that_is_sent_is_one_that_this_program_takes(
         (["--init", "a/b c"], "A job does not see a/b c"),
         (["--timeout", "8 hours"], "--timeout 8 hours is no number with s, m, h or d after it"),
         (["--timeout", "0h"], "--timeout 0h is no number"),
+        (["--logs", "--no-frames"], "--logs pushes TensorBoard's files, which show frames"),
         (["--recipe", "huge"], "There is no recipe huge"),
         (["--epochs", "0"], "epochs must be at least 1"),
     ],

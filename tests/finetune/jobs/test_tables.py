@@ -46,6 +46,14 @@ def test_rows_are_run_once_and_set_beside_the_paper(
     assert rows[0]["ours"]["clips"] == 4
     assert "| table1-4 | batch 4, SGD, learning rate 0.0035 | 93.6 / 98.4 |" in text
     assert "not the paper's experiment: init scratch:tiny" in text
+    assert "Our 2 classes are not the paper's 25, so the figures beside each other cannot be compared." in text
+    assert all(row.split("|")[4].endswith(" / - ") for row in text.splitlines()[2:5]), "top-5 of two classes"
+
+
+def test_a_fitted_head_is_no_epoch_of_a_row(dataset: Path, tmp_path: Path) -> None:
+    tables.run_tables(["table1-1"], DataSource(str(dataset)), tmp_path, CHANGES | {"head": "probe"})
+    (row,) = json.loads((tmp_path / "tables.json").read_text())["rows"]
+    assert row["epochs"] == 1
 
 
 def test_the_table_has_all_rows_that_the_folder_holds(dataset: Path, tmp_path: Path) -> None:

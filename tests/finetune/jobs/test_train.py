@@ -55,6 +55,7 @@ def test_a_run_leaves_a_checkpoint_that_answers(finished: tuple[Path, Report], d
     output, report = finished
     present = {path.name for path in output.iterdir()}
     assert {"model.safetensors", "config.json", "preprocessor_config.json", "report.json", "train.csv"} <= present
+    assert {"README.md", "report.md"} <= present
     assert not {"checkpoints", "clips", ".saving"} & present
     assert report.data.split.train == 28
     prediction = Recognizer.from_pretrained(output)(dataset / "circle" / "clip_00")
@@ -337,9 +338,16 @@ def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
         patch.setattr("finetune.jobs.train.publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    (state,) = (tmp_path / "run").glob("checkpoints/checkpoint-12/trainer_state.json")
+    took = [row for row in json.loads(state.read_text())["log_history"] if "seconds" in row]
+    began = time.monotonic()
     report = train(recipe, DataSource(str(dataset)), tmp_path / "run", resume=True)
     assert len(training(report).epochs) == 3
     assert training(report).best_epoch == 1
+    assert len(took) == 3
+    assert training(report).clips_per_second == pytest.approx(3 * 28 / sum(row["training_seconds"] for row in took))
+    before = sum(row["seconds"] for row in took)
+    assert before < report.seconds + 0.1 < before + time.monotonic() - began + 0.2, "both parts of it"
 
 
 def test_a_broken_clip_is_left_out_of_a_run(tmp_path: Path) -> None:
@@ -390,10 +398,27 @@ def test_more_frames_than_the_clip_has_are_refused(dataset: Path, tmp_path: Path
 def test_training_that_diverges_stops_and_leaves_no_checkpoint(
     changes: dict[str, Any], dataset: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"(at step \d+|not finite): training diverged .* Lower --learning"):
+    with pytest.raises(DataError, match=r"(at step \d+|not finite): training diverged .* Lower --learning.*0\.1\.$"):
         train(replace(RECIPE, **changes), DataSource(str(dataset)), tmp_path / "run")
-    assert not (tmp_path / "run" / "model.safetensors").exists()
-    assert not (tmp_path / "run" / "report.json").exists()
+    assert not list((tmp_path / "run").iterdir()), "the corrected command finds the folder free"
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [(torch.OutOfMemoryError("CUDA out of memory"), "Lower --batch-size"), (None, "Lower --learning-rate")],
+)
+def test_where_a_checkpoint_was_kept_other_settings_need_a_new_folder(
+    error: Exception | None, advice: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fitted head is a checkpoint before the first step."""
+    recipe = replace(RECIPE, head="probe", learning_rate=0.05 if error else 1e30)
+    with monkeypatch.context() as patch:
+        if error:
+            Interruption(patch, 1, error)
+        with pytest.raises(DataError, match=rf"{advice}.* is of these settings: give a new --output folder as well\.$"):
+            train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    with pytest.raises(DataError, match="Resume it with its own, or give a new --output folder"):
+        train(replace(recipe, learning_rate=1e-3), DataSource(str(dataset)), tmp_path / "run", resume=True)
 
 
 def test_weights_that_are_not_finite_are_not_started_from(

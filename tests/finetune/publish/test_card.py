@@ -14,6 +14,7 @@ from finetune.options import add_options, given
 from finetune.publish.card import caveats, command, licence, model_card, write
 from finetune.publish.pages import to_markdown
 from finetune.publish.report import Report
+from finetune.publish.words import with_interval
 from finetune.recipe import PAPER, RECIPES, Recipe, recipe_of
 from hmdb.model.known import KNOWN_FILE
 from tests.finetune.conftest import on_test, on_val, training
@@ -185,6 +186,50 @@ def test_what_tells_strangers_is_said_where_it_lies_beside_the_weights(report: R
     assert text.count(unmeasured) == 1
 
 
+def test_with_too_few_val_clips_nothing_is_promised_that_was_not_fitted(report: Report) -> None:
+    found = on_test(report).calibration
+    assert found
+    error = f"{100 * found.expected_error:.1f} %"
+    text = model_card(report, None)
+    assert "There were too few validation clips to fit a temperature; without one" in text
+    assert f"the expected calibration error on the test split is {error}." in text
+    assert 'the package hmdb says "none of these" only where nothing moves' in text
+    assert "divided by" not in text
+    assert "answers many videos of anything else" not in text
+    assert "without the temperature" not in text
+    assert f"Expected calibration error {error}; no temperature was fitted." in to_markdown(report, ())
+    fitted = replace(on_test(report), calibration=replace(found, temperature=1.5, threshold=0.21))
+    for told in (model_card(report, None, statistics=True), model_card(replace(report, test=fitted), None)):
+        assert 'answers many videos of anything else with "none of these"' in told
+        assert "only where nothing moves" not in told
+    assert "with the temperature 1.50" in to_markdown(replace(report, test=fitted), ())
+
+
+def test_top_5_is_left_out_where_it_cannot_be_wrong(report: Report, papers: Report) -> None:
+    for text in (model_card(report, None), to_markdown(report, ())):
+        assert "top-5" not in text
+        assert "100.0 %" not in text.split("## Classes")[0].replace(with_interval(on_test(report), "top1"), "")
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert len({row.count("|") for row in rows[:4]}) == 1
+    for text in (model_card(papers, None), to_markdown(papers, ())):
+        assert "| top-5 |" in text
+        assert with_interval(on_test(papers), "top5") in text
+    assert "top-5 accuracy (%)" in model_card(papers, None)
+
+
+def test_a_fitted_head_is_no_epoch(report: Report) -> None:
+    first, *_ = training(report).epochs
+    epochs = tuple(replace(first, epoch=number) for number in (0.0, 1.0, 2.0))
+    head = replace(training(report), epochs=epochs, best_epoch=0.0)
+    why = "the fitted head was kept, as no epoch was clearly better"
+    report = replace(report, training=head)
+    assert f"2 of 2 epochs, fp32, seed 0; {why}." in model_card(report, None)
+    assert f"- epochs: 2; {why}\n" in to_markdown(report, ())
+    report = replace(report, training=replace(head, best_epoch=1.0))
+    assert "2 of 2 epochs, fp32, seed 0; the best by val top-1, epoch 1, was kept." in model_card(report, None)
+    assert "- epochs: 2; the best by val top-1, epoch 1, was kept\n" in to_markdown(report, ())
+
+
 def test_the_command_of_ones_own_videos_names_how_they_were_split(report: Report) -> None:
     data = replace(report.data, location="my clips.csv", options={"group_by": "^([a-z]+)_", "test_share": 0.3})
     typed = command(replace(report, data=data), training(report))
@@ -208,8 +253,10 @@ def test_of_two_licences_that_nobody_has_compared_neither_is_stated_alone(report
     assert "the licence of someone/model and that of google/vivit-b-16x2-kinetics400" in model_card(both, None)
 
 
-def test_the_recipe_that_a_run_had_is_not_advised(report: Report) -> None:
-    poor = replace(report, val=replace(on_val(report), top1_interval=(0.1, 0.6)))
+def test_a_recipe_is_advised_where_it_is_another_and_would_help(report: Report) -> None:
+    new = replace(report, val=replace(on_val(report), top1_interval=(0.1, 0.6)))
+    assert "it needs more clips or other weights to start from (--init)." in new.warnings[0], "small is for old weights"
+    poor = replace(new, training=replace(training(new), recipe=PAPER))
     assert "it needs more clips, --recipe small, or other weights" in poor.warnings[0]
     (advice,) = replace(poor, training=replace(training(poor), recipe_name="small")).warnings
     assert "it needs more clips or other weights to start from (--init)." in advice

@@ -189,6 +189,37 @@ def test_what_goes_is_listed_and_frames_can_stay(hub: HubServer, run: Path, caps
     assert b"confusion.png" in files["report.md"]
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--private"], "--private is of a push: add --push-to-hub, or leave it out"),
+        (["--replace", "--no-frames"], "--replace is of a push"),
+        (["--push-to-hub", "--no-frames", "--logs"], "--logs pushes TensorBoard's files, which show frames, too"),
+        (["--push-to-hub", "--logs", "--report-to", "none"], "--logs pushes TensorBoard's files, but --report-to"),
+    ],
+)
+@pytest.mark.parametrize("job", [[], ["distill", "--teacher", "someone/model"]])
+def test_what_a_push_cannot_do_is_refused_before_anything_is_read(
+    hub: HubServer, words: list[str], reason: str, job: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main([*job, "--data", "/nowhere", *words]) == 1
+    assert reason in caplog.text
+    assert not hub.requests
+
+
+def test_logs_are_pushed_where_there_are_some_and_said_to_show_frames(
+    hub: HubServer, run: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["push", "--model", str(run), "--to", "mine", "--logs", "--no-frames"]) == 1
+    assert "--logs pushes TensorBoard's files, which show frames" in caplog.text
+    assert main(["push", "--model", str(run), "--to", "mine", "--logs"]) == 0
+    assert "TensorBoard's files show frames, too; without --logs they stay here." in capsys.readouterr().out
+    shutil.rmtree(run / "runs")
+    assert main(["push", "--model", str(run), "--to", "other", "--logs"]) == 1
+    assert "run has no TensorBoard files for --logs to push" in caplog.text
+    assert f"models/{USER}/other" not in hub.repositories
+
+
 def test_who_sees_a_repository_that_is_there_already(
     hub: HubServer, run: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
