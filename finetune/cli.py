@@ -25,7 +25,7 @@ from finetune.recipe import DISTILLED, PAPER_ROWS, RECIPES, SCRATCH_PREFIX, Reci
 from finetune.run_folder import LOGS
 from hmdb.clips.clip import SAMPLERS
 from hmdb.errors import DataError, HmdbError
-from hmdb.machine import is_first_process, num_processes
+from hmdb.machine import discard_output, is_first_process, num_processes
 
 if TYPE_CHECKING:
     from finetune.publish.hub import Publication
@@ -77,8 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _quiet_progress_bars()
         JOBS[chosen.job].run(chosen)
+        sys.stdout.flush()
     except HmdbError as error:
         log.error(error)
+        return 1
+    except BrokenPipeError:
+        discard_output()
         return 1
     except OSError as error:
         log.error("%s: %s", error.filename or "The disk", error.strerror or error)

@@ -86,6 +86,13 @@ def gc_paused() -> Iterator[None]:
                 gc.enable()
 
 
+def discard_output() -> None:
+    """Sends what is still to be printed nowhere, as whoever read it has gone; Python would try once more as it ends,
+    and complain.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def is_first_process() -> bool:
     """Whether this is the first of the processes that `accelerate launch` started, or the only one."""
     return os.environ.get("RANK", "0") == "0"

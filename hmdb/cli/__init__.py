@@ -7,12 +7,12 @@ which returns the exit status. Heavy libraries are imported in `run`, so that --
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from hmdb.cli import annotate, batch, classify, export
 from hmdb.errors import HmdbError
+from hmdb.machine import discard_output
 from hmdb.version import __version__
 
 COMMANDS = {"classify": classify, "batch": batch, "annotate": annotate, "export": export}
@@ -36,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HmdbError as error:
         print(error, file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever reads has seen enough; Python would try once more as it ends, and complain
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:
+        discard_output()
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
