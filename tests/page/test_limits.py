@@ -237,7 +237,7 @@ def test_an_address_with_too_much_on_its_way_is_told_so(page: Served, monkeypatc
         asked = {"X-Forwarded-For": address}
         return httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", bytes(1000))}, headers=asked)
 
-    monkeypatch.setattr(FILES, "budget", 4 * 2**20)
+    monkeypatch.setattr("hmdb.page.files.UNFINISHED", 2**20 / FILES.budget)
     before = FILES.used
     with socket.create_connection((urlsplit(page.url).hostname, urlsplit(page.url).port)) as unfinished:
         unfinished.sendall(
