@@ -273,11 +273,10 @@ class Handlers:
 
     def runs(self, path: str, asker: object = None) -> Iterator[tuple[str, Prediction]]:
         """The answers of each sampler, and of the second model where there is one, with their names."""
-        if self._second:
-            self._second.settle()  # which may have to be downloaded: that is no part of a turn
-        yield from self._runs(path, asker=asker)
+        both = self._second.settle if self._second else lambda: None
+        with FILES.reading(path):
+            yield from self.turns.steps("runs", lambda: self._runs(path), asker, ready=both)
 
-    @in_turn
     def _runs(self, path: str) -> Iterator[tuple[str, Prediction]]:
         for sampler in self._samplers():
             yield sampler, self._first.predict(self._first.here().read(path, sampler=sampler))

@@ -101,13 +101,21 @@ class Turns:
         self._last: dict[str, int] = {}  # when, in turns, an address was last let in
         self._count = 0
 
-    def steps(self, name: str, work: Callable[[], Iterator[T]], asker: object = None) -> Iterator[T]:
+    def steps(
+        self,
+        name: str,
+        work: Callable[[], Iterator[T]],
+        asker: object = None,
+        *,
+        ready: Callable[[], object] = lambda: None,
+    ) -> Iterator[T]:
         """What `work` yields, each step in turn. Work that is cancelled ends in silence.
 
         An answer in steps holds no room between them: Gradio may never ask for the next.
 
         Args:
             asker: by which the visitor can cancel it.
+            ready: returns once there is what this work needs besides the model.
 
         Raises:
             BusyError: too many wait already.
@@ -116,6 +124,7 @@ class Turns:
         turn = self._begin(asker)
         try:
             self._ready()
+            ready()
             with Observed(name) as seen, closing(work()) as results:  # type: ignore[type-var]
                 while True:
                     try:

@@ -36,7 +36,7 @@ class OfSessions(Generic[T]):
         return self._kept.get(session())
 
     def put(self, value: T) -> None:
+        self._kept.pop(session(), None)  # the newest is last
         self._kept[session()] = value
-        self._kept.move_to_end(session())
         while len(self._kept) > MOST:
             self._kept.popitem(last=False)

@@ -146,7 +146,7 @@ class VideoFile(Video):
         return _Accepted(answer.facts, answer.pixels, answer.seconds)
 
     def _put(self, request: dict[str, object]) -> Answer:
-        """Puts a request, and once more to PyAV alone if the worker ends over it before PyAV is at work."""
+        """Puts a request, and once more to PyAV alone if the worker ends over it, unless PyAV was at work."""
         try:
             return self._put_to_worker(request)
         except WorkerError as error:

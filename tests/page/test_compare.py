@@ -65,16 +65,16 @@ def test_the_distance_of_frames_is_the_models_own() -> None:
     assert '<th scope="row">one frame in 2</th>' in table([("uniform", dataclasses.replace(THROW, clip=vivit))])
 
 
-def test_a_second_model_loads_in_nobodys_turn(recognizer: Recognizer, video: Path) -> None:
-    under_way = []
+def test_a_second_model_holds_up_nobody_as_it_loads_and_who_waits_counts(recognizer: Recognizer, video: Path) -> None:
+    seen = []
 
     def load() -> Recognizer:
-        under_way.append(do.turns.under_way)
+        seen.append((do.turns._working, do.turns.under_way))
         return recognizer
 
     do = Handlers(loaded_later(recognizer), Loading(load), SETTINGS)
     assert len(list(do.runs(str(video)))) == do.num_runs
-    assert under_way == [0]
+    assert seen == [(0, 1)]
 
 
 def test_a_second_model_that_cannot_be_loaded_costs_its_own_answer(recognizer: Recognizer, video: Path) -> None:

@@ -265,7 +265,7 @@ def test_what_an_answer_waits_for_or_reads_stays(
             assert gate.wait(60)
             return super().read(*arguments, **options)
 
-    page = Served(build_demo(Slow(recognizer.loaded), settings=SETTINGS), SETTINGS, quiet=True)
+    page = Served(build_demo(Slow(recognizer.loaded), settings=SETTINGS), SETTINGS, quiet=True, server_port=free_port())
     uploads = [Visitor(page.url).upload(video.read_bytes()) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(Visitor(page.url).ask, "predict", file(upload)) for upload in uploads]
@@ -464,7 +464,7 @@ def test_metrics_count_answers(page: Served, video: Path) -> None:
 
 
 def test_metrics_are_closed_unless_asked_for(recognizer: Recognizer) -> None:
-    page = Served(build_demo(recognizer, settings=Settings()), Settings(), quiet=True)
+    page = Served(build_demo(recognizer, settings=Settings()), Settings(), quiet=True, server_port=free_port())
     assert httpx.get(f"{page.url}metrics").status_code == 404
     page.close(0)
 

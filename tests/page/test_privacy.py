@@ -23,6 +23,7 @@ from hmdb.page.layout import build_demo
 from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
+from tests.page.conftest import free_port
 from tests.page.visitor import Visitor, file, named
 from tests.test_house import ROOT
 
@@ -40,7 +41,7 @@ WITH_A_VIDEO: dict[str, tuple[Any, ...]] = {  # and what each is asked beside
 @pytest.fixture(scope="module")
 def demo(recognizer: Recognizer) -> Iterator[gr.Blocks]:
     demo = build_demo(recognizer, recognizer, settings=SETTINGS, examples=EXAMPLES)
-    Served(demo, SETTINGS, quiet=True)
+    Served(demo, SETTINGS, quiet=True, server_port=free_port())
     yield demo
     demo.close()
 

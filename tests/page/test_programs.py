@@ -17,6 +17,7 @@ from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.conftest import moving_bar
+from tests.page.conftest import free_port
 from tests.page.test_preview import encode
 from tests.page.visitor import Visitor, file
 from tests.test_house import ROOT
@@ -49,7 +50,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def demo(recognizer: Recognizer, started: Path) -> Iterator[gr.Blocks]:
     demo = build_demo(recognizer, settings=SETTINGS, examples=ROOT / "examples")
-    Served(demo, SETTINGS, quiet=True)
+    Served(demo, SETTINGS, quiet=True, server_port=free_port())
     yield demo
     demo.close()
 
