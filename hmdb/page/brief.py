@@ -9,7 +9,7 @@ import gradio as gr
 from gradio.exceptions import ComponentProcessingError
 from pydantic import ValidationError
 
-from hmdb.errors import HmdbError
+from hmdb.errors import DataError, HmdbError
 from hmdb.text import first_line, one_line
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,16 @@ class Told(gr.Blocks):
         except Exception as error:
             raise gr.Error(_told(error), print_exception=False) from error
 
+    async def preprocess_data(self, *arguments: Any, **options: Any) -> Any:
+        try:
+            return await super().preprocess_data(*arguments, **options)
+        except (gr.Error, ValidationError, ComponentProcessingError) as error:
+            raise DataError(NOT_TAKEN) from error
+
 
 def _told(error: Exception) -> str:
-    cause = error.__cause__ if isinstance(error, ComponentProcessingError) else None
-    if isinstance(cause or error, HmdbError):
-        return str(cause or error)
-    if cause or isinstance(error, gr.Error | ValidationError):  # of a component that does not take its value
-        return NOT_TAKEN
-    return unmeant(error)
+    cause = error.__cause__ if isinstance(error, ComponentProcessingError) else error
+    return str(cause) if isinstance(cause, HmdbError) else unmeant(error)
 
 
 def unmeant(error: Exception) -> str:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import functools
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import gradio as gr
 
 from hmdb.errors import DataError, HmdbError, ModelError, StoppedError, VideoError
+from hmdb.page import jobs
 from hmdb.page.files import FILES, served
 from hmdb.page.model import Loading
 from hmdb.page.present import (
@@ -32,16 +33,16 @@ from hmdb.page.present import (
     verdict,
 )
 from hmdb.page.preview import make_preview, plays_in_browser
-from hmdb.page.settings import Settings, lends_gpu
+from hmdb.page.settings import Settings
 from hmdb.page.turns import Turns
 from hmdb.page.understand import Closer
-from hmdb.page.zerogpu import GPU_SECONDS, Lent
-from hmdb.results import Explanation, Prediction
+from hmdb.page.zerogpu import Lent
+from hmdb.results import Explanation, Faithfulness, Prediction
 from hmdb.text import one_line, readable
 
 if TYPE_CHECKING:
     from hmdb.clips.clip import Clip, ClipSpec
-    from hmdb.results import Faithfulness, Timeline
+    from hmdb.results import Timeline
 
 T = TypeVar("T")
 
@@ -124,10 +125,9 @@ class Handlers:
         if kept := self._kept.get(path):
             yield from kept
             return
-        prediction = self._first.predict(self._first.here().read(path))
-        found: list[Prediction | Explanation | Faithfulness] = [prediction]
-        yield prediction
-        for each in self._why(prediction, prediction.label):
+        found: list[Prediction | Explanation | Faithfulness] = []
+        clip = self._first.here().read(path)
+        for each in self._first.stream(partial(jobs.answered, clip=clip)):
             found.append(each)
             yield each
         if path in self._examples:
@@ -138,11 +138,12 @@ class Handlers:
         """What the steps to the answer for a video are told from."""
         recognizer = self._first.here()
         known = [each for each in self._kept.get(path, ()) if isinstance(each, Explanation)]
-        explanation = known[0] if known else self._first.explain(recognizer.read(path), label=None)
+        source = known[0] if known else recognizer.read(path)
+        explanation, attention = self._first.call(partial(jobs.attended, source=source))
         prediction = explanation.prediction
         yield Closer(
             explanation=explanation,
-            attention=self._first.patch_attention(explanation),
+            attention=attention,
             seen=recognizer.seen(prediction.clip),
             alike=recognizer.loaded.calibration.answers_like(prediction.probability),
         )
@@ -150,19 +151,14 @@ class Handlers:
     @in_turn
     def look(self, clip: Clip) -> Iterator[Prediction]:
         """The answer for a clip, with all labels."""
-        yield self._first.predict(clip, top_k=self.num_labels)
+        yield self._first.call(partial(jobs.predictions, clips=[clip], top_k=self.num_labels))
 
     @in_turn
     def why(self, path: str, label: str) -> Iterator[Explanation | Faithfulness]:
         """What speaks for one label, as people write it, then what that is worth."""
         recognizer = self._first.here()
         wanted = named(label, recognizer.labels)
-        yield from self._why(recognizer.read(path), wanted)
-
-    def _why(self, source: Clip | Prediction, label: str) -> Iterator[Explanation | Faithfulness]:
-        explanation = self._first.explain(source, label=label)
-        yield explanation
-        yield self._first.faithfulness(explanation)
+        yield from self._first.stream(partial(jobs.explained, clip=recognizer.read(path), label=wanted))
 
     @in_turn
     def predict(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
@@ -175,7 +171,7 @@ class Handlers:
         progress(0.1, desc="Reading the video")
         clip = recognizer.read(given(video))
         progress(0.4, desc="Looking at its frames")
-        prediction = self._first.predict(clip)
+        prediction = self._first.call(partial(jobs.predictions, clips=[clip]))
         yield (
             confidences(prediction),
             verdict(prediction, len(recognizer.labels)),
@@ -202,7 +198,7 @@ class Handlers:
         """
         if type(opacity) not in (int, float) or not 0 <= opacity <= 1:
             raise DataError("The opacity must be a number from 0 to 1.")
-        explanation = self._explanation(video, label, progress)
+        explanation = self._first.call(partial(jobs.mapped, **self._wanted(video, label, progress)))
         progress(0.8, desc="Drawing")
         yield overlays(explanation, opacity), explanation.to_dict()
 
@@ -219,17 +215,21 @@ class Handlers:
             video: a video file.
             label: as for the map.
         """
-        explanation = self._explanation(video, label, progress)
-        progress(0.5, desc="Hiding what it marks, then showing nothing else")
-        yield shown(self._first.faithfulness(explanation).sentence)
+        for found in self._first.stream(partial(jobs.explained, **self._wanted(video, label, progress))):
+            match found:
+                case Explanation():
+                    progress(0.5, desc="Hiding what it marks, then showing nothing else")
+                case Faithfulness():
+                    yield shown(found.sentence)
 
-    def _explanation(self, video: str | None, label: str | None, progress: gr.Progress) -> Explanation:
+    def _wanted(self, video: str | None, label: str | None, progress: gr.Progress) -> dict[str, Any]:
+        """The clip, label and kind of a map."""
         recognizer = self._first.here()
         progress(0.1, desc="Reading the video")
         clip = recognizer.read(given(video))
         progress(0.3, desc="Looking at its frames")
         wanted = None if label in (None, "", ANSWER, OVERALL) else named(label, recognizer.labels)
-        return self._first.explain(clip, label=wanted, kind="rollout" if label == OVERALL else "class")
+        return {"clip": clip, "label": wanted, "kind": "rollout" if label == OVERALL else "class"}
 
     def timeline(self, video: str | None, progress: gr.Progress = gr.Progress()) -> Iterator[tuple[Any, ...]]:  # noqa: B008
         """Follows a long video: which action when, as segments with start, end, label and probability.
@@ -247,12 +247,12 @@ class Handlers:
     def follow(self, path: str) -> Iterator[tuple[Timeline, bool]]:
         """The timeline as far as it is known, and whether that is all: the end is reached, or the time is over."""
         timeline = None
-        lease = time.monotonic() + 0.9 * GPU_SECONDS if lends_gpu() else float("inf")
+        most = self._settings.windows
+        job = partial(jobs.followed, path=path, max_windows=most)
         try:
-            for timeline in self._first.follow(path, max_windows=self._settings.windows):
-                if timeline.is_complete or time.monotonic() > lease:
-                    break
-                yield timeline, False
+            for timeline in self._first.stream(job, lambda: jobs.num_windows(self._first.here(), path, most)):
+                if not timeline.is_complete:
+                    yield timeline, False
         except StoppedError:
             if timeline is None:
                 raise
@@ -278,11 +278,14 @@ class Handlers:
             yield from self.turns.steps("runs", lambda: self._runs(path), asker, ready=both)
 
     def _runs(self, path: str) -> Iterator[tuple[str, Prediction]]:
-        for sampler in self._samplers():
-            yield sampler, self._first.predict(self._first.here().read(path, sampler=sampler))
+        samplers = self._samplers()
+        clips = [self._first.here().read(path, sampler=sampler) for sampler in samplers]
+        found = self._first.stream(partial(jobs.predictions, clips=clips), lambda: len(clips))
+        yield from zip(samplers, found, strict=True)
         if self._second:
             second = self._second.here()
-            yield second.loaded.checkpoint.name, self._second.predict(second.read(path))
+            clip = second.read(path)
+            yield second.loaded.checkpoint.name, self._second.call(partial(jobs.predictions, clips=[clip]))
 
     @property
     def num_runs(self) -> int:

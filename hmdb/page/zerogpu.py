@@ -1,75 +1,144 @@
-"""A GPU that is lent for one answer at a time, on Spaces that do so (ZeroGPU)."""
+"""A GPU that is lent for one call at a time, on Spaces that do so (ZeroGPU).
+
+There a call runs in a forked process, so arguments and results travel as pickles: a recognizer does not. A visitor has
+so many seconds of GPU a day, and is refused a call that asks for more than are left: so each asks for what such calls
+took.
+"""
 
 from __future__ import annotations
 
+import math
+import time
+import traceback
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from hmdb.errors import HmdbError
+import gradio as gr
+
+from hmdb.errors import HmdbError, StoppedError
 from hmdb.page.model import Loading
+from hmdb.stopping import stoppable
+from hmdb.text import one_line
 
 if TYPE_CHECKING:
-    from hmdb.clips.clip import Clip
-    from hmdb.explain.steps import PatchAttention
     from hmdb.recognizer import Recognizer
-    from hmdb.results import Explanation, Faithfulness, Prediction, Timeline
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
-GPU_SECONDS = 60  # for which ZeroGPU lends its GPU to one answer
+START, UNIT = 8.0, 1.0  # seconds: guesses, until the first call of a kind has been measured
+KEPT = 20  # calls of a kind that are remembered
+MARGIN = 1.5
+LEAST, MOST = 5, 60  # seconds that are asked for
+USABLE = 0.9  # of the lent seconds: whoever takes all of them is killed
 
 
-def on_gpu(function: Callable[P, T]) -> Callable[P, T]:
-    """The function, on a GPU that is lent for its duration, on Spaces that lend one (ZeroGPU).
+class LendingError(HmdbError):
+    """ZeroGPU does not lend its GPU, or has taken it back. The text is its own."""
 
-    There it runs in a forked process, so arguments and results travel as pickles: a recognizer does not.
+
+class Estimate:
+    """The seconds to ask for, from what the last calls of one kind took: the slowest start and the slowest unit of
+    work among them, and a margin.
+
+    A start is short where the process of an earlier call is still there, and long where one is made and the weights
+    are moved.
     """
-    try:
-        import spaces
-    except ImportError:
-        return function
-    lent: Callable[P, T] = spaces.GPU(duration=GPU_SECONDS)(function)
-    return lent
+
+    def __init__(self) -> None:
+        self._starts: deque[float] = deque(maxlen=KEPT)
+        self._units: deque[float] = deque(maxlen=KEPT)
+
+    def add(self, start: float, work: float, size: int = 1) -> None:
+        """Remembers a call.
+
+        Args:
+            start: seconds until its work began.
+            work: seconds that all its units took.
+            size: its units of work, at least 1.
+        """
+        self._starts.append(start)
+        self._units.append(work / size)
+
+    def seconds(self, size: int = 1) -> int:
+        """For a call with so many units of work, from LEAST to MOST."""
+        slowest = max(self._starts, default=START) + size * max(self._units, default=UNIT)
+        return min(max(math.ceil(MARGIN * slowest), LEAST), MOST)
+
+
+@dataclass
+class Call:
+    """A job for the process that has the GPU.
+
+    Attributes:
+        number: of the recognizer.
+        seconds: that are asked for.
+        begun: when the GPU was lent, by the machine's monotonic clock: the call is pickled then, and not before.
+    """
+
+    number: int
+    job: partial[Iterator[Any]]
+    seconds: int
+    begun: float | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        self.begun = time.monotonic()
+        return vars(self).copy()
+
+
+@dataclass(frozen=True)
+class Took:
+    """The last item of a call: how long it took, in seconds."""
+
+    start: float
+    work: float
 
 
 _loadings: list[Loading] = []  # by number, so that the forked process finds what it inherited
+_estimates: defaultdict[Callable[..., Any], Estimate] = defaultdict(Estimate)  # by job
+_END = object()
 
 
-@on_gpu
-def _predict(number: int, clip: Clip, top_k: int) -> Prediction | HmdbError:
-    return _or_error(lambda: _loadings[number].wait().predict(clip, top_k=top_k))
+def _results(call: Call) -> Iterator[Any]:
+    """What a job yields, then the error that ended it if one did, then how long it took.
 
+    Errors are yielded: of one that is raised, only the type's name would come back from the other process.
+    """
+    now = time.monotonic()
+    begun = call.begun = now if call.begun is None else call.begun
 
-@on_gpu
-def _explain(number: int, source: Clip | Prediction, label: str | None, kind: str) -> Explanation | HmdbError:
-    return _or_error(lambda: _loadings[number].wait().explain(source, label=label, kind=kind))
+    def check() -> None:
+        if time.monotonic() - begun > USABLE * call.seconds:
+            raise StoppedError(f"This took longer than the {call.seconds} seconds for which ZeroGPU lent its GPU.")
 
-
-@on_gpu
-def _faithfulness(number: int, explanation: Explanation) -> Faithfulness | HmdbError:
-    return _or_error(lambda: _loadings[number].wait().faithfulness(explanation))
-
-
-@on_gpu
-def _patch_attention(number: int, explanation: Explanation) -> PatchAttention | HmdbError:
-    return _or_error(lambda: _loadings[number].wait().patch_attention(explanation))
-
-
-@on_gpu
-def _follow(number: int, path: str, max_windows: int) -> Iterator[Timeline | HmdbError]:
     try:
-        yield from _loadings[number].wait().follow(path, max_windows=max_windows)
+        results = call.job(_loadings[call.number].wait())
+        while True:
+            with stoppable(check):
+                result = next(results, _END)
+            if result is _END:
+                break
+            yield result
     except HmdbError as error:
         yield error
+    except Exception:
+        yield RuntimeError(traceback.format_exc())  # the error itself need not survive pickling
+    yield Took(now - begun, time.monotonic() - now)
 
 
-def _or_error(work: Callable[[], T]) -> T | HmdbError:
-    """The result, or the error as one: of an exception, only its type would come back from the other process."""
+def _lender() -> Callable[[Call], Iterator[Any]] | None:
+    """Runs a call on a lent GPU; None where there is no ZeroGPU."""
     try:
-        return work()
-    except HmdbError as error:
-        return error
+        import spaces
+    except ImportError:
+        return None
+    lend: Callable[[Call], Iterator[Any]] = spaces.GPU(duration=lambda call: call.seconds)(_results)
+    return lend
+
+
+_lend = _lender()  # when this module is imported: ZeroGPU looks for such functions as the page starts
 
 
 class Lent:
@@ -93,29 +162,41 @@ class Lent:
         """The recognizer itself, for all that needs no network."""
         return self._loading.wait()
 
-    def predict(self, clip: Clip, *, top_k: int = 5) -> Prediction:
-        self.here()
-        return raised(_predict(self._number, clip, top_k))
+    def call(self, job: partial[Iterator[T]]) -> T:
+        """What a job with one result yields; see `stream`."""
+        (result,) = self.stream(job)
+        return result
 
-    def explain(self, source: Clip | Prediction, *, label: str | None, kind: str = "class") -> Explanation:
-        self.here()
-        return raised(_explain(self._number, source, label, kind))
+    def stream(self, job: partial[Iterator[T]], size: Callable[[], int] = lambda: 1) -> Iterator[T]:
+        """What a job yields, as one call. It is measured only if it is asked for all of its results.
 
-    def faithfulness(self, explanation: Explanation) -> Faithfulness:
-        self.here()
-        return raised(_faithfulness(self._number, explanation))
+        Args:
+            job: a function of a module, with all that it takes but the recognizer.
+            size: gives its units of work; called only where a GPU is lent.
 
-    def patch_attention(self, explanation: Explanation) -> PatchAttention:
-        self.here()
-        return raised(_patch_attention(self._number, explanation))
-
-    def follow(self, path: str, *, max_windows: int) -> Iterator[Timeline]:
-        self.here()
-        yield from map(raised, _follow(self._number, path, max_windows))
-
-
-def raised(result: T | HmdbError) -> T:
-    """A result, unless it is an error: that is raised."""
-    if isinstance(result, HmdbError):
-        raise result
-    return result
+        Raises:
+            LendingError: ZeroGPU does not lend its GPU, or has taken it back.
+            StoppedError: the job took longer than the GPU was lent for.
+        """
+        recognizer = self.here()
+        if _lend is None:
+            yield from job(recognizer)
+            return
+        estimate, units = _estimates[job.func], size()
+        call = Call(self._number, job, estimate.seconds(units))
+        failed: HmdbError | RuntimeError | None = None
+        try:
+            for result in _lend(call):
+                match result:
+                    case HmdbError() | RuntimeError():
+                        failed = result
+                    case Took(start, work):
+                        estimate.add(start, work, units)
+                    case _:
+                        yield result
+        except gr.Error as error:
+            if call.begun is not None:  # it was taken back, as a rule since the time was up
+                estimate.add(call.seconds, 0)
+            raise LendingError(one_line(str(error.message))) from error
+        if failed:
+            raise failed
