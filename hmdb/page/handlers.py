@@ -249,8 +249,9 @@ class Handlers:
         timeline = None
         most = self._settings.windows
         job = partial(jobs.followed, path=path, max_windows=most)
+        size = partial(jobs.num_windows, self._first.here(), path, most)
         try:
-            for timeline in self._first.stream(job, lambda: jobs.num_windows(self._first.here(), path, most)):
+            for timeline in self._first.stream(job, size, in_time=True):
                 if not timeline.is_complete:
                     yield timeline, False
         except StoppedError:

@@ -32,7 +32,7 @@ START, UNIT = 8.0, 1.0  # seconds: guesses, until the first call of a kind has b
 KEPT = 20  # calls of a kind that are remembered
 MARGIN = 1.5
 LEAST, MOST = 5, 60  # seconds that are asked for
-USABLE = 0.9  # of the lent seconds: whoever takes all of them is killed
+USABLE = 0.9  # of the lent seconds: a call that takes more than all of them may be killed
 
 
 class LendingError(HmdbError):
@@ -75,12 +75,14 @@ class Call:
     Attributes:
         number: of the recognizer.
         seconds: that are asked for.
+        in_time: whether it ends itself shortly before they are over.
         begun: when the GPU was lent, by the machine's monotonic clock: the call is pickled then, and not before.
     """
 
     number: int
     job: partial[Iterator[Any]]
     seconds: int
+    in_time: bool = False
     begun: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -110,7 +112,7 @@ def _results(call: Call) -> Iterator[Any]:
     begun = call.begun = now if call.begun is None else call.begun
 
     def check() -> None:
-        if time.monotonic() - begun > USABLE * call.seconds:
+        if call.in_time and time.monotonic() - begun > USABLE * call.seconds:
             raise StoppedError(f"This took longer than the {call.seconds} seconds for which ZeroGPU lent its GPU.")
 
     try:
@@ -167,23 +169,26 @@ class Lent:
         (result,) = self.stream(job)
         return result
 
-    def stream(self, job: partial[Iterator[T]], size: Callable[[], int] = lambda: 1) -> Iterator[T]:
+    def stream(
+        self, job: partial[Iterator[T]], size: Callable[[], int] = lambda: 1, *, in_time: bool = False
+    ) -> Iterator[T]:
         """What a job yields, as one call. It is measured only if it is asked for all of its results.
 
         Args:
             job: a function of a module, with all that it takes but the recognizer.
             size: gives its units of work; called only where a GPU is lent.
+            in_time: ends it shortly before the time of a GPU that is lent is over.
 
         Raises:
             LendingError: ZeroGPU does not lend its GPU, or has taken it back.
-            StoppedError: the job took longer than the GPU was lent for.
+            StoppedError: it was ended so.
         """
         recognizer = self.here()
         if _lend is None:
             yield from job(recognizer)
             return
         estimate, units = _estimates[job.func], size()
-        call = Call(self._number, job, estimate.seconds(units))
+        call = Call(self._number, job, estimate.seconds(units), in_time)
         failed: HmdbError | RuntimeError | None = None
         try:
             for result in _lend(call):

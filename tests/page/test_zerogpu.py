@@ -98,14 +98,17 @@ def test_the_start_is_counted_from_when_the_gpu_is_lent(model: Lent) -> None:
     assert list(zerogpu._results(there)) == [2.0, Took(start=5, work=2)]
 
 
-def test_a_call_ends_before_its_time_is_up_and_the_next_asks_for_more(model: Lent) -> None:
+def test_a_call_that_takes_longer_goes_on_or_ends_in_time_and_the_next_asks_for_more(model: Lent) -> None:
     job = partial(working, seconds=[10.0, 10.0])
     with lent() as lending:
-        steps = model.stream(job)
+        steps = model.stream(job, in_time=True)
         assert next(steps) == 10
         with pytest.raises(StoppedError, match="longer than the 14 seconds"):
             next(steps)
-        assert list(model.stream(job)) == [10, 10]
+        assert list(model.stream(job, in_time=True)) == [10, 10]
+    assert lending.asked == [14, 30]
+    with lent() as lending:
+        assert [list(model.stream(job)) for _ in range(2)] == [[10, 10]] * 2
     assert lending.asked == [14, 30]
 
 
