@@ -23,6 +23,29 @@ def use_available_cores() -> None:
     torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Has torch compute in the calling thread alone within it, and leaves every other thread as it is.
+
+    `torch.set_num_threads` would also set how many threads all those have that compute for the first time meanwhile,
+    for good. OpenMP and MKL keep a number for each thread, and are asked for that. Where torch's library gives no
+    access to theirs (Windows), nothing changes.
+    """
+    import torch
+
+    threads = torch.get_num_threads()  # which sets this thread up; torch would do so at its first product otherwise
+    library = ctypes.CDLL(torch._C.__file__)
+    names = ("omp_set_num_threads", "MKL_Set_Num_Threads_Local")
+    limits = [getattr(library, name) for name in names if hasattr(library, name)]
+    for limit in limits:
+        limit(1)
+    try:
+        yield
+    finally:
+        for limit in limits:
+            limit(threads)
+
+
 def available_cores(cgroups: Path = CGROUPS) -> int:
     """How many cores this process may keep busy: what its affinity and the quota of its container leave."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -26,6 +26,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hmdb.errors import ModelError
+from hmdb.machine import one_thread
 from hmdb.model.families import family_of
 from hmdb.model.int8 import Int8Linear, to_int8
 from hmdb.model.layers import ClassTokenNorm, InferenceLinear, Mlp, OneDnnLinear
@@ -150,19 +151,14 @@ def seconds(products: Sequence[Product], inner: int, outer: int) -> dict[Product
         layers[product] = nn.Linear(inner, outer, dtype=product.dtype)
         layers[product].__class__ = product.layer
     taken = dict.fromkeys(products, float("inf"))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            for layer in layers.values():
-                layer(values)  # it is built at its first call
-            for _ in range(ROUNDS):
-                for product, layer in layers.items():
-                    began = time.thread_time()
-                    layer(values)
-                    taken[product] = min(taken[product], time.thread_time() - began)
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), torch.inference_mode():
+        for layer in layers.values():
+            layer(values)  # it is built at its first call
+        for _ in range(ROUNDS):
+            for product, layer in layers.items():
+                began = time.thread_time()
+                layer(values)
+                taken[product] = min(taken[product], time.thread_time() - began)
     return taken
 
 

@@ -1,4 +1,6 @@
 import copy
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -293,6 +295,33 @@ def test_without_instructions_for_bfloat16_it_is_not_tried(
     takes(2.0, 4.0, 1.0)
     monkeypatch.setattr("hmdb.model.inference.multiplies_bfloat16", lambda: False)
     assert fastest(8, 8, bfloat16=None) == EXACT
+
+
+def test_measuring_leaves_the_threads_of_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread keeps for good the number that is torch's default when it first computes."""
+    threads, seen = torch.get_num_threads(), dict[str, set[int]](own=set(), first=set())
+    clock = time.thread_time
+
+    def computes_first() -> None:
+        torch.ones(64, 64) @ torch.ones(64, 64)
+        seen["first"].add(torch.get_num_threads())
+
+    def look() -> float:
+        seen["own"].add(torch.get_num_threads())
+        other = threading.Thread(target=computes_first)
+        other.start()
+        other.join()
+        return clock()
+
+    torch.set_num_threads(3)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "thread_time", look)
+            seconds([EXACT, BY_TORCH], 64, 96)
+        assert seen == {"own": {1}, "first": {3}}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_products_are_measured() -> None:
