@@ -1,4 +1,6 @@
 import copy
+import json
+import re
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +13,7 @@ from hmdb.model.inference import optimize_for_inference, precision_of, weight_by
 from hmdb.model.int8 import Int8Linear, multiplies_int8, to_int8
 from hmdb.recognizer import Recognizer
 from tests.conftest import write_checkpoint
+from tests.test_house import ROOT
 
 WAYS = [False, *([True] if multiplies_int8() else [])]  # with the CPU's instructions, and without
 
@@ -35,6 +38,20 @@ def by_hand(linear: nn.Linear, values: torch.Tensor) -> torch.Tensor:
     step = (values.abs().amax(-1, keepdim=True) / 127).clamp(min=1e-30)
     product = (values / step).round() @ (weight / scale[:, None]).round().T * step * scale
     return product + (0 if linear.bias is None else linear.bias.detach().double())
+
+
+def test_the_card_and_the_docs_tell_what_the_config_says_int8_costs() -> None:
+    cost = json.loads((ROOT / "hmdb/bundled/config.json").read_text())["int8"]
+    card = " ".join((ROOT / "hmdb/bundled/README.md").read_text().split())
+    told = re.search(r"int8 (\S+) points of val top-1", card)
+    assert told
+    assert float(told[1]) == round(-cost["top1_change"], 1)
+    docs = (ROOT / "docs/performance.md").read_text()
+    exact, rounded = (re.search(rf"\| {dtype} \| (\S+) %", docs) for dtype in ("float32", "int8"))
+    assert exact
+    assert rounded
+    assert float(exact[1]) - float(rounded[1]) == pytest.approx(-cost["top1_change"], abs=0.1)
+    assert f"{cost['same_top1']} of {cost['clips']}" in docs
 
 
 @pytest.mark.parametrize("bias", [True, False])
