@@ -52,14 +52,14 @@ class Parcel:
         owner: whose it is: an address, or "" where that is not known.
         size: bytes that are set aside for it.
         finished: when it was complete, by the monotonic clock; infinity until then.
-        readers: answers that are under way and read it.
+        readers: one entry for each answer that is under way and reads it.
     """
 
     path: Path
     owner: str
     size: int = 0
     finished: float = float("inf")
-    readers: int = 0
+    readers: list[None] = field(default_factory=list)
 
     @property
     def done(self) -> bool:
@@ -207,17 +207,19 @@ class Files:
 
     @contextmanager
     def reading(self, path: str | Path) -> Iterator[None]:
-        """Keeps the parcel of a file while an answer is made of it."""
+        """Keeps the parcel of a file while an answer is made of it.
+
+        Leaving takes no lock: the garbage collector may end the answer in the midst of anything.
+        """
         with self._lock:
             parcel = self._parcels.get("/".join(self._parts(path)[:2]))
             if parcel:
-                parcel.readers += 1
+                parcel.readers.append(None)
         try:
             yield
         finally:
             if parcel:
-                with self._lock:
-                    parcel.readers -= 1
+                parcel.readers.pop()
 
     def _parts(self, path: str | Path) -> tuple[str, ...]:
         path = Path(path)

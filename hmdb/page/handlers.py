@@ -117,7 +117,8 @@ class Handlers:
         """A file that browsers play in place of a video that they do not."""
         if not plays_in_browser(path):
             with tempfile.TemporaryDirectory() as folder:
-                yield served(make_preview(path, Path(folder) / "preview"))
+                film = served(make_preview(path, Path(folder) / "preview"))
+            yield film
 
     @in_turn
     def answer(self, path: str) -> Iterator[Prediction | Explanation | Faithfulness]:

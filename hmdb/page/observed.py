@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from collections import deque
 from types import TracebackType
 from typing import Self
 
@@ -28,9 +29,29 @@ UNDER_WAY = Gauge("hmdb_answers_under_way", "Answers that wait or are worked on.
 REFUSED = Counter("hmdb_requests_refused", "Requests that went no further, by HTTP status.", ["status"])
 DISK = Gauge("hmdb_disk_bytes", "Bytes of uploads and results.")
 
+_ended: deque[tuple[str, str, float, float]] = deque()  # what, outcome, seconds worked, seconds taken
+
+
+def report() -> None:
+    """Counts and logs the answers that have ended since the last call; threads may call it at any time.
+
+    Where an answer ends is no place to do so: the garbage collector ends an abandoned one in the midst of whatever
+    runs, which may hold the very lock of these metrics, or of the log. There it is put down, and reported here.
+    """
+    while _ended:
+        try:
+            what, outcome, worked, taken = _ended.popleft()
+        except IndexError:  # another thread was first
+            return
+        ANSWERS.labels(what, outcome).inc()
+        SECONDS.labels(what).observe(worked)
+        line = {"answer": what, "outcome": outcome, "worked": round(worked, 3), "taken": round(taken, 3)}
+        # of a live camera there are several a second
+        log.log(logging.DEBUG if what == "look" else logging.INFO, json.dumps(line))
+
 
 class Observed:
-    """One answer, from when it was asked for to its end.
+    """One answer, from when it was asked for to its end, which takes no lock: `report` tells of it later.
 
     Attributes:
         outcome: "ok", "cancelled", "left" by its visitor, the kind of an error that was told, or "failed".
@@ -55,9 +76,4 @@ class Observed:
             self.outcome = "left"
         elif error is not None:
             self.outcome = "failed"
-        ANSWERS.labels(self.what, self.outcome).inc()
-        SECONDS.labels(self.what).observe(self.worked)
-        taken = time.monotonic() - self._began
-        line = {"answer": self.what, "outcome": self.outcome, "worked": round(self.worked, 3), "taken": round(taken, 3)}
-        # of a live camera there are several a second
-        log.log(logging.DEBUG if self.what == "look" else logging.INFO, json.dumps(line))
+        _ended.append((self.what, self.outcome, self.worked, time.monotonic() - self._began))

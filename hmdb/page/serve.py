@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from dataclasses import asdict
@@ -10,20 +11,25 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
+from hmdb.errors import HmdbError
 from hmdb.machine import give_back_memory
 from hmdb.page.border import Border
 from hmdb.page.brief import keep_logs_short
 from hmdb.page.files import FILES
 from hmdb.page.gate import Gate
 from hmdb.page.handlers import Handlers
+from hmdb.page.observed import report
 from hmdb.page.server import Outside, set_up
 from hmdb.page.settings import Settings
 from hmdb.page.theme import CSS, HEAD, THEME, WORDS
-from hmdb.video import confinement
+from hmdb.video import Confinement, confinement
+
+log = logging.getLogger(__name__)
 
 SESSIONS = 64  # whose components Gradio remembers, at 0.6 MB each and 3 more where a camera was live
 LIGHT = 64  # threads for what needs no turn
 GRACE_SECONDS = 25  # for answers that are under way when the page is taken down
+RETRY_SECONDS = 30  # between attempts to start a decoding process
 
 
 class Page:
@@ -37,6 +43,8 @@ class Page:
         self.demo, self.settings = demo, settings
         self.do: Handlers = demo.handlers  # type: ignore[attr-defined]
         self.gate = Gate()
+        self._confinement: Confinement | None = None
+        self._no_worker = ""  # why not, where no decoding process starts
         keep_logs_short()
         FILES.budget, FILES.keep_seconds = settings.disk_mb * 2**20, settings.keep_seconds
         FILES.settle()
@@ -66,6 +74,7 @@ class Page:
         )
         set_up(demo, self._around, shutdown_seconds=2)
         threading.Thread(target=self._keep_clean, name="keep-clean", daemon=True).start()
+        threading.Thread(target=self._ask_confinement, name="ask-confinement", daemon=True).start()
 
     def _around(self, app: Any) -> Outside:
         return Outside(
@@ -77,18 +86,43 @@ class Page:
         )
 
     def health(self) -> dict[str, Any]:
-        """How the page is, for whatever watches it; nothing of it waits for an answer."""
+        """How the page is, for whatever watches it; nothing of it waits for an answer or for a decoding process."""
+        state, problem = self._state()
         return {
-            "state": self.do.state if self.gate.open else "ending",
+            "state": state,
+            "problem": problem,
             "answers_under_way": self.do.turns.under_way,
             "disk_bytes": FILES.used,
-            "confinement": asdict(confinement()),
+            "confinement": self._confinement and asdict(self._confinement),
         }
+
+    def _state(self) -> tuple[str, str]:
+        """The state, and what is wrong in words."""
+        state, problem = self.do.state, ""
+        if state == "failed":
+            problem = "No model could be loaded."
+        elif self._no_worker:
+            state, problem = "failed", self._no_worker
+        elif self.do.turns.stuck:
+            state, problem = "not answering", "Answers are asked for, and none goes on. Start the page again."
+        return (state if self.gate.open else "ending"), problem
+
+    def _ask_confinement(self) -> None:
+        """Learns what the decoding processes have given up, from the first that starts."""
+        while self.demo.is_running and self._confinement is None:
+            try:
+                self._confinement, self._no_worker = confinement(), ""
+            except HmdbError as error:
+                if not self._no_worker:
+                    log.exception("No decoding process starts")
+                self._no_worker = str(error)
+                time.sleep(RETRY_SECONDS)
 
     def _keep_clean(self) -> None:
         while self.demo.is_running:
             time.sleep(min(self.settings.keep_seconds / 4, 30))
             FILES.sweep()
+            report()
             for names in self.demo.temp_file_sets:
                 names.clear()  # Gradio would remember the name of each file for good
             if not self.do.turns.under_way:

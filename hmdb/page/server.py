@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 
 import h11
@@ -13,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from hmdb.page.observed import DISK, UNDER_WAY
+from hmdb.page.observed import DISK, UNDER_WAY, report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -112,8 +113,10 @@ class Outside:
         match scope["path"]:
             case "/health":
                 state = self._health()
-                await JSONResponse(state, 503 if state["state"] == "failed" else 200)(scope, receive, send)
+                status = 503 if state["state"] in ("failed", "not answering") else 200
+                await JSONResponse(state, status)(scope, receive, send)
             case "/metrics" if self._settings.metrics:
+                report()
                 UNDER_WAY.set(self._under_way())
                 DISK.set(self._disk_bytes())
                 await Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)(scope, receive, send)
@@ -127,12 +130,31 @@ class Outside:
         return [(name, value) for name, value in headers if self._settings.proxies or name != b"x-forwarded-for"]
 
     def _asker(self, scope: Scope) -> tuple[str, int] | None:
-        """The address that asks, as the outermost proxy that is one of ours saw it."""
+        """Whose request it is, as the outermost proxy that is one of ours saw it."""
         passed = ",".join(Headers(scope=scope).getlist("x-forwarded-for")).split(",")
         if self._settings.proxies and len(passed) >= self._settings.proxies and passed[-self._settings.proxies].strip():
-            return passed[-self._settings.proxies].strip()[:64], 0
+            return counted_as(passed[-self._settings.proxies].strip()), 0
         client: tuple[str, int] | None = scope["client"]
-        return client
+        return client and (counted_as(client[0]), client[1])
+
+
+def counted_as(address: str) -> str:
+    """The host or network that the limits count an address as: IPv4 as it is, IPv6 as its /64, which one host has.
+
+    Args:
+        address: may have the port that some proxies append; text that is no address stays, cut to 64 characters.
+    """
+    if address.startswith("["):
+        host = address[1:].partition("]")[0]
+    else:
+        host = address.partition(":")[0] if address.count(":") == 1 else address
+    try:
+        found = ip_address(host.partition("%")[0])
+    except ValueError:
+        return address[:64]
+    if not isinstance(found, IPv6Address):
+        return str(found)
+    return str(found.ipv4_mapped or ip_network((found, 64), strict=False))
 
 
 def _with_headers(send: Send) -> Send:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from hmdb.errors import StoppedError
-from hmdb.page.observed import Observed
+from hmdb.page.observed import Observed, report
 from hmdb.page.visitors import session, visitor
 from hmdb.stopping import stoppable
 
 T = TypeVar("T")
+MARGIN_SECONDS = 60.0  # which a step may take longer than it should: a decoder is not asked whether to go on
 
 
 class BusyError(StoppedError):
@@ -27,20 +27,24 @@ class Turn:
     Attributes:
         address, session: whose it is.
         asker: the part of the page that asked; None for the API.
+        asked: when its next step was asked for, by `clock`; None between steps.
     """
 
-    def __init__(self, seconds: float, address: str, session: str, asker: object = None) -> None:
+    def __init__(
+        self, seconds: float, address: str, session: str, asker: object, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.address, self.session, self.asker = address, session, asker
         self.cancelled = False
         self.over = False
-        self._seconds = seconds
+        self.asked: float | None = None
+        self._seconds, self._clock = seconds, clock
         self._worked = 0.0
         self._since: float | None = None
 
     @contextmanager
     def working(self) -> Iterator[None]:
         """Counts the time, and lets the work ask whether to go on."""
-        self._since = time.monotonic()
+        self._since = self._clock()
         try:
             with stoppable(self.check):
                 self._go_on()
@@ -52,7 +56,7 @@ class Turn:
     @property
     def worked(self) -> float:
         """Seconds; waiting is none of it."""
-        return self._worked + (time.monotonic() - self._since if self._since is not None else 0)
+        return self._worked + (self._clock() - self._since if self._since is not None else 0)
 
     def check(self) -> None:
         """
@@ -80,6 +84,7 @@ class Turns:
         most: visitors who may wait or be answered.
         share: of them from one address.
         ready: returns once there is a model, as waiting for it is no part of anybody's turn.
+        clock: seconds, from any moment on.
     """
 
     def __init__(
@@ -90,12 +95,14 @@ class Turns:
         most: int = 32,
         share: int = 8,
         ready: Callable[[], object] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._at_once, self._seconds = at_once, seconds
         self._most, self._share = most, share
-        self._ready = ready
+        self._ready, self._clock = ready, clock
         self._changed = threading.Condition()
-        self._begun: weakref.WeakSet[Turn] = weakref.WeakSet()
+        self._begun: list[Turn] = []  # replaced, never changed, so that it can be read without the lock
+        self._moved = clock()  # when a step last began or ended
         self._working = 0
         self._waiting: list[Turn] = []
         self._last: dict[str, int] = {}  # when, in turns, an address was last let in
@@ -111,7 +118,8 @@ class Turns:
     ) -> Iterator[T]:
         """What `work` yields, each step in turn. Work that is cancelled ends in silence.
 
-        An answer in steps holds no room between them: Gradio may never ask for the next.
+        An answer in steps holds no room between them: Gradio may never ask for the next. Then the garbage collector
+        ends it there, in the midst of anything; so what ends it between steps takes no lock and writes no log.
 
         Args:
             asker: by which the visitor can cancel it.
@@ -127,6 +135,7 @@ class Turns:
             ready()
             with Observed(name) as seen, closing(work()) as results:  # type: ignore[type-var]
                 while True:
+                    turn.asked = self._clock()
                     try:
                         with self._room(turn), turn.working():
                             result = next(results)
@@ -139,19 +148,23 @@ class Turns:
                         raise
                     finally:
                         seen.worked = turn.worked
+                    turn.asked = None
                     yield result
         finally:
             turn.over = True
+            if turn.asked is not None:
+                report()
 
     def _begin(self, asker: object) -> Turn:
-        turn = Turn(self._seconds, visitor(), session(), asker)
+        turn = Turn(self._seconds, visitor(), session(), asker, self._clock)
         with self._changed:
-            begun = [other for other in self._begun if not other.over and not other.cancelled]
+            under_way = [other for other in self._begun if not other.over]
+            begun = [other for other in under_way if not other.cancelled]
             if len(begun) >= self._most:
                 raise BusyError(f"{len(begun)} answers are under way already. Try again in a minute.")
             if turn.address and sum(other.address == turn.address for other in begun) >= self._share:
                 raise BusyError(f"{self._share} answers for you are under way already. Wait for one of them.")
-            self._begun.add(turn)
+            self._begun = [*under_way, turn]
         return turn
 
     @contextmanager
@@ -168,11 +181,13 @@ class Turns:
             self._last[turn.address] = self._count
             self._forget()
             self._working += 1
+            self._moved = self._clock()
         try:
             yield
         finally:
             with self._changed:
                 self._working -= 1
+                self._moved = self._clock()
                 self._changed.notify_all()
 
     def _next(self) -> Turn:
@@ -187,8 +202,15 @@ class Turns:
     @property
     def under_way(self) -> int:
         """Answers that wait or are worked on."""
-        with self._changed:
-            return sum(not turn.over for turn in self._begun)
+        return sum(not turn.over for turn in self._begun)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether steps are asked for, and none has begun or ended for longer than an answer may take."""
+        asked = [turn.asked for turn in self._begun if not turn.over]
+        oldest = min((moment for moment in asked if moment is not None), default=None)
+        limit = self._seconds + MARGIN_SECONDS
+        return oldest is not None and self._clock() - max(oldest, self._moved) > limit
 
     def cancel(self, asker: object) -> None:
         """Ends what is under way for this visitor and asker."""

@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +32,7 @@ from hmdb.page.layout import build_demo
 from hmdb.page.model import Loading, load_recognizer
 from hmdb.page.present import gallery, verdict
 from hmdb.page.settings import Settings
+from hmdb.page.turns import Turns
 from hmdb.page.understand import steps
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline
@@ -40,6 +40,7 @@ from hmdb.text import readable
 from tests.conftest import moving_bar, write_mp4
 from tests.hub import HubServer
 from tests.page.conftest import SETTINGS, served
+from tests.page.waiting import Clock
 from tests.test_house import ROOT
 
 
@@ -87,13 +88,17 @@ def test_timeline(client: Client, long_clip: Path) -> None:
 
 
 def test_a_timeline_that_takes_too_long_ends_with_what_is_known(recognizer: Recognizer, long_clip: Path) -> None:
+    clock = Clock()
+
     class Slow(Recognizer):
         def follow(self, *args: Any, **options: Any) -> Generator[Timeline]:
             for timeline in super().follow(*args, **options):
                 yield timeline
-                time.sleep(1.5)
+                clock.now += 2
 
-    with served(build_demo(Slow(recognizer.loaded), settings=Settings(seconds=3))) as url:
+    demo = build_demo(Slow(recognizer.loaded), settings=Settings(seconds=3))
+    demo.handlers.turns = Turns(1, 3, clock=clock)  # type: ignore[attr-defined]
+    with served(demo) as url:
         client = Client(url, verbose=False)
         words, *_, timeline = client.predict(handle_file(long_clip), api_name="/timeline")
         client.close()
@@ -200,11 +205,15 @@ def test_an_answer_ends_at_its_deadline(recognizer: Recognizer, video: Path) -> 
 
 
 def test_waiting_for_the_model_is_no_part_of_the_deadline(recognizer: Recognizer, video: Path) -> None:
+    clock = Clock()
+
     def slow() -> Recognizer:
-        time.sleep(2)
+        clock.now += 1000
         return recognizer
 
-    do = Handlers(Loading(slow), None, Settings(seconds=1.5))
+    loading = Loading(slow)
+    do = Handlers(loading, None, SETTINGS)
+    do.turns = Turns(1, 1.5, ready=loading.wait, clock=clock)
     ((action, *_),) = do.predict(str(video))
     assert action
 

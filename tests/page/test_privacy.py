@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.page.conftest import free_port
 from tests.page.visitor import Visitor, file, named
+from tests.page.waiting import wait_until
 from tests.test_house import ROOT
 
 SETTINGS = Settings(max_upload_mb=1)
@@ -311,7 +311,4 @@ def test_mcp_tells_addresses_that_the_asker_can_fetch(demo: gr.Blocks, video: Pa
     addresses = re.findall(r"http://[^\s'\"]+\.jpg", text)
     assert len(set(addresses)) == 8
     assert all(httpx.get(address).status_code == 200 for address in addresses)
-    deadline = time.monotonic() + 5
-    while strays := FILES._not_ours():
-        assert time.monotonic() < deadline, strays
-        time.sleep(0.05)
+    wait_until(lambda: not FILES._not_ours())

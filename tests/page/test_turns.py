@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
+import subprocess
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from textwrap import dedent
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +18,12 @@ import pytest
 from gradio.context import LocalContext
 
 from hmdb.errors import StoppedError
-from hmdb.page.turns import BusyError, Turns
+from hmdb.page import observed
+from hmdb.page.files import UPLOADS, Files
+from hmdb.page.turns import MARGIN_SECONDS, BusyError, Turns
 from hmdb.stopping import check_stopped
+from tests.page.waiting import Clock, wait_until
+from tests.test_house import ROOT
 
 
 def as_visitor(address: str, work: Callable[[], Any], session: str = "") -> threading.Thread:
@@ -31,25 +39,26 @@ def as_visitor(address: str, work: Callable[[], Any], session: str = "") -> thre
 
 
 def test_an_address_that_asks_a_lot_makes_nobody_else_wait_for_all_of_it() -> None:
-    turns, order, begun = Turns(1, 60, most=40, share=20), list[str](), threading.Barrier(22)
+    turns, order, gate = Turns(1, 60, most=40, share=20), list[str](), threading.Event()
 
     def work(name: str) -> Iterator[None]:
-        time.sleep(0.02)
         order.append(name)
+        assert gate.wait(60)
         yield
 
     def ask(name: str) -> None:
-        begun.wait()
-        if name == "modest":
-            time.sleep(0.1)
         list(turns.steps("test", lambda: work(name)))
 
-    threads = [as_visitor("10.0.0.1", lambda: ask("greedy")) for _ in range(20)]
+    threads = [as_visitor("10.0.0.1", lambda: ask("greedy"))]
+    wait_until(lambda: order == ["greedy"])
+    threads += [as_visitor("10.0.0.1", lambda: ask("greedy")) for _ in range(19)]
+    wait_until(lambda: len(turns._waiting) == 19)
     threads += [as_visitor(f"10.0.0.{n}", lambda: ask("modest")) for n in (2, 3)]
+    wait_until(lambda: len(turns._waiting) == 21)
+    gate.set()
     for thread in threads:
-        thread.join(20)
-    assert len(order) == 22
-    assert [place for place, name in enumerate(order) if name == "modest"][-1] < 12
+        thread.join(60)
+    assert order == ["greedy", "modest", "modest", *["greedy"] * 19]
 
 
 def test_an_address_has_its_share_and_no_more() -> None:
@@ -57,7 +66,7 @@ def test_an_address_has_its_share_and_no_more() -> None:
     said: list[str] = []
 
     def work() -> Iterator[None]:
-        gate.wait(20)
+        assert gate.wait(60)
         yield
 
     def ask() -> None:
@@ -74,19 +83,13 @@ def test_an_address_has_its_share_and_no_more() -> None:
     assert said[-1] == "6 answers are under way already. Try again in a minute."
     gate.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert turns.under_way == 0
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_only_work_counts_and_work_ends_at_its_deadline() -> None:
-    turns = Turns(1, 0.3)
+    clock = Clock()
+    turns = Turns(1, 0.3, clock=clock)
 
     def slow_visitor() -> Iterator[int]:
         yield 1
@@ -94,13 +97,13 @@ def test_only_work_counts_and_work_ends_at_its_deadline() -> None:
 
     steps = turns.steps("test", slow_visitor)
     assert next(steps) == 1
-    time.sleep(0.5)
+    clock.now += 1000
     assert next(steps) == 2
 
     def endless() -> Iterator[int]:
         while True:
             check_stopped()
-            time.sleep(0.01)
+            clock.now += 0.1
         yield 1  # type: ignore[unreachable]
 
     with pytest.raises(StoppedError, match=r"longer than 0\.3 seconds"):
@@ -110,16 +113,128 @@ def test_only_work_counts_and_work_ends_at_its_deadline() -> None:
 def test_reading_a_video_ends_at_the_deadline_too(video: Any) -> None:
     from hmdb.video import open_video
 
+    clock, asked = Clock(), 0
+
     def read() -> Iterator[int]:
+        nonlocal asked
         opened = open_video(video)
         while True:
+            asked += 1
+            clock.now += 0.5
             opened.frames_at([0])
         yield 1  # type: ignore[unreachable]
 
-    began = time.monotonic()
     with pytest.raises(StoppedError, match="longer than 1 seconds"):
-        list(Turns(1, 1).steps("test", read))
-    assert time.monotonic() - began < 5
+        list(Turns(1, 1, clock=clock).steps("test", read))
+    assert asked == 3
+
+
+def test_answers_that_no_longer_move_are_noticed() -> None:
+    clock, gate = Clock(), threading.Event()
+    turns = Turns(1, 60, clock=clock)
+    patience = 60 + MARGIN_SECONDS
+
+    def work() -> Iterator[int]:
+        yield 1
+        assert gate.wait(60)
+        yield 2
+
+    clock.now = 10_000  # idle for long
+    steps = turns.steps("test", work)
+    assert next(steps) == 1
+    clock.now += 10_000  # the visitor does not ask for more
+    assert not turns.stuck
+    threads = [as_visitor("10.0.0.1", lambda: list(steps))]
+    wait_until(lambda: turns._working == 1)
+    threads.append(as_visitor("10.0.0.2", lambda: list(turns.steps("test", work))))
+    wait_until(lambda: len(turns._waiting) == 1)
+    clock.now += patience
+    stuck = [turns.stuck]
+    clock.now += 1
+    stuck.append(turns.stuck)
+    gate.set()
+    for thread in threads:
+        thread.join(60)
+    assert [*stuck, turns.stuck] == [False, True, False]
+
+
+class Forbidden:
+    """A lock that must not be taken."""
+
+    def __enter__(self) -> None:
+        raise AssertionError("a lock is taken")
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def acquire(self, *_: object, **__: object) -> None:
+        raise AssertionError("a lock is taken")
+
+
+def test_an_answer_that_the_garbage_collector_ends_takes_no_lock_and_is_counted_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    """It does so in the midst of anything: of a lock of the metrics that this thread holds, or of a line of the log."""
+    turns = Turns(1, 60)
+    files = Files(tmp_path / "page")
+    with files.parcel(UPLOADS) as parcel:
+        (parcel.path / "clip").write_bytes(b"x")
+
+    def work() -> Iterator[int]:
+        with files.reading(parcel.path / "clip"):
+            yield 1
+            yield 2
+
+    steps = turns.steps("abandoned", work)
+    next(steps)
+    assert parcel.readers
+    cycle: list[Any] = [steps]
+    cycle.append(cycle)
+    complaints: list[Any] = []
+    with caplog.at_level(logging.INFO, "hmdb.page.answers"):
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "unraisablehook", complaints.append)
+            for holder, lock in (
+                (turns, "_changed"),
+                (files, "_lock"),
+                (observed.ANSWERS, "_lock"),
+                (observed.SECONDS, "_lock"),
+                (caplog.handler, "lock"),
+            ):
+                patch.setattr(holder, lock, Forbidden())
+            del steps, cycle
+            gc.collect()
+        assert not complaints
+        assert turns.under_way == 0
+        assert not parcel.readers
+        assert not caplog.messages
+        assert list(turns.steps("test", lambda: iter_once())) == [1]
+    assert [json.loads(line)["outcome"] for line in caplog.messages] == ["left", "ok"]
+    files.close()
+
+
+def iter_once() -> Iterator[int]:
+    yield 1
+
+
+def test_the_page_answers_on_where_an_answer_is_collected_within_the_lock_of_the_metrics() -> None:
+    code = """
+        import faulthandler, gc, prometheus_client
+        from hmdb.page.turns import Turns
+        faulthandler.dump_traceback_later(120, exit=True)
+        plain = prometheus_client.Histogram._metric_init
+        def collected_here(self):
+            gc.collect()
+            plain(self)
+        prometheus_client.Histogram._metric_init = collected_here
+        gc.disable()
+        turns = Turns(1, 60.0)
+        abandoned = turns.steps("follow", lambda: (n for n in (1, 2)))
+        next(abandoned)
+        cycle = [abandoned]; cycle.append(cycle); del abandoned, cycle
+        print(list(turns.steps("explain", lambda: (n for n in (1, 2)))))
+    """
+    run = subprocess.run([sys.executable, "-c", dedent(code)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.stdout == "[1, 2]\n", run.stderr
 
 
 def test_who_leaves_makes_room() -> None:
@@ -143,7 +258,7 @@ def test_one_line_tells_of_an_answer_and_of_nobody(caplog: pytest.LogCaptureFixt
         yield 1  # type: ignore[unreachable]
 
     with caplog.at_level(logging.INFO, "hmdb.page.answers"):
-        as_visitor("203.0.113.9", lambda: list(Turns(1, 60).steps("predict", lambda: (n for n in (1,))))).join(10)
+        as_visitor("203.0.113.9", lambda: list(Turns(1, 60).steps("predict", lambda: (n for n in (1,))))).join(60)
         with pytest.raises(StoppedError):
             list(Turns(1, 60).steps("timeline", failing))
     first, second = map(json.loads, caplog.messages)
@@ -158,7 +273,7 @@ def test_a_visitor_cancels_what_one_part_of_the_page_asked_for() -> None:
 
     def work() -> Iterator[int]:
         yield 1
-        assert gate.wait(20)
+        assert gate.wait(60)
         check_stopped()
         yield 2
 
@@ -170,13 +285,11 @@ def test_a_visitor_cancels_what_one_part_of_the_page_asked_for() -> None:
         as_visitor("10.0.0.1", ask("my other", "right"), "me"),
         as_visitor("10.0.0.1", ask("another's", "left"), "you"),
     ]
-    deadline = time.monotonic() + 20
-    while turns.under_way < 3 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: turns.under_way == 3)
     as_visitor("10.0.0.1", lambda: turns.cancel("left"), "me").join()
     gate.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert ended == {"mine": 1, "my other": 2, "another's": 2}
 
 
