@@ -18,7 +18,7 @@ from tests.page.conftest import CLIPS
 
 def tags(url: str, query: str = "", **headers: str) -> dict[str, str]:
     """The tags that other sites read, each of which there is once, near the beginning."""
-    begin = httpx.get(url + query, headers=headers).text[:32_000]
+    begin = httpx.get(url + query, headers=headers, timeout=60).text[:32_000]
     found = re.findall(r'<meta\s+(?:property|name)="([^"]+)"\s+content="([^"]*)"', begin)
     assert len(found) == len(dict(found))
     return dict(found)
@@ -29,7 +29,7 @@ def test_the_page_has_a_title_a_line_and_a_picture(url: str) -> None:
     assert found["og:title"] == "What are they doing?"
     assert "names the action" in found["og:description"]
     assert found["og:url"] == url
-    picture = Image.open(BytesIO(httpx.get(found["og:image"]).content))
+    picture = Image.open(BytesIO(httpx.get(found["og:image"], timeout=60).content))
     assert picture.size == SIZE
 
 
@@ -37,7 +37,7 @@ def test_each_example_has_its_own(url: str) -> None:
     found = {clip.stem: tags(url, f"?example={clip.stem}") for clip in CLIPS}
     assert found["ride_bike"]["og:title"] == "What are they doing? Ride bike!"
     assert found["golf"]["og:url"] == f"{url}?example=golf"
-    pictures = {httpx.get(each["og:image"]).content for each in found.values()}
+    pictures = {httpx.get(each["og:image"], timeout=60).content for each in found.values()}
     assert len(pictures) == len(CLIPS)
 
 
@@ -54,7 +54,7 @@ def test_addresses_are_those_that_the_asker_sees(url: str) -> None:
 
 
 def test_nothing_is_said_of_gradio(url: str) -> None:
-    assert "header-image" not in httpx.get(url).text
+    assert "header-image" not in httpx.get(url, timeout=60).text
 
 
 def test_names_are_text(tmp_path: Path) -> None:
