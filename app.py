@@ -8,13 +8,14 @@ import threading
 from pathlib import Path
 
 from hmdb.errors import DataError
-from hmdb.machine import gc_paused, keep_freed_memory
+from hmdb.machine import gc_paused, give_up_real_time, keep_freed_memory
 from hmdb.page.settings import Place, Settings
 from hmdb.page.stubs import without_type_stubs
 from hmdb.video import prepare
 
 EXAMPLES = Path(__file__).parent / "examples"
 
+give_up_real_time()
 try:
     prepare()  # a process that decodes, which starts beside what follows; a mistake in its limits is told now
     settings, place = Settings.from_environment(), Place.from_environment()

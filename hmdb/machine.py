@@ -109,6 +109,31 @@ def gc_paused() -> Iterator[None]:
                 gc.enable()
 
 
+_PR_CAPBSET_DROP, _CAPABILITY_VERSION_3, _CAP_SYS_NICE = 24, 0x20080522, 23  # <linux/prctl.h>, <linux/capability.h>
+
+
+def give_up_real_time() -> None:
+    """Gives up for good, on Linux, the right to a higher priority and to real-time scheduling, which root has.
+
+    SVT-AV1's encoder makes its process real-time where it may, and two such threads starve a machine. It holds for
+    this thread and for all threads and processes that it starts from now on; for a program, and for no library.
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    for what in (resource.RLIMIT_RTPRIO, resource.RLIMIT_NICE):
+        resource.setrlimit(what, (0, 0))
+    libc = ctypes.CDLL(None)
+    libc.prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE, 0, 0, 0)  # from what a program that is started gets as root
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, the lower halves first
+    libc.capget(header, sets)
+    for index in range(3):
+        sets[index] &= ~(1 << _CAP_SYS_NICE)
+    libc.capset(header, sets)
+
+
 def discard_output() -> None:
     """Sends what is still to be printed nowhere, as whoever read it has gone; Python would try once more as it ends,
     and complain.

@@ -29,6 +29,10 @@ disable_progress_bar()  # type: ignore[no-untyped-call]
 torch.set_num_threads(1)  # also where torch was imported before this
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.import_plugin("tests.guard")
+
+
 def moving_bar(num_frames: int, size: tuple[int, int] = (160, 120)) -> np.ndarray:
     """uint8 (N, H, W, 3): a bright bar that wanders over a dark field, so that every frame differs."""
     width, height = size

@@ -48,6 +48,31 @@ thread.join()
 print(sum(faults[10:]))
 """
 
+REAL_TIME = """
+import subprocess, sys, threading
+from hmdb.machine import give_up_real_time
+ASK = '''
+import os
+for ask in (
+    lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
+    lambda: os.setpriority(os.PRIO_PROCESS, 0, -5),
+):
+    try:
+        ask()
+    except PermissionError:
+        print("barred", flush=True)
+    else:
+        print("done", flush=True)
+'''
+subprocess.run([sys.executable, "-c", ASK])
+give_up_real_time()
+subprocess.run([sys.executable, "-c", ASK])
+thread = threading.Thread(target=exec, args=[ASK, {}])
+thread.start()
+thread.join()
+exec(ASK)
+"""
+
 
 def count(program: str, how: str) -> int:
     done = subprocess.run([sys.executable, "-c", program, how], capture_output=True, check=True, text=True)
@@ -78,3 +103,12 @@ def test_the_collector_pauses_until_the_last_has_left() -> None:
         assert gc.get_freeze_count() >= frozen + len(stays)
     finally:
         gc.unfreeze()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_who_has_given_up_real_time_cannot_have_it_nor_can_its_threads_and_children() -> None:
+    done = subprocess.run([sys.executable, "-c", REAL_TIME], capture_output=True, check=True, text=True)
+    before, after = done.stdout.split()[:2], done.stdout.split()[2:]
+    if "barred" in before:
+        pytest.skip("only root may be real-time, and not in every container")
+    assert after == ["barred"] * 6

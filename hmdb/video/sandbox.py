@@ -3,6 +3,7 @@
 A decoder can be taken over by the file that it decodes: decord's FFmpeg is of 2018. So the worker loads its
 libraries, and then gives up, for good and for all its threads:
 
+    priority           it cannot become real-time and starve the machine
     no new privileges  no program that it starts could be more than it is
     not dumpable       no process of the same user can look into it or attach to it
     Landlock           no file or folder can be opened, made or deleted, no TCP port used, no process outside
@@ -30,6 +31,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+
+from hmdb.machine import give_up_real_time
 
 # <linux/prctl.h>
 PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS = 4, 15, 38
@@ -154,6 +157,7 @@ def confine(*, memory_mb: int) -> Confinement:
         return Confinement(memory_mb=memory_mb)
     libc = ctypes.CDLL(None, use_errno=True)
     os.environ.clear()
+    give_up_real_time()
     no_new_privileges = libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
     not_dumpable = libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == 0
     landlock = _landlock(libc)

@@ -1,4 +1,5 @@
 import itertools
+import os
 import random
 import time
 from collections.abc import Callable
@@ -213,6 +214,12 @@ def test_a_video_begins_with_the_first_frame_that_can_be_decoded(
     assert (video.num_frames, video.decoder, video.note) == (60 - first, "PyAV", None)
     assert numbers(video.frames_at(range(60 - first)).pixels) == list(range(first, 60))
     assert numbers(video.frames_at([30 - first, 59 - first]).pixels) == [30, 59]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="scheduling policies are Linux's")
+def test_no_process_is_real_time_after_av1_was_encoded_and_decoded(tmp_path: Path) -> None:
+    open_video(write_video(tmp_path / "clip.mp4", **AV1)).frames_at([0])
+    assert {os.sched_getscheduler(pid) for pid in (0, *(worker.pid for worker in pool().workers()))} == {os.SCHED_OTHER}
 
 
 def test_av1_that_was_cut_without_encoding_shows_what_the_edit_list_says(tmp_path: Path) -> None:

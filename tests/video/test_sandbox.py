@@ -34,6 +34,7 @@ import ctypes, errno, mmap, os, resource, socket
 
 libc = ctypes.CDLL(None, use_errno=True)
 secret, parent, port = "@SECRET", os.getppid(), @PORT
+sched_setattr = {"x86_64": 314, "aarch64": 274}[os.uname().machine]
 
 def call(name, *arguments):
     ctypes.set_errno(0)
@@ -95,6 +96,12 @@ PROBES = {
     "become dumpable": lambda: call("prctl", 4, 1, 0, 0, 0),
     "leave a namespace": lambda: call("unshare", 0x10000000),
     "a file in memory": lambda: os.close(os.memfd_create("m")),
+    "become real-time": lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
+    "raise its priority": lambda: os.setpriority(os.PRIO_PROCESS, 0, -5),
+    "lower its priority": lambda: os.setpriority(os.PRIO_PROCESS, 0, 19),
+    "choose its scheduling": lambda: os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0)),
+    "set its scheduling again": lambda: os.sched_setparam(0, os.sched_param(0)),
+    "set all of its scheduling": lambda: call("syscall", sched_setattr, 0, bytes([48, *[0] * 47]), 0),
     "limit others": lambda: resource.prlimit(parent, resource.RLIMIT_CORE),
 }
 
@@ -156,6 +163,7 @@ WITHOUT = {
 BARRED = {"EPERM", "EACCES"}
 # What needs rights that a container may withhold even from root.
 NOT_EVERYWHERE = {"attach to the page", "read the page's memory", "open the page's memory", "leave a namespace"}
+NOT_EVERYWHERE |= {"become real-time", "raise its priority"}
 # What Landlock alone does not see.
 BY_SECCOMP_ALONE = {
     "look whether there is a file",
@@ -166,6 +174,10 @@ BY_SECCOMP_ALONE = {
     "leave a namespace",
     "a file in memory",
     "limit others",
+    "lower its priority",
+    "choose its scheduling",
+    "set its scheduling again",
+    "set all of its scheduling",
 }
 
 
@@ -175,7 +187,7 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as server:
         path = Path(name)
         path.chmod(0o777)
-        write_video(path / "clip.mp4")
+        write_video(path / "clip.mp4", num_frames=60)  # one for each probe
         path.joinpath("secret").write_text("secret")
         path.joinpath("secret").chmod(0o666)
         port = str(server.getsockname()[1])
