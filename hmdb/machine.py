@@ -116,7 +116,8 @@ def give_up_real_time() -> None:
     """Gives up for good, on Linux, the right to a higher priority and to real-time scheduling, which root has.
 
     SVT-AV1's encoder makes its process real-time where it may, and two such threads starve a machine. It holds for
-    this thread and for all threads and processes that it starts from now on; for a program, and for no library.
+    this thread and for all threads and processes that it starts from now on (not for the threads that numpy has
+    already, which only multiply); for a program, and for no library.
     """
     if sys.platform != "linux":
         return

@@ -21,6 +21,7 @@ from unittest.mock import ANY
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 from gradio.routes import file_upload_statuses
 from PIL import Image
@@ -634,6 +635,20 @@ def test_sigterm_lets_answers_end_and_leaves_nothing(
             assert "event: complete" in events.read().decode()
         assert app.wait(120) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_neither_the_page_nor_its_workers_may_become_real_time(tmp_path: Path, checkpoint: Path) -> None:
+    port = free_port()
+    with start_app(tmp_path, checkpoint, port) as app:
+        wait_until(lambda: is_up(port), 90)
+        processes = [psutil.Process(app.pid), *psutil.Process(app.pid).children(recursive=True)]
+        assert len(processes) >= 2
+        for process in processes:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            effective, bounding = (int(status.split(f"{name}:")[1].split()[0], 16) for name in ("CapEff", "CapBnd"))
+            assert not (effective | bounding) >> 23 & 1  # CAP_SYS_NICE
+            assert process.rlimit(psutil.RLIMIT_RTPRIO) == process.rlimit(psutil.RLIMIT_NICE) == (0, 0)
 
 
 def test_a_port_that_is_taken_is_named(tmp_path: Path, checkpoint: Path) -> None:
