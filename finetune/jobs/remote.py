@@ -91,7 +91,9 @@ def compose(
     words = _words(
         {"recipe": recipe, **given, **settings, **({"init": init} if "init" in settings else {}), **publication}
     )
-    start = ["uv", "run", "--no-project", "--with-requirements", f"{CODE}/requirements.txt", "python", "-m", "finetune"]
+    # PyPI before the index in requirements.txt, whose torch sees no GPU.
+    packages = ["--index", "https://pypi.org/simple", "--with-requirements", f"{CODE}/requirements.txt"]
+    start = ["uv", "run", "--no-project", *packages, "python", "-m", "finetune"]
     return {
         "image": machine.image,
         "command": [*start, *words, "--output", OUTPUT],

@@ -7,7 +7,10 @@ from finetune.cli import main
 from finetune.jobs.remote import OUTPUT
 from tests.hub import TOKEN, HubServer
 
-START = ["uv", "run", "--no-project", "--with-requirements", "/code/requirements.txt", "python", "-m", "finetune"]
+START = [
+    *["uv", "run", "--no-project", "--index", "https://pypi.org/simple"],
+    *["--with-requirements", "/code/requirements.txt", "python", "-m", "finetune"],
+]
 WORDS = ["remote", "--code", "newton/app", "--data", "hub:newton/videos", "--group-by", "^([a-z]+)_"]
 
 
