@@ -48,6 +48,8 @@ CLIP_SPEC_KEY = "clip_spec"  # in config.json
 CALIBRATION_KEY = "calibration"  # in config.json; it may be missing
 
 
+NVIDIA = Path("/dev/nvidiactl")  # the driver's, wherever it has a GPU
+
 MAX_MESSAGE = 300  # characters
 
 
@@ -278,6 +280,7 @@ def _some(names: frozenset[str]) -> str:
 
 def _device(device: str | None) -> torch.device:
     if device is None:
+        _warn_of_unused_gpu()
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         target = torch.device(device)
@@ -288,3 +291,13 @@ def _device(device: str | None) -> torch.device:
     if target.type == "cuda" and not torch.cuda.is_available():
         raise ModelError("There is no CUDA GPU here; try the device cpu.")
     return target
+
+
+def _warn_of_unused_gpu() -> None:
+    """Logs a warning where torch was built without CUDA although an NVIDIA GPU is there, or is lent (ZeroGPU)."""
+    if torch.version.cuda is None and (NVIDIA.exists() or os.environ.get("SPACES_ZERO_GPU")):
+        logging.getLogger(__name__).warning(
+            "There is a GPU, but torch %s was built without CUDA and cannot use it. `make app TORCH=cuda` installs "
+            "one that can; on a Space, remove the line --extra-index-url from requirements.txt.",
+            torch.__version__,
+        )

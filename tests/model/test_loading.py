@@ -337,6 +337,29 @@ def test_missing_weights_are_not_made_up(copy: Path) -> None:
         model.load(copy)
 
 
+@pytest.mark.parametrize(
+    ("cuda", "driver", "lent", "warned"),
+    [(None, True, False, True), (None, False, True, True), (None, False, False, False), ("13.0", True, True, False)],
+)
+def test_a_gpu_that_torch_was_not_built_for_is_told(
+    cuda: str | None,
+    driver: bool,
+    lent: bool,
+    warned: bool,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    monkeypatch.setattr(model, "NVIDIA", tmp_path if driver else tmp_path / "none")
+    monkeypatch.delenv("SPACES_ZERO_GPU", raising=False)
+    if lent:
+        monkeypatch.setenv("SPACES_ZERO_GPU", "true")
+    model.load(checkpoint)
+    assert ("built without CUDA" in caplog.text) is warned
+
+
 @pytest.mark.parametrize("device", ["abacus", "xpu", "meta", "mps:9", ""])
 def test_an_unknown_device_is_refused(checkpoint: Path, device: str) -> None:
     with pytest.raises(ModelError, match=f"^{device} is not a device") as caught:
