@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # Unicode's categories Cc and Cs
+BREAKING = re.compile("[\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # ends of lines, and what turns text round
 
 
 def readable(label: str) -> str:
@@ -15,8 +19,18 @@ def first_line(error: BaseException) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text without what would move the cursor or end the line."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+    """Text without what would move the cursor, end the line or turn round what follows, to be shown."""
+    return BREAKING.sub("?", CONTROL.sub("?", text))
+
+
+def is_plain(text: str) -> bool:
+    """Tells whether a name or a label has no control character and no lone surrogate: it can be written in UTF-8 and
+    moves no cursor. Other characters that show nothing, as emoji, Persian and the names of Macs have them, are fine.
+
+    >>> is_plain("3.04.05\u202fPM.mov"), is_plain("two\\nlines")
+    (True, False)
+    """
+    return not CONTROL.search(text)
 
 
 def shown_name(path: Path) -> str:

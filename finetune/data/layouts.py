@@ -17,7 +17,7 @@ from huggingface_hub import snapshot_download
 
 from finetune.data.source import HUB_PREFIX
 from hmdb.errors import DataError
-from hmdb.text import first_line
+from hmdb.text import first_line, is_plain
 from hmdb.video import VIDEO_SUFFIXES, is_frame_folder
 
 SPLITS = ("train", "val", "test")
@@ -110,8 +110,10 @@ def collect(location: str, group_by: str = "") -> Collection:
     """
     found = _collect(location, group_by)
     for label in found.classes:
-        if label != label.strip() or not label or not label.isprintable():
-            raise DataError(f"{found.name} has the label {label!r}: a label is printable and has no space around it.")
+        if label != label.strip() or not label or not is_plain(label):
+            raise DataError(
+                f"{found.name} has the label {label!r}: a label has no control characters and no space around it."
+            )
     return _grouped(found, group_by) if group_by and not found.grouped else found
 
 

@@ -16,7 +16,7 @@ from hmdb.errors import ModelError
 from hmdb.model.families import FAMILIES
 from hmdb.model.preprocess import PixelSpec
 from hmdb.model.processors import PIXELS_FILE, VIDEO_PIXELS_FILE
-from hmdb.text import first_line
+from hmdb.text import first_line, is_plain
 
 # What a network is made of, and how large it may say that it is: it is built before its weights are seen.
 SIZES = {
@@ -163,8 +163,10 @@ def labels_of(config: Mapping[str, Any], name: str) -> tuple[str, ...]:
     if not labels or labels == tuple(f"LABEL_{index}" for index in range(len(labels))):
         raise ModelError(f"{name} does not name its labels (id2label in config.json), so its answers would be numbers.")
     for label in labels:
-        if not (isinstance(label, str) and label.strip() and label.isprintable() and len(label) <= MAX_LABEL):
-            raise ModelError(f"A label of {name} must be 1 to {MAX_LABEL} printable characters, not {label!r}.")
+        if not (isinstance(label, str) and label.strip() and is_plain(label) and len(label) <= MAX_LABEL):
+            raise ModelError(
+                f"A label of {name} must be 1 to {MAX_LABEL} characters without control characters, not {label!r}."
+            )
     if len(set(labels)) < len(labels):
         twice = next(label for index, label in enumerate(labels) if label in labels[:index])
         raise ModelError(f"{name} has two labels of the same name, {twice}.")

@@ -39,7 +39,7 @@ from hmdb.model.known import Known
 from hmdb.model.names import KINETICS_400
 from hmdb.model.preprocess import PixelSpec
 from hmdb.model.rounding import ALLOWED, RoundingCost, read_costs
-from hmdb.text import first_line
+from hmdb.text import first_line, one_line
 
 MODEL_VARIABLE = "HMDB_MODEL"
 BUNDLED = Path(__file__).parents[1] / "bundled"
@@ -247,13 +247,12 @@ def _read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMod
 
 @contextmanager
 def _in_one_line(name: str) -> Iterator[None]:
-    """Whatever a mangled checkpoint makes raise becomes a ModelError of one printable line."""
+    """Whatever a mangled checkpoint makes raise becomes a ModelError of one line."""
     try:
         yield
     except Exception as error:
         text = str(error) if isinstance(error, ModelError) else f"{name} cannot be loaded: {error!r}"
-        printable = "".join(character if character.isprintable() else " " for character in text)
-        raise ModelError(shorten(printable, MAX_MESSAGE, placeholder=" ...")) from error
+        raise ModelError(shorten(one_line(" ".join(text.split())), MAX_MESSAGE, placeholder=" ...")) from error
 
 
 @contextmanager

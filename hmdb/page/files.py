@@ -26,6 +26,7 @@ from PIL import Image
 from hmdb.errors import HmdbError
 from hmdb.page import PREFIX, ROOT
 from hmdb.page.visitors import visitor
+from hmdb.text import is_plain
 
 UPLOADS, ANSWERS, EXAMPLES = "uploads", "answers", "examples"
 LOCK = "lock"
@@ -188,7 +189,7 @@ class Files:
         of these kinds whose time is not over, or for everybody.
         """
         path = self.root / name
-        if not name.isprintable() or "\\" in name or any(part in ("", ".", "..") for part in name.split("/")):
+        if not is_plain(name) or "\\" in name or any(part in ("", ".", "..") for part in name.split("/")):
             return None
         kind, _, rest = name.partition("/")
         if kind not in (*kinds, EXAMPLES, *self._gradios):

@@ -100,7 +100,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused(copy: Path, changes: dict[str
 # Whatever is mangled: one line, no traceback, no NaN
 
 LABELS = {str(index): f"action {index}" for index in range(25)}
-LABEL: list[Any] = ["", " ", "action 4", "\x1b[31m", "a" * 201, [], None, 3]
+LABEL: list[Any] = ["", " ", "action 4", "\x1b[31m", "a\x85", "a\ud800", "a" * 201, [], None, 3]
 NUMBERS: list[Any] = [[0.5, 0.5], "abc", None, 0.5, [0.5, 0.5, "x"], [0.5, 0.5, float("nan")], [0.5, 0.5, 10**400]]
 COST = {"top1_change": 0.0, "clips": 225, "part": "val"}
 CONFIG: dict[str, list[Any]] = {
@@ -188,6 +188,18 @@ def test_a_mangled_checkpoint_in_the_variable_falls_back_with_its_reason(
     assert loaded.notes == (
         f"{copy} is not in use: {key} in config.json of copy must be a whole number from 1 to {SIZES[key]}, not 'x'.",
     )
+
+
+def test_a_label_may_be_written_as_people_write(copy: Path) -> None:
+    labels = json.loads((copy / "config.json").read_text())["id2label"]
+    written = (
+        "\u0645\u06cc\u200c\u0631\u0648\u062f",
+        "\U0001f469\u200d\U0001f467",
+        "1\u00a0000 m",
+        "\u30d3\u3000\u30c7",
+    )
+    mangle(copy, "config.json", {"id2label": labels | {str(index): label for index, label in enumerate(written)}})
+    assert model.load(copy).labels[: len(written)] == written
 
 
 @pytest.mark.parametrize("number", [10**9, -1, 0, "many", 2.5, None])

@@ -17,7 +17,7 @@ from gradio_client import Client, handle_file
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-from hmdb.page.files import FILES
+from hmdb.page.files import FILES, UPLOADS
 from hmdb.page.layout import build_demo
 from hmdb.page.serve import Page as Served
 from hmdb.page.settings import Settings
@@ -26,6 +26,7 @@ from tests.page.conftest import free_port
 from tests.page.visitor import Visitor, file, named
 from tests.page.waiting import wait_until
 from tests.test_house import ROOT
+from tests.test_text import NAMES
 
 SETTINGS = Settings(max_upload_mb=1)
 EXAMPLES = ROOT / "examples"
@@ -312,3 +313,22 @@ def test_mcp_tells_addresses_that_the_asker_can_fetch(demo: gr.Blocks, video: Pa
     assert len(set(addresses)) == 8
     assert all(httpx.get(address).status_code == 200 for address in addresses)
     wait_until(lambda: not FILES._not_ours())
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_an_upload_is_answered_whatever_people_call_it(visitor: Visitor, video: Path, name: str) -> None:
+    upload = visitor.upload(video.read_bytes(), name)
+    assert Path(upload).suffix == Path(name).suffix
+    answered, answer = visitor.ask("predict", file(upload))
+    assert answered, answer
+    assert visitor.get(upload).content == video.read_bytes()
+
+
+@pytest.mark.parametrize("character", "\n\x1b\x7f\x85", ids=ascii)
+def test_a_name_with_a_control_character_names_no_file(visitor: Visitor, video: Path, character: str) -> None:
+    path = FILES.root / visitor.upload(video.read_bytes())
+    name = f"cl{character}ip.mp4"
+    path.rename(path.with_name(name))
+    assert FILES.find(f"{path.parent.relative_to(FILES.root)}/{name}", UPLOADS) is None
+    path.with_name(name).rename(path)
+    assert FILES.find(str(path.relative_to(FILES.root)), UPLOADS) == path

@@ -1,0 +1,37 @@
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from hmdb.text import is_plain, one_line, shown_name
+
+# As Macs, phones and people name their files.
+NAMES = (
+    "Screen Recording at 3.04.05\u202fPM.mov",
+    "Sn\u00edmek v\u00a013.05.mp4",
+    "\u30d3\u30c7\u30aa\u30001.mp4",
+    "\u0645\u06cc\u200c\u0631\u0648\u062f.mp4",
+    "\u200eVideo.mp4",
+    "\U0001f469\u200d\U0001f467.mp4",
+    "soft\u00adhyphen.mp4",
+    "new\U000f0000private.mp4",
+)
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_names_that_people_give_are_plain_and_stay_as_they_are(name: str) -> None:
+    assert is_plain(name)
+    assert one_line(name) == shown_name(Path(name)) == name
+
+
+def test_control_characters_and_lone_surrogates_are_not_plain_and_all_else_is() -> None:
+    for character in map(chr, range(sys.maxunicode + 1)):
+        assert is_plain(f"a{character}") == (unicodedata.category(character) not in ("Cc", "Cs")), ascii(character)
+
+
+@pytest.mark.parametrize("character", "\0\n\r\x1b\x7f\x85\ud800\udcff\u2028\u2029\u202e\u2066", ids=ascii)
+def test_a_line_that_is_shown_stays_one_and_reads_one_way(character: str) -> None:
+    shown = one_line(f"gpj{character}.mp4")
+    assert shown == "gpj?.mp4"
+    assert shown.encode()
