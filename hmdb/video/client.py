@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,11 +23,12 @@ import numpy as np
 from hmdb.stopping import check_stopped
 from hmdb.video.limits import Limits
 from hmdb.video.sandbox import Confinement
-from hmdb.video.wire import DECORD, PYAV, Facts, WireError, packed, received
+from hmdb.video.wire import DECORD, Facts, WireError, packed, received
 
 T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
+START_SECONDS = 60.0  # for a worker to load its libraries, which no video is to blame for
 # A worker's environment: enough to start Python, and none of the secrets of this process. It drops even that.
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TEMP", "TMPDIR")
 WORKER_VARIABLES = {
@@ -40,21 +42,39 @@ WORKER_VARIABLES = {
 class WorkerError(Exception):
     """A worker gave no answer."""
 
-    def __init__(self, what: str, trying: str) -> None:
-        super().__init__(what)
-        self.trying = trying  # the decoder that was at work; decord, where the worker did not come to say
-
-
-class TimedOutError(WorkerError):
-    """It took longer than its deadline, and was killed."""
-
-
-class DiedError(WorkerError):
-    """It died, or answered what cannot be."""
-
 
 class NoDecoderError(WorkerError):
     """It has nothing to decode with, whatever the video."""
+
+
+class StartError(WorkerError):
+    """It did not start, whatever the video."""
+
+
+class UnansweredError(WorkerError):
+    """It gave no answer about a video, and is dead.
+
+    Attributes:
+        trying: the decoder that was at work; empty where the worker did not come to say.
+        seconds_left: of those that the request had.
+    """
+
+    def __init__(self, what: str, *, trying: str = "", seconds_left: float = 0.0) -> None:
+        super().__init__(what)
+        self.trying = trying
+        self.seconds_left = seconds_left
+
+
+class TimedOutError(UnansweredError):
+    """It took longer than it may, and was killed."""
+
+
+class OutOfMemoryError(UnansweredError):
+    """It has no memory left."""
+
+
+class DiedError(UnansweredError):
+    """It died, or answered what cannot be."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,16 +134,24 @@ class Worker:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def ask(self, request: Mapping[str, Any], file: BinaryIO) -> Answer:
-        """Puts a request about an open file and waits for the answer, until the deadline.
+    def ask(self, request: Mapping[str, Any], file: BinaryIO, seconds: float) -> Answer:
+        """Puts a request about an open file, once the worker has started, and waits for the answer.
+
+        Args:
+            seconds: that it may take. decord may take half of those that are left when it begins.
 
         Raises:
             WorkerError: there is none; the worker is dead.
         """
+        self.greeted()
         self.num_requests += 1
-        with self._deadline() as state:
+        with self._deadline(seconds) as deadline:
             self._hand_over(request, file)
-            return self._answer(len(request["indices"]), lambda decoder: state.update(trying=decoder))
+            answer = self._answer(len(request["indices"]), deadline.hear)
+        if answer.refused == "memory":
+            self.kill()
+            raise OutOfMemoryError(answer.detail, trying=deadline.trying, seconds_left=deadline.seconds_left)
+        return answer
 
     def greeted(self) -> Confinement:
         """What it has given up, once it has started.
@@ -132,34 +160,30 @@ class Worker:
             WorkerError: it does not start; it is dead.
         """
         if self.confinement is None:
-            with self._deadline():
-                self.confinement = self._greeting()
+            try:
+                with self._deadline(START_SECONDS):
+                    self.confinement = self._greeting()
+            except UnansweredError as error:
+                raise StartError(str(error)) from error
         return self.confinement
 
     @contextlib.contextmanager
-    def _deadline(self) -> Iterator[dict[str, object]]:
+    def _deadline(self, seconds: float) -> Iterator[_Deadline]:
         """Kills the worker where what is done within fails or takes too long."""
-        state: dict[str, object] = {"trying": DECORD, "late": False}
-
-        def expire() -> None:
-            state["late"] = True
-            self._process.kill()
-
-        timer = threading.Timer(self.limits.seconds, expire)
-        timer.daemon = True
-        timer.start()
+        deadline = _Deadline(seconds, self._process.kill)
         try:
-            yield state
+            yield deadline
         except BaseException as error:
+            deadline.cancel()
             self.kill()
+            about: dict[str, Any] = {"trying": deadline.trying, "seconds_left": deadline.seconds_left}
             if not isinstance(error, WireError | OSError):
                 raise
-            trying = str(state["trying"])
-            if state["late"]:
-                raise TimedOutError(f"no answer within {self.limits.seconds:g} s", trying) from error
-            raise DiedError(f"{error} (exit status {self._process.returncode})", trying) from error
+            if deadline.expired:
+                raise TimedOutError(f"no answer in time, of {seconds:g} s", **about) from error
+            raise DiedError(f"{error} (exit status {self._process.returncode})", **about) from error
         finally:
-            timer.cancel()
+            deadline.cancel()
 
     def _hand_over(self, request: Mapping[str, Any], file: BinaryIO) -> None:
         if self._files is None:
@@ -171,15 +195,13 @@ class Worker:
     def _greeting(self) -> Confinement:
         greeting = received(self._read)
         if "missing" in greeting:
-            raise NoDecoderError(str(greeting["missing"]), PYAV)
+            raise NoDecoderError(str(greeting["missing"]))
         try:
             return Confinement.checked(greeting["confinement"])
         except (KeyError, ValueError) as error:
             raise WireError("no greeting") from error
 
     def _answer(self, num_wanted: int, tell: Callable[[str], object]) -> Answer:
-        if self.confinement is None:
-            self.confinement = self._greeting()
         while "trying" in (message := received(self._read)):
             tell(str(message["trying"]))
         if "refused" in message:
@@ -236,6 +258,40 @@ class Worker:
                 pipe.close()
 
 
+class _Deadline:
+    """Calls `expire` once a request has taken too long; decord may take only half of the time, for PyAV is next."""
+
+    def __init__(self, seconds: float, expire: Callable[[], object]) -> None:
+        self.trying = ""
+        self.expired = False
+        self._expire = expire
+        self._end = time.monotonic() + seconds
+        self._timer = self._started(seconds)
+
+    @property
+    def seconds_left(self) -> float:
+        return max(self._end - time.monotonic(), 0.0)
+
+    def hear(self, decoder: str) -> None:
+        """Takes note of the decoder that begins."""
+        self.trying = decoder
+        self._timer.cancel()
+        self._timer = self._started(self.seconds_left / 2 if decoder == DECORD else self.seconds_left)
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+    def _started(self, seconds: float) -> threading.Timer:
+        timer = threading.Timer(seconds, self._run_out)
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def _run_out(self) -> None:
+        self.expired = True
+        self._expire()
+
+
 def _pages(size: int) -> mmap.mmap:
     """Memory that goes back to the system with the array on it; malloc keeps some for every thread."""
     if sys.platform == "win32":
@@ -254,15 +310,21 @@ class Pool:
         self._num_busy = 0
         self._confinement: Confinement | None = None
 
-    def ask(self, request: Mapping[str, Any], file: BinaryIO, limits: Limits) -> Answer:
+    def ask(
+        self, request: Mapping[str, Any], file: BinaryIO, limits: Limits, *, seconds: float, fresh: bool = False
+    ) -> Answer:
         """Puts a request about an open file to a worker, once one is free.
+
+        Args:
+            seconds: as in `Worker.ask`.
+            fresh: to a worker that has read nothing yet.
 
         Raises:
             WorkerError: there is no answer.
             StoppedError: whoever waits for it has told it to stop.
         """
         check_stopped()
-        return self._with_worker(limits, lambda worker: worker.ask(request, file))
+        return self._with_worker(limits, lambda worker: worker.ask(request, file, seconds), fresh=fresh)
 
     def confinement(self, limits: Limits) -> Confinement:
         """What the workers of this process have given up. Only the first call may have to start one.
@@ -275,8 +337,8 @@ class Pool:
         assert self._confinement is not None  # noqa: S101 - a worker that started has told
         return self._confinement
 
-    def _with_worker(self, limits: Limits, work: Callable[[Worker], T]) -> T:
-        worker = self._take(limits)
+    def _with_worker(self, limits: Limits, work: Callable[[Worker], T], *, fresh: bool = False) -> T:
+        worker = self._take(limits, fresh=fresh)
         try:
             done = work(worker)
         except BaseException:
@@ -291,14 +353,15 @@ class Pool:
         if not self.workers():
             self._give_back(self._take(limits), usable=True)
 
-    def _take(self, limits: Limits) -> Worker:
+    def _take(self, limits: Limits, *, fresh: bool = False) -> Worker:
         with self._changed:
             while self._num_busy >= limits.workers:
                 self._changed.wait()
             self._num_busy += 1
             worker = self._idle.pop() if self._idle else None
         try:
-            if worker is not None and (worker.limits != limits or not worker.alive):
+            unfit = worker is not None and (worker.limits != limits or not worker.alive)
+            if worker is not None and (unfit or (fresh and worker.num_requests)):
                 worker.kill()
                 worker = None
             worker = worker or self._kind(limits)

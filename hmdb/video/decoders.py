@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 import numpy as np
 
 from hmdb.video.limits import Limits
-from hmdb.video.scan import SKIPPING, RefusedError, Scan, is_filler, opened, orientation, packets, picture_track
+from hmdb.video.scan import (
+    OUT_OF_MEMORY,
+    SKIPPING,
+    RefusedError,
+    Scan,
+    is_filler,
+    opened,
+    orientation,
+    packets,
+    picture_track,
+)
 from hmdb.video.wire import DECORD, PYAV, Facts
 
 if TYPE_CHECKING:
@@ -66,6 +76,7 @@ class DecordReader:
             file.seek(0)
             self._reader = decord.VideoReader(file, num_threads=1, width=width, height=height)
         except Exception as error:  # decord raises its own errors, RuntimeError and UnicodeError
+            _raise_if_out_of_memory(error)
             raise UnfitError("decord cannot open it") from error
         if len(self._reader) != scan.num_packets:
             raise UnfitError(f"decord counts {len(self._reader)} frames, not {scan.num_packets}")
@@ -95,6 +106,7 @@ class DecordReader:
             # a seek ends that.
             self._reader.seek(0)
         except Exception as error:  # decord raises its own errors, RuntimeError and IndexError
+            _raise_if_out_of_memory(error)
             raise UnfitError("decord cannot decode it") from error
         if self._complaints():
             raise UnfitError("decord reports damage")
@@ -125,6 +137,12 @@ class DecordReader:
         for start in range(0, len(indices), BATCH):
             batch = list(indices[start : start + BATCH])
             yield from zip(batch, self._reader.get_batch(batch).asnumpy(), strict=True)
+
+
+def _raise_if_out_of_memory(error: Exception) -> None:
+    """Raises MemoryError for what decord says of a lack of memory, in the words of C++ and of FFmpeg."""
+    if isinstance(error, MemoryError) or re.search("bad_alloc|[Cc]annot allocate memory|[Oo]ut of memory", str(error)):
+        raise MemoryError(f"decord: {error}"[:200]) from error
 
 
 class PyAVReader:
@@ -258,6 +276,8 @@ class PyAVReader:
                 frames = packet.decode()
             except av.EOFError:
                 return
+            except OUT_OF_MEMORY:
+                raise
             except av.FFmpegError:
                 if not headless and not is_filler(packet, track.codec_context.name):
                     self._count_error()

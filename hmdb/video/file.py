@@ -13,10 +13,19 @@ import numpy as np
 from hmdb.errors import VideoError
 from hmdb.text import first_line, shown_name
 from hmdb.video.base import Format, Frames, RecountedError, Video
-from hmdb.video.client import Answer, DiedError, NoDecoderError, TimedOutError, WorkerError, pool
+from hmdb.video.client import (
+    Answer,
+    DiedError,
+    NoDecoderError,
+    OutOfMemoryError,
+    StartError,
+    TimedOutError,
+    UnansweredError,
+    pool,
+)
 from hmdb.video.limits import Limits
 from hmdb.video.sniff import ADVICE, sniff
-from hmdb.video.wire import PYAV, Facts
+from hmdb.video.wire import DECORD, PYAV, Facts
 
 
 class _Accepted(NamedTuple):
@@ -132,10 +141,20 @@ class VideoFile(Video):
             raise VideoError(
                 f"No video can be read here, as PyAV cannot be loaded: {first_line(error)}. `pip install av` brings it."
             ) from error
+        except StartError as error:
+            raise VideoError(
+                f"No video can be read here, as no decoding process starts: {first_line(error)}. "
+                "Try again; it needs memory (HMDB_DECODE_MEMORY_MB) and some processor time."
+            ) from error
         except TimedOutError as error:
             raise VideoError(
                 f"{self._name} takes longer than {self._limits.seconds:g} seconds to decode. "
                 "Try a shorter or smaller part of it, or an mp4 (H.264)."
+            ) from error
+        except OutOfMemoryError as error:
+            raise VideoError(
+                f"{self._name} needs more memory to decode than the {self._limits.memory_mb} MiB that it may take. "
+                "Try a smaller version of it, or allow more (HMDB_DECODE_MEMORY_MB)."
             ) from error
         except DiedError as error:
             raise VideoError(
@@ -146,15 +165,19 @@ class VideoFile(Video):
         return _Accepted(answer.facts, answer.pixels, answer.seconds)
 
     def _put(self, request: dict[str, object]) -> Answer:
-        """Puts a request, and once more to PyAV alone if the worker ends over it, unless PyAV was at work."""
+        """Puts a request, and once more to a fresh worker if the first one ends over it: it may have had little memory
+        left, and decord, which is left out then, may have failed where PyAV does not. What was too slow without decord
+        is not tried again. Both tries share the time that one may take.
+        """
         try:
-            return self._put_to_worker(request)
-        except WorkerError as error:
-            if error.trying == PYAV:
+            return self._put_to_worker(request, self._limits.seconds)
+        except UnansweredError as error:
+            if isinstance(error, TimedOutError) and error.trying != DECORD:
                 raise
-            return self._put_to_worker({**request, "decord": False})
+            again = {**request, "decord": request["decord"] and error.trying != DECORD}
+            return self._put_to_worker(again, error.seconds_left, fresh=True)
 
-    def _put_to_worker(self, request: dict[str, object]) -> Answer:
+    def _put_to_worker(self, request: dict[str, object], seconds: float, *, fresh: bool = False) -> Answer:
         try:
             file = self._path.open("rb", buffering=0)
         except OSError as error:
@@ -162,7 +185,8 @@ class VideoFile(Video):
         with file:
             status = os.fstat(file.fileno())
             identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-            return pool().ask({**request, "identity": identity}, file, self._limits)
+            request = {**request, "identity": identity}
+            return pool().ask(request, file, self._limits, seconds=seconds, fresh=fresh)
 
     def _words(self, answer: Answer) -> str:
         match answer.refused, answer.numbers:
@@ -176,6 +200,4 @@ class VideoFile(Video):
                 )
             case "long", _:
                 return f"{self._name} has more than {self._limits.frames} frames. Try a part of it."
-            case "memory", _:
-                return f"{self._name} needs too much memory to decode. Try a smaller version of it."
         return f"{self._name} cannot be read as a video. {ADVICE}"

@@ -12,8 +12,8 @@ class Limits(FromEnvironment):
     """Limits on reading one video. HMDB_DECODE_SECONDS sets `seconds`, and so on for each name.
 
     Attributes:
-        seconds: for one request (open, or read frames) to one decoder. A request that decord does not
-            answer is put once more, to PyAV, so the longest wait is twice this.
+        seconds: for one request (open, or read frames), whichever decoders it takes: decord has half of those that
+            are left when it begins, and PyAV the rest. Waiting for a decoding process is not counted.
         memory_mb: address space of a decoding process, in MiB.
         source_pixels: the largest picture that is decoded, width x height: 8K.
         pixels: the largest picture that is delivered, width x height: 720p. Larger ones are reduced.

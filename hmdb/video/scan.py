@@ -36,6 +36,8 @@ SKIPPING = frozenset({"h264", "hevc"})  # codecs that say of a frame whether oth
 MAX_RESTARTS = 100  # of the packets of a damaged file
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
 FEW = 100  # frames
+# What FFmpeg raises without memory, and where a thread gets none for its stack: errors of its own, but no damage.
+OUT_OF_MEMORY = (MemoryError, BlockingIOError)
 # Codecs without frames out of order, of which every key frame is a clean cut.
 ALWAYS_CLEAN = frozenset({"vp8", "vp9", "h263", "flv", "mjpeg", "prores", "dnxhd", "rawvideo"})
 VOP = b"\x00\x00\x01\xb6"  # what an MPEG-4 picture starts with
@@ -160,6 +162,8 @@ def packets(
     for _ in range(MAX_RESTARTS):
         try:
             yield from source.demux(*tracks)
+        except OUT_OF_MEMORY:
+            raise
         except (av.FFmpegError, IndexError):
             if damaged is not None:
                 damaged()
@@ -416,6 +420,8 @@ def _first_frame(packet: av.Packet[Any]) -> VideoFrame | None:
 
     try:
         return next(iter(packet.decode()), None)
+    except OUT_OF_MEMORY:
+        raise
     except av.FFmpegError:  # damage; a later packet may do
         return None
 

@@ -8,15 +8,17 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, NoReturn, cast
 
+import av
 import numpy as np
 import pytest
 
 from hmdb.errors import VideoError
-from hmdb.video import open_video, prepare
-from hmdb.video.client import ROOT, Answer, Pool, TimedOutError, pool
+from hmdb.video import client, open_video, prepare
+from hmdb.video.client import ROOT, START_SECONDS, Answer, DiedError, Pool, TimedOutError, UnansweredError, pool
 from hmdb.video.limits import Limits
+from hmdb.video.scan import _first_frame, packets
 from hmdb.video.wire import DECORD, PYAV, Facts, WireError
 from tests.videos import numbers, write_video
 
@@ -36,6 +38,46 @@ def _fresh_workers() -> Iterator[None]:
     pool().close()
 
 
+@pytest.fixture
+def sabotage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Callable[[], int]]:
+    """Has every worker run some code before it starts, in which `nth` counts the workers from 1; returns what tells
+    how many have started.
+    """
+
+    def arm(code: str) -> Callable[[], int]:
+        folder = tmp_path / "inside"
+        folder.mkdir()
+        started = folder / "started"
+        count = f"with open({str(started)!r}, 'ab') as file:\n    file.write(b'.')\n    nth = file.tell()\n"
+        folder.joinpath("sitecustomize.py").write_text(count + code)
+        monkeypatch.setenv("PYTHONPATH", str(folder))
+        return lambda: len(started.read_bytes())
+
+    return arm
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Has a request take too long as soon as a decoder has begun ("": as soon as it is put), and at no other time."""
+
+    def arm(decoder: str) -> None:
+        class Slow(client._Deadline):
+            def _started(self, seconds: float) -> threading.Timer:
+                request = seconds != START_SECONDS
+                return super()._started(0 if request and self.trying == decoder else 3600)
+
+        monkeypatch.setattr(client, "_Deadline", Slow)
+
+    return arm
+
+
+HANGING = {
+    "": "import hmdb.video.scan as s, threading; s.scan = lambda *_: threading.Event().wait()",
+    DECORD: "import hmdb.video.decoders as d, threading; d.DecordReader.__init__ = lambda *_: threading.Event().wait()",
+}
+HANGING[PYAV] = HANGING[""]  # which looks at every file first
+
+
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
@@ -44,7 +86,7 @@ def alive(pid: int) -> bool:
     return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1][:3] if Path("/proc").exists() else True
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> bool:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
@@ -76,35 +118,156 @@ def test_a_worker_is_there_before_the_first_video(clip: Path) -> None:
 
 def test_a_worker_is_recycled(clip: Path) -> None:
     limits, pids = Limits(requests=3), []
-    for _ in range(3):
-        video = open_video(clip, limits=limits)
+    for _ in range(7):
+        open_video(clip, limits=limits)
         pids.append([worker.pid for worker in pool().workers()])
-        assert numbers(video.frames_at([5]).pixels) == [5]
-    assert pids[0] == pids[1][:1] or pids[1] == []
-    assert not alive(pids[0][0])
+    first, second, third = pids[0], pids[3], pids[6]
+    assert pids == [first, first, [], second, second, [], third]
+    assert len({*first, *second, *third}) == 3
+    assert not alive(*first)
+    assert not alive(*second)
 
 
-def test_a_worker_that_hangs_is_killed_and_the_other_decoder_asked(clip: Path) -> None:
-    limits = Limits(seconds=1.5)
-    video = open_video(clip, limits=limits)
-    stopped = only_pid()
-    os.kill(stopped, signal.SIGSTOP)  # as good as an endless loop
-    start = time.monotonic()
-    assert numbers(video.frames_at([0, 29]).pixels) == [0, 29]
-    assert 1.5 <= time.monotonic() - start < 3 + 1.5
-    assert video.decoder == "PyAV"
-    assert not alive(stopped)
-
-
-def test_a_worker_that_dies_over_a_file_is_replaced(clip: Path) -> None:
+def test_a_worker_that_hangs_is_killed_and_the_other_decoder_asked(
+    clip: Path, sabotage: Callable[[str], Callable[[], int]], slow: Callable[[str], None]
+) -> None:
+    num_started = sabotage(HANGING[DECORD])
+    prepare()
+    hanging = only_pid()
+    slow(DECORD)
     video = open_video(clip)
-    doomed = only_pid()
-    os.kill(doomed, signal.SIGSTOP)
-    killer = threading.Timer(0.3, os.kill, (doomed, signal.SIGKILL))
-    killer.start()
+    assert numbers(video.frames_at([0, 29]).pixels) == [0, 29]
+    assert video.decoder == "PyAV"
+    assert num_started() == 2
+    assert not alive(hanging)
+
+
+@pytest.mark.parametrize(("where", "decoder"), [("decoders.DecordReader.__init__", PYAV), ("scan.scan", DECORD)])
+def test_a_worker_that_dies_over_a_file_is_replaced(
+    clip: Path, sabotage: Callable[[str], Callable[[], int]], where: str, decoder: str
+) -> None:
+    num_started = sabotage(
+        f"import os, hmdb.video.decoders as decoders, hmdb.video.scan as scan\n"
+        f"if nth == 1:\n    {where} = lambda *_: os.abort()"
+    )
+    video = open_video(clip)
     assert numbers(video.frames_at([3]).pixels) == [3]
-    killer.join()
-    assert only_pid() != doomed
+    assert video.decoder == decoder
+    assert num_started() == 2
+
+
+def test_what_ends_two_workers_is_refused(clip: Path, sabotage: Callable[[str], Callable[[], int]]) -> None:
+    num_started = sabotage("import os, hmdb.video.scan as scan\nscan.scan = lambda *_: os.abort()")
+    with pytest.raises(VideoError, match=r"^clip\.mp4 cannot be decoded: it is damaged, or needs too much memory\."):
+        open_video(clip)
+    assert num_started() == 2
+
+
+def test_a_worker_that_does_not_start_is_blamed_on_no_video(
+    clip: Path, sabotage: Callable[[str], Callable[[], int]]
+) -> None:
+    sabotage("import os\nos._exit(3)")
+    with pytest.raises(VideoError, match=r"^No video can be read here, as no decoding process starts: .*status 3\)\. "):
+        open_video(clip)
+    assert pool().workers() == []
+
+
+LITTLE_MEMORY = """
+import os, resource, hmdb.video.sandbox as sandbox
+def confine(memory_mb, confine=sandbox.confine):
+    with open("/proc/self/statm") as file:
+        taken = int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (taken + @ROOM * 2**20,) * 2)
+    return confine(memory_mb=memory_mb)
+if nth in @WHICH:
+    sandbox.confine = confine
+"""
+
+
+@linux
+@pytest.mark.parametrize("error", ['MemoryError("no room")', 'av.error.MemoryError(12, "Cannot allocate memory")'])
+@pytest.mark.parametrize("where", ["decoders.PyAVReader.frames", "scan.picture_track"])
+def test_a_worker_without_memory_is_replaced_and_no_damage_told(
+    tmp_path: Path, sabotage: Callable[[str], Callable[[], int]], where: str, error: str
+) -> None:
+    num_started = sabotage(
+        "import av, hmdb.video.decoders as decoders, hmdb.video.scan as scan\n"
+        f"def fail(*_):\n    raise {error}\n"
+        f"if nth == 1:\n    {where} = fail"
+    )
+    video = open_video(write_video(tmp_path / "phone.mp4", pixel_format="yuv420p10le"))
+    assert numbers(video.frames_at([0, 5, 11]).pixels) == [0, 5, 11]
+    assert (video.num_frames, video.note) == (30, None)
+    assert num_started() == 2
+
+
+@linux
+def test_many_videos_need_no_more_memory_than_one(tmp_path: Path, sabotage: Callable[[str], Callable[[], int]]) -> None:
+    path = write_video(tmp_path / "phone.mp4", size=(1280, 720), num_frames=12, pixel_format="yuv420p10le")
+    num_started = sabotage(LITTLE_MEMORY.replace("@ROOM", "300").replace("@WHICH", "[1]"))
+    for _ in range(24):
+        os.utime(path)  # another file to a worker
+        assert numbers(open_video(path).frames_at([0, 11]).pixels) == [0, 11]
+    assert num_started() == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        'MemoryError("no room")',
+        'av.error.MemoryError(12, "Cannot allocate memory")',
+        'av.error.BlockingIOError(11, "Resource temporarily unavailable")',  # no room for the stack of a thread
+    ],
+)
+@pytest.mark.parametrize("where", ["decoders.PyAVReader.frames", "scan.picture_track"])
+def test_a_lack_of_memory_is_called_that(
+    tmp_path: Path, sabotage: Callable[[str], Callable[[], int]], where: str, error: str
+) -> None:
+    num_started = sabotage(
+        "import av, hmdb.video.decoders as decoders, hmdb.video.scan as scan\n"
+        f"def fail(*_):\n    raise {error}\n"
+        f"{where} = fail"
+    )
+    path = write_video(tmp_path / "phone.mp4", pixel_format="yuv420p10le")
+    with pytest.raises(
+        VideoError,
+        match=r"^phone\.mp4 needs more memory to decode than the 3072 MiB that it may take\. Try a smaller",
+    ):
+        open_video(path).frames_at([3])
+    assert num_started() == 2
+    assert pool().workers() == []
+
+
+@pytest.mark.parametrize("kind", [MemoryError, av.error.MemoryError, av.error.BlockingIOError])
+def test_a_lack_of_memory_is_not_counted_as_damage(kind: type[OSError]) -> None:
+    class Failing:
+        def decode(self) -> NoReturn:
+            raise kind(12, "Cannot allocate memory")
+
+        def demux(self, *tracks: object) -> NoReturn:
+            raise kind(12, "Cannot allocate memory")
+
+    failing, damaged = cast("Any", Failing()), []
+    with pytest.raises(kind):
+        _first_frame(failing)
+    with pytest.raises(kind):
+        list(packets(failing, damaged=lambda: damaged.append(1)))
+    assert not damaged
+
+
+@pytest.mark.parametrize("words", ["std::bad_alloc", "[Errno 12] Cannot allocate memory"])
+def test_a_lack_of_memory_in_decord_is_no_damage(
+    clip: Path, sabotage: Callable[[str], Callable[[], int]], words: str
+) -> None:
+    num_started = sabotage(
+        "import hmdb.video.decoders as decoders, decord\n"
+        f"def fail(*_, **__):\n    raise decord.DECORDError({words!r})\n"
+        "decord.VideoReader = fail"
+    )
+    video = open_video(clip)
+    assert numbers(video.frames_at([3]).pixels) == [3]
+    assert (video.decoder, video.note) == (PYAV, None)
+    assert num_started() == 2
 
 
 def test_a_worker_that_died_meanwhile_is_replaced(clip: Path) -> None:
@@ -115,47 +278,90 @@ def test_a_worker_that_died_meanwhile_is_replaced(clip: Path) -> None:
     assert video.decoder == "decord"
 
 
-def test_what_takes_too_long_is_refused_and_no_worker_left(clip: Path) -> None:
-    with pytest.raises(VideoError, match=r"^clip\.mp4 takes longer than 0\.001 seconds to decode\. Try a shorter"):
-        open_video(clip, limits=Limits(seconds=0.001))
-    assert pool().workers() == []
-
-
-@pytest.mark.parametrize(("at_work", "asked"), [(PYAV, [True]), (DECORD, [True, False])])
-def test_who_was_too_slow_is_not_asked_again(
-    clip: Path, monkeypatch: pytest.MonkeyPatch, at_work: str, asked: list[bool]
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        (TimedOutError("no answer", trying="", seconds_left=9), [(True, 15, False)]),
+        (TimedOutError("no answer", trying=PYAV, seconds_left=9), [(True, 15, False)]),
+        (TimedOutError("no answer", trying=DECORD, seconds_left=9), [(True, 15, False), (False, 9, True)]),
+        (DiedError("no answer", trying="", seconds_left=9), [(True, 15, False), (True, 9, True)]),
+        (DiedError("no answer", trying=PYAV, seconds_left=9), [(True, 15, False), (True, 9, True)]),
+        (DiedError("no answer", trying=DECORD, seconds_left=9), [(True, 15, False), (False, 9, True)]),
+    ],
+    ids=repr,
+)
+def test_both_tries_share_the_time_of_one(
+    clip: Path, monkeypatch: pytest.MonkeyPatch, error: UnansweredError, asked: list[tuple[bool, float, bool]]
 ) -> None:
     requests = []
 
-    def never(request: Mapping[str, object], file: object, limits: Limits) -> NoReturn:
-        requests.append(request["decord"])
-        raise TimedOutError("no answer", at_work)
+    def never(
+        request: Mapping[str, object], file: object, limits: Limits, *, seconds: float, fresh: bool = False
+    ) -> NoReturn:
+        requests.append((request["decord"], seconds, fresh))
+        raise error
 
     monkeypatch.setattr(pool(), "ask", never)
-    with pytest.raises(VideoError, match="takes longer than 15 seconds"):
+    with pytest.raises(VideoError, match=r"takes longer than 15 seconds|cannot be decoded"):
         open_video(clip)
     assert requests == asked
 
 
+@pytest.mark.parametrize("at_work", ["", PYAV])
 def test_a_file_that_takes_too_long_to_look_at_is_not_looked_at_twice(
-    clip: Path, monkeypatch: pytest.MonkeyPatch
+    clip: Path, sabotage: Callable[[str], Callable[[], int]], slow: Callable[[str], None], at_work: str
 ) -> None:
-    clip.write_bytes(clip.read_bytes() + b"\0\0\0\x08free" * 3_000_000)
-    asked, ask = [], pool().ask
+    num_started = sabotage(HANGING[at_work])
+    slow(at_work)
+    with pytest.raises(VideoError, match=r"^clip\.mp4 takes longer than 15 seconds to decode\. Try a shorter"):
+        open_video(clip)
+    assert num_started() == 1
+    assert pool().workers() == []
 
-    def counted(request: Mapping[str, object], file: BinaryIO, limits: Limits) -> Answer:
-        asked.append(request["decord"])
-        return ask(request, file, limits)
 
-    monkeypatch.setattr(pool(), "ask", counted)
-    with pytest.raises(VideoError, match="takes longer than 1 seconds"):
-        open_video(clip, limits=Limits(seconds=1.0))
-    assert asked == [True]
+class Clock:
+    """Stands in for `time` and for `threading.Timer`; goes on by hand alone."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.timers: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def started(self, seconds: float) -> threading.Timer:
+        self.timers.append(seconds)
+        return threading.Timer(seconds, lambda: None)  # never started
+
+
+def test_decord_may_take_half_of_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(client, "time", clock)
+    monkeypatch.setattr(client._Deadline, "_started", lambda _, seconds: clock.started(seconds))
+    deadline = client._Deadline(10, lambda: None)
+    for seconds, decoder in ((1, PYAV), (1, DECORD), (2, PYAV), (8, DECORD)):
+        clock.now += seconds
+        deadline.hear(decoder)
+    assert clock.timers == [10, 9, 4, 6, 0]
+    assert deadline.seconds_left == 0
+
+
+def test_the_start_of_a_worker_takes_none_of_the_time_of_a_file(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    class Noted(client._Deadline):
+        def __init__(self, seconds: float, expire: Callable[[], object]) -> None:
+            given.append(seconds)
+            super().__init__(seconds, expire)
+
+    monkeypatch.setattr(client, "_Deadline", Noted)
+    open_video(clip).frames_at([3])
+    assert given == [START_SECONDS, 15, 15]
 
 
 def test_a_worker_says_who_is_at_work(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits, said = Limits(seconds=1.0), []
-    video = open_video(write_video(clip.with_name("clip.ts")), limits=limits)
+    said: list[str] = []
+    video = open_video(write_video(clip.with_name("clip.ts")))
     (worker,) = pool().workers()
     receive = worker._answer
 
@@ -173,8 +379,8 @@ def test_a_worker_says_who_is_at_work(clip: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_needs_too_much_memory_is_refused(tmp_path: Path) -> None:
     path = write_video(tmp_path / "huge.gif", codec="gif", pixel_format="rgb8", size=(8000, 4000), num_frames=2)
-    with pytest.raises(VideoError, match=r"^huge\.gif (needs too much memory|cannot be (decoded|read))"):
-        open_video(path, limits=Limits(memory_mb=400, seconds=20))
+    with pytest.raises(VideoError, match=r"^huge\.gif needs more memory to decode than the 400 MiB"):
+        open_video(path, limits=Limits(memory_mb=400))
 
 
 def test_threads_share_a_few_workers(tmp_path: Path) -> None:
@@ -193,7 +399,7 @@ def test_threads_share_a_few_workers(tmp_path: Path) -> None:
 def _in_child(path: Path, pipe: "multiprocessing.connection.Connection", go_on: "threading.Event") -> None:
     pixels = open_video(path).frames_at([7]).pixels
     pipe.send((numbers(pixels), only_pid()))
-    go_on.wait(20)
+    go_on.wait(120)
 
 
 def test_a_forked_process_has_a_worker_of_its_own(clip: Path) -> None:
@@ -209,7 +415,7 @@ def test_a_forked_process_has_a_worker_of_its_own(clip: Path) -> None:
     assert theirs != mine
     assert alive(theirs)
     go_on.set()
-    child.join(20)
+    child.join(120)
     assert child.exitcode == 0
     assert wait_until(lambda: not alive(theirs))
     assert numbers(open_video(clip).frames_at([4]).pixels) == [4]
@@ -283,8 +489,9 @@ def test_what_a_worker_says_is_checked(wrong: dict[str, object]) -> None:
 def test_pools_wait_for_a_free_worker(clip: Path) -> None:
     here, limits = Pool(), Limits(workers=1)
     request = {"identity": [], "container": {"demuxer": "mov", "decord": True, "seekable": True}, "decord": True}
+    request["indices"] = []
     with clip.open("rb") as file, ThreadPoolExecutor(4) as threads:
-        answers = list(threads.map(lambda _: here.ask({**request, "indices": []}, file, limits), range(8)))
+        answers = list(threads.map(lambda _: here.ask(request, file, limits, seconds=60), range(8)))
     assert len(here.workers()) == 1
     here.close()
     assert {answer.facts.num_frames for answer in answers if answer.facts} == {30}
