@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from benchmarks.clips import write_clip, write_exactly, write_repeated
 from benchmarks.corpus import PLAIN, alone, thumbnail
 from benchmarks.decode import FREE, with_worker, without_prison
 from benchmarks.queueing import burst, mean_wait, servers_needed
-from benchmarks.race import processor_seconds, race, to_json, to_markdown
+from benchmarks.race import _used_by, processor_seconds, race, to_json, to_markdown
 from benchmarks.scores import Scores
 from finetune.recipe import Recipe
 from hmdb.model.attention import Attended
@@ -171,17 +172,28 @@ def test_a_library_alone_is_judged_by_its_frames(library: str, tmp_path: Path) -
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its clocks")
 def test_processor_time_counts_work_of_children_and_no_waiting() -> None:
-    code = "import sys\nfor line in sys.stdin: sum(range(3_000_000)); print(flush=True)"
+    code = (
+        "import sys, time\n"
+        "for line in sys.stdin:\n"
+        "    until = time.process_time() + 0.1\n"
+        "    while time.process_time() < until: pass\n"
+        "    print(flush=True)\n"
+    )
+
+    def of_children() -> float:
+        return processor_seconds() - time.process_time()  # the few µs between the two readings apart
+
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin
         assert child.stdout
-        before = processor_seconds()
-        time.sleep(0.2)
-        idle = processor_seconds() - before
-        child.stdin.write(b"work\n")
-        child.stdin.flush()
-        child.stdout.readline()
-        worked = processor_seconds() - before
+        for _ in range(2):
+            before = of_children()
+            child.stdin.write(b"work\n")
+            child.stdin.flush()
+            child.stdout.readline()
+            assert of_children() - before > 0.09
+        while psutil.Process(child.pid).status() != psutil.STATUS_SLEEPING:
+            pass
+        waiting = [_used_by(child.pid) for _ in range(1000)]
         child.stdin.close()
-    assert idle < 0.15
-    assert worked > idle
+    assert waiting[0] == waiting[-1]

@@ -15,7 +15,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from hmdb.page.settings import Settings
+from hmdb.batch_inference.fetch import FetchLimits
+from hmdb.page.settings import Place, Settings
 from hmdb.video.limits import Limits
 from tests.hub import HubServer
 
@@ -72,7 +73,12 @@ def test_the_ranges_admit_what_zero_gpu_and_others_bring(name: str, version: str
 
 
 def test_every_setting_is_documented() -> None:
-    for settings in (Limits, Settings):
+    documented = (FetchLimits, Limits, Place, Settings)
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "hmdb").rglob("*.py"))
+    assert sorted(re.findall(r"^class (\w+)\(FromEnvironment\)", sources, re.MULTILINE)) == [
+        each.__name__ for each in documented
+    ]
+    for settings in documented:
         for name in settings.__dataclass_fields__:
             assert f"`{settings.prefix}{name.upper()}`" in DEPLOYMENT
 

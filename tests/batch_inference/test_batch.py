@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import ray
 from pyarrow import parquet
+from safetensors.torch import load_file, save_file
 
 import hmdb
 from hmdb.batch_inference.engine import Workers, cluster
@@ -25,6 +27,7 @@ from hmdb.batch_inference.run import Progress, Summary
 from hmdb.cli import main
 from hmdb.errors import DataError, ModelError
 from hmdb.recognizer import Recognizer
+from tests.batch_inference.conftest import Quiet, serving
 from tests.test_house import ROOT
 
 NAMED = [f"{number}.mp4" for number in range(8)] + ["frames"]
@@ -162,12 +165,16 @@ def test_a_decoder_that_hangs_costs_its_row_alone(
     assert "takes longer than 0.001 seconds" in table(tmp_path)[0]["error"]
 
 
-def test_weights_that_give_no_finite_answer_are_refused_before_anything_is_written(
-    videos: Path, tmp_path: Path
+def test_weights_that_are_not_finite_are_refused_before_anything_is_written(
+    videos: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(ModelError):
-        batch([videos], tmp_path / "out", model=tmp_path / "nothing")
-    assert not (tmp_path / "out" / "job.json").exists()
+    model = Path(shutil.copytree(checkpoint, tmp_path / "model"))
+    weights = load_file(model / "model.safetensors")
+    weights["classifier.bias"][0] = float("nan")
+    save_file(weights, model / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="weights of model are damaged: some are not finite"):
+        batch([videos], tmp_path / "out", model=model)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.suffix in {".json", ".parquet"}]
 
 
 @pytest.mark.slow
@@ -205,18 +212,42 @@ def test_without_ray_the_command_says_what_to_install(
     )
 
 
+@pytest.fixture
+def held(videos: Path) -> Iterator[tuple[str, threading.Event]]:
+    """A server of the videos that says nothing until an event is set."""
+    pytest.importorskip("aiohttp")
+    released = threading.Event()
+
+    class Held(Quiet):
+        def do_GET(self) -> None:  # noqa: N802 - by http.server
+            released.wait()
+            super().do_GET()
+
+        def do_HEAD(self) -> None:  # noqa: N802 - by http.server
+            released.wait()
+            super().do_HEAD()
+
+    with serving(videos, Held) as url:
+        yield url, released
+        released.set()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_in_the_middle_costs_no_row_and_doubles_none(
-    number: signal.Signals, videos: Path, checkpoint: Path, tmp_path: Path
+    number: signal.Signals, held: tuple[str, threading.Event], videos: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
+    """The last of 60 videos comes only when the job has been ended, which is then in the middle at any speed."""
     many = tmp_path / "many"
     many.mkdir()
-    for index in range(60):
+    for index in range(59):
         (many / f"{index:02}.mp4").hardlink_to(videos / "0.mp4")
-    out = tmp_path / "out"
-    command = ["batch", str(many), "--output", str(out), "--model", str(checkpoint), "--device", "cpu"]
+    url, released = held
+    out, last = tmp_path / "out", tmp_path / "last.csv"
+    last.write_text(f"path\n{url}/0.mp4\n")
+    sources = [many, last]
+    command = ["batch", *map(str, sources), "--output", str(out), "--model", str(checkpoint), "--device", "cpu"]
     command += ["--answerers", "1"]
     begun = subprocess.Popen(
         [sys.executable, "-m", "hmdb", *command, "--part-rows", "8", "--address", address()],
@@ -226,7 +257,8 @@ def test_a_signal_in_the_middle_costs_no_row_and_doubles_none(
     )
     wait_for(lambda: len(list((out / "answers").glob("*.parquet"))) >= 2)
     begun.send_signal(number)
-    _, told = begun.communicate(timeout=60)
+    _, told = begun.communicate(timeout=120)
+    released.set()
     written = len(table(out))
     assert 16 <= written < 60
     if number == signal.SIGKILL:
@@ -235,7 +267,7 @@ def test_a_signal_in_the_middle_costs_no_row_and_doubles_none(
         assert begun.returncode == 128 + number
         assert told.splitlines()[-1].startswith(f"Stopped: {written} of 60 videos are done.")
     before = table(out)
-    assert batch([many], out, model=checkpoint).answered == 60 - written
+    assert batch(sources, out, model=checkpoint).answered == 60 - written
     rows = table(out)
     assert len({row["path"] for row in rows}) == len(rows) == 60
     assert all(row in rows for row in before)
@@ -245,7 +277,8 @@ def address() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
-def wait_for(condition: Any, seconds: float = 120.0) -> None:
+def wait_for(condition: Any, seconds: float = 240.0) -> None:
+    """Looks again and again; the limit only ends what will never be."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end

@@ -71,5 +71,5 @@ def test_a_machine_that_joins_takes_part(videos: Path, checkpoint: Path, tmp_pat
         wait_for(lambda: any("MapBatches" in " ".join(each.cmdline()) for each in raylet.children()))
     finally:
         job.terminate()
-        job.wait(60)
+        job.wait(240)
         nodes.shutdown()  # type: ignore[no-untyped-call]

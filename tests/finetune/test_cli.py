@@ -4,7 +4,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -48,17 +47,15 @@ def test_every_job_has_help(job: str, capsys: pytest.CaptureFixture[str]) -> Non
     assert f"python -m finetune {job}" in capsys.readouterr().out
 
 
-def test_help_lists_the_jobs_at_once() -> None:
-    began = time.monotonic()
+def test_help_lists_the_jobs_without_importing_what_only_they_need() -> None:
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "finetune", "--help"], capture_output=True, text=True, check=True
     )
-    assert time.monotonic() - began < 5, "half a second on a machine that has nothing else to do"
     for job in cli.JOBS:
         assert f"    {job} " in run.stdout
-    assert not {"torch", "transformers", "sklearn", "huggingface_hub"} & {
-        line.rpartition("|")[2].strip() for line in run.stderr.splitlines()
-    }
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "finetune.cli" in imported
+    assert not {"torch", "transformers", "sklearn", "huggingface_hub"} & imported
 
 
 def test_old_flags_still_work_and_no_help_tells_of_them(capsys: pytest.CaptureFixture[str]) -> None:
