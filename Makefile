@@ -2,6 +2,7 @@
 # make test   the tests
 # make check  lint, format, types, and known weaknesses of the pinned packages
 # make coverage   the tests, with the branches that they take
+# make slow   the tests that take minutes: batch, export, a wheel, the paper's first row in small
 # make wheel      the package, tried in an empty environment
 # make lock       uv.lock, and constraints.txt from it; UPGRADE=--upgrade for the newest versions
 # make paper      the first row of the paper's first table, on one GPU: data, weights, our figure beside the paper's
@@ -27,13 +28,19 @@ HMDB51_ON_HUB ?= CVML-TueAI/HMDB51
 SUBSET ?=
 SETTINGS ?=
 
-.PHONY: app test coverage wheel check audit lock checkpoint paper browser clean
+.PHONY: app test slow coverage wheel check audit lock checkpoint paper browser clean
 
 app: $(VENV)/.app
 	$(BIN)/python app.py
 
 test: $(VENV)/.dev browser
 	$(PYTEST)
+
+# A test that cannot run here is named with the reason; so are those that ask the Hub or a GPU, which are left out.
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest tests -m 'slow and not gpu and not network' -rs --durations=0 --session-timeout=1800
+	@echo "Left out, for the network or a GPU that they need:"
+	@$(BIN)/python -m pytest tests -m 'gpu or network' --collect-only
 
 coverage: $(VENV)/.dev browser
 	$(BIN)/python -m pytest --cov --cov-report=term
