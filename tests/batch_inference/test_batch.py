@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import signal
@@ -192,7 +193,14 @@ def test_a_cluster_that_is_not_there_is_one_line(videos: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-def test_the_command(videos: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    videos: Path,
+    checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hmdb.cli.batch.LOG_SECONDS", math.inf)  # no line says how far it is, however long it takes
     command = ["batch", str(videos), "--output", str(tmp_path), "--model", str(checkpoint), "--device", "cpu"]
     command += ["--answerers", "1"]
     assert main(command) == 1
