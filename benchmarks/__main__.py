@@ -14,7 +14,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from benchmarks import networks, peers
 from benchmarks.race import Row, to_json, to_markdown, use_processor_time
-from hmdb.machine import keep_freed_memory
+from hmdb.machine import tune_malloc
 
 # By name, as not every machine has what each of them needs: a decoder, Gradio, a GPU.
 PARTS = {
@@ -45,7 +45,7 @@ def main() -> int:
     if unknown := set(arguments.parts) - set(PARTS):
         parser.error(f"there is no part {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    keep_freed_memory()  # as the page and the commands do; the others gain as much
+    tune_malloc()  # as the page and the commands do; the others gain as much
     clock = "processor time, " if arguments.processor_time else ""
     about = (
         f"{cpu()}, {torch.get_num_threads()} threads, {clock}torch {torch.__version__}; "

@@ -31,10 +31,10 @@ from pyarrow import parquet
 
 from benchmarks import batch_rate
 from benchmarks.clips import FPS, write_clip
-from finetune.labels import HMDB_SIMP
-from finetune.networks.start import start
+from finetune.config.hmdb_simp import HMDB_SIMP
+from finetune.models.initial import load_initial
 from finetune.training.checkpoint import save_checkpoint
-from hmdb.video.find import find_videos
+from hmdb.video.discover import find_videos
 
 Row = dict[str, Any]
 CLOSE = 1e-5  # between numbers: the order of the clips of a batch moves them by less
@@ -156,7 +156,7 @@ def videos_in(folder: Path) -> list[Path]:
 
 def tiny(folder: Path) -> Path:
     torch.manual_seed(0)
-    origin = start("scratch:timesformer-tiny", HMDB_SIMP, sampler=None, extension=None, paper_pixels=True)
+    origin = load_initial("scratch:timesformer-tiny", HMDB_SIMP, sampler=None, extension=None, paper_pixels=True)
     folder.mkdir()
     save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, folder)
     return folder

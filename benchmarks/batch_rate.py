@@ -20,9 +20,9 @@ from PIL import Image
 from pyarrow import parquet
 
 from benchmarks.clips import FPS, write_clip
-from hmdb.batch_inference.output import Output
+from hmdb.batch_inference.parquet_store import ParquetStore
 from hmdb.recognizer import Recognizer
-from hmdb.video.find import find_videos
+from hmdb.video.discover import find_videos
 
 Row = dict[str, Any]
 TURNS = 3
@@ -93,7 +93,7 @@ def shares(folder: Path, many: Path, output: Path, count: int) -> Row:
         listed.write_text("path\n" + "".join(f"{url}/{video.name}\n" for video in sorted(many.iterdir())[:100]))
         run([str(listed)], folder / "fetched")
     fetched = parquet.read_table(folder / "fetched" / "answers")
-    target = Output(str(folder / "written"))
+    target = ParquetStore(str(folder / "written"))
     target.start({"timeline": False})
     began = time.monotonic()
     for _ in range(WRITES):

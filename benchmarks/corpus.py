@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from hmdb.clips.sampling import spread
+from hmdb.clips.sampling import evenly_spaced
 from hmdb.errors import VideoError
 from hmdb.video import Frames, Video, open_video
 
@@ -59,7 +59,7 @@ def judged(pixels: np.ndarray, indices: list[int], thumbs: np.ndarray | None) ->
 
 
 def eight(video: Video, num_frames: int) -> tuple[list[int], Frames]:
-    indices = spread(num_frames, 8)
+    indices = evenly_spaced(num_frames, 8)
     return indices, video.frames_at(indices)
 
 
@@ -79,7 +79,7 @@ def eight_by_decord(path: str) -> tuple[int, np.ndarray]:
     import decord
 
     reader = decord.VideoReader(path, num_threads=1)
-    return len(reader), reader.get_batch(spread(len(reader), 8)).asnumpy()
+    return len(reader), reader.get_batch(evenly_spaced(len(reader), 8)).asnumpy()
 
 
 def eight_by_pyav(path: str) -> tuple[int, np.ndarray]:
@@ -88,14 +88,14 @@ def eight_by_pyav(path: str) -> tuple[int, np.ndarray]:
 
     with av.open(path) as source:
         frames = [frame.to_ndarray(format="rgb24") for frame in source.decode(video=0)]
-    return len(frames), np.stack([frames[index] for index in spread(len(frames), 8)])
+    return len(frames), np.stack([frames[index] for index in evenly_spaced(len(frames), 8)])
 
 
 def eight_by_torchcodec(path: str) -> tuple[int, np.ndarray]:
     from torchcodec.decoders import VideoDecoder
 
     reader = VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1)
-    return len(reader), reader.get_frames_at(spread(len(reader), 8)).data.numpy()
+    return len(reader), reader.get_frames_at(evenly_spaced(len(reader), 8)).data.numpy()
 
 
 PLAIN: dict[str, Callable[[str], tuple[int, np.ndarray]]] = {
@@ -108,7 +108,7 @@ PLAIN: dict[str, Callable[[str], tuple[int, np.ndarray]]] = {
 def _plain(library: str, path: str, thumbs: np.ndarray | None, send: Any) -> None:
     try:
         num_frames, pixels = PLAIN[library](path)
-        kind, text = judged(pixels, spread(num_frames, 8), thumbs)
+        kind, text = judged(pixels, evenly_spaced(num_frames, 8), thumbs)
         if kind == "right" and thumbs is not None and num_frames != len(thumbs):
             text = f"{num_frames} frames, not {len(thumbs)}"
         send.send((kind, text))

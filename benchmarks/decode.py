@@ -14,8 +14,9 @@ from transformers.video_utils import load_video
 
 from benchmarks.clips import FPS, write_clip, write_repeated
 from benchmarks.race import Row, race
-from hmdb.clips.sampling import spread
-from hmdb.video import client, open_video
+from hmdb.clips.sampling import evenly_spaced
+from hmdb.video import open_video
+from hmdb.video import worker_pool as client
 
 
 def rows(folder: Path, rounds: int, models: Sequence[str] = ()) -> Iterator[Row]:
@@ -47,10 +48,10 @@ def compare(work: str, path: Path, rounds: int) -> list[Row]:
 
 def with_worker(path: Path) -> np.ndarray:
     video = open_video(path)
-    return video.frames_at(spread(video.num_frames, 8)).pixels
+    return video.frames_at(evenly_spaced(video.num_frames, 8)).pixels
 
 
-class FreeWorker(client.Worker):
+class FreeWorker(client.WorkerProcess):
     module = "benchmarks.free_worker"
 
 
@@ -68,20 +69,20 @@ def without_prison(path: Path) -> np.ndarray:
 
 def at_random(path: Path) -> np.ndarray:
     reader = decord.VideoReader(str(path), num_threads=1)
-    pixels: np.ndarray = reader.get_batch(spread(len(reader), 8)).asnumpy()
+    pixels: np.ndarray = reader.get_batch(evenly_spaced(len(reader), 8)).asnumpy()
     return pixels
 
 
 def in_sequence(path: Path) -> np.ndarray:
     reader = decord.VideoReader(str(path), num_threads=1)
-    wanted = spread(len(reader), 8)
+    wanted = evenly_spaced(len(reader), 8)
     frames = (reader.next() for _ in range(wanted[-1] + 1))
     return np.stack([frame.asnumpy() for index, frame in enumerate(frames) if index in wanted])
 
 
 def with_transformers(path: Path, backend: str = "pyav") -> np.ndarray:
     def indices(metadata: Any, **_: Any) -> np.ndarray:
-        return np.array(spread(int(metadata.total_num_frames), 8))
+        return np.array(evenly_spaced(int(metadata.total_num_frames), 8))
 
     pixels: np.ndarray = load_video(str(path), backend=backend, sample_indices_fn=indices)[0]  # type: ignore[arg-type]
     return pixels

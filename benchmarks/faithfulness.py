@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
 from finetune.data.splits import read_splits
 from hmdb.recognizer import MAPS, Recognizer
 from hmdb.results import Faithfulness
@@ -40,7 +40,7 @@ def main() -> None:
 
 def row(name: str, found: Sequence[Faithfulness]) -> str:
     """Means over the clips."""
-    trust, beats = np.mean([each.trust for each in found]), np.mean([each.beats_random for each in found])
+    trust, beats = np.mean([each.trust for each in found]), np.mean([each.above_chance for each in found])
     drop = np.mean([each.deleted[0] - each.deleted[1] for each in found])
     return f"| {name} | {trust:.3f} | {beats:.0%} of the clips | {drop:.1%} |"
 

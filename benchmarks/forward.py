@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 
 from benchmarks import networks, peers
 from benchmarks.race import Row, milliseconds, race, row
-from hmdb.explain.maps import class_relevance, rollout
-from hmdb.model.inference import precision_of
+from hmdb.explain.attribution import class_relevance, rollout
 from hmdb.model.loading import load
+from hmdb.model.optimize import precision_of
 from hmdb.model.preprocess import preprocess
 from hmdb.recognizer import Recognizer
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hmdb.video import worker
-from hmdb.video.sandbox import Confinement
+from hmdb.video.worker import __main__ as worker
+from hmdb.video.worker.sandbox import Confinement
 
 
 def confine_nothing(*, memory_mb: int) -> Confinement:

@@ -19,8 +19,8 @@ from benchmarks.clips import write_clip
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
 from hmdb.errors import VideoError
-from hmdb.video.client import pool
 from hmdb.video.limits import Limits
+from hmdb.video.worker_pool import default_pool
 
 SEEDS: tuple[tuple[str, str, dict[str, str], dict[str, str]], ...] = (
     ("plain.mp4", "libx264", {"preset": "veryfast", "g": "50"}, {}),
@@ -109,7 +109,7 @@ def main() -> None:
             seconds = time.perf_counter() - start
             if seconds > slowest:
                 slowest, slowest_name = seconds, f"{number}, {seed.name}, {mangler}"
-            pids.update(worker.pid for worker in pool().workers())
+            pids.update(worker.pid for worker in default_pool().workers())
             path.unlink()
     for mangler, outcomes in counts.items():
         print(f"{mangler:8}", ", ".join(f"{count} {kind}" for kind, count in sorted(outcomes.items())))

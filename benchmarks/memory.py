@@ -28,9 +28,9 @@ def measure(family: str, answer: str) -> float:
         VivitForVideoClassification,
     )
 
-    from hmdb.explain.maps import class_relevance, rollout
-    from hmdb.model.families import fuse
-    from hmdb.model.inference import optimize_for_inference
+    from hmdb.explain.attribution import class_relevance, rollout
+    from hmdb.model.families import use_recorded_attention
+    from hmdb.model.optimize import optimize_for_inference
 
     network: PreTrainedModel = (
         TimesformerForVideoClassification(TimesformerConfig())
@@ -39,7 +39,7 @@ def measure(family: str, answer: str) -> float:
     )
     network.train(mode=False)
     if answer != "transformers":
-        optimize_for_inference(fuse(network), "int8" if answer == "int8" else "auto")
+        optimize_for_inference(use_recorded_attention(network), "int8" if answer == "int8" else "auto")
     pixel_values = torch.randn(1, network.config.num_frames, 3, 224, 224)
     if answer == "rollout":
         rollout(network, pixel_values)

@@ -11,8 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoImageProcessor, AutoModelForVideoClassification, PreTrainedModel
 
-from finetune.labels import HMDB_SIMP
-from finetune.networks.start import start
+from finetune.config.hmdb_simp import HMDB_SIMP
+from finetune.models.initial import load_initial
 from finetune.training.checkpoint import save_checkpoint
 from hmdb.model.loading import BUNDLED
 
@@ -27,7 +27,7 @@ def folder_of(name: str, scratch: Path) -> Path:
     folder = scratch / name
     if not folder.is_dir():
         torch.manual_seed(0)
-        origin = start(f"scratch:{name}", HMDB_SIMP, sampler="equidistant", extension=None, paper_pixels=True)
+        origin = load_initial(f"scratch:{name}", HMDB_SIMP, sampler="equidistant", extension=None, paper_pixels=True)
         save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, folder)
     return folder
 

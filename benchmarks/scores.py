@@ -1,7 +1,7 @@
 """How large the scores of attention become over a part of a data set: `python -m benchmarks.scores --data DIR`
 
 bfloat16 counts in twos from 256 on, and `exp` without the largest score taken off first goes up to 88. So
-`hmdb.model.families.base.level_keys` makes scores smaller; this is by how much, for any checkpoint.
+`hmdb.model.families.base.center_keys` makes scores smaller; this is by how much, for any checkpoint.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from finetune.config.data import DataSource
 from finetune.data.dataset import ClipDataset
-from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
-from hmdb.model.attention import SAFE_SUMS, Attended, recording
-from hmdb.model.families import fuse
-from hmdb.model.hub import find
-from hmdb.model.inference import optimize_for_inference
-from hmdb.model.loading import BUNDLED, LoadedModel, read
+from hmdb.model.attention import SAFE_SUMS, AttentionRecord, recording
+from hmdb.model.families import use_recorded_attention
+from hmdb.model.hub import resolve_checkpoint
+from hmdb.model.loading import BUNDLED, LoadedModel, load_checkpoint
+from hmdb.model.optimize import optimize_for_inference
 from hmdb.model.preprocess import normalize
 
 
@@ -38,7 +38,7 @@ class Scores:
     safe: bool
 
     @classmethod
-    def of(cls, attended: Attended) -> Scores:
+    def of(cls, attended: AttentionRecord) -> Scores:
         scores = (attended.query * attended.scale) @ attended.key.transpose(-2, -1)
         sums = scores.logsumexp(dim=-1)
         safe = (sums > math.log(SAFE_SUMS[0])) & (sums < math.log(SAFE_SUMS[1]))
@@ -54,8 +54,8 @@ def main() -> None:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     samples = read_splits(DataSource(options.data)).by_name()[options.part]
     for levelled in (False, True):
-        loaded = read(find(options.model), torch.device("cpu"))
-        network = fuse(loaded.network)
+        loaded = load_checkpoint(resolve_checkpoint(options.model), torch.device("cpu"))
+        network = use_recorded_attention(loaded.network)
         if levelled:
             optimize_for_inference(network, "float32")
         else:

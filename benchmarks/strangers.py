@@ -19,18 +19,18 @@ import torch
 from PIL import Image, ImageDraw
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from finetune.config.data import DataSource
 from finetune.data.dataset import ClipDataset
 from finetune.data.layouts import Sample
-from finetune.data.source import DataSource
 from finetune.data.splits import read_splits
-from finetune.evaluation.known import SHRINKAGE
-from finetune.networks.linear_probe import SMALLEST_SPREAD, probe
+from finetune.evaluation.ood import SHRINKAGE
+from finetune.models.linear_probe import SMALLEST_SPREAD, probe
 from hmdb.errors import VideoError
-from hmdb.model.known import energies, of_length_one
 from hmdb.model.loading import LoadedModel
-from hmdb.model.preprocess import fit
+from hmdb.model.ood import energy_scores, l2_normalize
+from hmdb.model.preprocess import resize_and_crop
 from hmdb.recognizer import Recognizer
-from hmdb.video.find import find_videos
+from hmdb.video.discover import find_videos
 
 KEEP = 0.9  # of the right answers on val
 HIDDEN = 5  # classes at a time
@@ -135,7 +135,7 @@ def look(recognizer: Recognizer, clips: Iterator[tuple[np.ndarray, int]]) -> See
     """What the network makes of clips, as (pixels, class)."""
     features, classes = [], []
     for pixels, label in clips:
-        features.append(recognizer.outputs(fit(pixels, recognizer.loaded.pixel_spec)[None])[1][0])
+        features.append(recognizer.outputs(resize_and_crop(pixels, recognizer.loaded.pixel_spec)[None])[1][0])
         classes.append(label)
     head: Any = recognizer.loaded.network.classifier
     weight, bias = (each.detach().float().cpu().numpy() for each in (head.weight, head.bias))
@@ -251,7 +251,7 @@ def with_head(seen: Seen, head: tuple[np.ndarray, np.ndarray]) -> Seen:
 
 
 def probability(_: Seen, seen: Seen) -> np.ndarray:
-    found: np.ndarray = seen.logits.max(axis=1) - energies(seen.logits)
+    found: np.ndarray = seen.logits.max(axis=1) - energy_scores(seen.logits)
     return found
 
 
@@ -261,7 +261,7 @@ def max_logit(_: Seen, seen: Seen) -> np.ndarray:
 
 
 def energy(_: Seen, seen: Seen) -> np.ndarray:
-    return energies(seen.logits)
+    return energy_scores(seen.logits)
 
 
 def mahalanobis(train: Seen, seen: Seen) -> np.ndarray:
@@ -271,7 +271,7 @@ def mahalanobis(train: Seen, seen: Seen) -> np.ndarray:
 
 def mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
     """Mueller and Hein 2025: of features of length 1."""
-    found: np.ndarray = -_mahalanobis(of_length_one(train.features), train.classes, of_length_one(seen.features)).min(
+    found: np.ndarray = -_mahalanobis(l2_normalize(train.features), train.classes, l2_normalize(seen.features)).min(
         axis=1
     )
     return found
@@ -279,7 +279,7 @@ def mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
 
 def relative_mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
     """Ren et al. 2021: less the distance from all classes together."""
-    known, other = of_length_one(train.features), of_length_one(seen.features)
+    known, other = l2_normalize(train.features), l2_normalize(seen.features)
     all_together = _mahalanobis(known, np.zeros(len(known), int), other)[:, 0]
     found: np.ndarray = all_together - _mahalanobis(known, train.classes, other).min(axis=1)
     return found
@@ -287,7 +287,7 @@ def relative_mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
 
 def nearest(train: Seen, seen: Seen) -> np.ndarray:
     """Sun et al. 2022: the distance from the k-th neighbour, of features of length 1."""
-    known, other = (torch.from_numpy(of_length_one(each.features)) for each in (train, seen))
+    known, other = (torch.from_numpy(l2_normalize(each.features)) for each in (train, seen))
     gaps = torch.cdist(other, known)
     found: np.ndarray = -gaps.kthvalue(NEIGHBOURS, dim=1).values.numpy()
     return found
@@ -301,12 +301,12 @@ def vim(train: Seen, seen: Seen) -> np.ndarray:
     rest = directions[len(directions) // 3 :]
     of_train = np.linalg.norm(centred @ rest.T, axis=1)
     scale = train.logits.max(axis=1).mean() / of_train.mean()
-    found: np.ndarray = energies(seen.logits) - scale * np.linalg.norm((seen.features - origin) @ rest.T, axis=1)
+    found: np.ndarray = energy_scores(seen.logits) - scale * np.linalg.norm((seen.features - origin) @ rest.T, axis=1)
     return found
 
 
 def energy_and_mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
-    """Both in their standard deviations over the training clips, as `hmdb.model.known` adds them."""
+    """Both in their standard deviations over the training clips, as `hmdb.model.ood` adds them."""
     both = []
     for detector in (energy, mahalanobis_pp):
         usual = detector(train, train)

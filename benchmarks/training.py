@@ -20,12 +20,12 @@ from transformers import TrainerCallback
 
 from benchmarks import networks
 from benchmarks.race import Row, milliseconds, row
-from finetune.labels import HMDB_SIMP
-from finetune.networks.start import start
-from finetune.recipe import PAPER, Recipe
+from finetune.config.hmdb_simp import HMDB_SIMP
+from finetune.config.recipe import PAPER, Recipe
+from finetune.models.initial import load_initial
 from finetune.training.arguments import optimizer, training_arguments, usable_precision
 from finetune.training.trainer import ClipTrainer
-from hmdb.model.families import fuse
+from hmdb.model.families import use_recorded_attention
 
 ON_GPU = torch.cuda.is_available()
 BATCH = PAPER.batch_size if ON_GPU else 2
@@ -75,14 +75,14 @@ def matrix_rate(rounds: int) -> float:
 def new(name: str) -> Any:
     torch.manual_seed(0)
     init = f"scratch:{NEW.get(name, name)}"
-    return start(init, HMDB_SIMP, sampler="equidistant", extension=None, paper_pixels=True)
+    return load_initial(init, HMDB_SIMP, sampler="equidistant", extension=None, paper_pixels=True)
 
 
 def steps(name: str, recipe: Recipe, rounds: int, *, fused: bool, folder: Path) -> list[float]:
     """Milliseconds of a step, `rounds` times."""
     origin = new(name)
     if fused:
-        fuse(origin.network)
+        use_recorded_attention(origin.network)
     clock = _Clock()
     count = (WARM + rounds) * STEPS
     arguments = training_arguments(recipe, folder)

@@ -3,7 +3,7 @@
 import sys
 
 from hmdb.cli import main
-from hmdb.machine import keep_freed_memory
+from hmdb.machine import tune_malloc
 
 
 def run() -> int:
@@ -11,7 +11,7 @@ def run() -> int:
     Returns:
         The exit status.
     """
-    keep_freed_memory()
+    tune_malloc()
     return main()
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from hmdb.results import NONE_OF_THESE, Timeline
-from hmdb.text import readable
+from hmdb.text import label_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -82,7 +82,7 @@ def timeline_chart(timeline: Timeline) -> Figure:
     """
     segments = timeline.segments
     names = list(dict.fromkeys(segment.label for segment in segments))
-    named = [readable(name or NONE_OF_THESE) for name in names]
+    named = [label_words(name or NONE_OF_THESE) for name in names]
     figure = new_figure(6.5, 1.1 + 0.34 * len(names))
     axes = figure.subplots()
     for segment in segments:

@@ -62,7 +62,7 @@ def available_cores(cgroups: Path = CGROUPS) -> int:
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # glibc's malloc.h
 
 
-def keep_freed_memory() -> bool:
+def tune_malloc() -> bool:
     """Keeps freed memory for the next who asks, in whichever thread; whether that could be asked for.
 
     A network frees and asks for the same large blocks again and again, and returning them to the kernel in
@@ -77,7 +77,7 @@ def keep_freed_memory() -> bool:
     return all([ask(_ARENA_MAX, 1), ask(_MMAP_MAX, 0), ask(_TRIM_THRESHOLD, 2**31 - 1)])
 
 
-def give_back_memory() -> None:
+def trim_malloc() -> None:
     """Returns to the system what was freed and is not needed; for a program that has had its peak and is idle."""
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
@@ -135,7 +135,7 @@ def give_up_real_time() -> None:
     libc.capset(header, sets)
 
 
-def discard_output() -> None:
+def silence_stdout() -> None:
     """Sends what is still to be printed nowhere, as whoever read it has gone; Python would try once more as it ends,
     and complain.
     """

@@ -12,17 +12,17 @@ import torch
 
 from hmdb.clips.clip import Clip, ClipSpec
 from hmdb.clips.reader import read_clip, take_clips
-from hmdb.clips.windows import MAX_WINDOWS, batches, borders, windows
+from hmdb.clips.windows import MAX_WINDOWS, boundaries, chunked, windows
 from hmdb.errors import ModelError
-from hmdb.explain.faithfulness import mask, orders
-from hmdb.explain.maps import class_relevance, normalized, rollout
-from hmdb.explain.steps import PatchAttention, most_relevant, patch_attention
+from hmdb.explain.attribution import class_relevance, rollout, to_heatmap
+from hmdb.explain.faithfulness import deletion_insertion_masks, mask_patches
+from hmdb.explain.patch_attention import PatchAttention, most_relevant, patch_attention
 from hmdb.machine import use_available_cores
-from hmdb.model.families import fuse, grid
-from hmdb.model.inference import optimize_for_inference, precision_of
+from hmdb.model.families import patch_grid, use_recorded_attention
 from hmdb.model.loading import LoadedModel, load
-from hmdb.model.preprocess import fit, normalize, preprocess
-from hmdb.results import Explanation, Faithfulness, Judged, Prediction, Timeline, WindowAnswer
+from hmdb.model.optimize import optimize_for_inference, precision_of
+from hmdb.model.preprocess import normalize, preprocess, resize_and_crop
+from hmdb.results import ClipScores, Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
 from hmdb.video import Video, VideoLike, open_video
 
 MAPS = ("class", "rollout")
@@ -39,7 +39,7 @@ class Recognizer:
 
     def __init__(self, loaded: LoadedModel) -> None:
         self.loaded = loaded
-        fuse(loaded.network)
+        use_recorded_attention(loaded.network)
 
     @classmethod
     def from_pretrained(
@@ -53,7 +53,7 @@ class Recognizer:
         """Loads a model; see `hmdb.model.loading.load` for what is taken when none is named.
 
         Args:
-            dtype: "float32", "bfloat16", "int8" or "auto"; see `hmdb.model.inference.optimize_for_inference`.
+            dtype: "float32", "bfloat16", "int8" or "auto"; see `hmdb.model.optimize.optimize_for_inference`.
 
         Raises:
             ModelError: the model that was named cannot be loaded, or there is no such dtype there.
@@ -132,14 +132,14 @@ class Recognizer:
             ModelError: no such sampler, or an answer that is not finite.
         """
         clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
-        embedding: np.ndarray = self.outputs(fit(clip.pixels, self.loaded.pixel_spec)[None])[1][0]
+        embedding: np.ndarray = self.outputs(resize_and_crop(clip.pixels, self.loaded.pixel_spec)[None])[1][0]
         return embedding
 
     def outputs(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the model makes of a batch of clips that are resized already.
 
         Args:
-            pixels: uint8 RGB (B, T, height, width, 3), each clip as `hmdb.model.preprocess.fit` gives it.
+            pixels: uint8 RGB (B, T, height, width, 3), each clip as `hmdb.model.preprocess.resize_and_crop` gives it.
 
         Returns:
             Probabilities, float32 (B, number of labels), and embeddings, float32 (B, hidden size).
@@ -150,7 +150,7 @@ class Recognizer:
         judged = self.judge(pixels)
         return np.stack([each.probabilities for each in judged]), np.stack([each.embedding for each in judged])
 
-    def judge(self, pixels: np.ndarray) -> list[Judged]:
+    def judge(self, pixels: np.ndarray) -> list[ClipScores]:
         """The same clip by clip, with how familiar each is.
 
         Args:
@@ -203,7 +203,7 @@ class Recognizer:
         else:
             label = label or prediction.label
             _, relevance = class_relevance(network, pixel_values, self._index(label))
-        heat, importance = normalized(relevance, grid(network.config).frames)
+        heat, importance = to_heatmap(relevance, patch_grid(network.config).frames)
         return Explanation(
             prediction=prediction,
             label=label,
@@ -221,11 +221,13 @@ class Recognizer:
         label = explanation.label or explanation.prediction.label
         index = self._index(label)
         pixel_values = self._pixel_values([explanation.prediction.clip])
-        where = grid(self.loaded.network.config)
+        where = patch_grid(self.loaded.network.config)
         relevance = explanation.heat[:: where.frames]
-        marked = orders(relevance)[:, :-1].reshape(-1, *relevance.shape)  # the ends of one are the other's
+        marked = deletion_insertion_masks(relevance)[:, :-1].reshape(
+            -1, *relevance.shape
+        )  # the ends of one are the other's
         found = [
-            self._forward(mask(pixel_values, marked[start : start + BATCH_WINDOWS], where))[:, index]
+            self._forward(mask_patches(pixel_values, marked[start : start + BATCH_WINDOWS], where))[:, index]
             for start in range(0, len(marked), BATCH_WINDOWS)
         ]
         deleted, inserted = np.concatenate(found).reshape(2, -1)
@@ -246,13 +248,13 @@ class Recognizer:
             ModelError: a network for which there is no map.
             ValueError: no such block.
         """
-        heat = explanation.heat[:: grid(self.loaded.network.config).frames]
+        heat = explanation.heat[:: patch_grid(self.loaded.network.config).frames]
         pixel_values = self._pixel_values([explanation.prediction.clip])
         return patch_attention(self.loaded.network, pixel_values, most_relevant(heat), block=block)
 
     def seen(self, clip: Clip) -> np.ndarray:
         """The frames of a clip as the network sees them, resized and cropped: uint8 RGB (T, height, width, 3)."""
-        return fit(clip.pixels, self.loaded.pixel_spec)
+        return resize_and_crop(clip.pixels, self.loaded.pixel_spec)
 
     def follow(
         self, path: VideoLike, *, sampler: str | None = None, max_windows: int = MAX_WINDOWS
@@ -279,7 +281,7 @@ class Recognizer:
     def _follow(self, video: Video, num_frames: int, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
         all_windows = windows(num_frames, spec, max_windows=max_windows)
         answers: list[WindowAnswer] = []
-        for batch in batches(all_windows, _windows_at_once(video, spec)):
+        for batch in chunked(all_windows, _windows_at_once(video, spec)):
             found = self._predictions(list(take_clips(video, spec, batch)), top_k=1)
             answers.extend(
                 WindowAnswer(
@@ -297,7 +299,7 @@ class Recognizer:
                 model=self.loaded.checkpoint.name,
                 revision=self.loaded.checkpoint.revision,
                 spec=spec,
-                seconds=video.seconds_at(borders(all_windows[: len(answers)])),
+                seconds=video.seconds_at(boundaries(all_windows[: len(answers)])),
             )
 
     def timeline(
@@ -361,7 +363,7 @@ class Recognizer:
             raise ModelError(f"{self.loaded.checkpoint.name} gives no finite answer; its weights are damaged.")
         return self.loaded.calibration.probabilities(values)
 
-    def _judged(self, pixel_values: torch.Tensor) -> list[Judged]:
+    def _judged(self, pixel_values: torch.Tensor) -> list[ClipScores]:
         """(B, T, 3, H, W) -> what the model makes of each clip."""
         logits, features = self._pass(pixel_values)
         probabilities = self._calibrated(logits)
@@ -369,7 +371,7 @@ class Recognizer:
         if self.loaded.known:
             familiarity = self.loaded.known.familiarity(features, logits.float().cpu().numpy()).tolist()
         return [
-            Judged(probabilities=each, embedding=embedding, familiarity=familiar)
+            ClipScores(probabilities=each, embedding=embedding, familiarity=familiar)
             for each, embedding, familiar in zip(probabilities, features, familiarity, strict=True)
         ]
 
@@ -378,7 +380,7 @@ class Recognizer:
         judged = self._judged(self._pixel_values(clips))
         return [self._prediction(clip, each, top_k) for clip, each in zip(clips, judged, strict=True)]
 
-    def _prediction(self, clip: Clip, judged: Judged, top_k: int) -> Prediction:
+    def _prediction(self, clip: Clip, judged: ClipScores, top_k: int) -> Prediction:
         best = np.argsort(-judged.probabilities, kind="stable")[:top_k]
         return Prediction(
             labels=tuple(self.labels[index] for index in best),

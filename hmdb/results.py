@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from hmdb.clips.clip import Clip, ClipSpec
-from hmdb.clips.windows import borders
+from hmdb.clips.windows import boundaries
 from hmdb.errors import VideoError
-from hmdb.text import readable
+from hmdb.text import label_words
 
 NONE_OF_THESE = "none of these"
-LUCK = 0.05  # trust that a random map has in one of twenty clips
+CHANCE_LEVEL = 0.05  # trust that a random map has in one of twenty clips
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +65,7 @@ class Prediction:
     @property
     def doubt(self) -> str | None:
         """Why the clip is taken to show none of the labels, in a sentence; None where it shows one."""
-        return doubt(
+        return rejection_reason(
             moves=self.clip.moves,
             familiarity=self.familiarity,
             probability=self.probability,
@@ -97,7 +97,7 @@ class Prediction:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Judged:
+class ClipScores:
     """What a model makes of one clip.
 
     Attributes:
@@ -111,7 +111,9 @@ class Judged:
     familiarity: float | None
 
 
-def doubt(*, moves: bool, familiarity: float | None, probability: float, threshold: float | None) -> str | None:
+def rejection_reason(
+    *, moves: bool, familiarity: float | None, probability: float, threshold: float | None
+) -> str | None:
     """Why a clip is taken to show none of the labels, in a sentence; None where it shows one.
 
     Args:
@@ -190,25 +192,25 @@ class Faithfulness:
         return sum(left + right for left, right in itertools.pairwise(gaps)) / 2 / (len(gaps) - 1)
 
     @property
-    def beats_random(self) -> bool:
+    def above_chance(self) -> bool:
         """Whether that is more than a random map reaches in one of twenty clips."""
-        return self.trust > LUCK
+        return self.trust > CHANCE_LEVEL
 
     @property
     def sentence(self) -> str:
         """The figures in plain words."""
         figures = (
             f"Without the {self.shares[1]:.0%} of the patches that the map marks most, the probability of "
-            f"{readable(self.label)} goes from {self.probability:.1%} to {self.deleted[1]:.1%}; with them alone it is "
-            f"{self.inserted[1]:.1%}. Over all shares, trust in the map is {self.trust:.2f} of at most 1, where a "
+            f"{label_words(self.label)} goes from {self.probability:.1%} to {self.deleted[1]:.1%}; with them alone it "
+            f"is {self.inserted[1]:.1%}. Over all shares, trust in the map is {self.trust:.2f} of at most 1, where a "
             "random one has 0."
         )
-        if self.beats_random:
+        if self.above_chance:
             return f"{figures} The map shows what this answer rests on better than chance."
         return f"{figures} The map does not beat chance here: do not read much into it."
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "trust": self.trust, "beats_random": self.beats_random}
+        return {**asdict(self), "trust": self.trust, "beats_random": self.above_chance}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +284,7 @@ class Timeline:
         """The frames at which what one window stands for ends and the next begins, from 0 to the end of the
         last that has been answered.
         """
-        return borders([answer.frames for answer in self.answers])
+        return boundaries([answer.frames for answer in self.answers])
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -351,7 +353,7 @@ class Timeline:
         for number, segment in enumerate(self.segments, start=1):
             if segment.start_seconds is None or segment.end_seconds is None:
                 raise VideoError("This video has no clock, so it has no subtitles.")
-            text = f"{readable(segment.label or NONE_OF_THESE)} ({segment.probability:.0%})"
+            text = f"{label_words(segment.label or NONE_OF_THESE)} ({segment.probability:.0%})"
             blocks.append(f"{number}\n{_srt(segment.start_seconds)} --> {_srt(segment.end_seconds)}\n{text}\n")
         return "\n".join(blocks)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from hmdb.errors import DataError
 
-SWITCH = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
+BOOLEANS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 
 
 class FromEnvironment:
@@ -44,7 +44,7 @@ def _value(name: str, text: str, kind: Any) -> Any:
     if get_origin(kind) is Literal:
         return _one_of(name, text, {each: each for each in get_args(kind)})
     if kind is bool:
-        return _one_of(name, text.lower(), SWITCH)
+        return _one_of(name, text.lower(), BOOLEANS)
     if kind is str:
         return text
     noun = "whole number" if kind is int else "number"

@@ -9,7 +9,7 @@ CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # Unicode's categories 
 BREAKING = re.compile("[\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # ends of lines, and what turns text round
 
 
-def readable(label: str) -> str:
+def label_words(label: str) -> str:
     """The label as people write it: `"ride_bike"` -> `"ride bike"`."""
     return label.replace("_", " ")
 
@@ -33,7 +33,7 @@ def is_plain(text: str) -> bool:
     return not CONTROL.search(text)
 
 
-def shown_name(path: Path) -> str:
+def display_name(path: Path) -> str:
     """The name of a file as it is shown to people: no folders, one line, not endless."""
     name = one_line(path.name)
     return name if len(name) <= 80 else f"{name[:50]}...{name[-20:]}"

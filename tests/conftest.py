@@ -13,17 +13,13 @@ os.environ.pop("HMDB_MODEL", None)
 # that run the tests has one, and so has every thread that a test starts.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-import av
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from transformers.utils.logging import disable_progress_bar
 
-from finetune.labels import HMDB_SIMP
-from finetune.networks.start import start
-from finetune.training.checkpoint import save_checkpoint
 from hmdb.recognizer import Recognizer
+from tests.support.checkpoints import write_checkpoint
+from tests.support.clips import moving_bar, write_mp4
 
 disable_progress_bar()  # type: ignore[no-untyped-call]
 torch.set_num_threads(1)  # also where torch was imported before this
@@ -31,50 +27,13 @@ torch.set_num_threads(1)  # also where torch was imported before this
 
 def pytest_configure(config: pytest.Config) -> None:
     if os.name == "posix":
-        config.pluginmanager.import_plugin("tests.guard")
-
-
-def moving_bar(num_frames: int, size: tuple[int, int] = (160, 120)) -> np.ndarray:
-    """uint8 (N, H, W, 3): a bright bar that wanders over a dark field, so that every frame differs."""
-    width, height = size
-    frames = np.full((num_frames, height, width, 3), (30, 60, 45), np.uint8)
-    for index, frame in enumerate(frames):
-        left = index * (width - 20) // max(num_frames - 1, 1)
-        frame[height // 4 : -height // 4, left : left + 20] = (240, 180, 60)
-    return frames
-
-
-def write_mp4(path: Path, frames: np.ndarray, fps: int = 25) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    return path
-
-
-def write_frames(folder: Path, frames: np.ndarray, suffix: str = ".png") -> Path:
-    folder.mkdir(parents=True)
-    for index, frame in enumerate(frames):
-        Image.fromarray(frame).save(folder / f"frame_{index}{suffix}")
-    return folder
+        config.pluginmanager.import_plugin("tests.support.guard")
 
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An mp4 of 90 frames, 3.6 s."""
     return write_mp4(tmp_path_factory.mktemp("videos") / "bar.mp4", moving_bar(90))
-
-
-def write_checkpoint(folder: Path, init: str = "scratch:timesformer-tiny", sampler: str | None = None) -> Path:
-    """A small checkpoint with random, seeded weights."""
-    torch.manual_seed(0)
-    origin = start(init, HMDB_SIMP, sampler=sampler, extension=None, paper_pixels=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, folder)
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -21,13 +21,13 @@ from benchmarks.decode import FREE, with_worker, without_prison
 from benchmarks.queueing import burst, mean_wait, servers_needed
 from benchmarks.race import _used_by, processor_seconds, race, to_json, to_markdown
 from benchmarks.scores import Scores
-from finetune.recipe import Recipe
-from hmdb.model.attention import Attended
-from hmdb.page.live import decoded as decoded_url
-from hmdb.page.live import film_strip
+from finetune.config.recipe import Recipe
+from hmdb.model.attention import AttentionRecord
+from hmdb.page.tabs.live import decode_jpeg as decoded_url
+from hmdb.page.tabs.live import film_strip
 from hmdb.video import Confinement, confinement
-from tests.test_house import ROOT
-from tests.videos import write_video
+from tests.support.paths import ROOT
+from tests.support.videos import write_video
 
 
 def decoded(path: Path) -> np.ndarray:
@@ -53,9 +53,9 @@ def test_scores_tell_whether_their_exponentials_can_be_summed() -> None:
     query = torch.tensor([[[[2.0], [1.0]]]])
     for largest, safe in ((30.0, True), (90.0, False)):
         key = torch.tensor([[[[largest], [-4.0]]]])
-        found = Scores.of(Attended(query, key, None, None, scale=0.5))
+        found = Scores.of(AttentionRecord(query, key, None, None, scale=0.5))
         assert (found.least, found.largest, found.safe) == (-4, largest, safe)
-    only_small = Scores.of(Attended(query, torch.tensor([[[[-90.0], [-91.0]]]]), None, None, scale=0.5))
+    only_small = Scores.of(AttentionRecord(query, torch.tensor([[[[-90.0], [-91.0]]]]), None, None, scale=0.5))
     assert not only_small.safe
 
 

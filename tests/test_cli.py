@@ -12,9 +12,9 @@ import pytest
 from hmdb.cli import COMMANDS, main
 from hmdb.cli.classify import Answer, to_table
 from hmdb.recognizer import Recognizer
-from hmdb.video.find import find_videos
-from tests.conftest import moving_bar, write_frames, write_mp4
-from tests.test_house import ROOT
+from hmdb.video.discover import find_videos
+from tests.support.clips import moving_bar, write_frames, write_mp4
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
-OURS = {"app", "benchmarks", "examples", "finetune", "hmdb", "tests"}
+OURS = {"app", "benchmarks", "drawings", "finetune", "hmdb", "tests"}
 # Installed by whoever has the machine for them: ZeroGPU, a teacher of images, rivals that are measured.
 OPTIONAL = {
     "hmdb": {"spaces"},
@@ -73,7 +73,7 @@ def test_each_import_is_declared_by_the_extra_of_its_folder(place: str) -> None:
     assert undeclared(modules - OPTIONAL[place.partition("/")[0]], names) == set()
 
 
-@pytest.mark.parametrize("folder", ["benchmarks", "examples", "tests"])
+@pytest.mark.parametrize("folder", ["benchmarks", "drawings", "tests"])
 def test_what_the_tests_and_benchmarks_import_is_declared_for_development(folder: str) -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     lines = [

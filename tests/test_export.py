@@ -16,10 +16,10 @@ from hmdb.errors import ModelError
 from hmdb.export import Exported, export, largest_difference
 from hmdb.model import loading
 from hmdb.model.calibration import Calibration
-from hmdb.model.checks import read_pixel_spec
 from hmdb.model.preprocess import preprocess
+from hmdb.model.validation import read_pixel_spec
 from hmdb.recognizer import Recognizer
-from tests.conftest import write_checkpoint
+from tests.support.checkpoints import write_checkpoint
 
 onnxruntime = pytest.importorskip("onnxruntime")
 

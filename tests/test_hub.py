@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 
-from tests.hub import TOKEN, USER, HubServer
+from tests.support.hub import TOKEN, USER, HubServer
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from hmdb.machine import gc_paused, keep_freed_memory
+from hmdb.machine import gc_paused, tune_malloc
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 
@@ -89,7 +89,7 @@ def test_what_is_freed_is_used_again(program: str) -> None:
 
 def test_nothing_is_asked_of_another_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.libc_ver", lambda: ("musl", "1.2"))
-    assert not keep_freed_memory()
+    assert not tune_malloc()
 
 
 def test_the_collector_pauses_until_the_last_has_left() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_house import ROOT
+from tests.support.paths import ROOT
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ import pytest
 from transformers import TimesformerConfig
 
 from hmdb.model.names import KINETICS_400
-from tests.conftest import write_mp4
-from tests.datasets import shape_clip
-from tests.hub import HubServer
-from tests.official import TIMESFORMER_PIXELS, add_official
+from tests.support.clips import write_mp4
+from tests.support.datasets import shape_clip
+from tests.support.hub import HubServer
+from tests.support.official import TIMESFORMER_PIXELS, add_official
 
 HMDB51 = "CVML-TueAI/HMDB51"
 CLASSES = ("cartwheel", "golf", "wave")

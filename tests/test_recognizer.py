@@ -7,7 +7,8 @@ import pytest
 from hmdb.clips.reader import read_clip
 from hmdb.errors import ModelError, VideoError
 from hmdb.recognizer import Recognizer
-from tests.conftest import moving_bar, write_checkpoint, write_mp4
+from tests.support.checkpoints import write_checkpoint
+from tests.support.clips import moving_bar, write_mp4
 
 
 def test_the_top_five_are_the_best_of_all(recognizer: Recognizer, video: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from hmdb.batch_inference.fetch import FetchLimits
-from hmdb.page.settings import Place, Settings
+from hmdb.batch_inference.download import FetchLimits
+from hmdb.page.settings import ServerAddress, Settings
 from hmdb.video.limits import Limits
-from tests.hub import HubServer
+from tests.support.hub import HubServer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,7 +73,7 @@ def test_the_ranges_admit_what_zero_gpu_and_others_bring(name: str, version: str
 
 
 def test_every_setting_is_documented() -> None:
-    documented = (FetchLimits, Limits, Place, Settings)
+    documented = (FetchLimits, Limits, ServerAddress, Settings)
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "hmdb").rglob("*.py"))
     assert sorted(re.findall(r"^class (\w+)\(FromEnvironment\)", sources, re.MULTILINE)) == [
         each.__name__ for each in documented

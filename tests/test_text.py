@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hmdb.text import is_plain, one_line, shown_name
+from hmdb.text import display_name, is_plain, one_line
 
 # As Macs, phones and people name their files.
 NAMES = (
@@ -22,7 +22,7 @@ NAMES = (
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_names_that_people_give_are_plain_and_stay_as_they_are(name: str) -> None:
     assert is_plain(name)
-    assert one_line(name) == shown_name(Path(name)) == name
+    assert one_line(name) == display_name(Path(name)) == name
 
 
 def test_control_characters_and_lone_surrogates_are_not_plain_and_all_else_is() -> None:

@@ -1,6 +1,6 @@
 """What training does to its clips, on the device that trains.
 
-A `View` is drawn first and looked through afterwards, so that what belongs to the same pixels, a teacher's
+A `ClipAugmentation` is drawn first and looked through afterwards, so that what belongs to the same pixels, a teacher's
 feature maps say, can be cut, mirrored and reversed with them.
 """
 
@@ -19,7 +19,7 @@ NOISE = 6.0  # grey levels, standard deviation at most
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class View:
+class ClipAugmentation:
     """What is seen of each clip of a batch.
 
     Attributes:
@@ -31,7 +31,9 @@ class View:
     window: torch.Tensor
 
     @classmethod
-    def draw(cls, batch: int, frames: int, *, kept: int | None = None, device: torch.device | None = None) -> View:
+    def draw(
+        cls, batch: int, frames: int, *, kept: int | None = None, device: torch.device | None = None
+    ) -> ClipAugmentation:
         """A crop of 0.4 to 1 of the area, mirrored for half of the clips; a stretch of the clip's time for half
         of them, as if sampled more densely, and backwards for half.
 
@@ -78,7 +80,7 @@ class View:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Mixture:
+class MixupCutmix:
     """Clips of a batch mixed with others of it (Zhang et al. 2018, "mixup"; Yun et al. 2019, "CutMix").
 
     Attributes:
@@ -92,7 +94,7 @@ class Mixture:
     share: float
 
     @classmethod
-    def draw(cls, batch: int, size: tuple[int, int], alpha: float, device: torch.device | None = None) -> Mixture:
+    def draw(cls, batch: int, size: tuple[int, int], alpha: float, device: torch.device | None = None) -> MixupCutmix:
         """For half of the batches all places are mixed alike, for the others a box is the partner's, in every frame.
 
         Args:

@@ -20,10 +20,10 @@ from tqdm import tqdm
 
 from finetune.data.layouts import Sample
 from finetune.data.splits import Splits
-from finetune.data.views import WHOLE, View
+from finetune.data.views import WHOLE_FRAME, CropView
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError, VideoError
-from hmdb.model.preprocess import PixelSpec, fit
+from hmdb.model.preprocess import PixelSpec, resize_and_crop
 
 MAX_BROKEN = 0.02  # of all clips
 THUMBNAIL = 64  # pixels a side, enough to compare frames
@@ -68,7 +68,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         redraw: bool = False,
         cache: Path | None = None,
         progress: bool = False,
-        view: View = WHOLE,
+        view: CropView = WHOLE_FRAME,
     ) -> None:
         self.targets: np.ndarray | None = None
         self.maps: np.ndarray | None = None
@@ -147,7 +147,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _read(self, row: int) -> np.ndarray:
         rng = random.Random(f"{self._seed} {self._epoch if self._redraw else 0} {row}")
-        return fit(self._view.pixels(self._all[row].path, self._clip_spec, rng), self._pixel_spec)
+        return resize_and_crop(self._view.pixels(self._all[row].path, self._clip_spec, rng), self._pixel_spec)
 
     def _read_all(self, cache: Path | None, progress: bool) -> dict[str, str]:
         """Reads each clip once, into the cache unless they are drawn afresh; the clips that are broken."""

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from huggingface_hub import snapshot_download
 
-from finetune.data.source import HUB_PREFIX
+from finetune.config.data import HUB_PREFIX
 from hmdb.errors import DataError
 from hmdb.text import first_line, is_plain
 from hmdb.video import VIDEO_SUFFIXES, is_frame_folder
@@ -41,7 +41,7 @@ HMDB51_NAME = re.compile(
 )
 
 
-def composed(name: str) -> str:
+def nfc(name: str) -> str:
     """A name with its accents in the characters that have them: Macs write them apart in the names of files."""
     return unicodedata.normalize("NFC", name)
 
@@ -65,11 +65,11 @@ class Sample:
     def __post_init__(self) -> None:
         for name in ("label", "name", "source"):
             if (value := getattr(self, name)) is not None:
-                object.__setattr__(self, name, composed(value))
+                object.__setattr__(self, name, nfc(value))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Collection:
+class ClipIndex:
     """The clips of a data set.
 
     Attributes:
@@ -94,7 +94,7 @@ class Collection:
         return tuple(sorted({sample.label for sample in self.samples}))
 
 
-def collect(location: str, group_by: str = "") -> Collection:
+def index_dataset(location: str, group_by: str = "") -> ClipIndex:
     """The data set at a place.
 
     Args:
@@ -103,12 +103,12 @@ def collect(location: str, group_by: str = "") -> Collection:
             (columns class, video_name) or HMDB51's `<class>_test_split1.txt` files or neither; a csv
             with the columns path and label, and perhaps split and source; or `hub:<dataset id>`, one
             of these on the Hub.
-        group_by: what becomes the source of each clip, as `finetune.data.source.DataSource` has it.
+        group_by: what becomes the source of each clip, as `finetune.config.data.DataSource` has it.
 
     Raises:
         DataError: nothing there that can be read as one of these.
     """
-    found = _collect(location, group_by)
+    found = _index_layout(location, group_by)
     for label in found.classes:
         if label != label.strip() or not label or not is_plain(label):
             raise DataError(
@@ -117,7 +117,7 @@ def collect(location: str, group_by: str = "") -> Collection:
     return _grouped(found, group_by) if group_by and not found.grouped else found
 
 
-def _collect(location: str, group_by: str) -> Collection:
+def _index_layout(location: str, group_by: str) -> ClipIndex:
     if location.startswith(HUB_PREFIX):
         return _from_hub(location.removeprefix(HUB_PREFIX), group_by)
     path = Path(location)
@@ -130,7 +130,7 @@ def _collect(location: str, group_by: str) -> Collection:
     return _from_table(path, path.stem, group_by)
 
 
-def _grouped(found: Collection, group_by: str) -> Collection:
+def _grouped(found: ClipIndex, group_by: str) -> ClipIndex:
     """The same with each clip's folder, or what a pattern finds in its name, as its source."""
     if group_by != "folder" and "(" not in group_by:
         raise DataError(
@@ -156,17 +156,17 @@ def _group(sample: Sample, group_by: str) -> str:
     return found
 
 
-def source_of(name: str, label: str) -> str | None:
+def group_of(name: str, label: str) -> str | None:
     """The video that a clip of HMDB51 was cut from, told by its name.
 
-    >>> source_of("April_09_brush_hair_u_nm_np1_ba_goo_0.avi", "brush_hair")
+    >>> group_of("April_09_brush_hair_u_nm_np1_ba_goo_0.avi", "brush_hair")
     'April_09'
     """
     found = HMDB51_NAME.match(name)
     return found["source"].removesuffix(f"_{label}") if found else None
 
 
-def _from_hub(dataset: str, group_by: str) -> Collection:
+def _from_hub(dataset: str, group_by: str) -> ClipIndex:
     try:
         folder = Path(snapshot_download(dataset, repo_type="dataset"))
     except Exception as error:  # the client raises its HTTP library's errors beside its own
@@ -177,13 +177,11 @@ def _from_hub(dataset: str, group_by: str) -> Collection:
     return _from_folder(folder, dataset, group_by, on_hub=True)
 
 
-def _from_table(table: Path, name: str, group_by: str, *, trusted: bool = True) -> Collection:
+def _from_table(table: Path, name: str, group_by: str, *, trusted: bool = True) -> ClipIndex:
     return _from_rows(table, _read_rows(table, "path", "label"), name, group_by, trusted=trusted)
 
 
-def _from_rows(
-    table: Path, rows: Sequence[Mapping[str, str]], name: str, group_by: str, *, trusted: bool
-) -> Collection:
+def _from_rows(table: Path, rows: Sequence[Mapping[str, str]], name: str, group_by: str, *, trusted: bool) -> ClipIndex:
     """The clips that a table names, relative to its folder, in the columns path, label, split and perhaps others."""
     samples, given = [], []
     for row, clip in zip(rows, _names(table.parent, [row["path"] for row in rows]), strict=True):
@@ -193,7 +191,7 @@ def _from_rows(
         path = table.parent / place
         if not _is_clip(path):
             raise DataError(f"{table} names {row['path']}, which is no video file and no folder of frames.")
-        source = row.get(group_by or "source") or source_of(path.name, row["label"])
+        source = row.get(group_by or "source") or group_of(path.name, row["label"])
         samples.append(Sample(path, row["label"], clip, source))
         own = (row.get("split") or "").strip()
         given.append(SPLIT_NAMES.get(own.lower(), own))
@@ -203,7 +201,7 @@ def _from_rows(
     unknown = set(given) - {"", *SPLITS}
     if unknown:
         raise DataError(f"{table} names the split {min(unknown)}; known are {', '.join(SPLITS)}.")
-    return Collection(
+    return ClipIndex(
         name=name,
         samples=tuple(sorted(samples, key=lambda sample: (sample.label, sample.name))),
         given=_given(table, zip(samples, given, strict=True)),
@@ -237,7 +235,7 @@ def _given(where: Path, samples: Iterable[tuple[Sample, str]]) -> dict[str, tupl
     return {split: tuple(found[split]) for split in SPLITS if split in found}
 
 
-def _from_folder(root: Path, name: str, group_by: str, *, on_hub: bool = False) -> Collection:
+def _from_folder(root: Path, name: str, group_by: str, *, on_hub: bool = False) -> ClipIndex:
     if tables := _metadata_files(root):
         rows = [row for table, split in tables for row in _metadata_rows(table, split)]
         return _from_rows(root / tables[0][0].name, rows, name, group_by, trusted=not on_hub)
@@ -248,13 +246,13 @@ def _from_folder(root: Path, name: str, group_by: str, *, on_hub: bool = False) 
             for sample in _find_samples(folder)
         ]
         samples = sorted((sample for sample, _ in inside), key=lambda sample: (sample.label, sample.name))
-        return Collection(name=name, samples=tuple(samples), given=_given(root, inside), on_hub=on_hub)
+        return ClipIndex(name=name, samples=tuple(samples), given=_given(root, inside), on_hub=on_hub)
     samples = _find_samples(root)
     present = [split for split in SPLITS if (root / f"{split}.csv").exists()]
     if present and len(present) < len(SPLITS):
         lacking = ", ".join(f"{split}.csv" for split in SPLITS if split not in present)
         raise DataError(f"{root} has {present[0]}.csv but lacks {lacking}; give all three or none.")
-    return Collection(
+    return ClipIndex(
         name=name,
         samples=tuple(samples),
         given={split: _read_given(root / f"{split}.csv", samples) for split in present},
@@ -314,7 +312,7 @@ def _find_samples(root: Path) -> list[Sample]:
         raise DataError(_what_is_wrong(root))
     found = {
         folder.name: [
-            Sample(path, folder.name, f"{folder.name}/{path.name}", source_of(path.name, folder.name))
+            Sample(path, folder.name, f"{folder.name}/{path.name}", group_of(path.name, folder.name))
             for path in sorted(folder.iterdir())
             if _is_clip(path)
         ]
@@ -398,10 +396,8 @@ def _refuse_gaps(path: Path, rows: Sequence[Mapping[str, str]], *columns: str) -
 
 
 def _read_given(path: Path, samples: Iterable[Sample]) -> tuple[Sample, ...]:
-    known = {
-        (sample.label, composed(name)): sample for sample in samples for name in (sample.path.name, sample.path.stem)
-    }
-    names = [(composed(row["class"]), composed(row["video_name"])) for row in _read_rows(path, "class", "video_name")]
+    known = {(sample.label, nfc(name)): sample for sample in samples for name in (sample.path.name, sample.path.stem)}
+    names = [(nfc(row["class"]), nfc(row["video_name"])) for row in _read_rows(path, "class", "video_name")]
     absent = [f"{label}/{name}" for label, name in names if (label, name) not in known]
     if absent:
         raise DataError(f"{path.name} names {len(absent)} clip(s) that are not there: {', '.join(absent[:3])} ...")
@@ -421,15 +417,15 @@ def _read_official(root: Path, samples: Iterable[Sample]) -> dict[int, dict[str,
     if folder is None:
         return {}
     known = {sample.name: sample for sample in samples}
-    known |= {f"{sample.label}/{composed(sample.path.stem)}": sample for sample in known.values()}
+    known |= {f"{sample.label}/{nfc(sample.path.stem)}": sample for sample in known.values()}
     labels = {sample.label for sample in known.values()}
     divisions: dict[int, dict[str, list[Sample]]] = {}
     for path in sorted(folder.glob("*_test_split?.txt")):
-        found = OFFICIAL_TABLE.fullmatch(composed(path.stem))
+        found = OFFICIAL_TABLE.fullmatch(nfc(path.stem))
         if not found or found["label"] not in labels:
             continue  # a subset of the classes keeps the tables of all 51
         division = divisions.setdefault(int(found["number"]), {"train": [], "test": []})
-        for line in composed(path.read_text(encoding="utf-8")).splitlines():
+        for line in nfc(path.read_text(encoding="utf-8")).splitlines():
             name, _, split = line.strip().rpartition(" ")
             clip = f"{found['label']}/{name.strip()}"
             sample = known.get(clip) or known.get(clip.rpartition(".")[0])

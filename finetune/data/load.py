@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from finetune.config.data import DataSource
 from finetune.data.dataset import ClipDataset, refuse_many_broken
 from finetune.data.layouts import Sample
-from finetune.data.leaks import LeakReport, find_leaks, fingerprints
-from finetune.data.more import find_more
-from finetune.data.source import DataSource
+from finetune.data.leakage import LeakReport, find_leaks, fingerprints
+from finetune.data.more import find_extra
 from finetune.data.splits import Splits
 from hmdb.clips.clip import ClipSpec
 from hmdb.model.preprocess import PixelSpec
@@ -87,7 +87,7 @@ def load_clips(
         sample
         for folder, labelled in ((source.more, True), (unlabelled, False))
         if folder
-        for sample in find_more(
+        for sample in find_extra(
             folder,
             splits,
             (val, test),

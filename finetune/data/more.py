@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.data.dataset import ClipDataset
-from finetune.data.layouts import Sample, source_of
-from finetune.data.leaks import fingerprints, resembling
+from finetune.data.layouts import Sample, group_of
+from finetune.data.leakage import fingerprints, similar_pairs
 from finetune.data.splits import Splits
 from hmdb.errors import DataError
-from hmdb.video.find import find_videos
+from hmdb.video.discover import find_videos
 
 log = logging.getLogger(__name__)
 
 NO_LABEL = ""  # of a sample that nobody has labelled
 
 
-def find_more(
+def find_extra(
     folder: str,
     splits: Splits,
     evaluated: Sequence[ClipDataset],
@@ -48,7 +48,7 @@ def find_more(
             path,
             path.relative_to(root).parts[0] if labelled else NO_LABEL,
             f"{root.name}/{path.relative_to(root).as_posix()}",
-            source_of(path.name, path.parent.name),
+            group_of(path.name, path.parent.name),
         )
         for path in find_videos(root)
         if path != root  # as it is given back where nothing is in it
@@ -60,7 +60,7 @@ def find_more(
     read = evaluated[0].like(samples, cache)
     prints = fingerprints(*evaluated, read)
     held_out = [sample for dataset in evaluated for sample in dataset.samples]
-    taken = resembling(samples, held_out, prints)
+    taken = similar_pairs(samples, held_out, prints)
     kept = [sample for sample in read.samples if keep_similar or sample.name not in taken]
     if taken and keep_similar:
         log.warning("%d clip(s) of %s resemble clips of val or test; the figures may be too high.", len(taken), root)

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from finetune.data.layouts import SPLITS, Collection, Sample, collect
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
+from finetune.data.layouts import SPLITS, ClipIndex, Sample, index_dataset
 from hmdb.errors import DataError
 
 
@@ -100,10 +100,10 @@ def read_splits(source: DataSource, seed: int = 0) -> Splits:
             without clips in one of them, too few clips or groups, or folds without the one that tests.
     """
     source.refuse_several()
-    return divide(collect(source.location, source.group_by), source, seed)
+    return divide(index_dataset(source.location, source.group_by), source, seed)
 
 
-def divide(collection: Collection, source: DataSource, seed: int) -> Splits:
+def divide(collection: ClipIndex, source: DataSource, seed: int) -> Splits:
     """As `read_splits`, of clips that have been collected."""
     splits, origin = _split(collection, source, seed)
     found = Splits(classes=collection.classes, **splits, origin=origin, data=collection.name, on_hub=collection.on_hub)
@@ -121,7 +121,7 @@ def read_all(source: DataSource) -> Splits:
     Raises:
         DataError: no such data set, or the wrong layout.
     """
-    found = collect(source.location, source.group_by)
+    found = index_dataset(source.location, source.group_by)
     return Splits(
         classes=found.classes,
         train=(),
@@ -133,7 +133,7 @@ def read_all(source: DataSource) -> Splits:
     )
 
 
-def _split(collection: Collection, source: DataSource, seed: int) -> tuple[dict[str, tuple[Sample, ...]], str]:
+def _split(collection: ClipIndex, source: DataSource, seed: int) -> tuple[dict[str, tuple[Sample, ...]], str]:
     method = source.split
     if method == "auto":
         brought = not source.makes_splits
@@ -156,7 +156,7 @@ def _split(collection: Collection, source: DataSource, seed: int) -> tuple[dict[
     return _made(list(collection.samples), source, seed, grouped=method == "groups")
 
 
-def _completed(collection: Collection, source: DataSource, seed: int) -> tuple[dict[str, tuple[Sample, ...]], str]:
+def _completed(collection: ClipIndex, source: DataSource, seed: int) -> tuple[dict[str, tuple[Sample, ...]], str]:
     """The splits of the data set itself; what it lacks is cut from its training clips."""
     splits, told = dict(collection.given), "as the data set gives it"
     for split, share in (("test", source.test_share), ("val", source.val_share)):
@@ -179,12 +179,12 @@ def _apart(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample]
     return *_stratified(samples, share, seed), ""
 
 
-def _refuse_share(collection: Collection, source: DataSource, split: str) -> None:
+def _refuse_share(collection: ClipIndex, source: DataSource, split: str) -> None:
     source.refuse_share(split, f"{collection.name} brings its {split} split. --split paper makes all splits anew.")
 
 
 def _official(
-    collection: Collection, number: int, val_share: float, seed: int
+    collection: ClipIndex, number: int, val_share: float, seed: int
 ) -> tuple[dict[str, tuple[Sample, ...]], str]:
     if number not in collection.official:
         raise DataError(
@@ -290,7 +290,7 @@ def _too_few_groups(samples: Sequence[Sample]) -> DataError:
     )
 
 
-def _what_helps(collection: Collection, source: DataSource) -> str:
+def _what_helps(collection: ClipIndex, source: DataSource) -> str:
     if source.group_by or source.split == "groups":
         count = len(set(_groups(collection.samples)))
         return f"Its {count} groups do not all show every class: raise the shares, or group by something finer."

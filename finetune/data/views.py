@@ -18,7 +18,7 @@ MOST = 64  # views of a video
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class CropView:
     """One look at a video.
 
     Attributes:
@@ -58,10 +58,10 @@ class View:
         return pixels[:, top : top + side, left : left + side]
 
 
-WHOLE = View()
+WHOLE_FRAME = CropView()
 
 
-def views(text: str) -> tuple[View, ...]:
+def crop_views(text: str) -> tuple[CropView, ...]:
     """The views that "4x3" names: clips from 4 moments, 3 crops of each.
 
     Raises:
@@ -72,7 +72,7 @@ def views(text: str) -> tuple[View, ...]:
     if not 1 <= moments * crops <= MOST:
         raise DataError(f"--views {text} is no MOMENTSxCROPS, such as 1x3 or 4x3, of {MOST} views at most.")
     return tuple(
-        View(moment=moment, of_moments=moments, crop=crop, of_crops=crops)
+        CropView(moment=moment, of_moments=moments, crop=crop, of_crops=crops)
         for moment in range(moments)
         for crop in range(crops)
     )

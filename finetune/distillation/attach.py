@@ -6,18 +6,18 @@ from pathlib import Path
 
 import torch
 
+from finetune.config.distillation import DistillationConfig
+from finetune.config.recipe import Recipe
 from finetune.data.load import ClipData
-from finetune.distillation.features import ProjectionHead, feature_targets
-from finetune.distillation.plan import Distillation
-from finetune.distillation.teachers import Teacher, find_teacher, teach
-from finetune.recipe import Recipe
+from finetune.distillation.image_teacher import ProjectionHead, feature_targets
+from finetune.distillation.video_teacher import Teacher, find_teacher, teach
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
 from hmdb.machine import num_processes
 
 
 def attach_teacher(
-    plan: Distillation,
+    plan: DistillationConfig,
     data: ClipData,
     recipe: Recipe,
     clip_spec: ClipSpec,

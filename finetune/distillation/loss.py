@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from finetune.config.distillation import DistillationConfig
 from finetune.data.dataset import UNLABELLED
-from finetune.distillation.plan import Distillation
 
 
 def loss_with_teacher(
-    logits: torch.Tensor, classes: torch.Tensor, targets: torch.Tensor, plan: Distillation, label_smoothing: float
+    logits: torch.Tensor, classes: torch.Tensor, targets: torch.Tensor, plan: DistillationConfig, label_smoothing: float
 ) -> torch.Tensor:
     """Cross-entropy with the labels that there are, and divergence from the teacher.
 

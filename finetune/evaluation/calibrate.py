@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import logsumexp
 
-from hmdb.model.calibration import Answers, Calibration
+from hmdb.model.calibration import Calibration, ReliabilityBin
 
 BINS = 15  # as in Guo et al.
 PARTS = 10  # for people
@@ -33,7 +33,7 @@ def fit(logits: np.ndarray, classes: np.ndarray, *, keep: float = KEEP) -> Calib
     )
 
 
-def counted(probabilities: np.ndarray, classes: np.ndarray, *, parts: int = PARTS) -> tuple[Answers, ...]:
+def counted(probabilities: np.ndarray, classes: np.ndarray, *, parts: int = PARTS) -> tuple[ReliabilityBin, ...]:
     """How many answers there are in each of `parts` equal parts of 0..1, and how many of them are right.
 
     Args:
@@ -45,7 +45,7 @@ def counted(probabilities: np.ndarray, classes: np.ndarray, *, parts: int = PART
     found = []
     for low, high in itertools.pairwise(edges):
         inside = (low < confidence) & (confidence <= high)
-        found.append(Answers(low=low, high=high, count=int(inside.sum()), right=int(right[inside].sum())))
+        found.append(ReliabilityBin(low=low, high=high, count=int(inside.sum()), right=int(right[inside].sum())))
     return tuple(found)
 
 

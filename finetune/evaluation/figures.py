@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from hmdb.figures import ACCENT, FAINT, INK, bare, new_figure, sheet
-from hmdb.text import readable
+from hmdb.text import label_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ def drawable(label: str) -> str:
     """A label as the font can draw it: what it lacks becomes a code, and no dollar starts a formula."""
     known = get_font(findfont(FontProperties())).get_charmap()
     return "".join(
-        "\\$" if char == "$" else char if ord(char) in known else f"u{ord(char):x}" for char in readable(label)
+        "\\$" if char == "$" else char if ord(char) in known else f"u{ord(char):x}" for char in label_words(label)
     )
 
 

@@ -141,7 +141,7 @@ def confused_pairs(counts: np.ndarray, labels: Sequence[str], most: int = 10) ->
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Outcome:
+class Predictions:
     """What a checkpoint answered on a part of the data.
 
     Attributes:
@@ -166,7 +166,7 @@ class Outcome:
     def clips_per_second(self) -> float:
         return len(self.names) / self.seconds
 
-    def without(self, names: Collection[str]) -> Outcome:
+    def without(self, names: Collection[str]) -> Predictions:
         """The same with some clips left out."""
         rows = [row for row, name in enumerate(self.names) if name not in names]
         return replace(
@@ -177,7 +177,7 @@ class Outcome:
         )
 
 
-def averaged(outcomes: Sequence[Outcome]) -> Outcome:
+def averaged(outcomes: Sequence[Predictions]) -> Predictions:
     """One outcome of several views of the same clips: its logits are the logarithms of the mean probabilities."""
     first = outcomes[0]
     if any(other.names != first.names for other in outcomes):
@@ -190,7 +190,7 @@ def averaged(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def headline(outcome: Outcome) -> Accuracy:
+def headline_split(outcome: Predictions) -> Accuracy:
     """Top-1 and top-5 with their 95 % intervals, and the mean over the classes."""
     found, count = accuracies(outcome.logits, outcome.classes), len(outcome.names)
     return Accuracy(

@@ -13,19 +13,19 @@ import torch
 from transformers import PreTrainedModel
 
 from finetune.data.dataset import ClipDataset
-from finetune.evaluation.metrics import Outcome, accuracies
-from hmdb.model.families import fuse
-from hmdb.model.inference import optimize_for_inference, weight_bytes
+from finetune.evaluation.metrics import Predictions, accuracies
+from hmdb.model.families import use_recorded_attention
 from hmdb.model.loading import LoadedModel
+from hmdb.model.optimize import optimize_for_inference, weight_bytes
+from hmdb.model.precision_cost import PrecisionCost
 from hmdb.model.preprocess import normalize
-from hmdb.model.rounding import RoundingCost
 
 PLAIN = "float32"
 MB = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrecisionCost:
+class MeasuredPrecision:
     """What one precision gives and takes: accuracy 0..1, time for one clip in ms, weights in memory in 1e6 bytes."""
 
     top1: float
@@ -54,13 +54,13 @@ class PrecisionComparison:
     same_top1: float
     largest_probability_change: float
     on_disk_mb: float
-    float32: PrecisionCost
-    other: PrecisionCost
+    float32: MeasuredPrecision
+    other: MeasuredPrecision
     logit_error: float | None = None
 
-    def cost(self, clips: int, part: str) -> RoundingCost:
+    def cost(self, clips: int, part: str) -> PrecisionCost:
         """What a checkpoint keeps of it, where so many clips of this part were answered."""
-        return RoundingCost(
+        return PrecisionCost(
             top1_change=self.top1_change,
             clips=clips,
             part=part,
@@ -69,14 +69,16 @@ class PrecisionComparison:
         )
 
 
-def compare(loaded: LoadedModel, dataset: ClipDataset, split: str, dtype: str) -> tuple[Outcome, PrecisionComparison]:
+def compare(
+    loaded: LoadedModel, dataset: ClipDataset, split: str, dtype: str
+) -> tuple[Predictions, PrecisionComparison]:
     """Answers each clip in float32 and in another precision, in turn, so that what else the machine does
     meets both alike. Clips go one at a time, as visitors bring them.
 
     Args:
         loaded: its network is optimized for inference in place, to the other precision.
         split: what the clips are.
-        dtype: as `hmdb.model.inference.optimize_for_inference` takes it.
+        dtype: as `hmdb.model.optimize.optimize_for_inference` takes it.
 
     Returns:
         The answers in the other precision, and the comparison.
@@ -85,13 +87,13 @@ def compare(loaded: LoadedModel, dataset: ClipDataset, split: str, dtype: str) -
         ModelError: no such dtype where the network is.
     """
     networks = {
-        PLAIN: optimize_for_inference(fuse(copy.deepcopy(loaded.network)), PLAIN),
-        dtype: optimize_for_inference(fuse(loaded.network), dtype),
+        PLAIN: optimize_for_inference(use_recorded_attention(copy.deepcopy(loaded.network)), PLAIN),
+        dtype: optimize_for_inference(use_recorded_attention(loaded.network), dtype),
     }
     classes = dataset.class_ids
     began = time.monotonic()
     found, taken = _answer_in_turn(networks, loaded, dataset)
-    outcome = Outcome(
+    outcome = Predictions(
         split=split,
         names=tuple(sample.name for sample in dataset.samples),
         logits=found[dtype],
@@ -101,7 +103,7 @@ def compare(loaded: LoadedModel, dataset: ClipDataset, split: str, dtype: str) -
     before, after = found[PLAIN], found[dtype]
     probabilities = [loaded.calibration.probabilities(logits) for logits in (before, after)]
     costs = [
-        PrecisionCost(
+        MeasuredPrecision(
             **accuracies(found[name], classes),
             median_ms=statistics.median(taken[name]),
             least_ms=min(taken[name]),

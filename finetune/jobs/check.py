@@ -10,16 +10,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from finetune.data.layouts import Collection, Sample, collect
-from finetune.data.leaks import content_hash, find_leaks, fingerprint
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
+from finetune.config.recipe import RECIPES, recipe_for
+from finetune.data.layouts import ClipIndex, Sample, index_dataset
+from finetune.data.leakage import content_hash, find_leaks, fingerprint
 from finetune.data.splits import Splits, divide
-from finetune.recipe import RECIPES, recipe_for
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import take_clip
 from hmdb.errors import DataError, VideoError
 from hmdb.figures import sheet
-from hmdb.model.preprocess import PixelSpec, fit
+from hmdb.model.preprocess import PixelSpec, resize_and_crop
 from hmdb.video import open_video
 
 EVEN = ClipSpec(sampler="equidistant")
@@ -92,7 +92,7 @@ def check(source: DataSource, seed: int = 0, contact_sheet: Path | None = None) 
         DataError: there is no such data set, or it cannot be written there, or folds without the one that tests.
     """
     source.refuse_several()
-    collection = collect(source.location, source.group_by)
+    collection = index_dataset(source.location, source.group_by)
     broken: dict[str, str] = {}
     damaged: dict[str, str] = {}
     short: dict[str, int] = {}
@@ -100,7 +100,7 @@ def check(source: DataSource, seed: int = 0, contact_sheet: Path | None = None) 
     for sample in collection.samples:
         try:
             video = open_video(sample.path)
-            frames[sample.name] = fit(take_clip(video, EVEN).pixels, THUMBNAIL)
+            frames[sample.name] = resize_and_crop(take_clip(video, EVEN).pixels, THUMBNAIL)
         except VideoError as error:
             broken[sample.name] = str(error)
             continue
@@ -125,7 +125,7 @@ def check(source: DataSource, seed: int = 0, contact_sheet: Path | None = None) 
 
 
 def _try_to_split(
-    collection: Collection, source: DataSource, seed: int, broken: dict[str, str]
+    collection: ClipIndex, source: DataSource, seed: int, broken: dict[str, str]
 ) -> tuple[Splits | None, str]:
     try:
         return divide(collection, source, seed).without(broken), ""
@@ -147,7 +147,7 @@ def _doubled(samples: Sequence[Sample]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _draw(collection: Collection, frames: dict[str, np.ndarray], path: Path) -> None:
+def _draw(collection: ClipIndex, frames: dict[str, np.ndarray], path: Path) -> None:
     """The middle frames of clips, every class in turn."""
     by_class: dict[str, list[np.ndarray]] = {}
     for sample in collection.samples:

@@ -11,12 +11,12 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
+from finetune.config.recipe import Recipe
 from finetune.evaluation.metrics import mean_recall, wilson_interval
 from finetune.jobs.train import train
-from finetune.publish.report import Report
-from finetune.publish.words import mean_of_classes, percent, with_interval
-from finetune.recipe import Recipe
+from finetune.report.formatting import mean_of_classes, percent, with_interval
+from finetune.report.schema import Report
 from hmdb.errors import DataError
 from hmdb.machine import is_first_process
 

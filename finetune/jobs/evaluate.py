@@ -10,25 +10,25 @@ from pathlib import Path
 
 import torch
 
+from finetune.config.data import DataSource
 from finetune.data.dataset import ClipDataset, refuse_many_broken
-from finetune.data.layouts import composed
-from finetune.data.seen import SAME_SPLITS, seen_before
-from finetune.data.source import DataSource
+from finetune.data.layouts import nfc
+from finetune.data.overlap import SAME_SPLITS, training_overlap
 from finetune.data.splits import Splits, read_all, read_splits
-from finetune.data.views import views
+from finetune.data.views import crop_views
 from finetune.evaluation.calibrate import counted
-from finetune.evaluation.metrics import Outcome, averaged
+from finetune.evaluation.metrics import Predictions, averaged
 from finetune.evaluation.precision import PrecisionComparison, compare
-from finetune.publish import pages
-from finetune.publish import report as reports
-from finetune.publish.report import Machine, Report
+from finetune.report import page as pages
+from finetune.report import schema as reports
+from finetune.report.schema import Environment, Report
 from finetune.training.arguments import evaluation_arguments
 from finetune.training.checkpoint import keep_calibration, keep_rounding_cost
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
 from hmdb.machine import is_first_process, use_available_cores
-from hmdb.model.hub import find
-from hmdb.model.loading import LoadedModel, read
+from hmdb.model.hub import resolve_checkpoint
+from hmdb.model.loading import LoadedModel, load_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def evaluate(
         seed: of the splits and of the random sampler.
         dtype: the precision; in another than float32 the clips are answered one at a time, beside float32,
             and the report has the comparison under "precision".
-        several: views of each video, whose probabilities are averaged, as `finetune.data.views.views` has them.
+        several: views of each video, whose probabilities are averaged; see `finetune.data.views.crop_views`.
         keep: write into the checkpoint's config.json, where it is looked for when it answers, how often answers of
             each sureness were right; or, in another precision than float32, what that costs.
 
@@ -69,21 +69,23 @@ def evaluate(
     began = time.monotonic()
     if output.exists() and any(output.iterdir()):
         raise DataError(f"{output} is not empty. Give a new --output folder.")
-    looks = views(several)
+    looks = crop_views(several)
     if keep and not (split == "val" and sampler is None and len(looks) == 1):
         raise DataError("--keep is for the val split, with the clips taken the checkpoint's own way.")
     if len(looks) > 1 and dtype != "float32":
         raise DataError(f"--views {several} goes with --dtype float32 alone.")
     splits = read_all(source) if split == "all" else read_splits(source, seed)
-    loaded = read(find(model, revision), torch.device("cpu") if keep or dtype == "int8" else None)
+    loaded = load_checkpoint(
+        resolve_checkpoint(model, revision), torch.device("cpu") if keep or dtype == "int8" else None
+    )
     if keep and loaded.checkpoint.revision:
         raise DataError(f"{loaded.checkpoint.name} is on the Hub. --keep writes into a checkpoint that is a folder.")
-    loaded = replace(loaded, labels=tuple(map(composed, loaded.labels)))
+    loaded = replace(loaded, labels=tuple(map(nfc, loaded.labels)))
     _refuse_unknown_classes(splits, loaded)
     clip_spec = loaded.clip_spec.with_sampler(sampler)
     samples = splits.by_name()["test" if split == "all" else split]
     notes = list(loaded.notes)
-    if told := seen_before(loaded.checkpoint.folder, samples, chosen_too=split != "val"):
+    if told := training_overlap(loaded.checkpoint.folder, samples, chosen_too=split != "val"):
         if keep:
             raise DataError(
                 f"{loaded.checkpoint.name} {told}, and what it has seen tells nothing of new videos. {SAME_SPLITS}"
@@ -118,7 +120,7 @@ def evaluate(
         notes=tuple(notes),
         eval_clips_per_second=outcome.clips_per_second,
         seconds=round(time.monotonic() - began, 1),
-        machine=Machine.here(),
+        machine=Environment.here(),
     )
     if is_first_process():
         pages.write(report, output, outcome, dataset, loaded.network, loaded.pixel_spec)
@@ -142,7 +144,7 @@ def _refuse_unknown_classes(splits: Splits, loaded: LoadedModel) -> None:
 
 def _answers(
     loaded: LoadedModel, dataset: ClipDataset, split: str, dtype: str, batch_size: int
-) -> tuple[Outcome, PrecisionComparison | None]:
+) -> tuple[Predictions, PrecisionComparison | None]:
     if dtype != "float32":
         use_available_cores()
         return compare(loaded, dataset, split, dtype)

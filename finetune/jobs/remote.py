@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.data.source import HUB_PREFIX, DataSource
-from finetune.options import check_options, option
-from finetune.recipe import SCRATCH_PREFIX, recipe_of
+from finetune.config.data import HUB_PREFIX, DataSource
+from finetune.config.fields import check_options, option
+from finetune.config.recipe import SCRATCH_PREFIX, recipe_of
 from hmdb.errors import DataError
 from hmdb.text import first_line
 
@@ -27,7 +27,7 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
+class JobHardware:
     """What the job runs on.
 
     Attributes:
@@ -56,7 +56,7 @@ class Machine:
 
 
 def compose(
-    machine: Machine,
+    machine: JobHardware,
     source: Mapping[str, Any],
     settings: Mapping[str, Any],
     *,
@@ -105,7 +105,7 @@ def compose(
     }
 
 
-def shown(job: Mapping[str, Any]) -> dict[str, Any]:
+def redacted_command(job: Mapping[str, Any]) -> dict[str, Any]:
     """The same for people, as JSON has it, with the secret's name and not the secret."""
     volumes = [volume.to_dict() for volume in job["volumes"]]
     return {**job, "volumes": volumes, "secrets": {SECRET: HIDDEN}}

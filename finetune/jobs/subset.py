@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetune.data.layouts import Sample, collect
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
+from finetune.data.layouts import Sample, index_dataset
 from finetune.data.splits import Splits, read_splits
 from hmdb.errors import DataError
 
@@ -22,7 +22,7 @@ def cut_subset(location: str, output: Path, classes: Sequence[str], clips: int, 
     Raises:
         DataError: a class is not there or has too few clips, or the output folder is not empty.
     """
-    samples = collect(location).samples
+    samples = index_dataset(location).samples
     chosen = _choose(samples, classes, clips, seed)
     if output.exists() and any(output.iterdir()):
         raise DataError(f"{output} is not empty. Give a new --output folder.")

@@ -9,14 +9,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
+from finetune.config.hmdb_simp import HMDB_SIMP
+from finetune.config.recipe import PAPER_ROWS, RECIPES, PaperRow, differences, recipe_of
 from finetune.evaluation.metrics import Accuracy
 from finetune.jobs.train import train
-from finetune.labels import HMDB_SIMP
-from finetune.publish.report import Report
-from finetune.publish.words import percent
-from finetune.recipe import PAPER_ROWS, RECIPES, PaperRow, differences, recipe_of
-from finetune.run_folder import REPORT_FILE, read_json
+from finetune.report.formatting import percent
+from finetune.report.schema import Report
+from finetune.run_dir import REPORT_FILE, read_json
 from hmdb.errors import DataError
 from hmdb.machine import is_first_process
 

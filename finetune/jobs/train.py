@@ -12,37 +12,45 @@ from pathlib import Path
 
 from transformers import TrainerCallback, TrainerState, TrainingArguments, set_seed
 
-from finetune import run_folder as folder
+from finetune import run_dir as folder
+from finetune.config.data import DataSource
+from finetune.config.distillation import DistillationConfig
+from finetune.config.recipe import Recipe
 from finetune.data.load import ClipData, load_clips
 from finetune.data.more import NO_LABEL
-from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_splits
 from finetune.distillation.attach import attach_teacher
-from finetune.distillation.features import ProjectionHead
-from finetune.distillation.plan import Distillation
+from finetune.distillation.image_teacher import ProjectionHead
 from finetune.evaluation import calibrate
-from finetune.evaluation.known import fit_known
-from finetune.evaluation.metrics import Accuracy, Outcome, headline
-from finetune.networks.features import features_of
-from finetune.networks.layerwise import freeze
-from finetune.networks.linear_probe import fit_head
-from finetune.networks.start import Start, start
-from finetune.publish import card, pages
-from finetune.publish import report as reports
-from finetune.publish.report import Epoch, Machine, Report, TrainingReport
-from finetune.recipe import Recipe
+from finetune.evaluation.metrics import Accuracy, Predictions, headline_split
+from finetune.evaluation.ood import fit_ood_detector
+from finetune.models.features import features_of
+from finetune.models.initial import InitialModel, load_initial
+from finetune.models.layerwise import freeze
+from finetune.models.linear_probe import fit_head
+from finetune.report import card
+from finetune.report import page as pages
+from finetune.report import schema as reports
+from finetune.report.schema import Environment, Epoch, Report, TrainingReport
 from finetune.training.arguments import optimizer, training_arguments, usable_precision
-from finetune.training.callbacks import Board, Measures, Patience, PixelFile, Stopwatch, clips_per_second
+from finetune.training.callbacks import (
+    ComputeMetrics,
+    EarlyStopping,
+    SaveProcessor,
+    Stopwatch,
+    TensorBoardImages,
+    clips_per_second,
+)
 from finetune.training.checkpoint import save_checkpoint
 from finetune.training.fit import explained, fit
-from finetune.training.reporters import refuse_missing, reporters
+from finetune.training.reporting import refuse_missing, reporters
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
-from hmdb.model.checks import check_fit
-from hmdb.model.families import fuse
-from hmdb.model.known import KNOWN_FILE, Known
+from hmdb.model.families import use_recorded_attention
 from hmdb.model.loading import BUNDLED, CLIP_SPEC_KEY
+from hmdb.model.ood import OOD_FILE, OodDetector
+from hmdb.model.validation import check_input_shape
 
 # scikit-learn's C: a weaker head is as right on few clips, less sure of itself, and learns on more gently
 STRENGTHS = {"new": 0.5, "probe": 0.1}
@@ -52,7 +60,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class RunConfig:
     """What a run does.
 
     Attributes:
@@ -67,7 +75,7 @@ class Plan:
     recipe: Recipe
     recipe_name: str
     source: DataSource
-    distillation: Distillation | None
+    distillation: DistillationConfig | None
     output: Path
     report_to: tuple[str, ...]
 
@@ -85,7 +93,7 @@ class Prepared:
         reporters: what is told of each epoch.
     """
 
-    origin: Start
+    origin: InitialModel
     data: ClipData
     trainer: ClipTrainer
     last: Path | None
@@ -97,8 +105,8 @@ class Prepared:
 class Evaluated:
     """What the best epoch answers, and the calibration that was fitted on the val clips."""
 
-    val: Outcome
-    test: Outcome
+    val: Predictions
+    test: Predictions
     calibration: Calibration
 
 
@@ -109,7 +117,7 @@ def train(
     *,
     name: str = "paper",
     resume: bool = False,
-    distillation: Distillation | None = None,
+    distillation: DistillationConfig | None = None,
     report_to: Collection[str] = ("tensorboard",),
 ) -> Report:
     """Trains, keeps the epoch with the best val top-1, evaluates it once on the test split.
@@ -131,7 +139,7 @@ def train(
         KeyboardInterrupt: with a text that says what was kept.
     """
     began = time.monotonic()
-    plan = Plan(
+    plan = RunConfig(
         recipe=replace(recipe, precision=usable_precision(recipe.precision)),
         recipe_name=name,
         source=source,
@@ -156,9 +164,9 @@ def train(
         prepared = prepare(plan, splits, arguments, last, Stopwatch(began))
         with explained(prepared.trainer, prepared.origin.pixel_spec, plan.output):
             fit(prepared.trainer, last, recipe.patience)
-            evaluated = evaluate(prepared)
+            evaluated = final_predictions(prepared)
             if prepared.trainer.is_world_process_zero():
-                publish(plan, prepared, evaluated)
+                write_outputs(plan, prepared, evaluated)
     prepared.trainer.accelerator.wait_for_everyone()
     report = reports.read(plan.output)
     assert report is not None  # noqa: S101 - the first process has just written it
@@ -166,7 +174,7 @@ def train(
 
 
 def prepare(
-    plan: Plan, splits: Splits, arguments: TrainingArguments, last: Path | None, stopwatch: Stopwatch
+    plan: RunConfig, splits: Splits, arguments: TrainingArguments, last: Path | None, stopwatch: Stopwatch
 ) -> Prepared:
     """Loads the network, reads the clips, asks the teacher, fits a first head where the recipe wants one."""
     recipe, output = plan.recipe, plan.output
@@ -198,15 +206,15 @@ def prepare(
             into_norm=bool(recipe.inflate),
             balanced=recipe.class_weights == "balanced",
         )
-    measures = Measures()
+    measures = ComputeMetrics()
     told: list[TrainerCallback] = list(reporters(plan.report_to))
     if "tensorboard" in plan.report_to:
-        told.append(Board(output / folder.LOGS, data.train, splits.classes, measures))
+        told.append(TensorBoardImages(output / folder.LOGS, data.train, splits.classes, measures))
     trainer = _trainer(plan, origin, data, projection, arguments, measures, [stopwatch, *told])
     return Prepared(origin=origin, data=data, trainer=trainer, last=last, stopwatch=stopwatch, reporters=tuple(told))
 
 
-def evaluate(prepared: Prepared) -> Evaluated:
+def final_predictions(prepared: Prepared) -> Evaluated:
     """Answers val and test with the weights that the trainer holds, and calibrates on val."""
     for reporter in prepared.reporters:  # the Trainer would show them both splits, as "test"
         prepared.trainer.remove_callback(reporter)
@@ -219,7 +227,7 @@ def evaluate(prepared: Prepared) -> Evaluated:
     return Evaluated(val=val, test=test, calibration=calibration)
 
 
-def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated) -> None:
+def write_outputs(plan: RunConfig, prepared: Prepared, evaluated: Evaluated) -> None:
     """Writes checkpoint, splits, card and report into the folder of the run, and removes what only training needed."""
     origin, output = prepared.origin, plan.output
     save_checkpoint(
@@ -240,43 +248,43 @@ def publish(plan: Plan, prepared: Prepared, evaluated: Evaluated) -> None:
         shutil.rmtree(output / scrap, ignore_errors=True)
 
 
-def _known(prepared: Prepared, val_clips: int) -> Known | None:
+def _known(prepared: Prepared, val_clips: int) -> OodDetector | None:
     """What tells strangers, from the features that the best epoch has; why there is none is logged."""
     if val_clips < MIN_CALIBRATION:
         log.info(
             "No %s is written: that takes %d val clips, and there are %d. "
             "So each clip in which something moves is taken for one of the classes.",
-            KNOWN_FILE,
+            OOD_FILE,
             MIN_CALIBRATION,
             val_clips,
         )
         return None
     origin, data = prepared.origin, prepared.data
     features, _, classes = features_of(origin.network, data.train, origin.pixel_spec)
-    known = fit_known((features, classes), features_of(origin.network, data.val, origin.pixel_spec))
+    known = fit_ood_detector((features, classes), features_of(origin.network, data.val, origin.pixel_spec))
     if known is None:
         log.info(
             "No %s is written: no val clip is answered right, or a class has no training clip. "
             "So clips that show none of the classes are told by probability alone.",
-            KNOWN_FILE,
+            OOD_FILE,
         )
     return known
 
 
-def _settings(recipe: Recipe, splits: Splits, plan: Plan) -> dict[str, object]:
+def _settings(recipe: Recipe, splits: Splits, plan: RunConfig) -> dict[str, object]:
     """What must be the same for a run to be resumed; a run without a teacher says so."""
     return {
         **asdict(recipe),
         "split": splits.hash,
         "more": plan.source.more,
         "keep_similar": plan.source.keep_similar,
-        **asdict(plan.distillation or Distillation(teacher="")),
+        **asdict(plan.distillation or DistillationConfig(teacher="")),
     }
 
 
-def _start(recipe: Recipe, splits: Splits) -> Start:
+def _start(recipe: Recipe, splits: Splits) -> InitialModel:
     """The network that the recipe starts from, ready to train."""
-    origin = start(
+    origin = load_initial(
         recipe.init,
         splits.classes,
         sampler=recipe.sampler,
@@ -289,20 +297,20 @@ def _start(recipe: Recipe, splits: Splits) -> Start:
         raise DataError("Only a TimeSformer can train on fewer frames than it answers with; leave frames out.")
     if recipe.frames > origin.clip_spec.num_frames:
         raise DataError(f"frames must be at most {origin.clip_spec.num_frames}, the clip of {recipe.init}.")
-    check_fit(config, origin.clip_spec, origin.pixel_spec, recipe.init)
+    check_input_shape(config, origin.clip_spec, origin.pixel_spec, recipe.init)
     freeze(origin.network, recipe.freeze)
     setattr(config, CLIP_SPEC_KEY, origin.clip_spec.to_dict())
-    fuse(origin.network)
+    use_recorded_attention(origin.network)
     return origin
 
 
 def _trainer(
-    plan: Plan,
-    origin: Start,
+    plan: RunConfig,
+    origin: InitialModel,
     data: ClipData,
     projection: ProjectionHead | None,
     arguments: TrainingArguments,
-    measures: Measures,
+    measures: ComputeMetrics,
     callbacks: Sequence[TrainerCallback],
 ) -> ClipTrainer:
     return ClipTrainer(
@@ -317,11 +325,11 @@ def _trainer(
         eval_dataset=data.val,
         compute_metrics=measures,
         optimizer_cls_and_kwargs=optimizer(plan.recipe),
-        callbacks=[*callbacks, PixelFile(origin.pixel_spec), Patience(plan.recipe.patience)],
+        callbacks=[*callbacks, SaveProcessor(origin.pixel_spec), EarlyStopping(plan.recipe.patience)],
     )
 
 
-def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated) -> Report:
+def _report(plan: RunConfig, prepared: Prepared, evaluated: Evaluated) -> Report:
     origin, data, state = prepared.origin, prepared.data, prepared.trainer.state
     recipe, test = plan.recipe, evaluated.test
     classes, more = data.splits.classes, plan.source.more
@@ -358,19 +366,19 @@ def _report(plan: Plan, prepared: Prepared, evaluated: Evaluated) -> Report:
         ),
         eval_clips_per_second=test.clips_per_second,
         seconds=round(prepared.stopwatch.seconds(state.log_history), 1),
-        machine=Machine.here(),
+        machine=Environment.here(),
     )
 
 
-def _public_init(init: str, origin: Start) -> str:
+def _public_init(init: str, origin: InitialModel) -> str:
     """As others can type it: a folder by its name alone, but for the one that comes with hmdb."""
     return "hmdb/bundled" if Path(init).resolve() == BUNDLED else origin.base or init
 
 
-def _alone(test: Outcome, data: ClipData) -> Accuracy | None:
+def _alone(test: Predictions, data: ClipData) -> Accuracy | None:
     """The figures on the test clips that resemble no other; None where none or all of them do."""
     leaked = {leak.clip for leak in data.leaks.found if leak.split == "test"}
-    return headline(test.without(leaked)) if 0 < len(leaked) < len(test.names) else None
+    return headline_split(test.without(leaked)) if 0 < len(leaked) < len(test.names) else None
 
 
 def _epochs(state: TrainerState) -> tuple[Epoch, ...]:

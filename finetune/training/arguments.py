@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from finetune.recipe import Recipe
+from finetune.config.recipe import Recipe
 from hmdb.errors import DataError
 from hmdb.machine import num_processes
 

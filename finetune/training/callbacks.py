@@ -20,7 +20,7 @@ from finetune.data.dataset import ClipDataset
 from finetune.evaluation.calibrate import negative_log_likelihood
 from finetune.evaluation.figures import confusion_matrix
 from finetune.evaluation.metrics import accuracies, confusion
-from finetune.run_folder import CHECKPOINT_PREFIX
+from finetune.run_dir import CHECKPOINT_PREFIX
 from hmdb.figures import sheet
 from hmdb.model.preprocess import PixelSpec
 
@@ -30,7 +30,7 @@ LINE_SECONDS = 60
 log = logging.getLogger(__name__)
 
 
-class Measures:
+class ComputeMetrics:
     """The figures of an evaluation, as the Trainer asks for them, whose confusion matrix is kept to be drawn."""
 
     def __init__(self) -> None:
@@ -49,10 +49,10 @@ class Measures:
         return {**accuracies(logits, classes), "cross_entropy": negative_log_likelihood(logits, classes)}
 
 
-class Board(TensorBoardCallback):
+class TensorBoardImages(TensorBoardCallback):
     """The Trainer's scalars, and beside them sample clips and each epoch's confusion matrix."""
 
-    def __init__(self, folder: Path, clips: ClipDataset, classes: tuple[str, ...], measures: Measures) -> None:
+    def __init__(self, folder: Path, clips: ClipDataset, classes: tuple[str, ...], measures: ComputeMetrics) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._folder = folder
         self._clips = clips
@@ -113,7 +113,7 @@ def clips_per_second(history: Sequence[Mapping[str, Any]], clips: int) -> float:
     return len(taken) * clips / max(sum(taken), 1e-9)
 
 
-class Progress(TrainerCallback):
+class LogProgress(TrainerCallback):
     """Lines for a log: each epoch's figures and the time left; within long epochs a line a minute. For no terminal."""
 
     def __init__(self) -> None:
@@ -149,7 +149,7 @@ class Progress(TrainerCallback):
             log.info("%s%s%s", what, loss, left)
 
 
-class UpdateEma(TrainerCallback):
+class EmaCallback(TrainerCallback):
     """Adds the weights of each step to their exponential moving average."""
 
     def __init__(self, average: AveragedModel) -> None:
@@ -159,7 +159,7 @@ class UpdateEma(TrainerCallback):
         self._average.update_parameters(rest["model"])
 
 
-class PixelFile(TrainerCallback):
+class SaveProcessor(TrainerCallback):
     """Makes each of the Trainer's checkpoints one that hmdb can load."""
 
     def __init__(self, pixel_spec: PixelSpec) -> None:
@@ -170,7 +170,7 @@ class PixelFile(TrainerCallback):
             self._pixel_spec.save(Path(str(args.output_dir)) / f"{CHECKPOINT_PREFIX}{state.global_step}")
 
 
-class Patience(TrainerCallback):
+class EarlyStopping(TrainerCallback):
     """Early stopping that is told by the log alone, so that a resumed run stops where it would have.
 
     transformers' EarlyStoppingCallback trains a run that was cut off after its last epoch for one more.

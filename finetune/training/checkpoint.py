@@ -11,15 +11,15 @@ from typing import Any
 
 from transformers import PreTrainedModel
 
-from finetune.networks.weights import refuse_non_finite
+from finetune.models.finite import refuse_non_finite
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
-from hmdb.model.checks import read_json
-from hmdb.model.known import KNOWN_KEY, Known
 from hmdb.model.loading import CALIBRATION_KEY, CLIP_SPEC_KEY
+from hmdb.model.ood import OOD_KEY, OodDetector
+from hmdb.model.precision_cost import MAX_TOP1_LOSS, PrecisionCost
 from hmdb.model.preprocess import PixelSpec
-from hmdb.model.rounding import ALLOWED, RoundingCost
+from hmdb.model.validation import read_json
 
 
 def save_checkpoint(
@@ -29,7 +29,7 @@ def save_checkpoint(
     output: Path,
     *,
     calibrated: Calibration | None = None,
-    known: Known | None = None,
+    known: OodDetector | None = None,
     half: bool = False,
 ) -> None:
     """Writes a checkpoint that `hmdb` and transformers load.
@@ -48,11 +48,11 @@ def save_checkpoint(
     setattr(network.config, CLIP_SPEC_KEY, clip_spec.to_dict())
     if calibrated:
         setattr(network.config, CALIBRATION_KEY, calibrated.to_dict())
-    for key in (*ALLOWED, KNOWN_KEY):  # what was measured of the weights that these began as
+    for key in (*MAX_TOP1_LOSS, OOD_KEY):  # what was measured of the weights that these began as
         vars(network.config).pop(key, None)
     with _staged(output) as staging:
         if known:
-            setattr(network.config, KNOWN_KEY, known.save(staging))
+            setattr(network.config, OOD_KEY, known.save(staging))
         state = {name: value.half() for name, value in network.state_dict().items()} if half else None
         network.save_pretrained(staging, state_dict=state)
         pixel_spec.save(staging)
@@ -66,7 +66,7 @@ def copy_checkpoint(checkpoint: Path, pixel_spec: PixelSpec, output: Path) -> No
         pixel_spec.save(staging)
 
 
-def keep_rounding_cost(folder: Path, dtype: str, cost: RoundingCost) -> None:
+def keep_rounding_cost(folder: Path, dtype: str, cost: PrecisionCost) -> None:
     """Writes what a precision costs a checkpoint into its config.json; the rest of it stays.
 
     Raises:
@@ -84,7 +84,7 @@ def keep_calibration(folder: Path, calibration: Calibration) -> None:
     _keep(folder, CALIBRATION_KEY, calibration.to_dict())
 
 
-def keep_known(folder: Path, known: Known) -> None:
+def keep_known(folder: Path, known: OodDetector) -> None:
     """Writes what tells strangers into a checkpoint; the rest of it stays.
 
     Raises:
@@ -95,7 +95,7 @@ def keep_known(folder: Path, known: Known) -> None:
             scale = known.save(staging)
     except OSError as error:
         raise DataError(f"{folder} cannot be written to: {error.strerror}.") from error
-    _keep(folder, KNOWN_KEY, scale)
+    _keep(folder, OOD_KEY, scale)
 
 
 def _keep(folder: Path, key: str, values: dict[str, Any]) -> None:

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError
 from transformers import TrainerState
 
-from finetune.run_folder import TRAINER_STATE, last_checkpoint
-from finetune.training.callbacks import Board, out_of_patience
+from finetune.run_dir import TRAINER_STATE, last_checkpoint
+from finetune.training.callbacks import TensorBoardImages, out_of_patience
 from finetune.training.checkpoint import copy_checkpoint
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
@@ -35,7 +35,7 @@ def fit(trainer: ClipTrainer, last: Path | None, patience: int) -> None:
     try:
         trainer.train(resume_from_checkpoint=str(last) if last else None)
     except BaseException:
-        if isinstance(board := trainer.pop_callback(Board), Board):
+        if isinstance(board := trainer.pop_callback(TensorBoardImages), TensorBoardImages):
             board.close()  # its thread would write into a folder that may be gone
         raise
     if trainer.state.best_metric is None:

@@ -16,19 +16,19 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel, PrinterCallback, Trainer
 
-from finetune.data.augment import Mixture, View, color_jitter
+from finetune.config.distillation import DistillationConfig
+from finetune.config.recipe import Recipe
+from finetune.data.augment import ClipAugmentation, MixupCutmix, color_jitter
 from finetune.data.dataset import ClipDataset
-from finetune.distillation.features import ProjectionHead
+from finetune.distillation.image_teacher import ProjectionHead
 from finetune.distillation.loss import loss_with_teacher
-from finetune.distillation.plan import Distillation
-from finetune.evaluation.metrics import Outcome, clearly_better
-from finetune.networks.layerwise import scale_rates
-from finetune.recipe import Recipe
-from finetune.run_folder import CHECKPOINT_PREFIX
-from finetune.training.callbacks import Progress, UpdateEma
+from finetune.evaluation.metrics import Predictions, clearly_better
+from finetune.models.layerwise import scale_rates
+from finetune.run_dir import CHECKPOINT_PREFIX
+from finetune.training.callbacks import EmaCallback, LogProgress
 from hmdb.errors import ModelError
 from hmdb.model.hub import Checkpoint
-from hmdb.model.loading import read_network
+from hmdb.model.loading import load_network
 from hmdb.model.preprocess import PixelSpec, normalize
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class ClipTrainer(Trainer):
         pixel_spec: PixelSpec,
         recipe: Recipe = Recipe(),  # noqa: B008 - frozen
         class_weights: torch.Tensor | None = None,
-        distillation: Distillation | None = None,
+        distillation: DistillationConfig | None = None,
         projection: ProjectionHead | None = None,
         **options: Any,
     ) -> None:
@@ -64,7 +64,7 @@ class ClipTrainer(Trainer):
         self.model_accepts_loss_kwargs = False
         if self.args.disable_tqdm:
             self.remove_callback(PrinterCallback)  # it prints dictionaries
-            self.add_callback(Progress())
+            self.add_callback(LogProgress())
         self._pixel_spec = pixel_spec
         self._recipe = recipe
         self._class_weights = class_weights
@@ -74,7 +74,7 @@ class ClipTrainer(Trainer):
         if recipe.ema:
             average = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
             self._ema = AveragedModel(self._network, multi_avg_fn=average)
-            self.add_callback(UpdateEma(self._ema))
+            self.add_callback(EmaCallback(self._ema))
 
     @property
     def _network(self) -> PreTrainedModel:
@@ -98,10 +98,10 @@ class ClipTrainer(Trainer):
         smoothing = self._recipe.label_smoothing if model.training else 0.0
         view = mixture = None
         if model.training and self._recipe.augment != "none":
-            view = View.draw(*pixels.shape[:2], kept=self._recipe.frames or None, device=pixels.device)
+            view = ClipAugmentation.draw(*pixels.shape[:2], kept=self._recipe.frames or None, device=pixels.device)
             pixels = color_jitter(view.of(pixels, self._pixel_spec.shape))
         if model.training and self._recipe.mixup:
-            mixture = Mixture.draw(len(pixels), self._pixel_spec.shape, self._recipe.mixup, pixels.device)
+            mixture = MixupCutmix.draw(len(pixels), self._pixel_spec.shape, self._recipe.mixup, pixels.device)
             pixels = mixture.of(pixels)
         with _frames(self._network, pixels.shape[1]):
             taught = self._projection is not None and view is not None
@@ -210,16 +210,16 @@ class ClipTrainer(Trainer):
         self._ema = None  # from now on the network has the weights that are kept
 
     def _load(self, checkpoint: Path) -> None:
-        saved, missing = read_network(Checkpoint(folder=checkpoint, name=checkpoint.name))
+        saved, missing = load_network(Checkpoint(folder=checkpoint, name=checkpoint.name))
         if missing:
             raise ModelError(f"{checkpoint} lacks weights: {', '.join(sorted(missing)[:3])}, ...")
         self._network.load_state_dict(saved.state_dict())
 
-    def outcome(self, split: str, dataset: ClipDataset) -> Outcome:
+    def outcome(self, split: str, dataset: ClipDataset) -> Predictions:
         """The answers on a split, each clip once, whatever the number of processes."""
         began = time.monotonic()
         found = self.predict(dataset)
-        return Outcome(
+        return Predictions(
             split=split,
             names=tuple(sample.name for sample in dataset.samples),
             logits=np.asarray(found.predictions, dtype=np.float32),

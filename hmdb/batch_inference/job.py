@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hmdb.batch_inference.fetch import FetchLimits
+from hmdb.batch_inference.download import FetchLimits
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
-from hmdb.model.hub import Checkpoint, find
+from hmdb.model.hub import Checkpoint, resolve_checkpoint
 from hmdb.model.preprocess import PixelSpec
 from hmdb.version import __version__
 from hmdb.video.limits import Limits
@@ -28,7 +28,7 @@ class Job:
         checkpoint: which model answers.
         clip_spec, pixel_spec: what it sees.
         device: as torch names it, on the machine that answers.
-        dtype: the precision, of `hmdb.model.inference.DTYPES`; never "auto", which each machine would decide anew.
+        dtype: the precision, of `hmdb.model.optimize.DTYPES`; never "auto", which each machine would decide anew.
         top_k: labels for each video.
         embeddings: length of the embedding that each row has; 0 for none.
         timeline: whether the second table is written.
@@ -61,7 +61,7 @@ class Job:
         """
         import torch
 
-        from hmdb.model.loading import BUNDLED, read
+        from hmdb.model.loading import BUNDLED, load_checkpoint
         from hmdb.recognizer import Recognizer
 
         checkpoint = self.checkpoint
@@ -69,8 +69,10 @@ class Job:
             checkpoint = Checkpoint(folder=BUNDLED, name="bundled")
         elif not checkpoint.folder.is_dir():
             from_hub = checkpoint.revision is not None
-            checkpoint = find(checkpoint.name if from_hub else str(checkpoint.folder), checkpoint.revision)
-        return Recognizer.of(read(checkpoint, torch.device(self.device)), self.dtype)
+            checkpoint = resolve_checkpoint(
+                checkpoint.name if from_hub else str(checkpoint.folder), checkpoint.revision
+            )
+        return Recognizer.of(load_checkpoint(checkpoint, torch.device(self.device)), self.dtype)
 
 
 def precision(loaded: LoadedModel, dtype: str, device: str, decided: str | None) -> str:
@@ -84,7 +86,7 @@ def precision(loaded: LoadedModel, dtype: str, device: str, decided: str | None)
     Raises:
         ModelError: no such dtype, or not on such a device.
     """
-    from hmdb.model.inference import DTYPES
+    from hmdb.model.optimize import DTYPES
     from hmdb.recognizer import Recognizer
 
     if dtype == "auto" and decided is not None:

@@ -16,12 +16,12 @@ from types import FrameType
 import pyarrow as pa
 from ray.exceptions import RayError
 
-from hmdb.batch_inference.engine import Workers, answered, cluster, has_gpus
-from hmdb.batch_inference.fetch import FetchLimits, stamp_of
+from hmdb.batch_inference.download import FetchLimits, file_version
 from hmdb.batch_inference.job import Job, fingerprint, precision
-from hmdb.batch_inference.output import Output
+from hmdb.batch_inference.parquet_store import ParquetStore
+from hmdb.batch_inference.ray_pipeline import WorkerPlan, cluster, has_gpus, run_pipeline
 from hmdb.batch_inference.sources import find_sources
-from hmdb.batch_inference.urls import is_url, key_of
+from hmdb.batch_inference.urls import is_url, redacted_key
 from hmdb.errors import DataError, StoppedError
 from hmdb.model.loading import load
 from hmdb.text import one_line
@@ -30,8 +30,8 @@ from hmdb.video.limits import Limits
 PART_ROWS = 1000
 PART_SECONDS = 300.0  # after which a part is written though it is short: the most work that a kill can cost
 BATCH_SIZE = {"cpu": 4, "cuda": 32}  # clips that are answered together
-LOOKERS = 16  # threads that look whether files have changed
-OURS = "hmdb.errors."  # begins a line of a traceback that tells of one of our errors
+STAT_THREADS = 16  # threads that look whether files have changed
+RUN_COLUMNS = "hmdb.errors."  # begins a line of a traceback that tells of one of our errors
 ROUNDS = 3  # through the engine, for rows that went missing with a machine
 
 
@@ -107,7 +107,7 @@ def batch(
     retry_failed: bool = False,
     retry_changed: bool = False,
     address: str | None = None,
-    workers: Workers | None = None,
+    workers: WorkerPlan | None = None,
     batch_size: int | None = None,
     part_rows: int = PART_ROWS,
     report: Callable[[Progress], None] = lambda _: None,
@@ -141,18 +141,18 @@ def batch(
         ModelError: the model cannot be loaded.
         TerminatedError: SIGTERM or Ctrl-C; what was answered is written.
     """
-    videos = {key_of(video): video for video in find_sources([str(source) for source in sources], column)}
-    with closing(Output(str(output))) as folder, _Signals() as signals, cluster(address):
+    videos = {redacted_key(video): video for video in find_sources([str(source) for source in sources], column)}
+    with closing(ParquetStore(str(output))) as folder, _SignalGuard() as signals, cluster(address):
         job = _job(folder, model, revision, device, dtype, sampler, top_k, embeddings, timeline, batch_size, say)
         if workers and workers.decoders and not job.device.startswith("cuda"):
             say("Note: on a CPU each answerer decodes for itself; how many decoders there are is for GPUs.")
-        standing = _standing(folder, videos, say, retry_failed=retry_failed, retry_changed=retry_changed)
+        standing = _read_existing(folder, videos, say, retry_failed=retry_failed, retry_changed=retry_changed)
         done = standing.done
         begun = Progress(total=len(videos), done=len(done), failed=standing.failed, before=len(done))
         report(begun)
         began = time.monotonic()
-        parts = _Parts(folder, part_rows)
-        progress = _fill(parts, videos, done, begun, job, workers or Workers(), signals, report)
+        parts = _PartWriter(folder, part_rows)
+        progress = _fill(parts, videos, done, begun, job, workers or WorkerPlan(), signals, report)
         labels, errors = folder.counts()
         return Summary(
             labels=labels,
@@ -164,7 +164,7 @@ def batch(
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Standing:
+class _ExistingRows:
     """What a folder holds of a job that goes on.
 
     Attributes:
@@ -178,14 +178,14 @@ class _Standing:
     others: int
 
 
-def _standing(
-    folder: Output,
+def _read_existing(
+    folder: ParquetStore,
     videos: Mapping[str, str],
     say: Callable[[str], None],
     *,
     retry_failed: bool,
     retry_changed: bool,
-) -> _Standing:
+) -> _ExistingRows:
     """What need not be done again. What is to be done again loses its row."""
     failed, stamps, others = set(), {}, 0
     for path, stamp, error in folder.rows("path", "stamp", "error_class"):
@@ -205,19 +205,19 @@ def _standing(
     if again:
         folder.drop(again)
         say(f"{len(again)} that failed or changed are done again.")
-    return _Standing(done=stamps.keys() - again, failed=len(failed - again), others=others)
+    return _ExistingRows(done=stamps.keys() - again, failed=len(failed - again), others=others)
 
 
 def _changed(stamps: Mapping[str, str | None]) -> set[str]:
     """Videos on this machine whose file or folder is not what it was. What is behind a URL is not asked for again."""
     local = {path: stamp for path, stamp in stamps.items() if not is_url(path)}
-    with ThreadPoolExecutor(LOOKERS) as threads:  # a file system of a network takes its time for each
-        now = threads.map(stamp_of, map(Path, local))
+    with ThreadPoolExecutor(STAT_THREADS) as threads:  # a file system of a network takes its time for each
+        now = threads.map(file_version, map(Path, local))
         return {path for (path, stamp), new in zip(local.items(), now, strict=True) if new not in (stamp, None)}
 
 
 def _job(
-    folder: Output,
+    folder: ParquetStore,
     model: str | Path | None,
     revision: str | None,
     device: str | None,
@@ -255,13 +255,13 @@ def _job(
 
 
 def _fill(
-    parts: _Parts,
+    parts: _PartWriter,
     videos: Mapping[str, str],
     done: set[str],
     progress: Progress,
     job: Job,
-    workers: Workers,
-    signals: _Signals,
+    workers: WorkerPlan,
+    signals: _SignalGuard,
     report: Callable[[Progress], None],
 ) -> Progress:
     """Answers what is missing. `done` grows by it."""
@@ -269,7 +269,7 @@ def _fill(
         missing = {path: location for path, location in videos.items() if path not in done}
         if not missing:
             return progress
-        rows = answered(missing, job, workers)
+        rows = run_pipeline(missing, job, workers)
         try:
             while (table := signals.interrupting(rows)) is not None:
                 new = _first_of_each(table, done)
@@ -282,10 +282,10 @@ def _fill(
                     before=progress.before,
                 )
                 report(progress)
-        except _Signalled as signalled:
+        except _Interrupt as signalled:
             raise TerminatedError(signalled.number, progress) from signalled
         except RayError as error:
-            raise DataError(f"Ray has given up: {_reason(error)} The same command goes on.") from error
+            raise DataError(f"Ray has given up: {_changed_setting(error)} The same command goes on.") from error
         finally:
             parts.flush()
     if lost := len(videos.keys() - done):
@@ -293,10 +293,10 @@ def _fill(
     return progress
 
 
-def _reason(error: RayError) -> str:
+def _changed_setting(error: RayError) -> str:
     """What went wrong, in a sentence: the last line of what Ray tells, as a traceback comes before it."""
     last = str(error).strip().rpartition("\n")[2]
-    told = last.partition(": ")[2] if last.startswith(OURS) else last
+    told = last.partition(": ")[2] if last.startswith(RUN_COLUMNS) else last
     return f"{one_line(told).removesuffix('.')}."
 
 
@@ -309,10 +309,10 @@ def _first_of_each(table: pa.Table, done: set[str]) -> pa.Table:
     return table if all(new) else table.filter(pa.array(new))
 
 
-class _Parts:
+class _PartWriter:
     """Gathers rows until they make a part."""
 
-    def __init__(self, folder: Output, size: int) -> None:
+    def __init__(self, folder: ParquetStore, size: int) -> None:
         self._folder = folder
         self._size = size
         self._tables: list[pa.Table] = []
@@ -339,13 +339,13 @@ class _Parts:
         self._since = time.monotonic()
 
 
-class _Signalled(BaseException):
+class _Interrupt(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-class _Signals:
+class _SignalGuard:
     """SIGTERM and Ctrl-C end the waiting for rows, never the writing of a part. A second one ends at once."""
 
     def __init__(self) -> None:
@@ -353,7 +353,7 @@ class _Signals:
         self._waiting = False
         self._before: dict[int, object] = {}
 
-    def __enter__(self) -> _Signals:
+    def __enter__(self) -> _SignalGuard:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
@@ -372,7 +372,7 @@ class _Signals:
             if signal.getsignal(number) != self._caught and self._number is None:
                 signal.signal(number, self._caught)  # Ray has put its own in place
         if self._number is not None:
-            raise _Signalled(self._number)
+            raise _Interrupt(self._number)
         self._waiting = True
         try:
             return next(rows, None)
@@ -385,4 +385,4 @@ class _Signals:
             signal.raise_signal(number)
         self._number = number
         if self._waiting:
-            raise _Signalled(number)
+            raise _Interrupt(number)

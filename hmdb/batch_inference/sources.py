@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from fsspec.core import url_to_fs
 from pyarrow import csv, json, parquet
 
-from hmdb.batch_inference.fetch import reason
-from hmdb.batch_inference.urls import is_url, key_of
+from hmdb.batch_inference.download import failure_reason
+from hmdb.batch_inference.urls import is_url, redacted_key
 from hmdb.errors import DataError
 from hmdb.text import one_line
 from hmdb.video import VIDEO_SUFFIXES, is_frame_folder
-from hmdb.video.find import find_videos
+from hmdb.video.discover import find_videos
 
 TABLE_SUFFIXES = frozenset({".csv", ".jsonl", ".parquet"})
 MAGIC = frozenset("*?[")
@@ -116,7 +116,7 @@ def _path(source: str) -> str:
 
 
 def _shown(source: str) -> str:
-    return one_line(key_of(source))
+    return one_line(redacted_key(source))
 
 
 @contextmanager
@@ -126,4 +126,4 @@ def _named(source: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # each file system has its own ways to fail
-        raise DataError(f"{_shown(source)} cannot be read: {reason(error, source)}") from error
+        raise DataError(f"{_shown(source)} cannot be read: {failure_reason(error, source)}") from error

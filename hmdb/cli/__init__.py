@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from hmdb.cli import annotate, batch, classify, export
 from hmdb.errors import HmdbError
-from hmdb.machine import discard_output
+from hmdb.machine import silence_stdout
 from hmdb.version import __version__
 
 COMMANDS = {"classify": classify, "batch": batch, "annotate": annotate, "export": export}
-PLAIN = "classify"  # the command that needs no name
+DEFAULT_COMMAND = "classify"  # the command that needs no name
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] not in (*COMMANDS, "-h", "--help", "--version"):
-        given.insert(0, PLAIN)
+        given.insert(0, DEFAULT_COMMAND)
     parser, options = _parsed(given)
     try:
         status = int(COMMANDS[options.command].run(options, parser))
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     except BrokenPipeError:
-        discard_output()
+        silence_stdout()
         return 1
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -50,13 +50,13 @@ def _parsed(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse
     parser = argparse.ArgumentParser(
         prog=prog,
         description="Says what someone in a video is doing.",
-        epilog=f"{prog} VIDEO... is short for {prog} {PLAIN} VIDEO...; {prog} COMMAND --help tells more.",
+        epilog=f"{prog} VIDEO... is short for {prog} {DEFAULT_COMMAND} VIDEO...; {prog} COMMAND --help tells more.",
     )
     parser.add_argument("--version", action="version", version=f"hmdb {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     parsers = {}
     for name, command in COMMANDS.items():
-        own = prog if name == PLAIN else f"{prog} {name}"
+        own = prog if name == DEFAULT_COMMAND else f"{prog} {name}"
         parsers[name] = commands.add_parser(name, prog=own, help=command.HELP, description=command.HELP)
         command.add_arguments(parsers[name])
     options = parser.parse_args(arguments)

@@ -24,7 +24,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         DataError: there is nothing to write, or it cannot be written.
     """
     check_installed()
-    from hmdb.batch_inference.annotations import export
+    from hmdb.batch_inference.annotation_export import export
 
     count = export(options.answers, options.to, options.output, say=lambda line: print(line, file=sys.stderr))
     print(f"{count} videos are in {options.output}.")

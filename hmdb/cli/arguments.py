@@ -16,7 +16,9 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, ...; if not given, a GPU where there is one")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, int8: the precision (%(default)s)")
     parser.add_argument("--sampler", choices=SAMPLERS, help="how frames are taken; if not given, the checkpoint's way")
-    parser.add_argument("--top-k", type=count, default=5, metavar="K", help="answers for each video (%(default)s)")
+    parser.add_argument(
+        "--top-k", type=positive_int, default=5, metavar="K", help="answers for each video (%(default)s)"
+    )
 
 
 def check_revision(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -24,14 +26,14 @@ def check_revision(options: argparse.Namespace, parser: argparse.ArgumentParser)
         parser.error("--revision is that of a model on the Hub: name it with --model or HMDB_MODEL")
 
 
-def named(text: str) -> Path:
+def nonempty_path(text: str) -> Path:
     """A path, as `type` of an argument. One that is empty would be the folder one is in."""
     if not text:
         raise argparse.ArgumentTypeError("a name is empty")
     return Path(text)
 
 
-def count(text: str) -> int:
+def positive_int(text: str) -> int:
     """A whole number of at least 1, as `type` of an argument."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from hmdb.cli.arguments import add_model_arguments, check_revision, count
+from hmdb.cli.arguments import add_model_arguments, check_revision, positive_int
 from hmdb.errors import DataError
 
 if TYPE_CHECKING:
@@ -36,11 +36,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--retry-failed", action="store_true", help="do videos that failed before again")
     parser.add_argument("--retry-changed", action="store_true", help="do files that changed since then again")
     parser.add_argument("--address", help="of a Ray cluster, or auto; if not given, this machine alone")
-    parser.add_argument("--decoders", type=count, metavar="N", help="processes that decode for GPUs (one per core)")
-    parser.add_argument("--answerers", type=count, metavar="N", help="processes that answer (one per core or GPU)")
+    parser.add_argument(
+        "--decoders", type=positive_int, metavar="N", help="processes that decode for GPUs (one per core)"
+    )
+    parser.add_argument(
+        "--answerers", type=positive_int, metavar="N", help="processes that answer (one per core or GPU)"
+    )
     parser.add_argument("--gpu-share", type=_share, default=1.0, metavar="X", help="of a GPU for each (%(default)s)")
-    parser.add_argument("--batch-size", type=count, metavar="N", help="clips answered together (4; on a GPU 32)")
-    parser.add_argument("--part-rows", type=count, default=1000, metavar="N", help="rows of a file (%(default)s)")
+    parser.add_argument("--batch-size", type=positive_int, metavar="N", help="clips answered together (4; on a GPU 32)")
+    parser.add_argument(
+        "--part-rows", type=positive_int, default=1000, metavar="N", help="rows of a file (%(default)s)"
+    )
 
 
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -56,7 +62,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     check_installed()
     from transformers.utils.logging import disable_progress_bar
 
-    from hmdb.batch_inference.engine import Workers
+    from hmdb.batch_inference.ray_pipeline import WorkerPlan
     from hmdb.batch_inference.run import TerminatedError, batch
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -77,7 +83,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             retry_failed=options.retry_failed,
             retry_changed=options.retry_changed,
             address=options.address,
-            workers=Workers(decoders=options.decoders, answerers=options.answerers, gpu_share=options.gpu_share),
+            workers=WorkerPlan(decoders=options.decoders, answerers=options.answerers, gpu_share=options.gpu_share),
             batch_size=options.batch_size,
             part_rows=options.part_rows,
             report=bar.show,

@@ -17,12 +17,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from hmdb.cli.arguments import add_model_arguments, check_revision, named
+from hmdb.cli.arguments import add_model_arguments, check_revision, nonempty_path
 from hmdb.errors import DataError, HmdbError
 from hmdb.machine import gc_paused
-from hmdb.text import one_line, readable, shown_name
+from hmdb.text import display_name, label_words, one_line
 from hmdb.video import prepare
-from hmdb.video.find import find_videos
+from hmdb.video.discover import find_videos
 
 HELP = "Says what someone in a video is doing."
 MANY = 4  # videos, from which on a progress bar is shown
@@ -134,7 +134,7 @@ def _named(target: Path) -> Iterator[None]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "videos", nargs="+", type=named, metavar="VIDEO", help="file, folder of frames, or folder of these"
+        "videos", nargs="+", type=nonempty_path, metavar="VIDEO", help="file, folder of frames, or folder of these"
     )
     add_model_arguments(parser)
     form = parser.add_mutually_exclusive_group()
@@ -147,7 +147,7 @@ def to_table(answers: Sequence[Answer]) -> str:
     probabilities, the best first, the first behind "none of these" where it is taken to show none. Last comes why
     that is so, and what is wrong with the video.
     """
-    names = [shown_name(answer.video) for answer in answers]
+    names = [display_name(answer.video) for answer in answers]
     often = Counter(names)
     rows = [
         [name if name and often[name] == 1 else one_line(str(answer.video)), *_cells(answer.prediction)]
@@ -161,7 +161,7 @@ def to_table(answers: Sequence[Answer]) -> str:
 
 
 def _cells(prediction: dict[str, Any]) -> list[str]:
-    first, *others = (f"{readable(each['label'])} {each['probability']:.1%}" for each in prediction["top"])
+    first, *others = (f"{label_words(each['label'])} {each['probability']:.1%}" for each in prediction["top"])
     remarks = [prediction["doubt"] or "", *prediction["notes"]]
     return [first if prediction["is_known"] else f"none of these: {first}", *others, " ".join(remarks).strip()]
 

@@ -93,8 +93,8 @@ class ClipFrame:
     kind: str
 
 
-STILL = 2.0  # grey levels between the means of two blocks, below which nothing has moved
-BLOCK = 16  # pixels a side, at least; the mean over so many is free of the camera's noise
+STILL_GREY_LEVELS = 2.0  # grey levels between the means of two blocks, below which nothing has moved
+MOTION_BLOCK = 16  # pixels a side, at least; the mean over so many is free of the camera's noise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,11 +127,11 @@ class Clip:
         moments = {frame.sources for frame in self.frames}
         if len(moments) < 2 or len(plain) < 2:
             return len(moments) > 1
-        block = max(BLOCK, min(self.pixels.shape[1:3]) // 32)
+        block = max(MOTION_BLOCK, min(self.pixels.shape[1:3]) // 32)
         rows, columns = (max(side // block, 1) for side in self.pixels.shape[1:3])
         frames = self.pixels[plain][:, : rows * block, : columns * block]
         high, wide = frames.shape[1] // rows, frames.shape[2] // columns
         # Whole numbers, and the rows of a block first: the other way round it takes ten times as long.
         lines = frames[:, : rows * high, : columns * wide].reshape(len(plain), rows, high, -1)
         sums = lines.sum(axis=2, dtype=np.uint32).reshape(len(plain), rows, columns, wide, 3).sum(axis=3)
-        return bool((sums.max(axis=0) - sums.min(axis=0)).max() > STILL * high * wide)
+        return bool((sums.max(axis=0) - sums.min(axis=0)).max() > STILL_GREY_LEVELS * high * wide)

@@ -120,23 +120,23 @@ class Reversed(_Altered):
     step: ClassVar[str] = "reversed"
 
 
-def interpolated(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
+def interpolate(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
     """Between each two neighbours their mean: n -> 2n - 1."""
     between = [Mean(first, second) for first, second in itertools.pairwise(frames)]
     return [frame for pair in zip(frames, between, strict=False) for frame in pair] + list(frames[-1:])
 
 
-def and_back(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
+def ping_pong(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
     """The list, then the list in reverse without the frame it turns at: n -> 2n - 1."""
     return [*frames, *(Reversed(frame) for frame in frames[-2::-1])]
 
 
-def brightened(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
+def brighten(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
     """The list, then once more with each of GAINS: n -> 5n."""
     return [*frames, *(Gain(frame, gain) for gain in GAINS for frame in frames)]
 
 
-def extended(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFrame]:
+def extend(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFrame]:
     """The list lengthened to `num_frames`, each step over all that the one before it made.
 
     12 frames -> 23 (interpolated) -> 45 (and back) -> 225 (brightened) -> 449, cut to 256.
@@ -145,14 +145,14 @@ def extended(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFra
     result = list(frames)
     if len(result) >= num_frames:
         return result
-    for step in (interpolated, and_back, brightened) * MAX_ROUNDS:
+    for step in (interpolate, ping_pong, brighten) * MAX_ROUNDS:
         result = step(result)
         if len(result) >= num_frames:
             break
     return result[:num_frames]
 
 
-def repeated(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFrame]:
+def repeat(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFrame]:
     """A sampled list lengthened to `num_frames`: interpolated once, then its reverse appended until
     there are enough (table 5, "after sampling"). The frame it turns at is shown twice.
 
@@ -160,16 +160,16 @@ def repeated(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFra
     """
     result = list(frames)
     if len(result) < num_frames:
-        result = interpolated(result)
+        result = interpolate(result)
     while len(result) < num_frames:
         result += [Reversed(frame) for frame in reversed(result)]
     return result[:num_frames]
 
 
-def spread(num_source_frames: int, num_frames: int) -> list[int]:
+def evenly_spaced(num_source_frames: int, num_frames: int) -> list[int]:
     """`num_frames` indices over the whole video, int(i * n / num_frames); repeated where n is smaller.
 
-    >>> spread(20, 8)
+    >>> evenly_spaced(20, 8)
     [0, 2, 5, 7, 10, 12, 15, 17]
     """
     return [i * num_source_frames // num_frames for i in range(num_frames)]
@@ -198,13 +198,13 @@ def sample(num_source_frames: int, spec: ClipSpec, rng: random.Random | None = N
 
 def _uniform(n: int, wanted: int, spec: ClipSpec, rng: random.Random | None) -> Sequence[VirtualFrame]:
     if spec.extension == "after":
-        return repeated([Source(index) for index in range(0, n, spec.stride)][:wanted], wanted)
+        return repeat([Source(index) for index in range(0, n, spec.stride)][:wanted], wanted)
     enough = spec.min_source_frames
-    return extended([Source(index) for index in range(min(n, enough))], enough)[:: spec.stride]
+    return extend([Source(index) for index in range(min(n, enough))], enough)[:: spec.stride]
 
 
 def _equidistant(n: int, wanted: int, spec: ClipSpec, rng: random.Random | None) -> Iterator[VirtualFrame]:
-    indices = spread(n, wanted) if n > wanted else [i % n for i in range(wanted)]
+    indices = evenly_spaced(n, wanted) if n > wanted else [i % n for i in range(wanted)]
     return map(Source, indices)
 
 
@@ -217,7 +217,7 @@ def _random(n: int, wanted: int, spec: ClipSpec, rng: random.Random | None) -> I
 def _centered(n: int, wanted: int, spec: ClipSpec, rng: random.Random | None) -> Iterator[VirtualFrame]:
     window = spec.min_source_frames
     first = (n - window) // 2
-    return map(Source, range(first, first + window, spec.stride) if n >= window else spread(n, wanted))
+    return map(Source, range(first, first + window, spec.stride) if n >= window else evenly_spaced(n, wanted))
 
 
 _SAMPLERS = {"uniform": _uniform, "equidistant": _equidistant, "random": _random, "centered": _centered}

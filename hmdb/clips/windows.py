@@ -40,7 +40,7 @@ def windows(num_source_frames: int, spec: ClipSpec, *, max_windows: int = MAX_WI
     return tuple(range(start, start + span) for start in starts)
 
 
-def borders(of: Sequence[range]) -> tuple[int, ...]:
+def boundaries(of: Sequence[range]) -> tuple[int, ...]:
     """Where what each of these neighbouring windows stands for begins, and where the last ends: frames.
 
     A border lies in the middle between the centres of the windows beside it.
@@ -49,6 +49,6 @@ def borders(of: Sequence[range]) -> tuple[int, ...]:
     return (0, *(round((a + b) / 2) for a, b in itertools.pairwise(centres)), of[-1].stop)
 
 
-def batches(of: Sequence[range], size: int) -> list[Sequence[range]]:
+def chunked(of: Sequence[range], size: int) -> list[Sequence[range]]:
     """`size` neighbours at a time, in order, so that a video is read forward."""
     return [of[start : start + size] for start in range(0, len(of), size)]

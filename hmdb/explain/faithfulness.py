@@ -20,7 +20,7 @@ from hmdb.model.families.base import Grid
 STEPS = 5  # of a curve; both take 2 * STEPS forward passes
 
 
-def orders(relevance: np.ndarray, steps: int = STEPS) -> np.ndarray:
+def deletion_insertion_masks(relevance: np.ndarray, steps: int = STEPS) -> np.ndarray:
     """What is masked at each point of both curves.
 
     Args:
@@ -37,7 +37,7 @@ def orders(relevance: np.ndarray, steps: int = STEPS) -> np.ndarray:
     return np.stack([first, ~first]).reshape(2, steps + 1, *relevance.shape)
 
 
-def mask(pixel_values: torch.Tensor, marked: np.ndarray, grid: Grid) -> torch.Tensor:
+def mask_patches(pixel_values: torch.Tensor, marked: np.ndarray, grid: Grid) -> torch.Tensor:
     """The clip with the marked patches in its mean colour.
 
     Args:

@@ -20,7 +20,7 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-3, 1e3  # that are accepted; logits stay f
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
+class ReliabilityBin:
     """Answers of like probability to clips whose right label is known.
 
     Attributes:
@@ -59,7 +59,7 @@ class Calibration:
 
     temperature: float = 1.0
     threshold: float | None = None
-    answers: tuple[Answers, ...] = ()
+    answers: tuple[ReliabilityBin, ...] = ()
 
     def __post_init__(self) -> None:
         for name, low, high in (("temperature", MIN_TEMPERATURE, MAX_TEMPERATURE), ("threshold", 0, 1)):
@@ -76,7 +76,7 @@ class Calibration:
         probabilities: np.ndarray = (powers / powers.sum(axis=-1, keepdims=True)).astype(np.float32)
         return probabilities
 
-    def answers_like(self, probability: float) -> Answers | None:
+    def bin_for(self, probability: float) -> ReliabilityBin | None:
         """The validation clips whose answers were about as sure; None where there are none."""
         return next((each for each in self.answers if each.low < probability <= each.high and each.count), None)
 
@@ -93,14 +93,14 @@ class Calibration:
         """
         if not isinstance(values, Mapping) or not set(values) <= {field.name for field in fields(cls)}:
             raise ModelError(f"The calibration in config.json is not one that this version knows: {values}.")
-        return cls(**{**values, "answers": _answers(values.get("answers", ()))})
+        return cls(**{**values, "answers": _read_bin(values.get("answers", ()))})
 
 
-def _answers(rows: object) -> tuple[Answers, ...]:
+def _read_bin(rows: object) -> tuple[ReliabilityBin, ...]:
     if not isinstance(rows, list | tuple) or not all(isinstance(row, list) and len(row) == 3 for row in rows):
         raise ModelError(f"The answers of the calibration in config.json are no rows of three numbers: {rows}.")
     low, found = 0.0, []
     for high, count, right in rows:
-        found.append(Answers(low=low, high=high, count=count, right=right))
+        found.append(ReliabilityBin(low=low, high=high, count=count, right=right))
         low = high
     return tuple(found)

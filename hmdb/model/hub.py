@@ -13,7 +13,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNot
 from huggingface_hub.file_download import repo_folder_name
 
 from hmdb.errors import ModelError
-from hmdb.model.processors import PIXELS_FILE, VIDEO_PIXELS_FILE
+from hmdb.model.processor_defaults import PIXELS_FILE, VIDEO_PIXELS_FILE
 from hmdb.text import first_line
 
 HUB_SECONDS = 2.5  # until the Hub counts as out of reach; its own client retries for 23 s
@@ -52,7 +52,7 @@ class Checkpoint:
     revision: str | None = None
 
 
-def find(model: str | Path, revision: str | None = None, *, online: bool = True) -> Checkpoint:
+def resolve_checkpoint(model: str | Path, revision: str | None = None, *, online: bool = True) -> Checkpoint:
     """The checkpoint of a local folder or a Hub id, downloaded if need be.
 
     Args:
@@ -76,7 +76,7 @@ def find(model: str | Path, revision: str | None = None, *, online: bool = True)
             return _download(name, _safetensors_revision(name, revision), online=True)
         except HubUnreachableError as error:
             cause = error
-    for kept in (revision,) if revision else (None, *_kept_conversions(name)):
+    for kept in (revision,) if revision else (None, *_cached_conversions(name)):
         with suppress(ModelError):
             return _download(name, kept, online=False)
     raise HubUnreachableError(name) from cause
@@ -153,7 +153,7 @@ def _files_on_hub(name: str, revision: str | None) -> list[str]:
     raise HubUnreachableError(name) from cause
 
 
-def _kept_conversions(name: str) -> list[str]:
+def _cached_conversions(name: str) -> list[str]:
     """The conversions of a repository that may have been downloaded before."""
     if name in SAFETENSORS_REVISIONS:
         return [SAFETENSORS_REVISIONS[name]]

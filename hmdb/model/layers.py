@@ -1,4 +1,4 @@
-"""Layers of transformers that take less time for the same answer, which `hmdb.model.inference` puts in place."""
+"""Layers of transformers that take less time for the same answer, which `hmdb.model.optimize` puts in place."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class OneDnnLinear(InferenceLinear):
         if torch.is_grad_enabled():
             return super().forward(input)
         rows = input.reshape(-1, self.in_features)
-        values = in_whole_blocks(rows, self.weight.dtype)
+        values = pad_to_blocks(rows, self.weight.dtype)
         then = "none" if self.gelu is None else "gelu"
         product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
             values, self.weight, self.bias, then, [], self.gelu or ""
@@ -76,7 +76,7 @@ class Mlp(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., C) -> (..., C)."""
         rows = hidden.reshape(-1, hidden.shape[-1])
-        values = in_whole_blocks(rows, self.rise.weight.dtype) if isinstance(self.rise, OneDnnLinear) else rows
+        values = pad_to_blocks(rows, self.rise.weight.dtype) if isinstance(self.rise, OneDnnLinear) else rows
         found: torch.Tensor = self.fall(self.activation(self.rise(values)))
         return found[: len(rows)].view(*hidden.shape[:-1], found.shape[-1])
 
@@ -89,7 +89,7 @@ class ClassTokenNorm(nn.LayerNorm):
         return super().forward(input[:, :1])
 
 
-def in_whole_blocks(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def pad_to_blocks(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Rows as oneDNN likes them: (N, C) -> (at least N, C), with rows of zeros at the end.
 
     It takes a quarter longer for the 3137 tokens of a ViViT-base than for 3136 or 3152.

@@ -22,23 +22,23 @@ from transformers import AutoModelForVideoClassification, PreTrainedModel
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model.calibration import Calibration
-from hmdb.model.checks import (
-    check_files,
-    check_fit,
-    check_size,
-    check_sizes,
-    labels_of,
-    model_type_of,
-    read_json,
-    read_pixel_spec,
-    rehearse,
-)
 from hmdb.model.families import FAMILIES
-from hmdb.model.hub import Checkpoint, HubUnreachableError, find
-from hmdb.model.known import Known
+from hmdb.model.hub import Checkpoint, HubUnreachableError, resolve_checkpoint
 from hmdb.model.names import KINETICS_400
+from hmdb.model.ood import OodDetector
+from hmdb.model.precision_cost import MAX_TOP1_LOSS, PrecisionCost, read_costs
 from hmdb.model.preprocess import PixelSpec
-from hmdb.model.rounding import ALLOWED, RoundingCost, read_costs
+from hmdb.model.validation import (
+    check_config_limits,
+    check_files,
+    check_input_shape,
+    check_parameter_count,
+    dry_run,
+    read_json,
+    read_labels,
+    read_model_type,
+    read_pixel_spec,
+)
 from hmdb.text import first_line, one_line
 
 MODEL_VARIABLE = "HMDB_MODEL"
@@ -76,12 +76,12 @@ class LoadedModel:
     pixel_spec: PixelSpec
     checkpoint: Checkpoint
     calibration: Calibration = field(default_factory=Calibration)
-    known: Known | None = None
-    rounding_costs: Mapping[str, RoundingCost] = field(default_factory=dict)
+    known: OodDetector | None = None
+    rounding_costs: Mapping[str, PrecisionCost] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
-    def no_int8(self) -> str | None:
+    def int8_unavailable_reason(self) -> str | None:
         """Why int8 is not to be offered, in a sentence; None where it may be."""
         if self.network.device.type != "cpu":
             return "int8 is for a CPU."
@@ -91,7 +91,7 @@ class LoadedModel:
         if not cost.is_small("int8"):
             return (
                 f"{self.checkpoint.name} loses {-cost.top1_change:.1f} points of top-1 by it on {cost.clips} "
-                f"{cost.part} clips, more than {ALLOWED['int8']:g}."
+                f"{cost.part} clips, more than {MAX_TOP1_LOSS['int8']:g}."
             )
         return None
 
@@ -106,7 +106,7 @@ class LoadedModel:
             "pixel_spec": self.pixel_spec.to_dict(),
             "calibration": self.calibration.to_dict(),
             "tells_strangers_by": "features" if self.known else "probability",
-            "int8": {"offered": self.no_int8 is None, "cost": costs.get("int8")},
+            "int8": {"offered": self.int8_unavailable_reason is None, "cost": costs.get("int8")},
             "bfloat16": {"cost": costs.get("bfloat16")},
             "notes": list(self.notes),
         }
@@ -129,7 +129,7 @@ def load(model: str | Path | None = None, revision: str | None = None, device: s
     """
     target = _device(device)
     if model is not None:
-        return read(find(model, revision), target)
+        return load_checkpoint(resolve_checkpoint(model, revision), target)
     wanted = os.environ.get(MODEL_VARIABLE, "").strip()
     if revision is not None and not wanted:
         raise ModelError(f"No model is named that {revision} could be a revision of.")
@@ -137,17 +137,19 @@ def load(model: str | Path | None = None, revision: str | None = None, device: s
     online = True
     for candidate in dict.fromkeys((wanted, KINETICS_400)) if wanted else ():
         try:
-            loaded = read(find(candidate, revision if candidate == wanted else None, online=online), target)
+            loaded = load_checkpoint(
+                resolve_checkpoint(candidate, revision if candidate == wanted else None, online=online), target
+            )
             break
         except ModelError as error:
             online = online and not isinstance(error, HubUnreachableError)
             notes.append(f"{candidate} is not in use: {error}")
     else:
-        loaded = read(Checkpoint(folder=BUNDLED, name="bundled"), target)
+        loaded = load_checkpoint(Checkpoint(folder=BUNDLED, name="bundled"), target)
     return replace(loaded, notes=(*notes, *loaded.notes))
 
 
-def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedModel:
+def load_checkpoint(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedModel:
     """Reads a checkpoint from disk.
 
     Raises:
@@ -155,16 +157,16 @@ def read(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedMo
             mangled, the weights are not those that config.json asks for or not finite, or the clip spec
             does not fit the network.
     """
-    with _in_one_line(checkpoint.name):
-        return _read(checkpoint, device or _device(None))
+    with _summarize(checkpoint.name):
+        return _load_checkpoint(checkpoint, device or _device(None))
 
 
-def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
+def _load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     name, folder = checkpoint.name, checkpoint.folder
     check_files(folder, name)
     config = read_json(folder / "config.json", name)
-    model_type = model_type_of(config, name)
-    labels = labels_of(config, name)
+    model_type = read_model_type(config, name)
+    labels = read_labels(config, name)
     notes = []
     if CLIP_SPEC_KEY in config:
         clip_spec = ClipSpec.from_dict(config[CLIP_SPEC_KEY])
@@ -175,16 +177,16 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     pixel_spec = read_pixel_spec(folder, name, model_type)
     calibration = Calibration.from_dict(config.get(CALIBRATION_KEY, {}))
     rounding_costs = read_costs(config)
-    network, new, unused = _read_network(checkpoint)
+    network, new, unused = _load_network(checkpoint)
     if new:
-        raise ModelError(f"{name} lacks weights that its config.json asks for: {_some(new)}")
+        raise ModelError(f"{name} lacks weights that its config.json asks for: {_shorten(new)}")
     if unused:
-        raise ModelError(f"{name} has weights that its config.json has no place for: {_some(unused)}")
+        raise ModelError(f"{name} has weights that its config.json has no place for: {_shorten(unused)}")
     if not all(bool(edge.isfinite()) for value in network.state_dict().values() for edge in value.aminmax()):
         raise ModelError(f"The weights of {name} are damaged: some are not finite numbers.")
-    check_fit(network.config, clip_spec, pixel_spec, name)
-    known = Known.load(folder, config, labels=len(labels), width=network.config.hidden_size, name=name)
-    rehearse(network, labels, clip_spec, pixel_spec, name)
+    check_input_shape(network.config, clip_spec, pixel_spec, name)
+    known = OodDetector.load(folder, config, labels=len(labels), width=network.config.hidden_size, name=name)
+    dry_run(network, labels, clip_spec, pixel_spec, name)
     try:
         network.train(False).to(device)
     except RuntimeError as error:
@@ -202,7 +204,7 @@ def _read(checkpoint: Checkpoint, device: torch.device) -> LoadedModel:
     )
 
 
-def read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str]]:
+def load_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str]]:
     """The network of a checkpoint, in float32 on the CPU, and the names of its weights that are new
     because the checkpoint holds none of that name and shape.
 
@@ -212,23 +214,23 @@ def read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMode
     Raises:
         ModelError: an unknown architecture, or weights that are missing, broken or no safetensors.
     """
-    with _in_one_line(checkpoint.name):
-        network, new, _ = _read_network(checkpoint, **changes)
+    with _summarize(checkpoint.name):
+        network, new, _ = _load_network(checkpoint, **changes)
         return network, new
 
 
-def _read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
+def _load_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
     """The network, the names of its weights that are new, and those in the checkpoint that it has no place for."""
     name, folder = checkpoint.name, checkpoint.folder
     check_files(folder, name)
     config = read_json(folder / "config.json", name)
-    model_type_of(config, name)
-    check_sizes(config, name)
+    read_model_type(config, name)
+    check_config_limits(config, name)
     if not any(folder.glob("*.safetensors")):
         raise ModelError(f"{name} has no weights as safetensors, and other formats are not loaded.")
     try:
         with _without_load_report():
-            check_size(folder)
+            check_parameter_count(folder)
             network, report = AutoModelForVideoClassification.from_pretrained(
                 folder,
                 dtype=torch.float32,
@@ -246,7 +248,7 @@ def _read_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMod
 
 
 @contextmanager
-def _in_one_line(name: str) -> Iterator[None]:
+def _summarize(name: str) -> Iterator[None]:
     """Whatever a mangled checkpoint makes raise becomes a ModelError of one line."""
     try:
         yield
@@ -273,7 +275,7 @@ def _without_load_report() -> Iterator[None]:
             handler.removeFilter(others)
 
 
-def _some(names: frozenset[str]) -> str:
+def _shorten(names: frozenset[str]) -> str:
     return f"{', '.join(sorted(names)[:3])} ..."
 
 

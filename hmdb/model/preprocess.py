@@ -19,14 +19,14 @@ import torch
 from PIL import Image
 
 from hmdb.errors import ModelError
-from hmdb.model.processors import PIXELS_FILE, VIDEO_PIXELS_FILE, WRITTEN, completed
+from hmdb.model.processor_defaults import PIXELS_FILE, VIDEO_PIXELS_FILE, WRITTEN, with_defaults
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 MAX_SIZE = 1024  # pixels, of a side
 SMALLEST, LARGEST = 1e-6, 1e3  # numbers that float32 survives being divided or multiplied by
-ALWAYS_DONE = ("do_resize", "do_rescale", "do_normalize")
+REQUIRED_STEPS = ("do_resize", "do_rescale", "do_normalize")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,20 +57,20 @@ class PixelSpec:
     def __post_init__(self) -> None:
         sizes = {"size": _pair(self.size)} | ({} if self.crop is None else {"crop_size": self.crop})
         for name, pair in sizes.items():
-            if not _is_many(pair, 2, (int,), 1, MAX_SIZE):
+            if not _is_numeric_tuple(pair, 2, (int,), 1, MAX_SIZE):
                 raise ModelError(
                     f"{name} in {PIXELS_FILE} must be whole numbers of pixels, at most {MAX_SIZE}, not {pair!r}."
                 )
         if self.crop and any(cut > side for cut, side in zip(self.crop, sizes["size"], strict=True)):
             raise ModelError(f"crop_size in {PIXELS_FILE} is larger than the size that it is cut from.")
-        if not _is_many((self.resample,), 1, (int, Image.Resampling), 0, max(Image.Resampling)):
+        if not _is_numeric_tuple((self.resample,), 1, (int, Image.Resampling), 0, max(Image.Resampling)):
             raise ModelError(f"resample in {PIXELS_FILE} must be PIL's number of a filter, not {self.resample!r}.")
         for name, values, count, low in (
             ("image_mean", self.mean, 3, -LARGEST),
             ("image_std", self.std, 3, SMALLEST),
             ("rescale_factor", (self.scale,), 1, SMALLEST),
         ):
-            if not _is_many(values, count, (int, float), low, LARGEST):
+            if not _is_numeric_tuple(values, count, (int, float), low, LARGEST):
                 raise ModelError(
                     f"{name} in {PIXELS_FILE} must be numbers from {low:g} to {LARGEST:g}, {count} in all, "
                     f"not {values!r}."
@@ -117,13 +117,13 @@ class PixelSpec:
             ModelError: a setting makes no sense, a step is switched off that is always done here, or the file
                 is that of another processor.
         """
-        for step in ALWAYS_DONE:
+        for step in REQUIRED_STEPS:
             if config.get(step, True) is not True:
                 raise ModelError(f"{step} in {PIXELS_FILE} is {config[step]!r}; only true is supported.")
         for flag in ("do_center_crop", "offset"):
             if flag in config and not isinstance(config[flag], bool):
                 raise ModelError(f"{flag} in {PIXELS_FILE} must be true or false, not {config[flag]!r}.")
-        settings = completed(config, processor)
+        settings = with_defaults(config, processor)
         try:
             size, crop = settings["size"], settings["crop_size"]
             return cls(
@@ -178,7 +178,7 @@ def _pair(size: Any) -> Any:
     return size if isinstance(size, tuple) else (size, size)
 
 
-def _is_many(values: Any, count: int, kinds: tuple[type, ...], low: float, high: float) -> bool:
+def _is_numeric_tuple(values: Any, count: int, kinds: tuple[type, ...], low: float, high: float) -> bool:
     """Whether it is a tuple of so many numbers in low..high; neither bool nor NaN is one."""
     return (
         isinstance(values, tuple)
@@ -187,7 +187,7 @@ def _is_many(values: Any, count: int, kinds: tuple[type, ...], low: float, high:
     )
 
 
-def fit(pixels: np.ndarray, spec: PixelSpec) -> np.ndarray:
+def resize_and_crop(pixels: np.ndarray, spec: PixelSpec) -> np.ndarray:
     """Resizes and crops.
 
     Args:
@@ -214,4 +214,4 @@ def normalize(pixels: torch.Tensor, spec: PixelSpec) -> torch.Tensor:
 
 def preprocess(pixels: np.ndarray, spec: PixelSpec) -> torch.Tensor:
     """Both steps: uint8 RGB (T, H, W, 3) -> float32 (T, 3, height, width)."""
-    return normalize(torch.from_numpy(fit(pixels, spec)), spec)
+    return normalize(torch.from_numpy(resize_and_crop(pixels, spec)), spec)

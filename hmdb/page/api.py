@@ -9,14 +9,14 @@ from typing import Any
 
 import gradio as gr
 
-from hmdb.page.handlers import ANSWER, Handlers
-from hmdb.page.panel import uploaded
+from hmdb.page.service.handlers import PREDICTED_CHOICE, Handlers
+from hmdb.page.tabs.base import pass_upload_path
 
 
 def build_api(do: Handlers, heavy: dict[str, Any]) -> None:
     with gr.Column(visible=False):
         ask = gr.Button()
-        video = uploaded(gr.File(label="Video"))
+        video = pass_upload_path(gr.File(label="Video"))
         answer = [
             gr.Label(label="Predicted action", num_top_classes=1),
             gr.Markdown(label="In words"),
@@ -26,7 +26,7 @@ def build_api(do: Handlers, heavy: dict[str, Any]) -> None:
         ]
         ask.click(do.predict, video, answer, api_name="predict", **heavy)
 
-        label = gr.Textbox(ANSWER, label="label")
+        label = gr.Textbox(PREDICTED_CHOICE, label="label")
         opacity = gr.Slider(0, 1, 0.7, label="Opacity")
         opacity.preprocess = lambda payload: payload  # type: ignore[method-assign]  # the handler says what is wrong
         explanation = [gr.Gallery(label="Where it looked"), gr.JSON(label="Explanation")]

@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from hmdb.page import programs
-from hmdb.page.answer import AnswerPanel
 from hmdb.page.api import build_api
-from hmdb.page.brief import Told
-from hmdb.page.compare import ComparePanel
-from hmdb.page.examples import middle, names
-from hmdb.page.files import FILES
-from hmdb.page.handlers import Handlers
-from hmdb.page.live import LivePanel
-from hmdb.page.model import Loading, loaded_later
-from hmdb.page.panel import AT_ONCE, PLAIN, PRIVATE, ROW_OF_PICTURES, drop_zone, recorder, video_player
-from hmdb.page.present import duration
-from hmdb.page.settings import Settings, lends_gpu
-from hmdb.page.share import FOLLOW, PARAMETER, Links
-from hmdb.page.theme import INTRO, TITLE
-from hmdb.page.timeline import TimelinePanel
+from hmdb.page.server import gradio_patches as programs
+from hmdb.page.server.error_reporting import SafeErrorBlocks
+from hmdb.page.server.file_store import FILES
+from hmdb.page.service.handlers import Handlers
+from hmdb.page.service.model_loader import BackgroundModel, as_background
+from hmdb.page.settings import Settings, on_zerogpu
+from hmdb.page.tabs.base import BARE_HTML, IMMEDIATE, INTERNAL, THUMBNAIL_ROW, drop_zone, recorder, video_player
+from hmdb.page.tabs.compare import ComparePanel
+from hmdb.page.tabs.live import LivePanel
+from hmdb.page.tabs.long_video import TimelinePanel
+from hmdb.page.tabs.video import AnswerPanel
+from hmdb.page.views.examples import example_names, middle_frame
+from hmdb.page.views.formatting import duration
+from hmdb.page.views.social_cards import PARAMETER, SYNC_URL_JS, ExampleLinks
+from hmdb.page.views.theme import INTRO, TITLE
 
 if TYPE_CHECKING:
     from hmdb.recognizer import Recognizer
@@ -34,8 +34,8 @@ MODES = (LIVE, "Record a clip")
 
 
 def build_demo(
-    recognizer: Recognizer | Loading,
-    second: Recognizer | Loading | None = None,
+    recognizer: Recognizer | BackgroundModel,
+    second: Recognizer | BackgroundModel | None = None,
     settings: Settings | None = None,
     *,
     examples: Path | None = None,
@@ -48,21 +48,21 @@ def build_demo(
         settings: what a visitor may cost; those of the environment, if not given.
         examples: a folder of videos (mp4) that visitors may try, named by what they show.
     """
-    programs.start_none()
+    programs.block_ffmpeg()
     settings = settings or Settings.from_environment()
     clips = FILES.examples(examples) if examples else []
-    do = Handlers(loaded_later(recognizer), loaded_later(second) if second else None, settings, clips)
+    do = Handlers(as_background(recognizer), as_background(second) if second else None, settings, clips)
     heavy: dict[str, Any] = {"concurrency_limit": None}  # Turns says who is answered when
-    links = Links(clips, [middle(clip) for clip in clips])
-    demo = Told(title=TITLE, analytics_enabled=False)
+    links = ExampleLinks(clips, [middle_frame(clip) for clip in clips])
+    demo = SafeErrorBlocks(title=TITLE, analytics_enabled=False)
     with demo:
         gr.Markdown(f"# {TITLE}\n{INTRO}", elem_classes="heading")
         with gr.Tabs() as tabs:
-            if not lends_gpu():  # which is lent for an answer at a time, not for an answer each quarter of a second
+            if not on_zerogpu():  # which is lent for an answer at a time, not for an answer each quarter of a second
                 with gr.Tab(LIVE):
-                    live(do, heavy, settings, tabs)
+                    add_live_tab(do, heavy, settings, tabs)
             with gr.Tab("Video", id=VIDEO):
-                video(demo, do, heavy, tabs, links)
+                add_video_tab(demo, do, heavy, tabs, links)
             with gr.Tab("Long video"):
                 TimelinePanel(do, heavy)
             with gr.Tab("Compare"), gr.Row(equal_height=False):
@@ -71,7 +71,7 @@ def build_demo(
                         ComparePanel(do, heavy, name)
         with gr.Accordion("The actions it knows, and its model", open=False):
             about = [gr.Markdown("Loading the model ..."), gr.Markdown()]
-        demo.load(do.describe, None, about, **PRIVATE)
+        demo.load(do.describe, None, about, **INTERNAL)
         build_api(do, heavy)
     demo.api_open = False  # as `queue` would say, which makes the whole server once more
     demo.handlers = do  # type: ignore[attr-defined]  # which `Page` asks how things stand
@@ -79,7 +79,7 @@ def build_demo(
     return demo
 
 
-def live(do: Handlers, heavy: dict[str, Any], settings: Settings, tabs: gr.Tabs) -> None:
+def add_live_tab(do: Handlers, heavy: dict[str, Any], settings: Settings, tabs: gr.Tabs) -> None:
     """The camera, answered as it goes on; or a recording of it, answered when it ends."""
 
     def shown(chosen: str, event: gr.SelectData) -> list[dict[str, Any]]:
@@ -99,23 +99,23 @@ def live(do: Handlers, heavy: dict[str, Any], settings: Settings, tabs: gr.Tabs)
         )
         record.answers(record.player, record.player.stop_recording, record.player.clear)
     mode.change(
-        lambda chosen: [gr.update(visible=chosen == each) for each in MODES], mode, [streamed, recorded], **AT_ONCE
+        lambda chosen: [gr.update(visible=chosen == each) for each in MODES], mode, [streamed, recorded], **IMMEDIATE
     )
-    tabs.select(shown, mode, [streamed, recorded], **AT_ONCE)
+    tabs.select(shown, mode, [streamed, recorded], **IMMEDIATE)
 
 
-def video(demo: gr.Blocks, do: Handlers, heavy: dict[str, Any], tabs: gr.Tabs, links: Links) -> None:
+def add_video_tab(demo: gr.Blocks, do: Handlers, heavy: dict[str, Any], tabs: gr.Tabs, links: ExampleLinks) -> None:
     """A video of one's own or an example."""
     with gr.Row(equal_height=False):
         upload = drop_zone()
         if links.clips:
             examples = gr.Gallery(
-                list(zip(links.frames, names(links.clips), strict=True)),
+                list(zip(links.frames, example_names(links.clips), strict=True)),
                 label="Examples",
                 interactive=False,
                 scale=6,
                 elem_classes=["pictures", "examples"],
-                **ROW_OF_PICTURES,
+                **THUMBNAIL_ROW,
             )
     panel = AnswerPanel(
         do,
@@ -125,15 +125,17 @@ def video(demo: gr.Blocks, do: Handlers, heavy: dict[str, Any], tabs: gr.Tabs, l
         upload,
     )
     if links.clips:
-        answer_examples(demo, panel, examples, tabs, links)
+        connect_examples(demo, panel, examples, tabs, links)
     panel.answers(upload, upload.upload)
 
 
-def answer_examples(demo: gr.Blocks, panel: AnswerPanel, examples: gr.Gallery, tabs: gr.Tabs, links: Links) -> None:
+def connect_examples(
+    demo: gr.Blocks, panel: AnswerPanel, examples: gr.Gallery, tabs: gr.Tabs, links: ExampleLinks
+) -> None:
     """One example is answered when the page opens, the one that its address names if it does; then those that are
     clicked.
     """
-    link = gr.HTML(**PLAIN)
+    link = gr.HTML(**BARE_HTML)
     panel.empty |= {link: "", examples: gr.update(selected_index=-1)}  # None would be left out
     first = links.clip(OPENS_WITH) or links.clips[0]
 
@@ -149,6 +151,6 @@ def answer_examples(demo: gr.Blocks, panel: AnswerPanel, examples: gr.Gallery, t
         wanted = links.clip(request.query_params.get(PARAMETER))
         return take(wanted or first) | ({tabs: gr.Tabs(selected=VIDEO)} if wanted else {})
 
-    link.change(None, link, js=FOLLOW)
-    panel.answer_after(examples.select(choose, None, panel.outputs, **AT_ONCE))
-    panel.answer_after(demo.load(begin, None, [*panel.outputs, tabs], **AT_ONCE))
+    link.change(None, link, js=SYNC_URL_JS)
+    panel.answer_after(examples.select(choose, None, panel.outputs, **IMMEDIATE))
+    panel.answer_after(demo.load(begin, None, [*panel.outputs, tabs], **IMMEDIATE))

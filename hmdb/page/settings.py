@@ -51,7 +51,7 @@ class Settings(FromEnvironment):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place(FromEnvironment):
+class ServerAddress(FromEnvironment):
     """Where the page listens, by Gradio's own variables: GRADIO_SERVER_NAME and GRADIO_SERVER_PORT."""
 
     prefix = "GRADIO_SERVER_"
@@ -85,6 +85,6 @@ class Place(FromEnvironment):
             raise DataError(words) from error
 
 
-def lends_gpu() -> bool:
+def on_zerogpu() -> bool:
     """Whether this is a Space that lends its GPU."""
     return bool(os.environ.get("SPACES_ZERO_GPU"))

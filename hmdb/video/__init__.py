@@ -17,7 +17,7 @@ repeated: timestamps tell how long a frame lasts.
 
 No video file is decoded in the process that answers: a loop, an abort or a memory bomb ends a worker, which has no
 torch, no secrets and no state, and the request that it came with. Pillow reads pictures in the process itself: those of
-a folder, which no visitor can send, and those of a live camera, JPEGs of limited size (`hmdb/page/live.py`).
+a folder, which no visitor can send, and those of a live camera, JPEGs of limited size (`hmdb/page/tabs/live.py`).
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from hmdb.errors import VideoError
-from hmdb.text import one_line, shown_name
-from hmdb.video.base import Format, Frames, Video
-from hmdb.video.client import WorkerError, pool
-from hmdb.video.file import VideoFile, unopened
+from hmdb.text import one_line
+from hmdb.video.file import VideoFile, open_error
 from hmdb.video.folder import IMAGE_SUFFIXES, FrameFolder, frame_paths, is_frame_folder
 from hmdb.video.limits import Limits
-from hmdb.video.sandbox import Confinement
 from hmdb.video.sniff import VIDEO_SUFFIXES
+from hmdb.video.video import Frames, Video
+from hmdb.video.worker.sandbox import Confinement
+from hmdb.video.worker_pool import WorkerError, default_pool
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -72,12 +72,12 @@ def open_video(path: VideoLike, *, limits: Limits | None = None) -> Video:
     try:
         return FrameFolder(path, limits) if path.is_dir() else VideoFile(path, limits)
     except OSError as error:
-        raise unopened(path, error) from error
+        raise open_error(path, error) from error
 
 
 def prepare() -> None:
     """Starts a decoding process ahead of the first video, and does not wait for it."""
-    pool().prepare(Limits.from_environment())
+    default_pool().prepare(Limits.from_environment())
 
 
 def confinement() -> Confinement:
@@ -89,6 +89,6 @@ def confinement() -> Confinement:
         VideoError: none can be started.
     """
     try:
-        return pool().confinement(Limits.from_environment())
+        return default_pool().confinement(Limits.from_environment())
     except (WorkerError, OSError) as error:
         raise VideoError("No decoding process can be started.") from error

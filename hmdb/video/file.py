@@ -11,25 +11,25 @@ from typing import NamedTuple
 import numpy as np
 
 from hmdb.errors import VideoError
-from hmdb.text import first_line, shown_name
-from hmdb.video.base import Format, Frames, RecountedError, Video
-from hmdb.video.client import (
-    Answer,
-    DiedError,
+from hmdb.text import display_name, first_line
+from hmdb.video.limits import Limits
+from hmdb.video.protocol import DECORD, PYAV, StreamInfo
+from hmdb.video.sniff import ADVICE, sniff
+from hmdb.video.video import FrameCountChangedError, Frames, StreamFormat, Video
+from hmdb.video.worker_pool import (
     NoDecoderError,
     OutOfMemoryError,
     StartError,
-    TimedOutError,
     UnansweredError,
-    pool,
+    WorkerCrashedError,
+    WorkerReply,
+    WorkerTimeoutError,
+    default_pool,
 )
-from hmdb.video.limits import Limits
-from hmdb.video.sniff import ADVICE, sniff
-from hmdb.video.wire import DECORD, PYAV, Facts
 
 
 class _Accepted(NamedTuple):
-    facts: Facts
+    facts: StreamInfo
     pixels: np.ndarray | None
     seconds: tuple[float, ...] | None
 
@@ -38,9 +38,9 @@ class RefusedByWorkerError(Exception):
     """The technical cause of a refusal."""
 
 
-def unopened(path: Path, error: OSError) -> VideoError:
+def open_error(path: Path, error: OSError) -> VideoError:
     """No permission, a name that is too long, a disk that fails."""
-    return VideoError(f"{shown_name(path)} cannot be opened: {error.strerror or 'unknown reason'}.")
+    return VideoError(f"{display_name(path)} cannot be opened: {error.strerror or 'unknown reason'}.")
 
 
 class VideoFile(Video):
@@ -48,7 +48,7 @@ class VideoFile(Video):
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self._path = path
-        self._name = shown_name(path)
+        self._name = display_name(path)
         self._limits = limits
         self._container = sniff(path)
         self._facts = self._ask([]).facts
@@ -66,9 +66,9 @@ class VideoFile(Video):
         return self._facts.width, self._facts.height
 
     @property
-    def format(self) -> Format:  # type: ignore[override]
+    def format(self) -> StreamFormat:  # type: ignore[override]
         facts = self._facts
-        return Format(
+        return StreamFormat(
             container=self._container.name,
             codec=facts.codec,
             profile=facts.profile,
@@ -123,10 +123,10 @@ class VideoFile(Video):
             raise self._recounted(before)
         return answer
 
-    def _recounted(self, before: Facts) -> RecountedError:
-        return RecountedError(f"{self._name} has {self.num_frames} frames, not {before.num_frames}.")
+    def _recounted(self, before: StreamInfo) -> FrameCountChangedError:
+        return FrameCountChangedError(f"{self._name} has {self.num_frames} frames, not {before.num_frames}.")
 
-    def _ask(self, indices: Sequence[int], expected: Facts | None = None, *, pixels: bool = False) -> _Accepted:
+    def _ask(self, indices: Sequence[int], expected: StreamInfo | None = None, *, pixels: bool = False) -> _Accepted:
         request = {
             "container": asdict(self._container),
             "decord": expected is None or expected.decoder != PYAV,
@@ -146,7 +146,7 @@ class VideoFile(Video):
                 f"No video can be read here, as no decoding process starts: {first_line(error)}. "
                 "Try again; it needs memory (HMDB_DECODE_MEMORY_MB) and some processor time."
             ) from error
-        except TimedOutError as error:
+        except WorkerTimeoutError as error:
             raise VideoError(
                 f"{self._name} takes longer than {self._limits.seconds:g} seconds to decode. "
                 "Try a shorter or smaller part of it, or an mp4 (H.264)."
@@ -156,7 +156,7 @@ class VideoFile(Video):
                 f"{self._name} needs more memory to decode than the {self._limits.memory_mb} MiB that it may take. "
                 "Try a smaller version of it, or allow more (HMDB_DECODE_MEMORY_MB)."
             ) from error
-        except DiedError as error:
+        except WorkerCrashedError as error:
             raise VideoError(
                 f"{self._name} cannot be decoded: it is damaged, or needs too much memory. {ADVICE}"
             ) from error
@@ -164,7 +164,7 @@ class VideoFile(Video):
             raise VideoError(self._words(answer)) from RefusedByWorkerError(answer.detail or answer.refused)
         return _Accepted(answer.facts, answer.pixels, answer.seconds)
 
-    def _put(self, request: dict[str, object]) -> Answer:
+    def _put(self, request: dict[str, object]) -> WorkerReply:
         """Puts a request, and once more to a fresh worker if the first one ends over it: it may have had little memory
         left, and decord, which is left out then, may have failed where PyAV does not. What was too slow without decord
         is not tried again. Both tries share the time that one may take.
@@ -172,23 +172,23 @@ class VideoFile(Video):
         try:
             return self._put_to_worker(request, self._limits.seconds)
         except UnansweredError as error:
-            if isinstance(error, TimedOutError) and error.trying != DECORD:
+            if isinstance(error, WorkerTimeoutError) and error.trying != DECORD:
                 raise
             again = {**request, "decord": request["decord"] and error.trying != DECORD}
             return self._put_to_worker(again, error.seconds_left, fresh=True)
 
-    def _put_to_worker(self, request: dict[str, object], seconds: float, *, fresh: bool = False) -> Answer:
+    def _put_to_worker(self, request: dict[str, object], seconds: float, *, fresh: bool = False) -> WorkerReply:
         try:
             file = self._path.open("rb", buffering=0)
         except OSError as error:
-            raise unopened(self._path, error) from error
+            raise open_error(self._path, error) from error
         with file:
             status = os.fstat(file.fileno())
             identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             request = {**request, "identity": identity}
-            return pool().ask(request, file, self._limits, seconds=seconds, fresh=fresh)
+            return default_pool().ask(request, file, self._limits, seconds=seconds, fresh=fresh)
 
-    def _words(self, answer: Answer) -> str:
+    def _words(self, answer: WorkerReply) -> str:
         match answer.refused, answer.numbers:
             case "no pictures", _:
                 return f"{self._name} has no picture track. {ADVICE}"

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from hmdb.errors import VideoError
-from hmdb.text import shown_name
-from hmdb.video.base import Frames, Video
+from hmdb.text import display_name
 from hmdb.video.limits import Limits
 from hmdb.video.sniff import VIDEO_SUFFIXES
+from hmdb.video.video import Frames, Video
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # what Pillow may take an image for, whatever its name
@@ -46,7 +46,7 @@ class FrameFolder(Video):
     note = None
 
     def __init__(self, path: Path, limits: Limits) -> None:
-        self._name = shown_name(path)
+        self._name = display_name(path)
         self._paths = frame_paths(path)
         if not self._paths:
             videos = any(each.suffix.lower() in VIDEO_SUFFIXES for each in path.iterdir())
@@ -60,8 +60,8 @@ class FrameFolder(Video):
         for index, size in enumerate(sizes):
             if size != sizes[0]:
                 raise VideoError(
-                    f"{self._name}: the frames differ in size ({shown_name(self._paths[0])} is {width} x {height}, "
-                    f"{shown_name(self._paths[index])} is {size[0]} x {size[1]})."
+                    f"{self._name}: the frames differ in size ({display_name(self._paths[0])} is {width} x {height}, "
+                    f"{display_name(self._paths[index])} is {size[0]} x {size[1]})."
                 )
         if width * height > limits.source_pixels:
             raise VideoError(
@@ -87,7 +87,7 @@ class FrameFolder(Video):
         return np.asarray(rgb if rgb.size == self.size else rgb.resize(self.size, Image.Resampling.BILINEAR))
 
     def _unreadable(self, index: int) -> VideoError:
-        return VideoError(f"{self._name}/{shown_name(self._paths[index])} cannot be read as an image.")
+        return VideoError(f"{self._name}/{display_name(self._paths[index])} cannot be read as an image.")
 
     def frames_at(self, indices: Sequence[int]) -> Frames:
         for index in indices:

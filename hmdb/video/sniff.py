@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hmdb.errors import VideoError
-from hmdb.text import shown_name
+from hmdb.text import display_name
 
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif"}
@@ -95,7 +95,7 @@ BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot"
 PICTURES = ((b"\xff\xd8\xff", "a JPEG"), (b"\x89PNG\r\n\x1a\n", "a PNG"), (b"BM", "a BMP"), (b"II*\x00", "a TIFF"))
 PICTURE_BRANDS = frozenset({b"heic", b"heix", b"mif1", b"msf1", b"avif"})
 SOUNDS = (b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"fLaC", b"#!AMR")
-LISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"<asx", b"[Reference]", b"v=0", b"RTSPtext")
+PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"<asx", b"[Reference]", b"v=0", b"RTSPtext")
 
 
 def sniff(path: Path) -> Container:
@@ -104,7 +104,7 @@ def sniff(path: Path) -> Container:
     Raises:
         VideoError: it is missing, empty, no file, or nothing that is let in.
     """
-    name = shown_name(path)
+    name = display_name(path)
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -176,6 +176,6 @@ def _what_else(head: bytes) -> str:
         return "is a picture, not a video"
     if head.startswith(SOUNDS) or head[8:12] == b"WAVE":
         return "is a sound recording without a video"
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(LISTS):
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(PLAYLISTS):
         return "is a list of other files or addresses, which is not opened"
     return "cannot be read as a video"

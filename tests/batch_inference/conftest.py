@@ -15,7 +15,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 pytest.importorskip("ray")
 pytest.importorskip("pyarrow")
 
-from tests.conftest import moving_bar, write_frames, write_mp4
+from tests.support.clips import moving_bar, write_frames, write_mp4
 
 
 @pytest.fixture(scope="session")

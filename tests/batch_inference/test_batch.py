@@ -23,13 +23,13 @@ from pyarrow import parquet
 from safetensors.torch import load_file, save_file
 
 import hmdb
-from hmdb.batch_inference.engine import Workers, cluster
+from hmdb.batch_inference.ray_pipeline import WorkerPlan, cluster
 from hmdb.batch_inference.run import Progress, Summary
 from hmdb.cli import main
 from hmdb.errors import DataError, ModelError
 from hmdb.recognizer import Recognizer
 from tests.batch_inference.conftest import Quiet, serving
-from tests.test_house import ROOT
+from tests.support.paths import ROOT
 
 NAMED = [f"{number}.mp4" for number in range(8)] + ["frames"]
 BROKEN = ["cut.mp4", "empty.mp4", "text.mp4"]
@@ -43,7 +43,7 @@ def ray_here() -> Iterator[None]:
 
 def batch(sources: list[Path], output: Path, **options: Any) -> Summary:
     """With one process of each kind, as each takes seconds to start."""
-    return hmdb.batch(sources, output, device="cpu", workers=Workers(answerers=1), **options)
+    return hmdb.batch(sources, output, device="cpu", workers=WorkerPlan(answerers=1), **options)
 
 
 def table(folder: Path, name: str = "answers") -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import doctest
 import pytest
 
 from hmdb.batch_inference import urls
-from hmdb.batch_inference.urls import key_of, without_secrets
+from hmdb.batch_inference.urls import redacted_key, without_secrets
 
 S3 = "https://bucket.s3.amazonaws.com/a%20b.mp4"
 
@@ -30,18 +30,19 @@ def test_examples() -> None:
     ],
 )
 def test_a_key_has_no_secret_and_is_its_own_key(location: str, key: str) -> None:
-    assert key_of(location) == key
-    assert key_of(key) == key
+    assert redacted_key(location) == key
+    assert redacted_key(key) == key
 
 
 def test_what_else_a_query_says_keeps_videos_apart_without_being_told() -> None:
     first, again, other = (
-        key_of(f"https://host/get?{query}") for query in ("id=17&Signature=a", "Signature=b&id=17", "id=18&Signature=a")
+        redacted_key(f"https://host/get?{query}")
+        for query in ("id=17&Signature=a", "Signature=b&id=17", "id=18&Signature=a")
     )
-    assert first == again == key_of(first)
+    assert first == again == redacted_key(first)
     assert first != other
     assert "17" not in first.partition("?")[0]
-    assert key_of("https://host/get?key=hunter2").startswith("https://host/get?digest=")
+    assert redacted_key("https://host/get?key=hunter2").startswith("https://host/get?digest=")
 
 
 def test_messages_say_no_secrets() -> None:

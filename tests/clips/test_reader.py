@@ -7,7 +7,7 @@ import pytest
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip, take_clip
 from hmdb.video import Frames, Video
-from tests.conftest import moving_bar, write_frames
+from tests.support.clips import moving_bar, write_frames
 
 
 class Recorded(Video):

@@ -8,7 +8,7 @@ import pytest
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import render
-from hmdb.clips.sampling import Source, extended, sample, spread
+from hmdb.clips.sampling import Source, evenly_spaced, extend, sample
 from hmdb.errors import VideoError
 
 PAPER = ClipSpec()
@@ -103,7 +103,7 @@ def test_virtual_frames_show_what_extending_the_pixels_shows(num_frames: int) ->
 
 def test_extended_is_as_long_as_asked_and_starts_with_the_video() -> None:
     for num_frames in range(1, 300):
-        frames = extended([Source(index) for index in range(num_frames)], 256)
+        frames = extend([Source(index) for index in range(num_frames)], 256)
         assert len(frames) == max(256, num_frames)
         assert frames[0] == Source(0)
 
@@ -160,5 +160,5 @@ def test_random_is_seeded() -> None:
 def test_vivit_takes_the_middle_of_a_long_video_and_spreads_over_a_short_one() -> None:
     assert sources(100, VIVIT) == singles(*range(18, 82, 2))
     assert sources(64, VIVIT) == singles(*range(0, 64, 2))
-    assert sources(63, VIVIT) == singles(*spread(63, 32))
+    assert sources(63, VIVIT) == singles(*evenly_spaced(63, 32))
     assert sources(1, VIVIT) == singles(*[0] * 32)

@@ -9,13 +9,13 @@ import pytest
 
 from hmdb import ClipSpec, VideoError
 from hmdb.clips.reader import take_clip, take_clips
-from hmdb.clips.windows import MAX_WINDOWS, borders, windows
+from hmdb.clips.windows import MAX_WINDOWS, boundaries, windows
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline, WindowAnswer
 from hmdb.video import Frames, Video, open_video
-from hmdb.video.base import RecountedError
-from tests.conftest import moving_bar, write_frames, write_mp4
-from tests.videos import write_video
+from hmdb.video.video import FrameCountChangedError
+from tests.support.clips import moving_bar, write_frames, write_mp4
+from tests.support.videos import write_video
 
 SPEC = ClipSpec()  # 256 frames
 SHORT = ClipSpec(num_frames=8, stride=4)  # 32 frames
@@ -105,7 +105,7 @@ def timeline(labels: str, *, clock: bool = True, num_windows: int | None = None)
         model="m",
         revision=None,
         spec=SHORT,
-        seconds=tuple(frame / 10 for frame in borders([answer.frames for answer in answers])) if clock else None,
+        seconds=tuple(frame / 10 for frame in boundaries([answer.frames for answer in answers])) if clock else None,
     )
 
 
@@ -232,7 +232,7 @@ class Shrinking(Numbered):
         frames = super().frames_at(indices)
         if self.num_frames == 2000 and self.asked[-1][-1] >= 900:
             self.num_frames = 900
-            raise RecountedError("900 frames, not 2000")
+            raise FrameCountChangedError("900 frames, not 2000")
         return frames
 
 

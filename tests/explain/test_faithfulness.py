@@ -7,27 +7,27 @@ import torch
 
 from hmdb.clips.reader import read_clip
 from hmdb.errors import ModelError
-from hmdb.explain.faithfulness import mask, orders
+from hmdb.explain.faithfulness import deletion_insertion_masks, mask_patches
 from hmdb.model.families.base import Grid
 from hmdb.recognizer import Recognizer
 from hmdb.results import Faithfulness
-from tests.conftest import write_checkpoint
+from tests.support.checkpoints import write_checkpoint
 
 
 def test_the_order_of_a_map() -> None:
     relevance = np.arange(20.0).reshape(5, 2, 2)
-    deleted, inserted = orders(relevance)
+    deleted, inserted = deletion_insertion_masks(relevance)
     assert [each.sum() for each in deleted] == [0, 4, 8, 12, 16, 20]
     np.testing.assert_array_equal(np.flatnonzero(deleted[1]), [16, 17, 18, 19])
     np.testing.assert_array_equal(inserted, ~deleted)
-    assert [each.sum() for each in orders(np.zeros((5, 2, 2)))[0]] == [0, 4, 8, 12, 16, 20]
+    assert [each.sum() for each in deletion_insertion_masks(np.zeros((5, 2, 2)))[0]] == [0, 4, 8, 12, 16, 20]
 
 
 def test_a_masked_patch_has_the_mean_colour_of_the_clip() -> None:
     clip = torch.randn(1, 4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     marked = np.zeros((2, 2, 2, 2), bool)  # two ways; tubelets of two frames and 3 x 3 pixels
     marked[1, 1, 0, 1] = True
-    plain, masked = mask(clip, marked, Grid(2, 2, 2, 2, (3, 3)))
+    plain, masked = mask_patches(clip, marked, Grid(2, 2, 2, 2, (3, 3)))
     torch.testing.assert_close(plain, clip[0])
     inside = masked[2:, :, :3, 3:]
     torch.testing.assert_close(inside, clip.mean(dim=(0, 1, 3, 4))[None, :, None, None].expand_as(inside))
@@ -41,7 +41,7 @@ def figures(deleted: tuple[float, ...], inserted: tuple[float, ...]) -> Faithful
 
 def test_words_for_a_map_that_beats_random() -> None:
     good = figures((0.8, 0.2, 0.1), (0.1, 0.6, 0.8))
-    assert good.beats_random
+    assert good.above_chance
     assert good.trust == pytest.approx((-0.35 + 0.4 + 0.35) / 2)
     assert good.sentence == (
         "Without the 50% of the patches that the map marks most, the probability of ride bike goes from 80.0% to "
@@ -53,7 +53,7 @@ def test_words_for_a_map_that_beats_random() -> None:
 @pytest.mark.parametrize("half", [(0.4, 0.4), (0.6, 0.3), (0.4, 0.45)])
 def test_words_for_a_map_that_does_not(half: tuple[float, float]) -> None:
     poor = figures((0.8, half[0], 0.1), (0.1, half[1], 0.8))
-    assert not poor.beats_random
+    assert not poor.above_chance
     assert "does not beat chance" in poor.sentence
 
 
@@ -73,7 +73,9 @@ def test_a_true_map_is_trusted_and_its_opposite_is_not() -> None:
     right[:, 0, 0] = 1
 
     def trust(relevance: np.ndarray) -> float:
-        answers = Sums()(mask(clip, orders(relevance, steps=4).reshape(-1, 2, 2, 2), where)).softmax(dim=1)[:, 0]
+        answers = Sums()(
+            mask_patches(clip, deletion_insertion_masks(relevance, steps=4).reshape(-1, 2, 2, 2), where)
+        ).softmax(dim=1)[:, 0]
         deleted, inserted = answers.reshape(2, -1).tolist()
         return Faithfulness(
             label="a", shares=(0, 0.25, 0.5, 0.75, 1), deleted=tuple(deleted), inserted=tuple(inserted)

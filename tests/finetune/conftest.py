@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
+from finetune.config.recipe import recipe_of
 from finetune.jobs.train import train
-from finetune.publish.report import Report, SplitReport, TrainingReport
-from finetune.recipe import recipe_of
-from tests.datasets import write_dataset
-from tests.hub import HubServer
+from finetune.report.schema import Report, SplitReport, TrainingReport
+from tests.support.datasets import write_dataset
+from tests.support.hub import HubServer
 
 TINY: dict[str, object] = {
     "init": "scratch:timesformer-tiny",

@@ -6,7 +6,7 @@ import pytest
 from hmdb import ModelError
 from hmdb.model.calibration import Calibration
 from hmdb.recognizer import Recognizer
-from tests.conftest import write_checkpoint
+from tests.support.checkpoints import write_checkpoint
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from finetune.networks.start import SCRATCH
+from finetune.models.initial import SCRATCH
 from hmdb.model.families import FAMILIES
 from hmdb.recognizer import MAPS, Recognizer
-from tests.conftest import write_checkpoint
+from tests.support.checkpoints import write_checkpoint
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)

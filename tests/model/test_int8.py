@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from hmdb.errors import ModelError
-from hmdb.model.inference import optimize_for_inference, precision_of, weight_bytes
-from hmdb.model.int8 import Int8Linear, multiplies_int8, to_int8
+from hmdb.model.int8 import Int8Linear, has_int8_kernels, to_int8
+from hmdb.model.optimize import optimize_for_inference, precision_of, weight_bytes
 from hmdb.recognizer import Recognizer
-from tests.conftest import write_checkpoint
-from tests.test_house import ROOT
+from tests.support.checkpoints import write_checkpoint
+from tests.support.paths import ROOT
 
-WAYS = [False, *([True] if multiplies_int8() else [])]  # with the CPU's instructions, and without
+WAYS = [False, *([True] if has_int8_kernels() else [])]  # with the CPU's instructions, and without
 
 
 def layer(*, bias: bool = True) -> nn.Linear:
@@ -57,8 +57,8 @@ def test_the_card_and_the_docs_tell_what_the_config_says_int8_costs() -> None:
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("way", WAYS)
 def test_a_layer_multiplies_rounded_numbers_exactly(way: bool, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hmdb.model.int8.multiplies_int8", lambda: way)
-    monkeypatch.setattr("hmdb.model.int8.CACHED", 7 * 48)  # 7 of 18 tokens
+    monkeypatch.setattr("hmdb.model.int8.has_int8_kernels", lambda: way)
+    monkeypatch.setattr("hmdb.model.int8.CACHE_ELEMENTS", 7 * 48)  # 7 of 18 tokens
     linear, values = layer(bias=bias), tokens()
     expected, exact = by_hand(linear, values), linear(values).detach()
     to_int8(linear, torch.float32)
@@ -72,7 +72,7 @@ def test_a_layer_multiplies_rounded_numbers_exactly(way: bool, bias: bool, monke
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_token_is_answered_alike_in_any_company(way: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hmdb.model.int8.multiplies_int8", lambda: way)
+    monkeypatch.setattr("hmdb.model.int8.has_int8_kernels", lambda: way)
     linear, values = layer(), tokens()
     to_int8(linear, torch.float32)
     with torch.inference_mode():

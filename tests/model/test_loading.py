@@ -19,12 +19,12 @@ from transformers import AutoModelForVideoClassification
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
 from hmdb.model import loading as model
-from hmdb.model.checks import SIZES
 from hmdb.model.hub import CONVERSION_ROBOT, HUB_SECONDS, Checkpoint
 from hmdb.model.names import KINETICS_400
+from hmdb.model.validation import SIZES
 from hmdb.recognizer import Recognizer
-from tests.conftest import write_checkpoint
-from tests.hub import HubServer
+from tests.support.checkpoints import write_checkpoint
+from tests.support.hub import HubServer
 
 
 @pytest.fixture
@@ -50,11 +50,11 @@ def test_a_folder_is_read_with_its_specs(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("num_labels", [2, 51, 400])
 def test_any_number_of_labels(num_labels: int, tmp_path: Path) -> None:
-    from finetune.networks.start import start
+    from finetune.models.initial import load_initial
     from finetune.training.checkpoint import save_checkpoint
 
     labels = [f"action {index}" for index in range(num_labels)]
-    origin = start("scratch:timesformer-tiny", labels, sampler=None, extension=None, paper_pixels=True)
+    origin = load_initial("scratch:timesformer-tiny", labels, sampler=None, extension=None, paper_pixels=True)
     save_checkpoint(origin.network, origin.clip_spec, origin.pixel_spec, tmp_path)
     assert model.load(tmp_path).labels == tuple(labels)
 
@@ -211,7 +211,7 @@ def test_an_absurd_number_of_labels_is_refused_before_they_are_made(copy: Path, 
     with pytest.raises(ModelError, match=message):
         model.load(copy)
     with pytest.raises(ModelError, match=message):
-        model.read_network(Checkpoint(folder=copy, name="copy"))
+        model.load_network(Checkpoint(folder=copy, name="copy"))
 
 
 def test_more_labels_than_anybody_has_are_refused(copy: Path) -> None:

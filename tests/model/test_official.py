@@ -21,8 +21,8 @@ from hmdb.model.hub import HubUnreachableError
 from hmdb.model.names import KINETICS_400
 from hmdb.model.preprocess import PixelSpec, preprocess
 from hmdb.recognizer import Recognizer
-from tests.hub import HubServer
-from tests.official import TIMESFORMER_PIXELS, VIVIT_K400, VIVIT_PIXELS, add_official
+from tests.support.hub import HubServer
+from tests.support.official import TIMESFORMER_PIXELS, VIVIT_K400, VIVIT_PIXELS, add_official
 
 VIDEOS = "hf-internal-testing/spaghetti-video"
 

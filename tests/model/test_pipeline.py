@@ -10,7 +10,8 @@ from transformers import pipeline
 
 from hmdb.recognizer import Recognizer
 from hmdb.video import open_video
-from tests.conftest import moving_bar, write_checkpoint, write_mp4
+from tests.support.checkpoints import write_checkpoint
+from tests.support.clips import moving_bar, write_mp4
 
 TORCHVISION = find_spec("torchvision") is not None
 

@@ -15,10 +15,10 @@ from transformers.models.videomae.image_processing_pil_videomae import VideoMAEI
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 from hmdb.errors import ModelError
-from hmdb.model.checks import read_pixel_spec
 from hmdb.model.families import FAMILIES
-from hmdb.model.preprocess import IMAGENET_MEAN, IMAGENET_STD, PixelSpec, fit, preprocess
-from tests.official import TIMESFORMER_PIXELS, VIVIT_PIXELS
+from hmdb.model.preprocess import IMAGENET_MEAN, IMAGENET_STD, PixelSpec, preprocess, resize_and_crop
+from hmdb.model.validation import read_pixel_spec
+from tests.support.official import TIMESFORMER_PIXELS, VIVIT_PIXELS
 
 CLASSES: dict[str, Any] = {
     "VideoMAEImageProcessor": VideoMAEImageProcessorPil,
@@ -163,7 +163,7 @@ def test_a_spec_survives_its_file(spec: PixelSpec) -> None:
 
 
 def test_fit_keeps_bytes() -> None:
-    fitted = fit(np.zeros((2, 30, 40, 3), np.uint8), PixelSpec.paper(16))
+    fitted = resize_and_crop(np.zeros((2, 30, 40, 3), np.uint8), PixelSpec.paper(16))
     assert fitted.dtype == np.uint8
     assert fitted.shape == (2, 16, 16, 3)
 

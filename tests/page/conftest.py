@@ -10,12 +10,12 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
+from hmdb.page.launch import PageServer
 from hmdb.page.layout import build_demo
-from hmdb.page.serve import Page
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
-from tests.conftest import moving_bar, write_mp4
-from tests.test_house import ROOT
+from tests.support.clips import moving_bar, write_mp4
+from tests.support.paths import ROOT
 
 EXAMPLES = ROOT / "examples"
 CLIPS = sorted(EXAMPLES.glob("*.mp4"))
@@ -32,7 +32,7 @@ def free_port() -> int:
 def served(demo: gr.Blocks) -> Iterator[str]:
     try:
         # Gradio's own search for a port never ends where another process takes the one that it has found.
-        yield Page(demo, SETTINGS, quiet=True, server_port=free_port()).url
+        yield PageServer(demo, SETTINGS, quiet=True, server_port=free_port()).url
     finally:
         demo.close()
 

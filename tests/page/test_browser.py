@@ -16,13 +16,13 @@ from gradio_client import Client, handle_file
 from playwright.sync_api import Locator, Page, expect
 
 from hmdb.page.layout import OPENS_WITH, build_demo
-from hmdb.page.model import Loading
+from hmdb.page.service.model_loader import BackgroundModel
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline
-from hmdb.text import readable
-from tests.browser import open_page
-from tests.conftest import moving_bar, write_mp4
+from hmdb.text import label_words
 from tests.page.conftest import CLIPS, EXAMPLES, SETTINGS, served
+from tests.support.browser import open_page
+from tests.support.clips import moving_bar, write_mp4
 
 pytestmark = pytest.mark.browser
 TABS = ("Live", "Video", "Long video", "Compare")
@@ -71,7 +71,7 @@ def test_an_example_is_answered_when_the_page_opens(url: str, recognizer: Recogn
     prediction = recognizer(EXAMPLES / f"{OPENS_WITH}.mp4")
     with open_page(url) as (page, watch):
         panel = opened(page)
-        expect(headline(panel)).to_contain_text(readable(prediction.label))
+        expect(headline(panel)).to_contain_text(label_words(prediction.label))
         expect(bars(panel)).to_have_count(5)
         expect(frames(panel)).to_have_count(8)
         page.wait_for_function("() => [...document.querySelectorAll('.why video')].some(v => !v.paused)")
@@ -85,11 +85,11 @@ def test_a_video_is_answered_as_soon_as_it_is_there(url: str, video: Path, recog
         upload(panel, video)
         expect(panel.get_by_text("3.3 s, backwards")).to_be_visible(timeout=30_000)
         expect(panel.get_by_text("0.6 s", exact=True)).to_be_visible()
-        expect(headline(panel)).to_contain_text(readable(prediction.label))
-        assert bars(panel).locator("dt").all_inner_texts() == list(map(readable, prediction.labels))
+        expect(headline(panel)).to_contain_text(label_words(prediction.label))
+        assert bars(panel).locator("dt").all_inner_texts() == list(map(label_words, prediction.labels))
         expect(panel.locator(".player video")).to_be_visible()
         expect(panel.locator(".examples .selected")).to_have_count(0)
-        expect(panel.get_by_text(f"What speaks for “{readable(prediction.label)}”", exact=True)).to_be_visible(
+        expect(panel.get_by_text(f"What speaks for “{label_words(prediction.label)}”", exact=True)).to_be_visible(
             timeout=30_000
         )
         watch.check()
@@ -102,8 +102,8 @@ def test_an_example_is_one_click_away(url: str, recognizer: Recognizer) -> None:
         panel.locator(".examples .thumbnail-item").first.click()
         expect(panel.locator(f".player video[src$='{CLIPS[0].name}']")).to_be_visible()
         expect(panel.locator(".examples .selected")).to_have_count(1)
-        expect(headline(panel)).to_contain_text(readable(prediction.label), timeout=30_000)
-        expect(panel.get_by_text(f"What speaks for “{readable(prediction.label)}”", exact=True)).to_be_visible(
+        expect(headline(panel)).to_contain_text(label_words(prediction.label), timeout=30_000)
+        expect(panel.get_by_text(f"What speaks for “{label_words(prediction.label)}”", exact=True)).to_be_visible(
             timeout=30_000
         )
         watch.check()
@@ -147,7 +147,7 @@ def test_the_steps_to_an_answer_are_told_when_asked_for(url: str, video: Path, r
         assert steps.nth(2).locator("i").count() == 8
         shares = [int(words.rstrip("%")) for words in steps.nth(2).locator("figcaption").all_inner_texts()]
         assert abs(sum(shares) - 100) <= 4
-        assert steps.nth(4).locator("th").all_inner_texts() == list(map(readable, prediction.labels))
+        assert steps.nth(4).locator("th").all_inner_texts() == list(map(label_words, prediction.labels))
         page.wait_for_timeout(500)
         assert serious(page) == []
         assert page.evaluate("[...document.querySelectorAll('.steps img')].every(img => img.naturalWidth > 0)")
@@ -281,7 +281,7 @@ def test_a_link_opens_with_its_example(url: str, recognizer: Recognizer) -> None
     with open_page(f"{url}?example=golf") as (page, watch):
         panel = page.get_by_role("tabpanel").locator("visible=true").first
         expect(panel.locator(".player video[src$='golf.mp4']")).to_be_visible(timeout=30_000)
-        expect(headline(panel)).to_contain_text(readable(recognizer(EXAMPLES / "golf.mp4").label), timeout=30_000)
+        expect(headline(panel)).to_contain_text(label_words(recognizer(EXAMPLES / "golf.mp4").label), timeout=30_000)
         panel.locator(".examples .thumbnail-item").first.click()
         link = panel.get_by_role("link", name="a link to this example")
         expect(link).to_have_attribute("href", f"?example={CLIPS[0].stem}")
@@ -319,7 +319,7 @@ def test_the_page_is_up_before_the_model_and_says_so(recognizer: Recognizer) -> 
         assert gate.wait(60)
         return recognizer
 
-    with served(build_demo(Loading(slow), settings=SETTINGS)) as url, open_page(url) as (page, _):
+    with served(build_demo(BackgroundModel(slow), settings=SETTINGS)) as url, open_page(url) as (page, _):
         page.get_by_text("The actions it knows").click()
         expect(page.get_by_text("Loading the model")).to_be_visible()
         gate.set()

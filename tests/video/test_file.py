@@ -14,13 +14,13 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
 from hmdb.errors import VideoError
 from hmdb.video import open_video
-from hmdb.video.base import RecountedError
-from hmdb.video.client import pool
-from hmdb.video.decoders import DecordReader, PyAVReader, _since
 from hmdb.video.limits import Limits
-from hmdb.video.scan import scan
 from hmdb.video.sniff import sniff
-from tests.videos import (
+from hmdb.video.video import FrameCountChangedError
+from hmdb.video.worker.decoders import DecordReader, PyAVReader, _since
+from hmdb.video.worker.scan import scan
+from hmdb.video.worker_pool import default_pool
+from tests.support.videos import (
     TOP,
     behead,
     claim_keys,
@@ -121,11 +121,11 @@ def test_nothing_is_decoded_that_nobody_asked_for(tmp_path: Path) -> None:
     video = open_video(write_video(tmp_path / "long.mp4", num_frames=1000, size=(320, 240), options=options))
 
     def memory() -> int:
-        return sum(psutil.Process(worker.pid).memory_info().rss for worker in pool().workers())
+        return sum(psutil.Process(worker.pid).memory_info().rss for worker in default_pool().workers())
 
     def resting() -> bool:
         """Whether no thread of the workers has anything to do."""
-        tasks = [task for worker in pool().workers() for task in Path(f"/proc/{worker.pid}/task").iterdir()]
+        tasks = [task for worker in default_pool().workers() for task in Path(f"/proc/{worker.pid}/task").iterdir()]
         return all(task.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "S" for task in tasks)
 
     before = memory()
@@ -226,7 +226,9 @@ def test_a_video_begins_with_the_first_frame_that_can_be_decoded(
 @pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="scheduling policies are Linux's")
 def test_no_process_is_real_time_after_av1_was_encoded_and_decoded(tmp_path: Path) -> None:
     open_video(write_video(tmp_path / "clip.mp4", **AV1)).frames_at([0])
-    assert {os.sched_getscheduler(pid) for pid in (0, *(worker.pid for worker in pool().workers()))} == {os.SCHED_OTHER}
+    assert {os.sched_getscheduler(pid) for pid in (0, *(worker.pid for worker in default_pool().workers()))} == {
+        os.SCHED_OTHER
+    }
 
 
 def test_av1_that_was_cut_without_encoding_shows_what_the_edit_list_says(tmp_path: Path) -> None:
@@ -338,7 +340,7 @@ def test_seconds_of_a_damaged_file_are_those_of_its_true_frames(tmp_path: Path) 
         tmp_path / "scratched.mp4", num_frames=100, options=options, container_options={"movflags": "faststart"}
     )
     video = open_video(scratched(path))
-    with pytest.raises(RecountedError):
+    with pytest.raises(FrameCountChangedError):
         video.frames_at([0, 99])
     everything = range(video.num_frames)
     assert video.seconds_at(everything) == video.frames_at(everything).seconds
@@ -491,7 +493,7 @@ def test_damage_that_shows_in_reading_is_told_and_the_clip_taken_of_what_is_ther
     )
     video = open_video(scratched(path))
     assert (video.num_frames, video.decoder, video.note) == (100, "decord", None)
-    with pytest.raises(RecountedError):
+    with pytest.raises(FrameCountChangedError):
         video.frames_at([0, 99])
     assert video.num_frames < 100
     assert video.decoder == "PyAV"
@@ -510,7 +512,7 @@ def test_damage_that_shows_in_reading_is_told_by_a_worker_that_has_not_seen_the_
     )
     video = open_video(scratched(path))
     open_video(write_video(tmp_path / "other.mp4")).frames_at([0])
-    with pytest.raises(RecountedError):
+    with pytest.raises(FrameCountChangedError):
         video.frames_at([0, 99])
     assert video.decoder == "PyAV"
 

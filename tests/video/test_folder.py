@@ -7,7 +7,7 @@ from PIL import Image
 from hmdb.errors import VideoError
 from hmdb.video import frame_paths, is_frame_folder, open_video
 from hmdb.video.limits import Limits
-from tests.videos import numbered, numbers
+from tests.support.videos import numbered, numbers
 
 
 def write_folder(folder: Path, num_frames: int = 12, size: tuple[int, int] = (160, 120), suffix: str = ".png") -> Path:

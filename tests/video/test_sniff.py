@@ -9,7 +9,7 @@ import pytest
 from hmdb.errors import VideoError
 from hmdb.video import open_video
 from hmdb.video.sniff import sniff
-from tests.videos import write_sound, write_video
+from tests.support.videos import write_sound, write_video
 
 TS = b"\x47\x40\x00\x10" + bytes(184)
 NOT_LET_IN = {

@@ -28,7 +28,7 @@ def family_of(config: Any) -> Family:
     return FAMILIES[config.model_type]
 
 
-def grid(config: Any) -> Grid:
+def patch_grid(config: Any) -> Grid:
     """The token grid of a network, by its configuration.
 
     Raises:
@@ -37,7 +37,7 @@ def grid(config: Any) -> Grid:
     return family_of(config).grid(config)
 
 
-def fuse(network: Network) -> Network:
+def use_recorded_attention(network: Network) -> Network:
     """Gives a network, in place, attention that is fused and can be recorded.
 
     Logits stay the same to 1e-4, training and dropout work as before, and so does asking a TimeSformer for

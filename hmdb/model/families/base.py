@@ -59,7 +59,7 @@ class Family(ABC):
         """
 
     def fuse(self, network: PreTrainedModel) -> None:
-        """Makes the attention of a network, in place, call `hmdb.model.attention.attend`."""
+        """Makes the attention of a network, in place, call `hmdb.model.attention.fused_attention`."""
         network.set_attn_implementation(RECORDED)
 
     @abstractmethod
@@ -92,14 +92,14 @@ class Family(ABC):
         """
 
 
-def gather_mlp(layer: Any) -> None:
+def fuse_mlp(layer: Any) -> None:
     """Puts the MLP of a layer, which is spread over `intermediate` and `output`, into the first of these, in place."""
     rise, activation = layer.intermediate.dense, layer.intermediate.intermediate_act_fn
     layer.intermediate = Mlp(rise, activation, layer.output.dense)
     layer.output.dense = nn.Identity()
 
 
-def level_keys(keys: nn.Linear, norm: nn.LayerNorm, rows: slice = slice(None)) -> None:
+def center_keys(keys: nn.Linear, norm: nn.LayerNorm, rows: slice = slice(None)) -> None:
     """Takes out of keys, in place, what they share whatever the clip: the bias, and what comes of that of `norm`.
 
     What is taken out adds the same to all scores of a query, so a softmax does not see it. But scores become large by

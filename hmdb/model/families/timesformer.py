@@ -11,8 +11,8 @@ from transformers.models.timesformer.modeling_timesformer import TimesformerSelf
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
-from hmdb.model.attention import attend
-from hmdb.model.families.base import Family, Grid, gather_mlp, level_keys
+from hmdb.model.attention import fused_attention
+from hmdb.model.families.base import Family, Grid, center_keys, fuse_mlp
 
 
 class FusedSelfAttention(TimesformerSelfAttention):
@@ -26,7 +26,7 @@ class FusedSelfAttention(TimesformerSelfAttention):
         projected = self.qkv(hidden_states).unflatten(-1, (3, self.num_heads, -1))  # (B, N, 3, H, D)
         query, key, value = projected.permute(2, 0, 3, 1, 4)
         dropout = self.attn_drop.p if self.training else 0.0
-        return (attend(self, query, key, value, dropout, self.scale),)
+        return (fused_attention(self, query, key, value, dropout, self.scale),)
 
 
 class TimeSformer(Family):
@@ -67,8 +67,8 @@ class TimeSformer(Family):
             layer.temporal_dense = nn.Identity()
         for attention, norm in attentions:
             qkv = attention.attention.qkv
-            level_keys(qkv, norm, slice(qkv.in_features, 2 * qkv.in_features))
-        gather_mlp(layer)
+            center_keys(qkv, norm, slice(qkv.in_features, 2 * qkv.in_features))
+        fuse_mlp(layer)
 
 
 def _merged(first: nn.Linear, second: nn.Linear) -> nn.Linear:

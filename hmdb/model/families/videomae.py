@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
-from hmdb.model.families.base import Family, Grid, gather_mlp, level_keys
+from hmdb.model.families.base import Family, Grid, center_keys, fuse_mlp
 
 
 class VideoMAE(Family):
@@ -36,8 +36,8 @@ class VideoMAE(Family):
         return [layer.attention.attention]
 
     def simplify(self, layer: Any) -> None:
-        level_keys(layer.attention.attention.key, layer.layernorm_before)
-        gather_mlp(layer)
+        center_keys(layer.attention.attention.key, layer.layernorm_before)
+        fuse_mlp(layer)
 
     def embed(self, network: Any, pixel_values: torch.Tensor) -> torch.Tensor:
         tokens: torch.Tensor = network.base_model.embeddings(pixel_values, None)

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 from transformers.models.vivit.modeling_vivit import VivitAttention
 
 from hmdb.clips.clip import ClipSpec
-from hmdb.model.attention import attend
-from hmdb.model.families.base import Family, Grid, level_keys
+from hmdb.model.attention import fused_attention
+from hmdb.model.families.base import Family, Grid, center_keys
 from hmdb.model.layers import Mlp
 
 
@@ -30,7 +30,7 @@ class ClassTokenAttention(VivitAttention):
                 (self.v_proj, hidden_states),
             )
         )
-        return self.o_proj(attend(self, query, key, value, 0.0, self.scaling)), None
+        return self.o_proj(fused_attention(self, query, key, value, 0.0, self.scaling)), None
 
 
 class ViViT(Family):
@@ -56,5 +56,5 @@ class ViViT(Family):
         layer.attention.__class__ = ClassTokenAttention
 
     def simplify(self, layer: Any) -> None:
-        level_keys(layer.attention.k_proj, layer.layernorm_before)
+        center_keys(layer.attention.k_proj, layer.layernorm_before)
         layer.mlp = Mlp(layer.mlp.fc1, layer.mlp.activation_fn, layer.mlp.fc2)

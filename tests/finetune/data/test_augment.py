@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from finetune.data.augment import CROP_AREA, Mixture, View, color_jitter
+from finetune.data.augment import CROP_AREA, ClipAugmentation, MixupCutmix, color_jitter
 
 
 def coordinates(batch: int, frames: int, side: int) -> torch.Tensor:
@@ -15,13 +15,13 @@ def coordinates(batch: int, frames: int, side: int) -> torch.Tensor:
 
 def test_nothing_is_changed_by_a_view_of_everything() -> None:
     clips = torch.randint(0, 256, (2, 3, 8, 8, 3), dtype=torch.uint8)
-    whole = View(moments=torch.arange(3).repeat(2, 1), window=torch.eye(2, 3).repeat(2, 1, 1))
+    whole = ClipAugmentation(moments=torch.arange(3).repeat(2, 1), window=torch.eye(2, 3).repeat(2, 1, 1))
     assert torch.allclose(whole.of(clips, (8, 8)), clips.float(), atol=1e-3)
 
 
 def test_frames_keep_their_order_or_run_backwards() -> None:
     torch.manual_seed(0)
-    moments = View.draw(200, 8, kept=4).moments
+    moments = ClipAugmentation.draw(200, 8, kept=4).moments
     assert moments.shape == (200, 4)
     steps = moments.diff(dim=1)
     forwards, backwards = (steps >= 0).all(dim=1), (steps <= 0).all(dim=1)
@@ -29,13 +29,13 @@ def test_frames_keep_their_order_or_run_backwards() -> None:
     assert 60 < int((forwards & ~backwards).sum()) < 140
     spans = (moments.amax(dim=1) - moments.amin(dim=1)).float()
     assert spans.min() <= 2 < 6 <= spans.max()
-    assert View.draw(3, 8).moments.shape == (3, 8)
+    assert ClipAugmentation.draw(3, 8).moments.shape == (3, 8)
 
 
 def test_a_window_is_a_part_of_the_frame_and_the_same_for_all_frames_of_a_clip() -> None:
     torch.manual_seed(0)
     clips = coordinates(100, 2, 32)
-    seen = View.draw(100, 2).of(clips, (32, 32))
+    seen = ClipAugmentation.draw(100, 2).of(clips, (32, 32))
     assert seen[..., :2].min() >= 0
     assert seen[..., :2].max() <= 31
     assert torch.allclose(seen[:, 0, ..., :2], seen[:, 1, ..., :2])
@@ -52,7 +52,7 @@ def test_maps_go_with_their_pixels() -> None:
     torch.manual_seed(0)
     clips = coordinates(20, 4, 32)
     maps = clips.unflatten(2, (8, 4)).unflatten(4, (8, 4)).mean(dim=(3, 5)).half()  # type: ignore[no-untyped-call]
-    view = View.draw(20, 4)
+    view = ClipAugmentation.draw(20, 4)
     fine = view.of(clips, (8, 8))
     coarse = view.of(maps, (8, 8))
     inside = (slice(None), slice(None), slice(2, 6), slice(2, 6))
@@ -74,7 +74,7 @@ def test_light_changes_alike_within_a_clip_and_differently_between_clips() -> No
 
 @pytest.mark.parametrize("size", [(8, 8), (4, 6)])
 def test_a_view_has_the_size_that_is_asked_for(size: tuple[int, int]) -> None:
-    assert View.draw(2, 3).of(torch.zeros(2, 3, 9, 5, 7), size).shape == (2, 3, *size, 7)
+    assert ClipAugmentation.draw(2, 3).of(torch.zeros(2, 3, 9, 5, 7), size).shape == (2, 3, *size, 7)
 
 
 def test_clips_are_mixed_all_over_or_in_a_box_and_the_share_says_how_much() -> None:
@@ -82,7 +82,7 @@ def test_clips_are_mixed_all_over_or_in_a_box_and_the_share_says_how_much() -> N
     clips = torch.arange(4, dtype=torch.uint8)[:, None, None, None, None].expand(4, 2, 16, 16, 3) * 60
     boxes, shares = 0, []
     for _ in range(60):
-        mixture = Mixture.draw(4, (16, 16), 1.0)
+        mixture = MixupCutmix.draw(4, (16, 16), 1.0)
         mixed = mixture.of(clips)
         assert mixed.shape == clips.shape
         assert sorted(mixture.partner.tolist()) == [0, 1, 2, 3]
@@ -100,4 +100,4 @@ def test_clips_are_mixed_all_over_or_in_a_box_and_the_share_says_how_much() -> N
 
 def test_a_batch_of_one_is_mixed_with_itself() -> None:
     clips = torch.full((1, 2, 4, 4, 3), 7, dtype=torch.uint8)
-    assert (Mixture.draw(1, (4, 4), 0.4).of(clips) == 7).all()
+    assert (MixupCutmix.draw(1, (4, 4), 0.4).of(clips) == 7).all()

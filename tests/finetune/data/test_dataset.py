@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from finetune.data.dataset import UNLABELLED, ClipDataset, refuse_many_broken
-from finetune.data.layouts import Sample, collect
+from finetune.data.layouts import Sample, index_dataset
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
 from hmdb.errors import DataError
-from hmdb.model.preprocess import PixelSpec, fit
-from tests.conftest import moving_bar, write_mp4
-from tests.datasets import write_dataset
+from hmdb.model.preprocess import PixelSpec, resize_and_crop
+from tests.support.clips import moving_bar, write_mp4
+from tests.support.datasets import write_dataset
 
 EVEN = ClipSpec(sampler="equidistant")
 RANDOM = ClipSpec(sampler="random")
@@ -21,7 +21,7 @@ PIXELS = PixelSpec.paper(16)
 
 @pytest.fixture
 def samples(tmp_path: Path) -> tuple[Sample, ...]:
-    return collect(str(write_dataset(tmp_path / "data", 3, num_frames=12))).samples
+    return index_dataset(str(write_dataset(tmp_path / "data", 3, num_frames=12))).samples
 
 
 def test_an_item_is_pixels_and_a_class(samples: tuple[Sample, ...]) -> None:
@@ -93,7 +93,7 @@ def test_videos_are_read_like_folders_of_frames(tmp_path: Path) -> None:
         for number, num_frames in enumerate((5, 40, 300)):
             write_mp4(tmp_path / label / f"{number}.mp4", moving_bar(num_frames, (64, 48)))
     (tmp_path / "square" / "3.avi").write_bytes(b"RIFF")
-    samples = collect(str(tmp_path)).samples
+    samples = index_dataset(str(tmp_path)).samples
     clips = ClipDataset(samples, ("circle", "square"), ClipSpec(), PIXELS)
     assert list(clips.broken) == ["square/3.avi"]
     assert len(clips) == 6
@@ -101,12 +101,12 @@ def test_videos_are_read_like_folders_of_frames(tmp_path: Path) -> None:
         pixels = clips.frames(index)
         assert pixels.shape == (8, 16, 16, 3)
         assert pixels.std() > 10
-        alone = fit(read_clip(clips.samples[index].path, ClipSpec()).pixels, PIXELS)
+        alone = resize_and_crop(read_clip(clips.samples[index].path, ClipSpec()).pixels, PIXELS)
         assert np.array_equal(pixels, alone)
 
 
 def test_the_rarer_class_weighs_more(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 6)
-    samples = [sample for sample in collect(str(root)).samples if sample.label == "circle" or "05" in sample.name]
+    samples = [sample for sample in index_dataset(str(root)).samples if sample.label == "circle" or "05" in sample.name]
     dataset = ClipDataset(samples, ("circle", "disc", "square"), ClipSpec(sampler="equidistant"), PixelSpec.paper(32))
     assert dataset.balanced_weights().tolist() == pytest.approx([7 / 18, 0, 7 / 3])

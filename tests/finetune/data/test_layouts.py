@@ -4,12 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.data.layouts import collect, source_of
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
+from finetune.data.layouts import group_of, index_dataset
 from finetune.data.splits import read_splits
 from hmdb.errors import DataError
-from tests.datasets import shape_clip, write_clip, write_dataset, write_tables
-from tests.hub import HubServer
+from tests.support.datasets import shape_clip, write_clip, write_dataset, write_tables
+from tests.support.hub import HubServer
 
 HMDB51_NAME = "April_09_brush_hair_u_nm_np1_ba_goo_0.avi"
 
@@ -26,7 +26,7 @@ def empty_videos(root: Path, **classes: int) -> Path:
 def test_a_folder_of_classes(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 2)
     (root / "circle" / "notes.txt").touch()
-    found = collect(str(root))
+    found = index_dataset(str(root))
     assert found.classes == ("circle", "square")
     assert [sample.name for sample in found.samples][:2] == ["circle/clip_00", "circle/clip_01"]
     assert not found.given
@@ -40,42 +40,42 @@ def test_what_a_system_leaves_beside_clips_is_none(tmp_path: Path) -> None:
         write_clip(root / label / ".thumbnails", np.zeros((1, 8, 8, 3), np.uint8))
         (root / label / "empty").mkdir()
         (root / label / "empty" / "._0.jpg").touch()
-    assert len(collect(str(root)).samples) == 2
+    assert len(index_dataset(str(root)).samples) == 2
 
 
 def test_the_source_video_is_told_by_the_names_of_hmdb51() -> None:
-    assert source_of(HMDB51_NAME, "brush_hair") == "April_09"
-    assert source_of("7B575B30", "smoke") is None
+    assert group_of(HMDB51_NAME, "brush_hair") == "April_09"
+    assert group_of("7B575B30", "smoke") is None
 
 
 def test_a_root_that_is_too_low_or_too_high_is_said_to_be(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "above" / "data", 2)
     with pytest.raises(DataError, match=r"above is one level too high.*Try .*data\."):
-        collect(str(root.parent))
+        index_dataset(str(root.parent))
     write_clip(root.parent / "other" / "clip", np.zeros((1, 8, 8, 3), np.uint8))
     with pytest.raises(DataError, match=r"above is one level too high.*Try .*data\."):
-        collect(str(root.parent))
+        index_dataset(str(root.parent))
     with pytest.raises(DataError, match=r"one level too low.*Try .*data\."):
-        collect(str(root / "circle"))
+        index_dataset(str(root / "circle"))
     with pytest.raises(DataError, match="two levels too low"):
-        collect(str(root / "circle" / "clip_00"))
+        index_dataset(str(root / "circle" / "clip_00"))
     with pytest.raises(DataError, match="one level too low"):
-        collect(str(empty_videos(tmp_path / "videos", run=3) / "run"))
+        index_dataset(str(empty_videos(tmp_path / "videos", run=3) / "run"))
 
 
 def test_what_is_no_data_set_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="There is no data folder"):
-        collect(str(tmp_path / "none"))
+        index_dataset(str(tmp_path / "none"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="is no data set"):
-        collect(str(tmp_path / "empty"))
+        index_dataset(str(tmp_path / "empty"))
     root = write_dataset(tmp_path / "data", 2)
     (root / "hexagon").mkdir()
     with pytest.raises(DataError, match="have no clips: hexagon"):
-        collect(str(root))
+        index_dataset(str(root))
     (tmp_path / "list.txt").touch()
     with pytest.raises(DataError, match="neither a folder nor a csv"):
-        collect(str(tmp_path / "list.txt"))
+        index_dataset(str(tmp_path / "list.txt"))
 
 
 def test_tables_of_the_data_set_are_checked(tmp_path: Path) -> None:
@@ -85,19 +85,19 @@ def test_tables_of_the_data_set_are_checked(tmp_path: Path) -> None:
         for number, part in enumerate(("train", "val", "test"))
     }
     write_tables(root, **rows)
-    assert [sample.name for sample in collect(str(root)).given["val"]] == ["circle/clip_01", "square/clip_01"]
+    assert [sample.name for sample in index_dataset(str(root)).given["val"]] == ["circle/clip_01", "square/clip_01"]
     write_tables(root, val=[("circle", "clip_09")])
     with pytest.raises(DataError, match=r"not there: circle/clip_09"):
-        collect(str(root))
+        index_dataset(str(root))
     write_tables(root, val=[("circle", "clip_00"), ("circle", "clip_00")])
     with pytest.raises(DataError, match="more than once"):
-        collect(str(root))
+        index_dataset(str(root))
     (root / "val.csv").write_text("label,clip\ncircle,clip_01\n")
     with pytest.raises(DataError, match="needs the columns class, video_name"):
-        collect(str(root))
+        index_dataset(str(root))
     (root / "val.csv").unlink()
     with pytest.raises(DataError, match=r"lacks val\.csv"):
-        collect(str(root))
+        index_dataset(str(root))
 
 
 @pytest.mark.parametrize("place", ["data", "data/splits", "splits"])
@@ -109,7 +109,7 @@ def test_official_splits(tmp_path: Path, place: str) -> None:
             names = [path.name for path in sorted((root / label).glob("*"))] if label != "kick" else ["x.avi"]
             lines = [f"{name} {(index + number) % 3} " for index, name in enumerate(names)]
             (tmp_path / place / f"{label}_test_split{number}.txt").write_text("\n".join(lines) + "\n")
-    found = collect(str(root))
+    found = index_dataset(str(root))
     assert found.classes == ("run", "wave")
     assert set(found.official) == {1, 2}
     assert len(found.official[1]["train"]) == 4  # 1, 2, 0, 1 in each class
@@ -124,7 +124,7 @@ def test_official_splits_of_another_data_set_are_none_of_this_one(tmp_path: Path
     for label in ("golf", "wave"):
         lines = [f"film_{label}_f_cm_np1_ba_med_{n}.avi {n % 2 + 1} " for n in range(4)]
         (tables / f"{label}_test_split1.txt").write_text("\n".join(lines) + "\n")
-    assert not collect(str(root)).official
+    assert not index_dataset(str(root)).official
     assert "paper, section 3" in read_splits(DataSource(str(root))).origin
     with pytest.raises(DataError, match=r"mine has no files <class>_test_split1.txt that name its clips"):
         read_splits(DataSource(str(root), "official1"))
@@ -137,19 +137,19 @@ def test_names_that_a_mac_has_decomposed_are_those_of_the_tables(tmp_path: Path)
     )
     rows = [(label, f"{composed}_{n}") for n in range(4) for label in (composed, "bar")]
     write_tables(root, train=rows[:4], val=rows[4:6], test=rows[6:])
-    found = collect(str(root))
+    found = index_dataset(str(root))
     assert found.classes == ("bar", composed)
     assert found.given["val"][0].name == f"{composed}/{composed}_2.mp4"
     assert all(sample.path.is_file() for sample in found.samples)
     for label in (composed, "bar"):
         lines = [f"{composed}_{n}.mp4 {n % 2 + 1}" for n in range(4)]
         (root / f"{label}_test_split1.txt").write_text("\n".join(lines))
-    assert len(collect(str(root)).official[1]["test"]) == 4
+    assert len(index_dataset(str(root)).official[1]["test"]) == 4
     table = tmp_path / "table.csv"
     table.write_text(
         "path,label\n" + "".join(f"data/{path.relative_to(root)},{path.parent.name}\n" for path in root.glob("*/*"))
     )
-    assert collect(str(table)).classes == ("bar", composed)
+    assert index_dataset(str(table)).classes == ("bar", composed)
 
 
 def test_a_csv_of_path_and_label(tmp_path: Path) -> None:
@@ -157,13 +157,13 @@ def test_a_csv_of_path_and_label(tmp_path: Path) -> None:
     table = tmp_path / "clips.csv"
     rows = [f"data/{label}/clip_0{n},{label},film {n}" for label in ("square", "circle") for n in (0, 1)]
     table.write_text("\n".join(["path,label,source", *rows]))
-    found = collect(str(table))
+    found = index_dataset(str(table))
     assert found.classes == ("circle", "square")
     assert found.samples[0].path == root / "circle" / "clip_00"
     assert found.samples[0].source == "film 0"
     table.write_text("path,label\ndata/circle/none.avi,circle\n")
     with pytest.raises(DataError, match=r"data/circle/none\.avi, which is no video"):
-        collect(str(table))
+        index_dataset(str(table))
 
 
 def test_clips_of_a_csv_with_absolute_paths_are_named_without_the_folders_above(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_clips_of_a_csv_with_absolute_paths_are_named_without_the_folders_above(
         table.parent.mkdir(exist_ok=True)
         rows = [f"{path},{'ab'[index % 2]}" for index, path in enumerate(paths)]
         table.write_text("\n".join(["path,label", *rows]))
-        found = collect(str(table)).samples
+        found = index_dataset(str(table)).samples
         assert all(sample.path.is_dir() for sample in found)
         return sorted(sample.name for sample in found)
 
@@ -199,32 +199,32 @@ def test_a_csv_may_divide_itself(tmp_path: Path) -> None:
         for n, part in enumerate(("train", "val", "test"))
     ]
     table.write_text("\n".join(["path,label,split", *rows]))
-    assert [sample.name for sample in collect(str(table)).given["test"]] == [
+    assert [sample.name for sample in index_dataset(str(table)).given["test"]] == [
         "data/circle/clip_02",
         "data/square/clip_02",
     ]
     table.write_text("\n".join(["path,label,split", *rows[1:3], *rows[4:6]]))
     with pytest.raises(DataError, match="names splits, but no clip that trains"):
-        collect(str(table))
+        index_dataset(str(table))
     table.write_text("\n".join(["path,label,split", rows[0], rows[3].replace("train", "third")]))
     with pytest.raises(DataError, match="the split third; known are train"):
-        collect(str(table))
+        index_dataset(str(table))
 
 
 def test_a_data_set_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 2)
     hub.add("someone/shapes", root, repo_type="dataset")
-    found = collect("hub:someone/shapes")
+    found = index_dataset("hub:someone/shapes")
     assert (found.name, found.on_hub, len(found.samples)) == ("someone/shapes", True, 4)
     with pytest.raises(DataError, match="someone/none cannot be had"):
-        collect("hub:someone/none")
+        index_dataset("hub:someone/none")
 
 
 def test_a_table_from_the_hub_names_nothing_outside(hub: HubServer, tmp_path: Path) -> None:
     outside = write_clip(tmp_path / "secret", np.zeros((2, 8, 8, 3), np.uint8))
     hub.add("someone/table", {"clips.csv": f"path,label\n{outside},a\n{outside},b\n".encode()}, repo_type="dataset")
     with pytest.raises(DataError, match="outside its data set"):
-        collect("hub:someone/table")
+        index_dataset("hub:someone/table")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_tables_that_cannot_be_read_are_refused(content: bytes, reason: str, tmp
         write_clip(tmp_path / "a" / name, shape_clip(0, 1, 1))
     (tmp_path / "table.csv").write_bytes(content)
     with pytest.raises(DataError, match=reason):
-        collect(str(tmp_path / "table.csv"))
+        index_dataset(str(tmp_path / "table.csv"))
 
 
 def tree(root: Path, *clips: str) -> Path:
@@ -264,14 +264,14 @@ def test_folders_of_splits(tmp_path: Path) -> None:
     places = [
         f"{split}/{label}/{n}.mp4" for split in ("train", "validation", "test") for label in "ab" for n in range(4)
     ]
-    found = collect(str(tree(tmp_path / "data", *places)))
+    found = index_dataset(str(tree(tmp_path / "data", *places)))
     assert found.classes == ("a", "b")
     assert {split: len(samples) for split, samples in found.given.items()} == {"train": 8, "val": 8, "test": 8}
     assert found.given["val"][0].name == "validation/a/0.mp4"
     two = read_splits(DataSource(str(tree(tmp_path / "two", *(place for place in places if "valid" not in place)))))
     assert [len(samples) for samples in two.by_name().values()] == [6, 2, 8]
     assert "val being 20% of its train split" in two.origin
-    clips = collect(str(tree(tmp_path / "classes", "train/0.mp4", "train/1.mp4", "bus/2.mp4")))
+    clips = index_dataset(str(tree(tmp_path / "classes", "train/0.mp4", "train/1.mp4", "bus/2.mp4")))
     assert clips.classes == ("bus", "train"), "a class may be called train"
 
 
@@ -290,7 +290,7 @@ def test_metadata_with_gaps_are_refused(lines: list[str], reason: str, tmp_path:
     tree(tmp_path, "0.mp4", "1.mp4")
     (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
     with pytest.raises(DataError, match=reason):
-        collect(str(tmp_path))
+        index_dataset(str(tmp_path))
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -311,13 +311,13 @@ def test_the_hubs_video_folder(form: str, tmp_path: Path) -> None:
         (table / f"metadata.{form}").write_text("\n".join(lines) + "\n")
 
     write(root, "")
-    whole = collect(str(root), "person")
+    whole = index_dataset(str(root), "person")
     assert {split: len(samples) for split, samples in whole.given.items()} == {"train": 4, "test": 4}
     assert {sample.source for sample in whole.samples} == {"p0", "p1", "p2", "p3"}
     (root / f"metadata.{form}").unlink()
     for split in ("train/", "test/"):
         write(root / split, split)
-    assert collect(str(root), "person") == whole
+    assert index_dataset(str(root), "person") == whole
     (root / "train" / f"metadata.{form}").write_text("file_name\n" if form == "csv" else "[1]\n")
     with pytest.raises(DataError, match=r"names no clips|is not json, an object a line"):
-        collect(str(root))
+        index_dataset(str(root))

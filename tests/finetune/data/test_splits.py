@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
+from finetune.config.data import DataSource
 from finetune.data.layouts import Sample
-from finetune.data.source import DataSource
 from finetune.data.splits import Splits, read_splits
 from hmdb.errors import DataError
-from tests.datasets import shape_clip, write_clip, write_dataset, write_tables
 from tests.finetune.data.test_layouts import empty_videos
+from tests.support.datasets import shape_clip, write_clip, write_dataset, write_tables
 
 
 def names(part: tuple[Sample, ...]) -> set[str]:

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.data.views import WHOLE, View, views
+from finetune.data.views import WHOLE_FRAME, CropView, crop_views
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
 from hmdb.errors import DataError
-from tests.conftest import write_frames
+from tests.support.clips import write_frames
 
 SPEC = ClipSpec(num_frames=2, stride=4, sampler="uniform")
 
@@ -22,12 +22,12 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_view_is_the_clip_as_it_is_always_taken(clip: Path) -> None:
-    assert views("1x1") == (WHOLE,)
-    np.testing.assert_array_equal(WHOLE.pixels(clip, SPEC), read_clip(clip, SPEC).pixels)
+    assert crop_views("1x1") == (WHOLE_FRAME,)
+    np.testing.assert_array_equal(WHOLE_FRAME.pixels(clip, SPEC), read_clip(clip, SPEC).pixels)
 
 
 def test_moments_are_spread_over_the_video_and_crops_over_the_frame(clip: Path) -> None:
-    seen = [view.pixels(clip, SPEC) for view in views("3x3")]
+    seen = [view.pixels(clip, SPEC) for view in crop_views("3x3")]
     assert all(pixels.shape == (2, 8, 8, 3) for pixels in seen)
     numbers = [[int(frame[0, 0, 0]) // 10 for frame in pixels] for pixels in seen]
     assert numbers[::3] == [[0, 4], [6, 10], [12, 16]], "windows of 8 frames"
@@ -36,12 +36,12 @@ def test_moments_are_spread_over_the_video_and_crops_over_the_frame(clip: Path) 
 
 def test_a_short_video_has_one_window(clip: Path) -> None:
     spec = ClipSpec(num_frames=4, stride=8, sampler="equidistant")
-    first, *others = (view.pixels(clip, spec) for view in views("4x1"))
+    first, *others = (view.pixels(clip, spec) for view in crop_views("4x1"))
     assert all((other == first).all() for other in others)
-    assert views("4x1")[1] == View(moment=1, of_moments=4)
+    assert crop_views("4x1")[1] == CropView(moment=1, of_moments=4)
 
 
 @pytest.mark.parametrize("text", ["3", "0x3", "1x0", "9x9", "x", "-1x3", "1x3x2", "one"])
 def test_what_names_no_views_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="is no MOMENTSxCROPS, such as 1x3 or 4x3, of 64 views at most"):
-        views(text)
+        crop_views(text)

@@ -43,11 +43,11 @@ def test_answers_are_counted_by_how_sure_they_are(answers: tuple[np.ndarray, np.
     for each in fitted.answers:
         if each.count > 200:
             assert each.low - 0.05 < each.right / each.count < each.high + 0.05
-    alike = fitted.answers_like(0.44)
+    alike = fitted.bin_for(0.44)
     assert alike
     assert (alike.low, alike.high) == (0.4, 0.5)
-    assert fitted.answers_like(0.05) is None  # the likeliest of six labels is never that unlikely
-    assert Calibration().answers_like(0.44) is None
+    assert fitted.bin_for(0.05) is None  # the likeliest of six labels is never that unlikely
+    assert Calibration().bin_for(0.44) is None
 
 
 def test_the_error_by_hand() -> None:

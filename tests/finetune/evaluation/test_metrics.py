@@ -3,7 +3,7 @@ import pytest
 
 from finetune.evaluation.metrics import (
     Confusion,
-    Outcome,
+    Predictions,
     accuracies,
     averaged,
     confused_pairs,
@@ -50,8 +50,8 @@ def test_confusion_and_what_is_read_from_it() -> None:
 
 
 def test_views_are_averaged_as_probabilities() -> None:
-    def outcome(*logits: float, name: str = "a") -> Outcome:
-        return Outcome(split="test", names=(name,), logits=np.array([logits]), classes=np.array([0]), seconds=1.0)
+    def outcome(*logits: float, name: str = "a") -> Predictions:
+        return Predictions(split="test", names=(name,), logits=np.array([logits]), classes=np.array([0]), seconds=1.0)
 
     found = averaged([outcome(0.0, 0.0), outcome(9.0, 9 + np.log(3))])
     np.testing.assert_allclose(np.exp(found.logits), [[0.375, 0.625]], rtol=1e-6)

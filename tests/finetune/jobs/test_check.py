@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 
 from finetune.cli import main
+from finetune.config.data import DataSource
 from finetune.data.layouts import SPLITS
-from finetune.data.source import DataSource
 from finetune.jobs.check import check
-from tests.datasets import shape_clip, write_clip, write_dataset, write_tables
+from tests.support.datasets import shape_clip, write_clip, write_dataset, write_tables
 
 
 def test_what_is_wrong_is_named(tmp_path: Path) -> None:

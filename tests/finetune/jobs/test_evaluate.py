@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
 from finetune.data.splits import read_splits
-from finetune.evaluation.metrics import Outcome
+from finetune.evaluation.metrics import Predictions
 from finetune.jobs.evaluate import evaluate
-from finetune.publish.pages import to_markdown
-from finetune.publish.report import Report
-from finetune.publish.report import read as read_report
+from finetune.report.page import to_markdown
+from finetune.report.schema import Report
+from finetune.report.schema import read as read_report
 from finetune.training.checkpoint import keep_rounding_cost, save_checkpoint
 from hmdb.errors import DataError
-from hmdb.model.hub import find
-from hmdb.model.loading import read
-from hmdb.model.rounding import RoundingCost
-from tests.datasets import shape_clip, write_clip, write_dataset
+from hmdb.model.hub import resolve_checkpoint
+from hmdb.model.loading import load_checkpoint
+from hmdb.model.precision_cost import PrecisionCost
 from tests.finetune.conftest import on_test, on_val
-from tests.hub import HubServer
+from tests.support.datasets import shape_clip, write_clip, write_dataset
+from tests.support.hub import HubServer
 
 
 def test_the_report_of_a_checkpoint_is_the_one_its_training_made(
@@ -124,7 +124,7 @@ def test_a_class_is_the_checkpoints_however_its_accents_are_written(
     folder = tmp_path / "tiny"
     shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures"))
     for written, found in ((composed, decomposed), (decomposed, composed)):
-        loaded = read(find(finished[0]))
+        loaded = load_checkpoint(resolve_checkpoint(finished[0]))
         loaded.network.config.id2label = {0: written, 1: "square"}
         loaded.network.config.label2id = {written: 0, "square": 1}
         save_checkpoint(loaded.network, loaded.clip_spec, loaded.pixel_spec, folder)
@@ -139,7 +139,7 @@ def test_a_class_is_the_checkpoints_however_its_accents_are_written(
 
 def test_an_outcome_has_one_answer_for_each_clip() -> None:
     with pytest.raises(ValueError, match="2 clips, 1 answers"):
-        Outcome(split="test", names=("a", "b"), logits=np.zeros((1, 2)), classes=np.zeros(2), seconds=1.0)
+        Predictions(split="test", names=("a", "b"), logits=np.zeros((1, 2)), classes=np.zeros(2), seconds=1.0)
 
 
 def test_broken_clips_are_named_in_the_report(finished: tuple[Path, Report]) -> None:
@@ -155,7 +155,7 @@ def test_broken_clips_are_named_in_the_report(finished: tuple[Path, Report]) -> 
 
 def test_clips_can_be_left_out_of_an_outcome() -> None:
     logits = np.eye(3, dtype=np.float32)
-    outcome = Outcome(split="test", names=("a", "b", "c"), logits=logits, classes=np.arange(3), seconds=1.0)
+    outcome = Predictions(split="test", names=("a", "b", "c"), logits=logits, classes=np.arange(3), seconds=1.0)
     rest = outcome.without({"b"})
     assert rest.names == ("a", "c")
     assert np.array_equal(rest.logits, logits[[0, 2]])
@@ -194,12 +194,12 @@ def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report],
         "relative_time": round(found.other.least_ms / found.float32.least_ms, 2),
     }
     assert json.loads((folder / "config.json").read_text()) == {**before, "int8": kept}
-    loaded = read(find(folder))
-    assert loaded.rounding_costs == {"int8": RoundingCost(**kept)}
+    loaded = load_checkpoint(resolve_checkpoint(folder))
+    assert loaded.rounding_costs == {"int8": PrecisionCost(**kept)}
     assert sorted(path.name for path in folder.glob(".*")) == []
     # other weights have another cost
     save_checkpoint(loaded.network, loaded.clip_spec, loaded.pixel_spec, tmp_path / "trained on")
-    assert read(find(tmp_path / "trained on")).rounding_costs == {}
+    assert load_checkpoint(resolve_checkpoint(tmp_path / "trained on")).rounding_costs == {}
 
 
 def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report],
     rows = after["calibration"].pop("answers")
     assert after == before
     assert len(rows) == 10
-    answers = read(find(folder)).calibration.answers
+    answers = load_checkpoint(resolve_checkpoint(folder)).calibration.answers
     assert sum(each.count for each in answers) == 8
     assert sum(each.right for each in answers) == round(8 * on_val(report).top1)
 
@@ -221,13 +221,13 @@ def test_bfloat16_is_reported_too_and_kept_beside_it(
 ) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
-    measured = RoundingCost(top1_change=-3.0, clips=9, part="val")
+    measured = PrecisionCost(top1_change=-3.0, clips=9, part="val")
     keep_rounding_cost(folder, "int8", measured)
     source = DataSource(str(dataset))
     report = evaluate(str(folder), source, tmp_path / "report", split="val", dtype="bfloat16", keep=True)
     assert report.precision
     assert report.precision.other.top1 == on_val(report).top1
-    costs = read(find(folder)).rounding_costs
+    costs = load_checkpoint(resolve_checkpoint(folder)).rounding_costs
     assert costs["int8"] == measured
     assert costs["bfloat16"].top1_change == report.precision.top1_change
     assert "| | float32 | bfloat16 | |" in (tmp_path / "report" / "report.md").read_text()

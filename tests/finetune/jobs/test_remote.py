@@ -5,7 +5,7 @@ import pytest
 
 from finetune.cli import main
 from finetune.jobs.remote import OUTPUT
-from tests.hub import TOKEN, HubServer
+from tests.support.hub import TOKEN, HubServer
 
 START = [
     *["uv", "run", "--no-project", "--index", "https://pypi.org/simple"],

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
+from finetune.config.recipe import recipe_of
 from finetune.jobs.train import train
-from finetune.publish.report import read
-from finetune.recipe import recipe_of
-from tests.datasets import write_dataset
+from finetune.report.schema import read
 from tests.finetune.conftest import on_test, on_val
 from tests.finetune.jobs.test_train import ROOT, difference
+from tests.support.datasets import write_dataset
 
 SETTINGS = {"init": "scratch:timesformer-tiny", "sampler": "equidistant", "learning_rate": 0.05, "epochs": 2}
 

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from finetune.data.layouts import collect
+from finetune.data.layouts import index_dataset
 from finetune.jobs.subset import cut_subset
 from hmdb.errors import DataError
-from tests.datasets import write_dataset
 from tests.finetune.data.test_layouts import empty_videos
+from tests.support.datasets import write_dataset
 
 
 def test_a_seeded_part_is_cut_out_and_divided(tmp_path: Path) -> None:
@@ -14,7 +14,7 @@ def test_a_seeded_part_is_cut_out_and_divided(tmp_path: Path) -> None:
     splits = cut_subset(str(root), tmp_path / "part", ["run", "jump"], 20, seed=1)
     assert splits.classes == ("jump", "run")
     assert [len(part) for part in splits.by_name().values()] == [28, 8, 4]
-    found = collect(str(tmp_path / "part"))
+    found = index_dataset(str(tmp_path / "part"))
     assert len(found.samples) == 40
     assert {part: len(samples) for part, samples in found.given.items()} == {"train": 28, "val": 8, "test": 4}
     again = cut_subset(str(root), tmp_path / "again", ["run", "jump"], 20, seed=1)

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from finetune.cli import main
-from finetune.data.source import DataSource
+from finetune.config.data import DataSource
+from finetune.config.recipe import Recipe
 from finetune.jobs import tables
 from finetune.jobs.train import train as train_itself
-from finetune.publish.report import Report
-from finetune.recipe import Recipe
+from finetune.report.schema import Report
 from hmdb.errors import DataError
 from tests.finetune.conftest import TINY
 

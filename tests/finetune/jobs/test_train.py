@@ -22,20 +22,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from finetune.data.source import DataSource
-from finetune.data.views import View
-from finetune.distillation.plan import Distillation
+from finetune.config.data import DataSource
+from finetune.config.distillation import DistillationConfig
+from finetune.config.recipe import Recipe, recipe_of
+from finetune.data.views import CropView
+from finetune.hub import finished_run
 from finetune.jobs.train import train
-from finetune.publish.hub import finished_run
-from finetune.publish.report import Report
-from finetune.recipe import Recipe, recipe_of
+from finetune.report.schema import Report
 from finetune.training.arguments import usable_precision
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError, ModelError
-from hmdb.model.known import KNOWN_FILE
+from hmdb.model.ood import OOD_FILE
 from hmdb.recognizer import Recognizer
-from tests.datasets import shape_clip, write_clip, write_dataset
 from tests.finetune.conftest import TINY, on_test, on_val, training
+from tests.support.datasets import shape_clip, write_clip, write_dataset
 
 ROOT = Path(__file__).parents[3]
 RECIPE = recipe_of("paper", TINY)
@@ -101,7 +101,13 @@ def test_a_finished_run_is_not_run_again_and_another_not_over_it(finished: tuple
     with pytest.raises(DataError, match=r"other settings \(epochs was 2, now 3\)"):
         train(replace(RECIPE, epochs=3), DataSource(str(dataset)), output, resume=True)
     with pytest.raises(DataError, match=r"other settings \(teacher was '', now 'someone/model'\)"):
-        train(RECIPE, DataSource(str(dataset)), output, resume=True, distillation=Distillation(teacher="someone/model"))
+        train(
+            RECIPE,
+            DataSource(str(dataset)),
+            output,
+            resume=True,
+            distillation=DistillationConfig(teacher="someone/model"),
+        )
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, dataset: Path) -> None:
@@ -179,7 +185,7 @@ def test_a_resumed_run_decodes_no_clip_again(dataset: Path, tmp_path: Path, monk
         Interruption(patch, 6, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             train(RECIPE, source, tmp_path / "run")
-    monkeypatch.setattr(View, "pixels", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(CropView, "pixels", lambda *_: pytest.fail("decoded again"))
     assert train(RECIPE, source, tmp_path / "run", resume=True).data.more == 1
 
 
@@ -302,7 +308,7 @@ def test_weights_of_classes_change_what_is_learned(tmp_path: Path) -> None:
 
 
 def test_a_student_is_not_taught_with_mixed_clips(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
-    plan = Distillation(teacher=str(finished[0]))
+    plan = DistillationConfig(teacher=str(finished[0]))
     for changes in ({"mixup": 0.2}, {"class_weights": "balanced"}):
         with pytest.raises(DataError, match="leave out --mixup and --class-weights"):
             train(recipe_of("paper", TINY | changes), DataSource(str(dataset)), tmp_path / "run", distillation=plan)
@@ -322,12 +328,12 @@ def test_why_strangers_are_not_told_is_said(
     caplog.set_level("INFO", "finetune")
     monkeypatch.setattr("finetune.jobs.train.MIN_CALIBRATION", 8)
     train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "right")
-    assert (tmp_path / "right" / KNOWN_FILE).exists()
-    assert KNOWN_FILE not in caplog.text
+    assert (tmp_path / "right" / OOD_FILE).exists()
+    assert OOD_FILE not in caplog.text
     monkeypatch.setattr("finetune.jobs.train.fit_known", lambda *_: None)
     train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "wrong")
-    assert not (tmp_path / "wrong" / KNOWN_FILE).exists()
-    assert f"No {KNOWN_FILE} is written: no val clip is answered right, or a class has no training" in caplog.text
+    assert not (tmp_path / "wrong" / OOD_FILE).exists()
+    assert f"No {OOD_FILE} is written: no val clip is answered right, or a class has no training" in caplog.text
 
 
 def test_training_stops_early(dataset: Path, tmp_path: Path) -> None:
@@ -342,7 +348,7 @@ def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
 ) -> None:
     recipe = replace(RECIPE, learning_rate=1e-9, epochs=6, patience=2)
     with monkeypatch.context() as patch:
-        patch.setattr("finetune.jobs.train.publish", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("finetune.jobs.train.write_outputs", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(recipe, DataSource(str(dataset)), tmp_path / "run")
     (state,) = (tmp_path / "run").glob("checkpoints/checkpoint-12/trainer_state.json")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import get_scheduler
 
-from finetune.recipe import Recipe
+from finetune.config.recipe import Recipe
 from finetune.training.arguments import training_arguments
 
 

@@ -1,0 +1,88 @@
+"""What the actors do, without Ray."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from hmdb.batch_inference.actors import VIDEOS, AnswerActor, DecodeActor, DecodeAndAnswerActor, answer_schema
+from hmdb.batch_inference.download import FetchLimits
+from hmdb.batch_inference.job import Job
+from hmdb.model.ood import OodDetector, OodScale
+from hmdb.recognizer import Recognizer
+from hmdb.video.limits import Limits
+from tests.support.clips import write_frames
+
+
+@pytest.fixture(scope="module")
+def job(recognizer: Recognizer) -> Job:
+    loaded = recognizer.loaded
+    return Job(
+        checkpoint=loaded.checkpoint,
+        clip_spec=loaded.clip_spec,
+        pixel_spec=loaded.pixel_spec,
+        device="cpu",
+        dtype="float32",
+        top_k=5,
+        embeddings=0,
+        timeline=True,
+        limits=Limits(),
+        fetching=FetchLimits(),
+        batch_size=4,
+    )
+
+
+def table(*paths: Path) -> pa.Table:
+    return pa.table({"path": list(map(str, paths)), "location": list(map(str, paths))}, schema=VIDEOS)
+
+
+def rows(stage: Any, *paths: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = pa.concat_tables(stage(table(*paths))).to_pylist()
+    return found
+
+
+def test_both_stages_in_one_are_the_two(job: Job, videos: Path) -> None:
+    paths = [videos / "0.mp4", videos / "text.mp4", videos / "frames"]
+    answer = AnswerActor(job)
+    apart = [row for decoded in DecodeActor(job)(table(*paths)) for row in answer(decoded).to_pylist()]
+    together = rows(DecodeAndAnswerActor(job), *paths)
+    assert [row.keys() for row in apart] == [row.keys() for row in together]
+    assert list(together[0]) == answer_schema(job).names
+    for one, other in zip(apart, together, strict=True):
+        assert {key: one[key] for key in ("path", "stamp", "top", "segments", "error")} == {
+            key: other[key] for key in ("path", "stamp", "top", "segments", "error")
+        }
+
+
+def test_strangers_are_told_as_one_video_alone_is(
+    job: Job, recognizer: Recognizer, videos: Path, tmp_path: Path
+) -> None:
+    still = write_frames(tmp_path / "still", np.full((12, 120, 160, 3), 90, np.uint8))
+    width = recognizer.loaded.network.config.hidden_size
+    scale = OodScale(energy_mean=0.0, energy_std=1.0, distance_mean=0.0, distance_std=1.0, threshold=0.0)
+    means = np.zeros((len(recognizer.labels), width), np.float32)
+    known = OodDetector(means=means, whitening=np.eye(width, dtype=np.float32), scale=scale)
+    knows, alone = AnswerActor(job), Recognizer(replace(recognizer.loaded, known=known))
+    knows._recognizer = alone
+    for path in (videos / "0.mp4", still):
+        (row,) = (row for decoded in DecodeActor(job)(table(path)) for row in knows(decoded).to_pylist())
+        prediction = alone(path)
+        assert row["familiarity"] == pytest.approx(prediction.familiarity, abs=1e-4)
+        assert (row["is_known"], row["doubt"]) == (prediction.is_known, prediction.doubt)
+        segments = alone.timeline(path).segments
+        assert [segment["label"] for segment in row["segments"]] == [segment.label for segment in segments]
+    assert row["doubt"] == "Nothing moves in this clip."
+
+
+def test_what_nobody_foresaw_costs_its_row(job: Job, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise MemoryError("no room\nat all")
+
+    monkeypatch.setattr("hmdb.batch_inference.actors.open_video", fails)
+    (row,) = rows(DecodeAndAnswerActor(job), videos / "0.mp4")
+    assert (row["error_class"], row["error"], row["label"]) == ("MemoryError", "no room", None)

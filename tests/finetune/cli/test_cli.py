@@ -1,0 +1,185 @@
+import argparse
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from finetune import cli
+from finetune.cli import JOBS, main
+from finetune.config.fields import add_options, given
+from finetune.config.recipe import Recipe
+from finetune.report.schema import Report
+from tests.support.datasets import write_dataset
+
+
+def test_unknown_names_are_answered_with_the_known(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    for words, reason in (
+        (
+            ["dance"],
+            "invalid choice: 'dance' (choose from 'train', 'distill', 'tables', 'check', 'evaluate', 'known'",
+        ),
+        (["--sampler", "dense"], "invalid choice: 'dense' (choose from 'uniform'"),
+        (["--split", "thirds"], "invalid choice: 'thirds' (choose from 'auto'"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 2
+        assert reason.replace("'", "") in capsys.readouterr().err.replace("'", "")
+    assert main(["--recipe", "table7"]) == 1
+    assert "There is no recipe table7; known are paper, small, table1-1" in caplog.text
+    assert main(["--data", "/nowhere"]) == 1
+    assert "There is no data folder /nowhere" in caplog.text
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_every_job_has_help(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([job, "--help"])
+    assert stop.value.code == 0
+    assert f"python -m finetune {job}" in capsys.readouterr().out
+
+
+def test_help_lists_the_jobs_without_importing_what_only_they_need() -> None:
+    run = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "finetune", "--help"], capture_output=True, text=True, check=True
+    )
+    for job in cli.JOBS:
+        assert f"    {job} " in run.stdout
+    imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
+    assert "finetune.cli" in imported
+    assert not {"torch", "transformers", "sklearn", "huggingface_hub"} & imported
+
+
+def test_old_flags_still_work_and_no_help_tells_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_options(parser, Recipe)
+    assert given(parser.parse_args(["--averaging", "0.5"]), Recipe) == {"ema": 0.5}
+    assert "--averaging" not in parser.format_help()
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    assert "--part" not in capsys.readouterr().out
+
+
+def test_ctrl_c_and_full_disks_end_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    train = cli.JOBS["train"]
+
+    def stopped(_: Any) -> None:
+        raise KeyboardInterrupt("Stopped. Go on with --resume.")
+
+    def full(_: Any) -> None:
+        raise OSError(28, "No space left on device", "runs/x")
+
+    monkeypatch.setitem(cli.JOBS, "train", replace(train, run=stopped))
+    assert main([]) == 130
+    monkeypatch.setitem(cli.JOBS, "train", replace(train, run=full))
+    assert main([]) == 1
+    assert "runs/x: No space left on device" in caplog.text
+
+
+def test_subset_leaks_evaluate_and_distill(
+    finished: tuple[Path, Report], dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = tmp_path / "part"
+    words = ["--classes", "circle", "square", "--clips", "12"]
+    assert main(["subset", "--data", str(dataset), "--output", str(part), *words]) == 0
+    assert "2 classes in" in capsys.readouterr().out
+    assert main(["leaks", "--data", str(part)]) == 0
+    assert "source video unknown for 24 of 24" in capsys.readouterr().out
+    output = ["--output", str(tmp_path / "report")]
+    assert main(["evaluate", "--model", str(finished[0]), "--data", str(part), *output]) == 0
+    assert "The report is" in capsys.readouterr().out
+    options = ["--output", str(tmp_path / "student"), "--init", "scratch:tiny", "--sampler", "equidistant"]
+    teacher = ["--teacher", str(finished[0]), "--epochs", "1"]
+    assert main(["distill", "--data", str(part), *options, *teacher]) == 0
+    assert (tmp_path / "student" / "README.md").exists()
+
+
+def test_many_broken_clips_stop_a_run_unless_told_otherwise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_dataset(tmp_path / "data", 10)
+    for number in (1, 4):
+        shutil.rmtree(root / "circle" / f"clip_0{number}")
+        (root / "circle" / f"clip_0{number}.avi").write_bytes(b"no video")
+    words = ["--data", str(root), "--init", "scratch:tiny", "--sampler", "equidistant", "--epochs", "1"]
+    assert main([*words, "--output", str(tmp_path / "run")]) == 1
+    assert "2 of 20 clips cannot be read, more than 2%" in caplog.text
+    assert main([*words, "--output", str(tmp_path / "other"), "--allow-broken"]) == 0
+
+
+def test_without_a_terminal_a_run_tells_its_epochs_in_lines(
+    dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level("INFO", "finetune")
+    words = ["--data", str(dataset), "--output", str(tmp_path / "run"), "--init", "scratch:tiny", "--epochs", "2"]
+    assert main(words) == 0
+    lines = [record.message for record in caplog.records]
+    assert lines[0] == "Recipe: paper, for a new network. --recipe names another."
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert re.match(r"epoch 1 of 2: val top-1 \d+\.\d%, val loss \d\.\d{3}.*; at most 0:\d\d:\d\d left$", epochs[0])
+    assert epochs[1].startswith("epoch 2 of 2")
+    assert "left" not in epochs[1]
+    assert lines[-1].startswith("No known.safetensors is written: that takes 50 val clips, and there are 8. ")
+    assert "{" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["evaluate", "--model", "x", "--batch-size", "0"], ["leaks", "--seed", "-1"]])
+def test_numbers_out_of_range_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "must be at least" in capsys.readouterr().err
+
+
+def test_settings_are_checked_before_the_data_are_read(caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["--data", "/nowhere", "--seed", "-1"]) == 1
+    assert "seed must be at least 0" in caplog.text
+
+
+def test_accelerate_on_cpus_is_told_how_it_is_meant(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert main(["--data", "/nowhere"]) == 1
+    assert "torchrun --nproc_per_node N -m finetune starts N" in caplog.text
+
+
+def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, finished: tuple[Path, Report]
+) -> None:
+    caplog.set_level("INFO", "finetune")
+    root = write_dataset(tmp_path / "own", 9, classes=("circle", "square", "disc"))
+    words = ["--data", str(root), "--output", str(tmp_path / "run"), "--init", str(finished[0]), "--epochs", "1"]
+    assert main([*words, "--folds", "3", "--group-by", r"_(\d)\d*$"]) == 1
+    assert "into one group, so none could test" in caplog.text
+    assert main([*words, "--folds", "3"]) == 0
+    assert "Recipe: small, for data of your own." in caplog.text
+    told = capsys.readouterr().out
+    assert "| 3 | 9 |" in told
+    assert "top-5" not in told, "of three classes it is always right"
+    assert "All 27 clips, each tested once: top-1" in told
+    assert "own, divided each time as the first: stratified by class (paper, section 3), fold 1 of 3" in told
+    found = json.loads((tmp_path / "run" / "folds.json").read_text())
+    assert found["mean_class"] == pytest.approx(found["top1"]), "each class has as many clips"
+    assert f"{100 * found['mean_class']:.1f} % in the mean of classes" in told
+    second = json.loads((tmp_path / "run" / "fold-2" / "report.json").read_text())["data"]["split"]
+    words = ["evaluate", "--model", str(tmp_path / "run" / "fold-2"), "--data", str(root), "--folds", "3"]
+    assert main([*words, "--output", str(tmp_path / "which")]) == 1
+    assert "Say of which: --fold 1, for one" in caplog.text
+    assert main([*words, "--fold", "2", "--output", str(tmp_path / "second")]) == 0
+    assert json.loads((tmp_path / "second" / "report.json").read_text())["data"]["split"] == second
+    card = (tmp_path / "run" / "fold-3" / "README.md").read_text()
+    assert "python -m finetune --recipe small --data own --folds 3 --fold 3 --init" in card
+    everything = ["--data", str(root), "--eval-split", "all", "--output", str(tmp_path / "all")]
+    assert main(["evaluate", "--model", str(tmp_path / "run" / "fold-1"), *everything]) == 0
+    told = capsys.readouterr().out
+    assert "all: top-1" in told
+    assert "top-5" not in told
+    assert "| all | 27 |" in (tmp_path / "all" / "report.md").read_text()

@@ -1,0 +1,101 @@
+import argparse
+from pathlib import Path
+
+import pytest
+
+from finetune.cli import JOBS, main
+from finetune.cli.config_file import settings_of
+from finetune.report import schema as reports
+from hmdb.errors import DataError
+from tests.finetune.conftest import training
+
+TRAIN = JOBS["train"].options
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "run.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_each_kind_of_value(tmp_path: Path) -> None:
+    text = (
+        "data: my videos\nlearning-rate: 2e-5\nepochs: 3\ngroup_by: ^([a-z]+)_\n"
+        "compile: false\nallow_broken: true\nresume: no\npush_to_hub: true\nmore: -odd\n"
+    )
+    assert settings_of(written(tmp_path, text), TRAIN) == {
+        "location": "my videos",
+        "learning_rate": 2e-5,
+        "epochs": 3,
+        "group_by": "^([a-z]+)_",
+        "compile": False,
+        "allow_broken": True,
+        "resume": False,
+        "push_to_hub": "",
+        "more": "-odd",
+    }
+    lists = written(tmp_path, "classes: [run, walk]\ndata: HMDB51\n")
+    assert settings_of(lists, JOBS["subset"].options) == {"classes": ["run", "walk"], "data": "HMDB51"}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("learning_rat: 1", r"run.yaml has the key learning_rat, which is no setting; near it: learning_rate\."),
+        ("colour: red", "the key colour, which is no setting; there are accumulation"),
+        ("epochs: many", "run.yaml: argument --epochs: invalid int value: 'many'"),
+        ("epochs:", "epochs needs a value"),
+        ("epochs: {a: 1}", "epochs needs a value"),
+        ("epochs: [1, 2]", "run.yaml: unrecognized arguments: 2"),
+        ("sampler: dense", "invalid choice: 'dense'"),
+        ("compile: perhaps", "compile is true or false, not perhaps"),
+        ("- epochs", "needs a line `setting: value`"),
+        ("", "needs a line `setting: value`"),
+        ("a: [", "run.yaml is not YAML: while parsing"),
+        ("help: true", "the key help, which is no setting"),
+        ("config: other.yaml", "the key config, which is no setting"),
+    ],
+)
+def test_what_is_no_setting_is_named(text: str, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=reason):
+        settings_of(written(tmp_path, text), TRAIN)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.yaml cannot be read"):
+        settings_of(tmp_path / "none.yaml", TRAIN)
+    with pytest.raises(DataError, match="cannot be read: Is a directory"):
+        settings_of(tmp_path, TRAIN)
+    (tmp_path / "run.yaml").write_bytes(b"data: caf\xe9")
+    with pytest.raises(DataError, match="is not YAML"):
+        settings_of(tmp_path / "run.yaml", TRAIN)
+
+
+def test_the_command_line_comes_first(dataset: Path, tmp_path: Path) -> None:
+    settings = f"data: {dataset}\nrecipe: paper\ninit: scratch:tiny\nepochs: 3\nsampler: equidistant\n"
+    output = tmp_path / "run"
+    words = ["--config", str(written(tmp_path, settings)), "--epochs", "1", "--output", str(output)]
+    assert main(words) == 0
+    report = reports.read(output)
+    assert report
+    recipe = training(report).recipe
+    assert (recipe.epochs, recipe.sampler, recipe.init) == (1, "equidistant", "scratch:timesformer-tiny")
+
+
+def test_what_a_job_needs_may_be_in_the_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", f"--config={written(tmp_path, 'model: /nowhere')}", "--data", str(tmp_path)]) == 1
+    assert f"{tmp_path} is no data set" in caplog.text
+    assert main(["--config", str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml cannot be read" in caplog.text
+    with pytest.raises(SystemExit):
+        main(["evaluate"])
+    assert "--model" in capsys.readouterr().err
+
+
+def test_a_file_for_every_job(tmp_path: Path) -> None:
+    for job in JOBS.values():
+        parser = argparse.ArgumentParser()
+        job.options(parser)
+        assert settings_of(written(tmp_path, "data: x" if "--data" in parser.format_help() else "to: x"), job.options)

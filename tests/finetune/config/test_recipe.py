@@ -1,0 +1,105 @@
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from finetune.config.hmdb_simp import HMDB_SIMP
+from finetune.config.recipe import DISTILLED, PAPER, PAPER_ROWS, RECIPES, Recipe, differences, recipe_for, recipe_of
+from hmdb.errors import DataError
+
+BEST = ("table1-1", "table2-k400", "table3-uniform", "table4-timesformer", "table5-before")
+
+
+def test_the_defaults_are_the_papers_best_row() -> None:
+    assert (PAPER.batch_size, PAPER.optimizer, PAPER.learning_rate, PAPER.momentum) == (8, "sgd", 0.0035, 0.9)
+    assert (PAPER.weight_decay, PAPER.epochs, PAPER.sampler, PAPER.schedule) == (0.003, 8, "uniform", "linear")
+    for name in BEST:
+        assert RECIPES[name] == PAPER
+        assert (PAPER_ROWS[name].top1, PAPER_ROWS[name].top5) == (93.6, 99.2)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("table1-2", {"learning_rate": 0.0045}),
+        ("table1-3", {"learning_rate": 0.0007}),
+        ("table1-4", {"batch_size": 4}),
+        ("table1-6", {"optimizer": "adam"}),
+        ("table1-7", {"optimizer": "adam", "batch_size": 4, "learning_rate": 0.0001}),
+        ("table2-k600", {"init": "facebook/timesformer-base-finetuned-k600"}),
+        ("table2-ssv2", {"init": "facebook/timesformer-base-finetuned-ssv2"}),
+        ("table3-equidistant", {"sampler": "equidistant"}),
+        ("table3-random", {"sampler": "random"}),
+        ("table5-after", {"extension": "after"}),
+    ],
+)
+def test_a_row_states_its_differences_alone(name: str, changed: dict[str, object]) -> None:
+    assert differences(RECIPES[name]) == changed
+
+
+def test_every_row_of_the_tables_has_a_recipe() -> None:
+    assert set(RECIPES) == {"paper", "small", *PAPER_ROWS, *DISTILLED}
+    assert RECIPES["table4-vivit"].accumulation == 4
+
+
+def test_settings_can_be_changed_and_unknown_names_are_answered_with_the_known() -> None:
+    assert recipe_of("table1-2", {"epochs": 1}) == Recipe(learning_rate=0.0045, epochs=1)
+    with pytest.raises(DataError, match=r"no recipe table9.*table1-1"):
+        recipe_of("table9")
+    with pytest.raises(DataError, match="no sampler dense; known are uniform, equidistant"):
+        recipe_of("paper", {"sampler": "dense"})
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "accumulation", "learning_rate"])
+def test_numbers_out_of_range_are_refused(name: str) -> None:
+    with pytest.raises(DataError, match=name):
+        recipe_of("paper", {name: 0})
+    assert name in {field.name for field in fields(Recipe)}
+
+
+def test_a_bare_size_is_of_the_recipes_family() -> None:
+    assert recipe_of("table4-vivit", {"init": "scratch:tiny"}).init == "scratch:vivit-tiny"
+    assert recipe_of("table1-1", {"init": "scratch:tiny"}).init == "scratch:timesformer-tiny"
+    assert recipe_of("table1-1", {"init": "scratch:vivit-tiny"}).init == "scratch:vivit-tiny"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"frames": -1}, "frames must be at least 0"),
+        ({"frames": 4}, "frames is of augmented clips"),
+        ({"frames": 4, "augment": "clips", "activation_checkpointing": True}, "do not go together"),
+        (
+            {"inflate": "facebook/dinov2-small"},
+            r"inflate fills a new network \(scratch:NAME\), not facebook/timesformer",
+        ),
+        ({"mixup": 1e-300}, "mixup must be 0 or from 0.01 to 10, not 1e-300"),
+        ({"ema": 1.0}, "ema must be at least 0 and below 1"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        Recipe(**settings)
+
+
+def test_a_recipe_is_chosen_for_the_data() -> None:
+    assert recipe_for(HMDB_SIMP, 900) == "paper"
+    assert recipe_for(HMDB_SIMP, 175) == "small"
+    assert recipe_for(("run", "walk"), 5000) == "small"
+    assert recipe_for(("run", "walk"), 64, "scratch:tiny") == "paper"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"patience": -1}, "patience must be at least 0"),
+        ({"weight_decay": -0.1}, "weight_decay must be at least 0"),
+        ({"weight_decay": float("nan")}, "weight_decay must be at least 0, not nan"),
+        ({"learning_rate": float("inf")}, "learning_rate must be above 0, not inf"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_numbers_that_are_no_settings_are_refused(settings: dict[str, Any], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        Recipe(**settings)

@@ -1,0 +1,60 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from finetune.cli import main
+from finetune.config.data import DataSource
+from finetune.jobs.fit_ood import fit_ood
+from finetune.report.schema import Report
+from hmdb.errors import DataError
+from hmdb.model.ood import OOD_FILE, OOD_KEY
+from hmdb.recognizer import Recognizer
+
+
+@pytest.fixture
+def folder(finished: tuple[Path, Report], tmp_path: Path) -> Path:
+    copy = tmp_path / "tiny"
+    shutil.copytree(finished[0], copy, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
+    return copy
+
+
+def test_statistics_are_written_beside_the_weights(folder: Path, dataset: Path) -> None:
+    before = json.loads((folder / "config.json").read_text())
+    found = fit_ood(str(folder), DataSource(str(dataset)), keep=1.0)
+    assert found.val_kept == 1.0
+    assert 0 <= found.test_kept <= 1
+    after = json.loads((folder / "config.json").read_text())
+    assert {key for key in after if after[key] != before.get(key)} == {OOD_KEY}
+    recognizer = Recognizer.from_pretrained(folder, device="cpu")
+    assert recognizer(dataset / "circle" / "clip_00").familiarity is not None
+
+
+def test_clips_that_it_was_trained_on_are_refused_as_val_and_test(folder: Path, dataset: Path) -> None:
+    with pytest.raises(DataError, match="tiny was trained on 6 of these 8 clips, and what it has seen tells"):
+        fit_ood(str(folder), DataSource(str(dataset)), seed=1)
+    assert not (folder / OOD_FILE).exists()
+
+
+def test_further_clips_count_among_the_known(folder: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["known", "--model", str(folder), "--data", str(dataset), "--more", str(dataset), "--keep-similar"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    assert "Fitted to the features of 40 clips" in told
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(keep: float) -> None:
+    with pytest.raises(DataError, match="--keep is a share above 0 and at most 1"):
+        fit_ood("anything", DataSource("anywhere"), keep=keep)
+
+
+def test_another_data_set_is_refused(folder: Path, dataset: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(dataset / "circle", other / "round")
+    shutil.copytree(dataset / "square", other / "square")
+    (folder / OOD_FILE).unlink(missing_ok=True)
+    with pytest.raises(DataError, match="does not have the classes of tiny"):
+        fit_ood(str(folder), DataSource(str(other)))
+    assert not (folder / OOD_FILE).exists()

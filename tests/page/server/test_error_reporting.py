@@ -1,0 +1,147 @@
+"""What is said and logged of errors that nobody meant."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from hmdb.page.server import error_reporting as brief
+from hmdb.page.server.error_reporting import MAX_MESSAGE, UNEXPECTED, WRONG_TYPE, TracebackOnceFilter
+from tests.page.server.test_privacy import call_tool
+from tests.support.visitor import Visitor, file
+
+
+class Lines(logging.Handler):
+    """What is written to a log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
+@pytest.fixture
+def written() -> Iterator[Lines]:
+    """The page's own log, as if nothing had gone wrong before."""
+    lines = Lines()
+    brief.TRACEBACK_ONCE._seen.clear()
+    brief.log.addHandler(lines)
+    yield lines
+    brief.log.removeHandler(lines)
+
+
+def fail(words: str) -> None:
+    raise RuntimeError(words)
+
+
+def test_an_error_has_a_traceback_once_and_then_a_line() -> None:
+    log, lines = logging.Logger("test"), Lines()
+    log.addHandler(lines)
+    log.addFilter(TracebackOnceFilter())
+    for words in ("one", "two\nlines", "x" * 9999):
+        try:
+            fail(words)
+        except RuntimeError:
+            log.exception("It failed\n")
+    first, second, third = lines.lines
+    assert first.count("\n") > 2
+    assert first.endswith("RuntimeError: one")
+    assert second == "It failed: RuntimeError: two"
+    assert len(third) < MAX_MESSAGE + 50
+    try:
+        _ = [][1]
+    except IndexError:
+        log.exception("Another")
+    assert "Traceback" in lines.lines[-1]
+
+
+def test_what_nobody_meant_is_one_line_for_the_visitor_and_brief_in_the_log(url: str, written: Lines) -> None:
+    visitor = Visitor(url)
+    for number in (9999, -1):
+        answer = visitor.join(number, [])
+        assert (answer.status_code, answer.json()) == (500, {"detail": UNEXPECTED})
+    first, second = written.lines
+    assert "Traceback" in first
+    assert second == "An error that nobody meant: KeyError: -1"
+
+
+def test_a_request_of_another_form_is_not_said_again(url: str) -> None:
+    answer = httpx.post(f"{url}gradio_api/queue/join", json={"data": "x" * 4000})
+    assert (answer.status_code, len(answer.text) < 100) == (422, True)
+
+
+LABELS = "is not one of the labels: brush_hair, cartwheel, catch, ..."
+OPACITY = "The opacity must be a number from 0 to 1."
+AS_TEXT = "A file has to be sent as text: data:video/mp4;base64,..."
+
+
+@pytest.mark.parametrize(
+    ("label", "opacity", "said"),
+    [
+        ("", "NaN", OPACITY),
+        ("", None, OPACITY),
+        ("", -0.1, OPACITY),
+        ("", 1e99, OPACITY),
+        ("", [], OPACITY),
+        ("x" * 4000, 0.5, f"What was named {LABELS}"),
+        ("two\nlines", 0.5, f"two?lines {LABELS}"),
+        (["x"], 0.5, f"['x'] {LABELS}"),
+    ],
+)
+def test_a_bad_value_gets_a_line(url: str, video: Path, label: Any, opacity: Any, said: str) -> None:
+    visitor = Visitor(url)
+    upload = file(visitor.upload(video.read_bytes()))
+    ok, answer = visitor.ask("explain", upload, label, opacity)
+    assert (ok, answer["error"]) == (False, said)
+
+
+@pytest.mark.parametrize("value", ["https://example.com/x.mp4", "../../etc/passwd", "", 7, ["a"], {"url": "x"}])
+def test_what_is_no_file_gets_a_line(url: str, value: Any) -> None:
+    ok, answer = Visitor(url).ask("predict", value)
+    assert (ok, answer["error"]) == (False, WRONG_TYPE)
+
+
+@pytest.mark.parametrize("name", ["..", "a" * 5000])
+def test_a_name_that_is_none_gets_a_line(url: str, name: str) -> None:
+    answer = Visitor(url).http.post("upload", files={"files": (name, b"abc")})
+    assert (answer.status_code, answer.json()) == (400, {"detail": "This upload cannot be read."})
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", " ", "%00", "proxy=%00", "\0.mp4"])
+def test_an_odd_name_is_a_name(url: str, name: str) -> None:
+    head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
+    visitor = Visitor(url)
+    form = {"content-type": "multipart/form-data; boundary=b"}
+    answer = visitor.http.post("upload", content=f"{head}abc\r\n--b--\r\n".encode(), headers=form)
+    (known,) = answer.json()
+    assert visitor.get(known.replace("%", "%25")).content == b"abc"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"video": "https://example.com/x.mp4"}, AS_TEXT),
+        ({"video": "../x.mp4"}, AS_TEXT),
+        ({"video": ""}, AS_TEXT),
+        ({"video": {"path": "/etc/passwd"}}, AS_TEXT),
+        ({"video": "data:,", "label": "x" * 2**20}, "A text of 1048576 characters is too long; 4096 are the most."),
+    ],
+)
+def test_a_tool_says_it_in_a_line(url: str, arguments: dict[str, Any], said: str) -> None:
+    result = asyncio.run(call_tool(url, "explain", arguments))
+    assert (result.isError, result.content[0].text) == (True, said)
+
+
+def test_what_libraries_say_to_nobody_in_particular_is_one_short_line() -> None:
+    record = logging.LogRecord("root", logging.WARNING, "x.py", 1, "no such method:\n%s", ("quoted\n" * 90,), None)
+    assert TracebackOnceFilter().filter(record)
+    assert "\n" not in record.getMessage()
+    assert len(record.getMessage()) <= 200

@@ -1,0 +1,266 @@
+"""Calls on a GPU that is lent, and what is asked for them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from hmdb.cancellation import check_cancelled
+from hmdb.errors import StoppedError
+from hmdb.page.layout import build_demo
+from hmdb.page.server import error_reporting as brief
+from hmdb.page.server.error_reporting import UNEXPECTED
+from hmdb.page.service import zerogpu
+from hmdb.page.service.handlers import Handlers
+from hmdb.page.service.model_loader import as_background
+from hmdb.page.service.zerogpu import (
+    KEPT,
+    LEAST,
+    MARGIN,
+    MOST,
+    START,
+    UNIT,
+    Call,
+    Estimate,
+    GpuRecognizer,
+    LendingError,
+    Took,
+)
+from hmdb.recognizer import Recognizer
+from hmdb.results import Explanation, Faithfulness, Prediction, Timeline
+from tests.page.conftest import SETTINGS, served
+from tests.support.lending import copied, lent
+from tests.support.visitor import Visitor, file
+
+# The estimate
+
+
+def test_before_the_first_call_a_guess_is_asked_for() -> None:
+    assert Estimate().seconds() == 14 >= MARGIN * (START + UNIT)
+    assert Estimate().seconds(11) == 29
+    assert Estimate().seconds(10**6) == MOST
+
+
+def test_what_the_slowest_of_the_last_calls_took_is_asked_for_with_a_margin() -> None:
+    estimate = Estimate()
+    estimate.add(start=6, work=2)
+    assert estimate.seconds() == MARGIN * (6 + 2)
+    estimate.add(start=0, work=4)
+    assert estimate.seconds() == MARGIN * (6 + 4)
+    for _ in range(KEPT):
+        estimate.add(start=0, work=1)
+    assert estimate.seconds() == LEAST
+    assert estimate.seconds(10) == MARGIN * 10
+
+
+def test_a_long_video_is_measured_by_its_windows() -> None:
+    estimate = Estimate()
+    estimate.add(start=4, work=5, size=10)
+    assert estimate.seconds(10) == 14 >= MARGIN * (4 + 5)
+    assert estimate.seconds(20) == MARGIN * (4 + 10)
+
+
+# The call
+
+
+def working(recognizer: Recognizer, seconds: list[float]) -> Iterator[float]:
+    """A job that takes so long for each result, by the clock of the test."""
+    for each in seconds:
+        CLOCK.now += each
+        check_cancelled()
+        if each < 0:
+            raise KeyError(each)
+        yield each
+
+
+class Clock:
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+CLOCK = Clock()
+
+
+@pytest.fixture
+def model(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> GpuRecognizer:
+    monkeypatch.setattr(zerogpu, "time", CLOCK)
+    return GpuRecognizer(as_background(recognizer))
+
+
+def test_a_call_asks_for_what_the_last_took(model: GpuRecognizer) -> None:
+    with lent() as lending:
+        assert list(model.stream(partial(working, seconds=[5.0, 5.0]), lambda: 2)) == [5, 5]
+        assert list(model.stream(partial(working, seconds=[1.0]))) == [1]
+        assert list(model.stream(partial(working, seconds=[1.0]), lambda: 3)) == [1]
+    assert lending.asked == [15, 8, 23]
+
+
+def test_the_start_is_counted_from_when_the_gpu_is_lent(model: GpuRecognizer) -> None:
+    call = Call(model._number, partial(working, seconds=[2.0]), 14)
+    CLOCK.now += 1000  # of waiting for a GPU
+    there = copied(call)
+    CLOCK.now += 5  # of moving the weights
+    assert list(zerogpu._results(there)) == [2.0, Took(start=5, work=2)]
+
+
+def test_a_call_that_takes_longer_goes_on_or_ends_in_time_and_the_next_asks_for_more(model: GpuRecognizer) -> None:
+    job = partial(working, seconds=[10.0, 10.0])
+    with lent() as lending:
+        steps = model.stream(job, in_time=True)
+        assert next(steps) == 10
+        with pytest.raises(StoppedError, match="longer than the 14 seconds"):
+            next(steps)
+        assert list(model.stream(job, in_time=True)) == [10, 10]
+    assert lending.asked == [14, 30]
+    with lent() as lending:
+        assert [list(model.stream(job)) for _ in range(2)] == [[10, 10]] * 2
+    assert lending.asked == [14, 30]
+
+
+def test_an_error_that_nobody_meant_comes_back_with_its_traceback(model: GpuRecognizer) -> None:
+    with lent(), pytest.raises(RuntimeError, match=r"(?s)Traceback.*in working.*KeyError: -1"):
+        list(model.stream(partial(working, seconds=[-1])))
+
+
+def test_a_call_that_is_taken_back_says_so_and_the_next_asks_for_more(model: GpuRecognizer) -> None:
+    with lent(taken_back=True) as lending:
+        for _ in range(2):
+            with pytest.raises(LendingError, match=r"^GPU task aborted$"):
+                list(model.stream(partial(working, seconds=[1.0])))
+    assert lending.asked == [14, 21]
+
+
+def test_a_refusal_is_no_measurement(model: GpuRecognizer) -> None:
+    with lent(left=9) as lending:
+        for _ in range(2):
+            with pytest.raises(LendingError, match=r"^You have exceeded .* \(14s requested vs. 9s left\)"):
+                list(model.stream(partial(working, seconds=[1.0])))
+    assert lending.asked == [14, 14]
+
+
+def test_nothing_is_lent_without_the_module(model: GpuRecognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "spaces", None)
+    assert zerogpu._lender() is None is zerogpu._lend
+    steps = model.stream(partial(working, seconds=[99.0, 99.0, -1]), lambda: pytest.fail("nobody asks"))
+    assert [next(steps), next(steps)] == [99, 99]
+    with pytest.raises(KeyError):
+        next(steps)
+
+
+# The page
+
+
+@pytest.fixture(scope="module")
+def do(recognizer: Recognizer) -> Handlers:
+    return Handlers(as_background(recognizer), as_background(recognizer), SETTINGS)
+
+
+def test_an_answer_with_its_map_and_check_is_one_call(do: Handlers, video: Path) -> None:
+    with lent(left=30) as lending:
+        found = list(do.answer(str(video)))
+    assert [type(each) for each in found] == [Prediction, Explanation, Faithfulness]
+    assert lending.asked == [14]
+
+
+@pytest.mark.parametrize(
+    ("handler", "more", "calls"),
+    [
+        ("why", ["wave"], 1),
+        ("closer", [], 1),
+        ("predict", [], 1),
+        ("explain", [], 1),
+        ("check", [], 1),
+        ("runs", [], 2),
+    ],
+)
+def test_every_question_is_one_call_to_each_model(
+    do: Handlers, video: Path, handler: str, more: list[str], calls: int
+) -> None:
+    here = list(getattr(do, handler)(str(video), *more))
+    with lent() as lending:
+        there = list(getattr(do, handler)(str(video), *more))
+    assert len(there) == len(here)
+    assert len(lending.asked) == calls
+
+
+def test_a_long_video_asks_by_its_windows_and_is_left_unfinished_in_time(
+    recognizer: Recognizer, long_clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Recognizer):
+        def follow(self, *args: Any, **options: Any) -> Generator[Timeline]:
+            for timeline in super().follow(*args, **options):
+                yield timeline
+                CLOCK.now += 14
+
+    monkeypatch.setattr(zerogpu, "time", CLOCK)
+    ends = []
+    for each in (recognizer, Slow(recognizer.loaded)):
+        with lent() as lending:
+            *_, (timeline, finished) = Handlers(as_background(each), None, SETTINGS).follow(str(long_clip))
+        ends.append((len(timeline.answers), finished))
+        assert lending.asked == [29]
+    assert ends == [(11, True), (8, True)]
+
+
+@pytest.fixture(scope="module")
+def demo(recognizer: Recognizer) -> Iterator[gr.Blocks]:
+    demo = build_demo(recognizer, settings=SETTINGS)
+    with served(demo):
+        yield demo
+
+
+def answered(demo: gr.Blocks, video: Path) -> str:
+    """All that the page tells of a file that is dropped there."""
+    visitor = Visitor(str(demo.local_url))
+    take = next(
+        fn
+        for fn in demo.fns.values()
+        if fn.name == "take" and [each.get_block_name() for each in fn.inputs] == ["file"]
+    )
+    run = next(fn for fn in demo.fns.values() if fn.name == "run" and fn._id > take._id)
+    data: list[Any]
+    for fn, data in ((take, [file(visitor.upload(video.read_bytes()))]), (run, [None])):
+        visitor.join(fn._id, data)
+        with visitor.http.stream("GET", "queue/data", params={"session_hash": visitor.session}) as events:
+            text = events.read().decode()
+    return text
+
+
+def test_who_has_30_seconds_left_is_answered_with_a_map(demo: gr.Blocks, video: Path, recognizer: Recognizer) -> None:
+    with lent(left=30) as lending:
+        told = answered(demo, video)
+    assert recognizer(video).label in told
+    assert "What speaks for" in told
+    assert lending.asked == [14]
+
+
+def test_a_refusal_is_told_in_its_words(demo: gr.Blocks, video: Path) -> None:
+    with lent(left=9) as lending:
+        told = answered(demo, video)
+        visitor = Visitor(str(demo.local_url))
+        ok, answer = visitor.ask("predict", file(visitor.upload(video.read_bytes())))
+    assert lending.refusal in told
+    assert (ok, answer["error"]) == (False, lending.refusal)
+
+
+@pytest.mark.parametrize("error", [gr.Error("inside"), TypeError("inside")])
+def test_a_mistake_of_ours_is_not_called_the_visitors(
+    demo: gr.Blocks, video: Path, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Recognizer, "predict", fail)
+    brief.TRACEBACK_ONCE._seen.clear()
+    visitor = Visitor(str(demo.local_url))
+    ok, answer = visitor.ask("predict", file(visitor.upload(video.read_bytes())))
+    assert (ok, answer["error"]) == (False, UNEXPECTED)
+    assert "in fail" in caplog.text
