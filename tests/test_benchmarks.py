@@ -24,7 +24,7 @@ from benchmarks.scores import Scores
 from finetune.config.recipe import Recipe
 from hmdb.model.attention import AttentionRecord
 from hmdb.page.tabs.live import decode_jpeg as decoded_url
-from hmdb.page.tabs.live import film_strip
+from hmdb.page.views.gallery import film_strip
 from hmdb.video import Confinement, confinement
 from tests.support.paths import ROOT
 from tests.support.videos import write_video

@@ -19,9 +19,8 @@ from hmdb.page.tabs.compare import ComparePanel
 from hmdb.page.tabs.live import LivePanel
 from hmdb.page.tabs.long_video import TimelinePanel
 from hmdb.page.tabs.video import AnswerPanel
-from hmdb.page.views.examples import example_names, middle_frame
 from hmdb.page.views.formatting import duration
-from hmdb.page.views.social_cards import PARAMETER, SYNC_URL_JS, ExampleLinks
+from hmdb.page.views.social_cards import PARAMETER, SYNC_URL_JS, ExampleLinks, example_names, middle_frame
 from hmdb.page.views.theme import INTRO, TITLE
 
 if TYPE_CHECKING:

@@ -14,11 +14,6 @@ from hmdb.errors import VideoError
 T = TypeVar("T")
 
 
-# What Chromium, Firefox and Safari all play: 8 bits and 4:2:0 chroma of these codecs, in these containers.
-BROWSER_CODECS = {"mp4": frozenset({"h264"}), "webm": frozenset({"vp8", "vp9"})}
-BROWSER_PIXEL_FORMATS = frozenset({"yuv420p", "yuvj420p"})
-
-
 class FrameCountChangedError(VideoError):
     """A file turned out to have another number of frames than it announced; the video knows the true number by now.
 
@@ -41,12 +36,6 @@ class StreamFormat:
     codec: str
     profile: str
     pixel_format: str
-
-    @property
-    def plays_in_browsers(self) -> bool:
-        """Whether Chromium, Firefox and Safari all play it; AV1, and VP9 in mp4, do not play in every Safari."""
-        codecs = BROWSER_CODECS.get(self.container, frozenset())
-        return self.codec in codecs and self.pixel_format in BROWSER_PIXEL_FORMATS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

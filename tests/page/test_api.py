@@ -32,7 +32,8 @@ from hmdb.page.service.handlers import Handlers
 from hmdb.page.service.model_loader import BackgroundModel, load_recognizer
 from hmdb.page.service.scheduler import Scheduler
 from hmdb.page.settings import Settings
-from hmdb.page.views.formatting import gallery, prediction_markdown
+from hmdb.page.views.api_outputs import prediction_markdown
+from hmdb.page.views.gallery import gallery
 from hmdb.page.views.walkthrough import walkthrough_html
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline

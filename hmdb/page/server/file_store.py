@@ -14,14 +14,12 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock, Timeout
-from PIL import Image
 
 from hmdb.errors import HmdbError
 from hmdb.page import PREFIX, ROOT
@@ -30,13 +28,9 @@ from hmdb.text import is_plain
 
 UPLOADS, ANSWERS, EXAMPLES = "uploads", "answers", "examples"
 LOCK = "lock"
-FRAME_SIDE = 480  # pixels, the longest side of a frame in a gallery
-FRAME_QUALITY = 88  # of its JPEG
 MAX_UNFINISHED_SHARE = (
     1 / 4
 )  # of the room on the disk, which several uploads of one owner may take before they are complete
-
-Gallery = list[tuple[str, str]]  # files and captions
 
 
 class StorageFullError(HmdbError):
@@ -274,23 +268,6 @@ class FileStore:
         known = {UPLOADS, ANSWERS, EXAMPLES, LOCK} | self._gradios
         return [path for path in self.root.iterdir() if path.name not in known] if self.root.exists() else []
 
-    def pictures(self, pixels: Iterable[np.ndarray], captions: Iterable[str], owner: str = "") -> Gallery:
-        """Pictures, small enough to send, in a parcel of their own.
-
-        Left to Gradio, the same picture of two visitors would be one file, written again while it is read, and
-        WebP, which takes longer to write than the network to answer.
-        """
-        found = []
-        with self.parcel(ANSWERS, owner) as parcel:
-            for number, (frame, words) in enumerate(zip(pixels, captions, strict=True)):
-                image = Image.fromarray(frame)
-                image.thumbnail((FRAME_SIDE, FRAME_SIDE))
-                path = parcel.path / f"{number}.jpg"
-                image.save(path, quality=FRAME_QUALITY)
-                self.reserve(parcel, path.stat().st_size)
-                found.append((str(path), words))
-        return found
-
 
 def _is_abandoned(folder: Path) -> bool:
     """Whether nobody holds the lock of a page's folder."""
@@ -309,8 +286,3 @@ FILES = FileStore(ROOT)  # one in a process, as Gradio's folder is
 def publish_copy(path: Path) -> str:
     """A copy of a file where visitors get it from."""
     return FILES.keep(path, client_address())
-
-
-def publish_pictures(pixels: Iterable[np.ndarray], captions: Iterable[str]) -> Gallery:
-    """Pictures with their captions where the visitor who is being answered gets them from."""
-    return FILES.pictures(pixels, captions, client_address())

@@ -23,18 +23,16 @@ from hmdb.page.service.model_loader import BackgroundModel
 from hmdb.page.service.scheduler import Scheduler
 from hmdb.page.service.zerogpu import GpuRecognizer
 from hmdb.page.settings import Settings
-from hmdb.page.views.formatting import (
+from hmdb.page.views.api_outputs import (
     agreement,
     chart,
     comparison,
     confidences,
-    duration,
-    escape_markup,
-    gallery,
-    overlays,
     prediction_markdown,
     timeline_outputs,
 )
+from hmdb.page.views.formatting import duration, escape_markup
+from hmdb.page.views.gallery import gallery, overlays
 from hmdb.page.views.preview import make_preview, plays_in_browser
 from hmdb.page.views.walkthrough import AnswerTrace
 from hmdb.results import Explanation, Faithfulness, Prediction

@@ -25,6 +25,7 @@ from hmdb.errors import HmdbError, VideoError
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.tabs.base import BARE_HTML, HEIGHT, IMMEDIATE
 from hmdb.page.views.formatting import confidence_text, error_html, headline_html
+from hmdb.page.views.gallery import film_strip
 from hmdb.results import Prediction
 from hmdb.text import label_words
 
@@ -46,7 +47,6 @@ MAX_ASPECT = 8  # of a picture, the longer side over the shorter
 LEASE_SECONDS = 20  # seconds of answering, after which a camera that goes on waits again
 MAX_PIXELS = 2 * 2**20
 MIN_PICTURES = 2  # before the first headline
-STRIP_HEIGHT = 72  # pixels
 TOO_LARGE = "The pictures from this camera are too large."
 
 START_WORDS = "Start your camera", "Then do something: wave, do a push-up, brush your hair."
@@ -217,16 +217,3 @@ def decode_jpeg(url: str) -> np.ndarray:
         raise VideoError("This is not a picture from a camera.") from error
     small.thumbnail((KEPT_SIDE, KEPT_SIDE))
     return np.asarray(small)
-
-
-def film_strip(pixels: np.ndarray) -> str:
-    """The frames side by side, as one picture within the page."""
-    scale = STRIP_HEIGHT / pixels.shape[1]
-    size = (max(round(pixels.shape[2] * scale), 1), STRIP_HEIGHT)
-    strip = Image.new("RGB", (size[0] * len(pixels), STRIP_HEIGHT))
-    for index, frame in enumerate(pixels):
-        strip.paste(Image.fromarray(frame).resize(size), (index * size[0], 0))
-    file = io.BytesIO()
-    strip.save(file, "JPEG", quality=70)
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img class="film" src="data:image/jpeg;base64,{data}" alt="The frames that it looks at just now">'

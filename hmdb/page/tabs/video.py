@@ -21,7 +21,9 @@ from hmdb.page.tabs.base import (
     cumulative,
     render_here,
 )
-from hmdb.page.views.formatting import confidences, faithfulness_text, gallery, headline, note_html, pending_map_text
+from hmdb.page.views.api_outputs import confidences
+from hmdb.page.views.formatting import faithfulness_text, headline, note_html, pending_map_text
+from hmdb.page.views.gallery import gallery
 from hmdb.page.views.overlay_video import overlay_loop
 from hmdb.page.views.walkthrough import walkthrough_html
 from hmdb.results import Explanation, Faithfulness, Prediction

@@ -19,6 +19,11 @@ PREVIEW_SIDE = 320  # pixels of the longer side, at most
 BATCH = 24  # frames decoded at once
 SUFFIXES = {"mp4": (".mp4", ".m4v"), "webm": (".webm",)}  # by which a server tells a browser what it gets
 
+# Chromium, Firefox and Safari all play 8 bits and 4:2:0 chroma of these codecs, in these containers; AV1, and VP9 in
+# mp4, do not play in every Safari.
+BROWSER_CODECS = {"mp4": frozenset({"h264"}), "webm": frozenset({"vp8", "vp9"})}
+BROWSER_PIXEL_FORMATS = frozenset({"yuv420p", "yuvj420p"})
+
 
 def plays_in_browser(path: str | Path) -> bool:
     """Whether Chromium, Firefox and Safari all play this file, which needs a suffix that fits, too.
@@ -26,9 +31,13 @@ def plays_in_browser(path: str | Path) -> bool:
     Raises:
         VideoError: it cannot be read.
     """
-    path = Path(path)
     coded = open_video(path).format
-    return coded is not None and coded.plays_in_browsers and path.suffix.lower() in SUFFIXES[coded.container]
+    return (
+        coded is not None
+        and coded.codec in BROWSER_CODECS.get(coded.container, ())
+        and coded.pixel_format in BROWSER_PIXEL_FORMATS
+        and Path(path).suffix.lower() in SUFFIXES[coded.container]
+    )
 
 
 def make_preview(path: VideoLike, target: str | Path, *, seconds: float = PREVIEW_SECONDS) -> Path:

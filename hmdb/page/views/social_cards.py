@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from hmdb.page.views.theme import INTRO, TITLE
 from hmdb.text import label_words
+from hmdb.video import open_video
 
 PARAMETER = "example"  # of an address, which names the example to open with
 CARD_SIZE = (1200, 630)  # pixels of a picture, as the sites that show one recommend
@@ -112,3 +113,15 @@ def _sheet(frames: Sequence[np.ndarray]) -> Image.Image:
 def _made(path: Path) -> Path:
     path.parent.mkdir(exist_ok=True)
     return path
+
+
+def example_names(clips: Sequence[Path]) -> list[str]:
+    """What each shows, as people write it."""
+    return [label_words(clip.stem) for clip in clips]
+
+
+def middle_frame(clip: Path) -> np.ndarray:
+    """A frame from the middle, uint8 RGB (H, W, 3)."""
+    video = open_video(clip)
+    frame: np.ndarray = video.frames_at([video.num_frames // 2]).pixels[0]
+    return frame

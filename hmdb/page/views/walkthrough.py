@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
-from hmdb.page.views.formatting import caption
+from hmdb.page.views.gallery import caption
 from hmdb.text import label_words
 
 if TYPE_CHECKING:

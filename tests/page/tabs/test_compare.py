@@ -13,8 +13,8 @@ from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
 from hmdb.errors import ModelError
 from hmdb.page.service.handlers import PAPER_SAMPLERS, Handlers
 from hmdb.page.service.model_loader import BackgroundModel, as_background
-from hmdb.page.tabs.compare import agreement_headline, runs_table
-from hmdb.page.views.formatting import agreement, comparison
+from hmdb.page.views.api_outputs import agreement, comparison
+from hmdb.page.views.comparison import agreement_headline, runs_table
 from hmdb.recognizer import Recognizer
 from hmdb.results import Prediction
 from tests.page.conftest import SETTINGS

@@ -33,6 +33,7 @@ def encode(path: Path, codec: str, frames: np.ndarray, fps: int = 25, pix_fmt: s
         ("a.webm", "libvpx", "yuv420p", True),
         ("a.webm", "libvpx-vp9", "yuv420p", True),
         ("a.mp4", "libx264", "yuv444p", False),
+        ("a.mp4", "libx264", "yuv420p10le", False),
         ("a.mp4", "libx265", "yuv420p", False),
         ("a.mp4", "mpeg4", "yuv420p", False),
         ("a.mov", "libx264", "yuv420p", False),

@@ -1,0 +1,70 @@
+"""Answers as the API's components take them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from hmdb.page.views.formatting import escape_markup, label_text
+from hmdb.page.views.timeline import timeline_files, timeline_words
+from hmdb.results import NONE_OF_THESE, Prediction, Timeline
+from hmdb.text import label_words
+
+
+def confidences(prediction: Prediction) -> dict[str, float]:
+    """The top five for gr.Label."""
+    return dict(zip(map(label_words, prediction.labels), prediction.probabilities, strict=True))
+
+
+def chart(prediction: Prediction) -> pd.DataFrame:
+    """The top five for gr.BarPlot: columns action, probability."""
+    return pd.DataFrame(confidences(prediction).items(), columns=["action", "probability"])
+
+
+def prediction_markdown(prediction: Prediction, num_labels: int) -> str:
+    """The answer in a sentence, with what is uncertain about it."""
+    name = escape_markup(label_words(prediction.label))
+    sentence = f"Probably **{name}**, at {prediction.probability:.0%}."
+    if not prediction.is_known:
+        sentence = (
+            f"This clip may show **none of the {num_labels} actions**. {prediction.doubt} The likeliest of them, "
+            f"{name}, gets {prediction.probability:.0%}."
+        )
+    return " ".join((sentence, *map(escape_markup, prediction.clip.notes)))
+
+
+def timeline_outputs(timeline: Timeline, name: str, *, finished: bool) -> tuple[Any, ...]:
+    """Words, chart, table, files (once finished) and JSON of a timeline."""
+    from hmdb.figures import timeline_chart
+
+    rows = [
+        (
+            segment.start_frame if segment.start_seconds is None else round(segment.start_seconds, 2),
+            segment.end_frame if segment.end_seconds is None else round(segment.end_seconds, 2),
+            label_words(segment.label or NONE_OF_THESE),
+            round(segment.probability, 3),
+        )
+        for segment in timeline.segments
+    ]
+    files = timeline_files(timeline, name) if finished else None
+    return timeline_words(timeline, finished=finished), timeline_chart(timeline), rows, files, timeline.to_dict()
+
+
+def comparison(runs: list[tuple[str, Prediction]]) -> pd.DataFrame:
+    """A column for each run, a row for each rank; a model of fewer labels than another has empty cells."""
+    return pd.DataFrame({name: pd.Series(ranks(run)) for name, run in runs}).fillna("")
+
+
+def ranks(prediction: Prediction) -> list[str]:
+    """The top five in words, as the command line has them."""
+    first, *others = [f"{label} {probability:.0%}" for label, probability in confidences(prediction).items()]
+    return [first if prediction.is_known else f"{NONE_OF_THESE}: {first}", *others]
+
+
+def agreement(runs: list[tuple[str, Prediction]]) -> str:
+    """Whether the runs answer alike, in words."""
+    answers = {escape_markup(name): escape_markup(label_text(run)) for name, run in runs}
+    if len(set(answers.values())) == 1:
+        return f"All {len(runs)} agree: **{escape_markup(label_text(runs[0][1]))}**."
+    return "They differ: " + ", ".join(f"{name} says **{found}**" for name, found in answers.items()) + "."
