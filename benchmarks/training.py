@@ -21,7 +21,8 @@ from transformers import TrainerCallback
 from benchmarks import networks
 from benchmarks.race import Row, milliseconds, row
 from finetune.config.hmdb_simp import HMDB_SIMP
-from finetune.config.recipe import PAPER, Recipe
+from finetune.config.recipe import Recipe
+from finetune.config.recipes import PAPER
 from finetune.models.initial import load_initial
 from finetune.training.arguments import optimizer, training_arguments, usable_precision
 from finetune.training.trainer import ClipTrainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 from safetensors.torch import load_file
 
 from finetune import run_dir as folder
+from finetune.config.push import Publication
 from finetune.config.recipe import SCRATCH_PREFIX
 from finetune.models.finite import refuse_non_finite
 from finetune.report import schema as reports
@@ -43,34 +44,9 @@ LOGS = (f"{folder.LOGS}/*",)  # with frames of some clips
 REPLACED = ("*.safetensors", "*.safetensors.index.json", f"{FIGURES}/*", *LOGS)  # what an earlier push left
 
 
-@dataclass(frozen=True, kw_only=True)
-class Publication:
-    """Where a run is pushed, and what of it.
-
-    Attributes:
-        repository: "owner/name", or a name alone for one of the token's owner; empty for one made from model and data.
-        private: only the owner sees the repository.
-        replace: what another run left there goes.
-        frames: the examples of the report, which show frames of the clips.
-        logs: TensorBoard's files, which show frames, too.
-
-    Raises:
-        DataError: with the logs and without frames.
-    """
-
-    repository: str = ""
-    private: bool = False
-    replace: bool = False
-    frames: bool = True
-    logs: bool = False
-
-    def __post_init__(self) -> None:
-        if self.logs and not self.frames:
-            raise DataError("--logs pushes TensorBoard's files, which show frames, too: leave it out, or --no-frames.")
-
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        return (*ALWAYS, *(FRAMES if self.frames else ()), *(LOGS if self.logs else ()))
+def patterns(publication: Publication) -> tuple[str, ...]:
+    """Glob patterns of the files in a run's folder that a push uploads."""
+    return (*ALWAYS, *(FRAMES if publication.frames else ()), *(LOGS if publication.logs else ()))
 
 
 def default_name(init: str, data: str) -> str:
@@ -167,7 +143,7 @@ def contents(output: Path, wanted: Publication) -> list[str]:
     """What a push takes along, in lines for people."""
     paths = [path for path in sorted(output.rglob("*")) if path.is_file()]
     names = [path.relative_to(output).as_posix() for path in paths]
-    taken = [name for name in names if any(fnmatch(name, pattern) for pattern in wanted.patterns)]
+    taken = [name for name in names if any(fnmatch(name, pattern) for pattern in patterns(wanted))]
     size = sum((output / name).stat().st_size for name in taken) / 1e6
     who = "only you and those you let in see it" if wanted.private else "everybody can see it; --private changes that"
     lines = [f"To {wanted.repository} ({who}): {size:.1f} MB", f"  {', '.join(taken)}"]
@@ -194,7 +170,7 @@ def push(output: Path, wanted: Publication) -> str:
         commit = HfApi().upload_folder(
             repo_id=wanted.repository,
             folder_path=output,
-            allow_patterns=list(wanted.patterns),
+            allow_patterns=list(patterns(wanted)),
             delete_patterns=list(REPLACED),
             commit_message=f"{output.resolve().name}: weights, report and card",
         )

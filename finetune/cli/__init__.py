@@ -20,15 +20,16 @@ from finetune.config.data import DataSource
 from finetune.config.distillation import DistillationConfig
 from finetune.config.fields import add_options, given, whole_number
 from finetune.config.hmdb_simp import HMDB_SIMP
-from finetune.config.recipe import DISTILLED, PAPER_ROWS, RECIPES, SCRATCH_PREFIX, Recipe, recipe_for, recipe_of
-from finetune.jobs.remote import JobHardware
+from finetune.config.recipe import SCRATCH_PREFIX, Recipe
+from finetune.config.recipes import DISTILLED, PAPER_ROWS, RECIPES, recipe_for, recipe_of
+from finetune.config.remote import JobHardware
 from finetune.run_dir import LOGS
 from hmdb.clips.clip import SAMPLERS
 from hmdb.errors import DataError, HmdbError
 from hmdb.machine import is_first_process, num_processes, silence_stdout
 
 if TYPE_CHECKING:
-    from finetune.hub import Publication
+    from finetune.config.push import Publication
     from finetune.report.schema import Report
 
 DEFAULT_DATA = "data/HMDB_simp"
@@ -236,7 +237,7 @@ def _wanted_push(chosen: argparse.Namespace) -> Publication | None:
 
 
 def _publication(chosen: argparse.Namespace, repository: str) -> Publication:
-    from finetune.hub import Publication
+    from finetune.config.push import Publication
 
     return Publication(
         repository=repository,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from finetune.config.data import DataSource
 from finetune.config.fields import add_options
-from finetune.config.recipe import RECIPES, Recipe
+from finetune.config.recipe import Recipe
+from finetune.config.recipes import RECIPES
 
 REPORTERS = ("tensorboard", "trackio", "wandb", "none")
 

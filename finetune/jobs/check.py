@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from finetune.config.data import DataSource
-from finetune.config.recipe import RECIPES, recipe_for
+from finetune.config.recipes import RECIPES, recipe_for
 from finetune.data.layouts import ClipIndex, Sample, index_dataset
 from finetune.data.leakage import content_hash, find_leaks, fingerprint
 from finetune.data.splits import Splits, divide

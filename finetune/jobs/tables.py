@@ -11,7 +11,7 @@ from typing import Any
 
 from finetune.config.data import DataSource
 from finetune.config.hmdb_simp import HMDB_SIMP
-from finetune.config.recipe import PAPER_ROWS, RECIPES, PaperRow, differences, recipe_of
+from finetune.config.recipes import PAPER_ROWS, RECIPES, PaperRow, differences, recipe_of
 from finetune.evaluation.metrics import Accuracy
 from finetune.jobs.train import train
 from finetune.report.formatting import percent

@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from finetune.config.distillation import DistillationConfig
 from finetune.config.hmdb_simp import HMDB_SIMP
-from finetune.config.recipe import PAPER, PAPER_ROWS, RECIPES, PaperRow, differences
+from finetune.config.recipes import PAPER, PAPER_ROWS, RECIPES, PaperRow, differences
 from finetune.report.formatting import TEMPLATES, helpers, with_interval
 from finetune.report.page import FIGURES
 from finetune.report.schema import Report, TrainingReport

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from finetune.config.data import DataSource
-from finetune.config.recipe import recipe_of
+from finetune.config.recipes import recipe_of
 from finetune.jobs.train import train
 from finetune.report.schema import Report, SplitReport, TrainingReport
 from tests.support.datasets import write_dataset

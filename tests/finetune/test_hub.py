@@ -15,7 +15,8 @@ from transformers import AutoImageProcessor, AutoModelForVideoClassification, Pr
 from finetune import hub as hub_jobs
 from finetune.cli import main
 from finetune.config.data import DataSource
-from finetune.config.recipe import recipe_of
+from finetune.config.push import Publication
+from finetune.config.recipes import recipe_of
 from finetune.jobs.train import train
 from finetune.models.initial import SCRATCH
 from finetune.report.schema import Report, read, write
@@ -133,7 +134,7 @@ def test_the_token_is_checked_before_training(
 def test_a_token_that_may_only_read_is_told_apart(hub: HubServer) -> None:
     hub.read_only.add(TOKEN)
     with pytest.raises(DataError, match="may only read"):
-        hub_jobs.claim(hub_jobs.Publication(repository="mine"), "")
+        hub_jobs.claim(Publication(repository="mine"), "")
 
 
 def test_what_is_no_finished_run_is_not_pushed(

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from finetune.config.hmdb_simp import HMDB_SIMP
-from finetune.config.recipe import DISTILLED, PAPER, PAPER_ROWS, RECIPES, Recipe, differences, recipe_for, recipe_of
+from finetune.config.recipe import Recipe
+from finetune.config.recipes import DISTILLED, PAPER, PAPER_ROWS, RECIPES, differences, recipe_for, recipe_of
 from hmdb.errors import DataError
 
 BEST = ("table1-1", "table2-k400", "table3-uniform", "table4-timesformer", "table5-before")

@@ -11,7 +11,7 @@ from transformers import ResNetBackbone, ResNetConfig, VideoMAEConfig, VideoMAEF
 
 from finetune.config.data import DataSource
 from finetune.config.distillation import DistillationConfig
-from finetune.config.recipe import recipe_of
+from finetune.config.recipes import recipe_of
 from finetune.data.dataset import UNLABELLED, ClipDataset
 from finetune.data.more import find_extra
 from finetune.data.splits import read_splits

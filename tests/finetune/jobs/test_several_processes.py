@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from finetune.config.data import DataSource
-from finetune.config.recipe import recipe_of
+from finetune.config.recipes import recipe_of
 from finetune.jobs.train import train
 from finetune.report.schema import read
 from tests.finetune.conftest import on_test, on_val

@@ -24,7 +24,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from finetune.config.data import DataSource
 from finetune.config.distillation import DistillationConfig
-from finetune.config.recipe import Recipe, recipe_of
+from finetune.config.recipe import Recipe
+from finetune.config.recipes import recipe_of
 from finetune.data.views import CropView
 from finetune.hub import finished_run
 from finetune.jobs.train import train

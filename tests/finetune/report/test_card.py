@@ -9,7 +9,8 @@ from huggingface_hub import ModelCard
 from finetune.config.distillation import DistillationConfig
 from finetune.config.fields import add_options, given
 from finetune.config.hmdb_simp import HMDB_SIMP
-from finetune.config.recipe import PAPER, RECIPES, Recipe, recipe_of
+from finetune.config.recipe import Recipe
+from finetune.config.recipes import PAPER, RECIPES, recipe_of
 from finetune.data.leakage import Leak
 from finetune.evaluation.metrics import Accuracy
 from finetune.report.card import caveats, command, licence, model_card, write

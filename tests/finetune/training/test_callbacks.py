@@ -7,7 +7,7 @@ import pytest
 
 from finetune.cli import main
 from finetune.config.data import DataSource
-from finetune.config.recipe import recipe_of
+from finetune.config.recipes import recipe_of
 from finetune.jobs.train import train
 from finetune.training.reporting import refuse_missing, reporters
 from hmdb.errors import DataError
