@@ -32,7 +32,7 @@ def main() -> None:
         for kind, of_clips in found.items():
             of_clips.append(recognizer.faithfulness(recognizer.explain(clip, kind=kind)))
     print(f"{len(samples)} clips of {options.part}, answers of {recognizer.loaded.checkpoint.name}\n")
-    print("| map | trust | beats chance | drop without the most marked fifth |")
+    print("| map | score | beats chance | drop without the most marked fifth |")
     print("|---|---|---|---|")
     for kind, of_clips in found.items():
         print(row(kind, of_clips))
@@ -40,9 +40,9 @@ def main() -> None:
 
 def row(name: str, found: Sequence[Faithfulness]) -> str:
     """Means over the clips."""
-    trust, beats = np.mean([each.trust for each in found]), np.mean([each.above_chance for each in found])
+    score, beats = np.mean([each.score for each in found]), np.mean([each.above_chance for each in found])
     drop = np.mean([each.deleted[0] - each.deleted[1] for each in found])
-    return f"| {name} | {trust:.3f} | {beats:.0%} of the clips | {drop:.1%} |"
+    return f"| {name} | {score:.3f} | {beats:.0%} of the clips | {drop:.1%} |"
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def decided_table(loaded: LoadedModel, kinds: dict[str, Seen]) -> str:
     lines = ["| clips | likely enough | and familiar |", "|---|---|---|"]
     for kind, seen in kinds.items():
         likely = loaded.calibration.probabilities(seen.logits).max(axis=1) >= (loaded.calibration.threshold or 0)
-        familiar = loaded.known.familiarity(seen.features, seen.logits) >= 0 if loaded.known else likely
+        familiar = loaded.ood_detector.score(seen.features, seen.logits) >= 0 if loaded.ood_detector else likely
         lines.append(f"| {kind}, {len(likely)} | {likely.mean():.0%} | {(likely & familiar).mean():.0%} |")
     return "\n".join(lines) + "\n"
 
@@ -135,7 +135,9 @@ def look(recognizer: Recognizer, clips: Iterator[tuple[np.ndarray, int]]) -> See
     """What the network makes of clips, as (pixels, class)."""
     features, classes = [], []
     for pixels, label in clips:
-        features.append(recognizer.outputs(resize_and_crop(pixels, recognizer.loaded.pixel_spec)[None])[1][0])
+        features.append(
+            recognizer.score_clips(resize_and_crop(pixels, recognizer.loaded.pixel_spec)[None])[0].embedding
+        )
         classes.append(label)
     head: Any = recognizer.loaded.network.classifier
     weight, bias = (each.detach().float().cpu().numpy() for each in (head.weight, head.bias))

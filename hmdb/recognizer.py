@@ -1,11 +1,9 @@
-"""Video file -> Prediction."""
+"""Video recognition: predictions, embeddings, explanations and timelines of video files."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +19,32 @@ from hmdb.machine import use_available_cores
 from hmdb.model.families import patch_grid, use_recorded_attention
 from hmdb.model.loading import LoadedModel, load
 from hmdb.model.optimize import optimize_for_inference, precision_of
-from hmdb.model.preprocess import normalize, preprocess, resize_and_crop
+from hmdb.model.preprocess import normalize, resize_and_crop
+from hmdb.model.scoring import forward, score, to_batch
 from hmdb.results import ClipScores, Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
 from hmdb.video import Video, VideoLike, open_video
 
 MAPS = ("class", "rollout")
-BATCH_WINDOWS = 4  # windows of a long video that are answered together
-BATCH_BYTES = 256 * 2**20  # of decoded frames that are held for them, where one window needs no more
+BATCH_WINDOWS = 4  # windows of a long video in one batch
+BATCH_BYTES = 256 * 2**20  # limit of the decoded frames of a batch; one window may need more
 
 
 class Recognizer:
-    """Answers what someone in a video is doing. Safe to share between threads.
+    """Recognizes human actions in videos. Thread-safe.
+
+    >>> from hmdb import Recognizer
+    >>> recognizer = Recognizer.from_pretrained(dtype="float32")
+    >>> prediction = recognizer("examples/handstand.mp4", top_k=3)
+    >>> prediction.label, f"{prediction.probability:.2f}", prediction.is_known
+    ('handstand', '0.97', True)
+    >>> explanation = recognizer.explain(prediction)
+    >>> explanation.heat.shape  # frames, rows and columns of patches
+    (8, 8, 8)
+    >>> recognizer.faithfulness(explanation).above_chance
+    True
 
     Attributes:
-        loaded: the model that answers, with its labels, specs and notes.
+        loaded: the model, with its labels, specs and notes.
     """
 
     def __init__(self, loaded: LoadedModel) -> None:
@@ -50,25 +60,26 @@ class Recognizer:
         *,
         dtype: str = "auto",
     ) -> Recognizer:
-        """Loads a model; see `hmdb.model.loading.load` for what is taken when none is named.
+        """Loads a model and optimizes it for inference.
 
         Args:
+            model, revision, device: as for `hmdb.model.loading.load`, which also says what the default is.
             dtype: "float32", "bfloat16", "int8" or "auto"; see `hmdb.model.optimize.optimize_for_inference`.
 
         Raises:
-            ModelError: the model that was named cannot be loaded, or there is no such dtype there.
+            ModelError: the model cannot be loaded, or the device does not support the dtype.
         """
-        return cls.of(load(model, revision, device), dtype)
+        return cls.from_loaded(load(model, revision, device), dtype)
 
     @classmethod
-    def of(cls, loaded: LoadedModel, dtype: str = "auto") -> Recognizer:
-        """Answers with a model that is loaded, which is optimized for inference in place.
+    def from_loaded(cls, loaded: LoadedModel, dtype: str = "auto") -> Recognizer:
+        """Wraps a loaded model, whose network is optimized for inference in place.
 
         Raises:
-            ModelError: no such dtype where the model is.
+            ModelError: the model's device does not support the dtype.
         """
         recognizer = cls(loaded)
-        optimize_for_inference(loaded.network, dtype, loaded.rounding_costs.get("bfloat16"))
+        optimize_for_inference(loaded.network, dtype, loaded.precision_costs.get("bfloat16"))
         use_available_cores()
         return recognizer
 
@@ -82,85 +93,84 @@ class Recognizer:
         return self.loaded.labels
 
     def __call__(self, path: VideoLike, *, top_k: int = 5, sampler: str | None = None) -> Prediction:
-        """The top-k actions in a video.
+        """Classifies a video.
 
         Args:
-            path: of a video file or a folder of frames, or a `Video` that is open.
-            top_k: how many labels to give, at least 1; all where the model has fewer.
-            sampler: takes the clip another way than the checkpoint says.
+            path: a video file, a folder of frames, or an open `Video`.
+            top_k: number of labels to return, at least 1; all if the model has fewer.
+            sampler: overrides the frame sampler of the checkpoint.
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler, or an answer that is not finite.
-            ValueError: top_k below 1.
+            ModelError: the sampler is unknown, or a logit is not finite.
+            ValueError: top_k is below 1.
         """
         _check_positive(top_k=top_k)
         return self.predict(self.read(path, sampler=sampler), top_k=top_k)
 
     def read(self, path: VideoLike, *, sampler: str | None = None) -> Clip:
-        """The clip that the model looks at.
+        """Samples and decodes the clip that the model looks at.
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler.
+            ModelError: the sampler is unknown.
         """
         return read_clip(path, self.loaded.clip_spec.with_sampler(sampler))
 
     def predict(self, clip: Clip, *, top_k: int = 5) -> Prediction:
-        """The top-k actions in a clip.
+        """Classifies a clip.
 
         Raises:
-            ValueError: top_k below 1.
+            ModelError: a logit is not finite.
+            ValueError: top_k is below 1.
         """
         _check_positive(top_k=top_k)
-        return self._predictions([clip], top_k)[0]
+        (scores,) = self._score([clip])
+        labels, probabilities = zip(*scores.top(top_k), strict=True)
+        return Prediction(
+            labels=labels,
+            probabilities=probabilities,
+            clip=clip,
+            model=self.loaded.checkpoint.name,
+            revision=self.loaded.checkpoint.revision,
+            threshold=scores.threshold,
+            in_distribution_score=scores.in_distribution_score,
+        )
 
     def probabilities(self, clip: Clip) -> np.ndarray:
         """float32 (number of labels,): the probability of each label, summing to 1."""
-        probabilities: np.ndarray = self._forward(self._pixel_values([clip]))[0]
+        probabilities: np.ndarray = forward(self.loaded, to_batch(self.loaded, [clip]))[0]
         return probabilities
 
     def embedding(self, source: VideoLike | Clip, *, sampler: str | None = None) -> np.ndarray:
-        """float32 (hidden size,): the pooled features of a clip, as the classifier sees them.
+        """float32 (hidden size,): the pooled features of a clip that the classifier reads.
 
         Args:
-            source: a video file, a folder of frames, an open video, or a clip that was read before.
-            sampler: as for an answer; that of a clip stays its own.
+            source: a video file, a folder of frames, an open video or a clip.
+            sampler: as for `__call__`; ignored for a clip, which is sampled already.
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler, or an answer that is not finite.
+            ModelError: the sampler is unknown, or a logit is not finite.
         """
         clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
-        embedding: np.ndarray = self.outputs(resize_and_crop(clip.pixels, self.loaded.pixel_spec)[None])[1][0]
-        return embedding
+        return self.score_clips(self.model_input(clip)[None])[0].embedding
 
-    def outputs(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the model makes of a batch of clips that are resized already.
+    def model_input(self, clip: Clip) -> np.ndarray:
+        """The frames of a clip, resized and cropped for the network: uint8 RGB (T, height, width, 3)."""
+        return resize_and_crop(clip.pixels, self.loaded.pixel_spec)
 
-        Args:
-            pixels: uint8 RGB (B, T, height, width, 3), each clip as `hmdb.model.preprocess.resize_and_crop` gives it.
-
-        Returns:
-            Probabilities, float32 (B, number of labels), and embeddings, float32 (B, hidden size).
-
-        Raises:
-            ModelError: an answer that is not finite.
-        """
-        judged = self.judge(pixels)
-        return np.stack([each.probabilities for each in judged]), np.stack([each.embedding for each in judged])
-
-    def judge(self, pixels: np.ndarray) -> list[ClipScores]:
-        """The same clip by clip, with how familiar each is.
+    def score_clips(self, pixels: np.ndarray) -> list[ClipScores]:
+        """Scores a batch of clips that are resized already.
 
         Args:
-            pixels: as for `outputs`.
+            pixels: uint8 RGB (B, T, height, width, 3), each clip as `model_input` returns it.
 
         Raises:
-            ModelError: an answer that is not finite.
+            ModelError: a logit is not finite.
         """
-        pixel_spec = self.loaded.pixel_spec
-        return self._judged(normalize(torch.from_numpy(pixels).to(self.loaded.network.device), pixel_spec))
+        values = torch.from_numpy(pixels).to(self.loaded.network.device)
+        return score(self.loaded, normalize(values, self.loaded.pixel_spec))
 
     def explain(
         self,
@@ -171,22 +181,20 @@ class Recognizer:
         top_k: int = 5,
         sampler: str | None = None,
     ) -> Explanation:
-        """The top-k actions, and which parts of which frames matter.
+        """Classifies a video and computes an attribution map over its frames.
 
         Args:
-            source: as for an answer, or a clip that was read before, or an answer of this model, which is then not
-                computed again.
-            label: whose map to make; the answer's, if not given.
-            kind: of map: "class", gradient x attention of one label, which costs about three passes beside the
-                answer's; or "rollout", attention rollout, which is about no label and costs one, but says less about
-                what the answer rests on.
-            top_k, sampler: as for an answer without a map; those of a clip or an answer stay their own.
+            source: a video as for `__call__`, a clip, or a prediction of this model, which is not computed again.
+            label: the label that the map explains; the predicted one by default.
+            kind: "class", gradient x attention of one label, at the cost of about three forward passes; or "rollout",
+                attention rollout, which depends on no label and costs one pass, but is less faithful.
+            top_k, sampler: as for `__call__`; ignored for a prediction, and `sampler` for a clip.
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler or label, a network for which there is no map, or an answer that is not
+            ModelError: the sampler or label is unknown, the network has no map over the clip, or a logit is not
                 finite.
-            ValueError: top_k below 1, no such kind, or a label for rollout.
+            ValueError: top_k is below 1, the kind is unknown, or rollout is given a label.
         """
         _check_positive(top_k=top_k)
         if kind not in MAPS or (kind == "rollout" and label is not None):
@@ -197,7 +205,7 @@ class Recognizer:
         else:
             clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
             prediction = self.predict(clip, top_k=top_k)
-        network, pixel_values = self.loaded.network, self._pixel_values([prediction.clip])
+        network, pixel_values = self.loaded.network, to_batch(self.loaded, [prediction.clip])
         if kind == "rollout":
             _, relevance = rollout(network, pixel_values)
         else:
@@ -213,24 +221,23 @@ class Recognizer:
         )
 
     def faithfulness(self, explanation: Explanation) -> Faithfulness:
-        """What masking patches in the order of an explanation does to the probability of its label (of the
-        answer, if it is about none).
+        """Computes the deletion and insertion curves of an attribution map for its label; for the predicted label if
+        the map is attention rollout.
 
-        It costs 2 * `hmdb.explain.faithfulness.STEPS` forward passes, a few at a time.
+        It costs 2 * `hmdb.explain.faithfulness.STEPS` forward passes, `BATCH_WINDOWS` clips at a time.
         """
         label = explanation.label or explanation.prediction.label
         index = self._index(label)
-        pixel_values = self._pixel_values([explanation.prediction.clip])
-        where = patch_grid(self.loaded.network.config)
-        relevance = explanation.heat[:: where.frames]
-        marked = deletion_insertion_masks(relevance)[:, :-1].reshape(
-            -1, *relevance.shape
-        )  # the ends of one are the other's
-        found = [
-            self._forward(mask_patches(pixel_values, marked[start : start + BATCH_WINDOWS], where))[:, index]
-            for start in range(0, len(marked), BATCH_WINDOWS)
+        pixel_values = to_batch(self.loaded, [explanation.prediction.clip])
+        grid = patch_grid(self.loaded.network.config)
+        relevance = explanation.heat[:: grid.frames]
+        # Each curve ends where the other begins, so its last point is not computed.
+        masks = deletion_insertion_masks(relevance)[:, :-1].reshape(-1, *relevance.shape)
+        probabilities = [
+            forward(self.loaded, mask_patches(pixel_values, masks[start : start + BATCH_WINDOWS], grid))[:, index]
+            for start in range(0, len(masks), BATCH_WINDOWS)
         ]
-        deleted, inserted = np.concatenate(found).reshape(2, -1)
+        deleted, inserted = np.concatenate(probabilities).reshape(2, -1)
         return Faithfulness(
             label=label,
             shares=tuple(np.linspace(0, 1, len(deleted) + 1).tolist()),
@@ -239,58 +246,50 @@ class Recognizer:
         )
 
     def patch_attention(self, explanation: Explanation, *, block: int | None = None) -> PatchAttention:
-        """What the most relevant patch of a map attends to in one block, over time and over its own frame.
+        """Computes the attention of the most relevant patch of a map in one block, over time and within its frame.
 
         Args:
-            block: which, from 0; the last but one, if not given.
+            block: index of the block, from 0; the second to last by default.
 
         Raises:
-            ModelError: a network for which there is no map.
-            ValueError: no such block.
+            ModelError: the network has no map over the clip.
+            ValueError: there is no such block.
         """
         heat = explanation.heat[:: patch_grid(self.loaded.network.config).frames]
-        pixel_values = self._pixel_values([explanation.prediction.clip])
+        pixel_values = to_batch(self.loaded, [explanation.prediction.clip])
         return patch_attention(self.loaded.network, pixel_values, most_relevant(heat), block=block)
 
-    def seen(self, clip: Clip) -> np.ndarray:
-        """The frames of a clip as the network sees them, resized and cropped: uint8 RGB (T, height, width, 3)."""
-        return resize_and_crop(clip.pixels, self.loaded.pixel_spec)
-
-    def follow(
+    def iter_timeline(
         self, path: VideoLike, *, sampler: str | None = None, max_windows: int = MAX_WINDOWS
     ) -> Generator[Timeline]:
-        """What happens when in a long video: the timeline so far, after each few windows.
+        """Yields the timeline of a long video as it grows, after each batch of windows.
 
-        Closing the iterator ends the work. Memory does not grow with the length of the video.
+        Closing the generator stops the work. Memory use does not depend on the length of the video.
 
         Args:
-            path: as for an answer.
-            sampler: takes the clips another way than the checkpoint says.
-            max_windows: how many windows to look at, at least 1, and so how long it may take.
+            path, sampler: as for `__call__`.
+            max_windows: limit on the number of windows, at least 1, and so on the time it takes.
 
         Raises:
             VideoError: the video cannot be read.
-            ModelError: no such sampler, or an answer that is not finite.
-            ValueError: max_windows below 1.
+            ModelError: the sampler is unknown, or a logit is not finite.
+            ValueError: max_windows is below 1.
         """
         _check_positive(max_windows=max_windows)
         spec = self.loaded.clip_spec.with_sampler(sampler)
         video = open_video(path)
-        yield from video.counted_each(lambda num_frames: self._follow(video, num_frames, spec, max_windows))
+        yield from video.counted_each(lambda num_frames: self._iter_timeline(video, num_frames, spec, max_windows))
 
-    def _follow(self, video: Video, num_frames: int, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
+    def _iter_timeline(self, video: Video, num_frames: int, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
         all_windows = windows(num_frames, spec, max_windows=max_windows)
         answers: list[WindowAnswer] = []
-        for batch in chunked(all_windows, _windows_at_once(video, spec)):
-            found = self._predictions(list(take_clips(video, spec, batch)), top_k=1)
-            answers.extend(
-                WindowAnswer(
-                    frames=window,
-                    label=prediction.label if prediction.is_known else None,
-                    probability=prediction.probability,
-                )
-                for window, prediction in zip(batch, found, strict=True)
-            )
+        for batch in chunked(all_windows, _windows_per_batch(video, spec)):
+            clips = list(take_clips(video, spec, batch))
+            scores = self._score(clips)
+            answers += [
+                each.window_answer(window, moves=clip.moves)
+                for window, clip, each in zip(batch, clips, scores, strict=True)
+            ]
             yield Timeline(
                 answers=tuple(answers),
                 num_windows=len(all_windows),
@@ -310,14 +309,14 @@ class Recognizer:
         max_windows: int = MAX_WINDOWS,
         progress: Callable[[int, int], None] | None = None,
     ) -> Timeline:
-        """What happens when in a long video, once all of it has been looked at.
+        """Computes the complete timeline of a long video.
 
         Args:
-            path, sampler, max_windows: as for `follow`.
-            progress: called after each few windows with how many are done and how many there are; what it
-                raises ends the work.
+            path, sampler, max_windows: as for `iter_timeline`, as are the errors.
+            progress: called after each batch with the number of windows done and in all; an exception it raises
+                stops the work.
         """
-        for timeline in self.follow(path, sampler=sampler, max_windows=max_windows):
+        for timeline in self.iter_timeline(path, sampler=sampler, max_windows=max_windows):
             if progress is not None:
                 progress(len(timeline.answers), timeline.num_windows)
         return timeline
@@ -328,69 +327,9 @@ class Recognizer:
         except ValueError as error:
             raise ModelError(f"{label} is not one of the labels of {self.loaded.checkpoint.name}.") from error
 
-    def _pixel_values(self, clips: Sequence[Clip]) -> torch.Tensor:
-        """(B, T, 3, H, W), on the network's device."""
-        values = torch.stack([preprocess(clip.pixels, self.loaded.pixel_spec) for clip in clips])
-        return values.to(self.loaded.network.device)
-
-    def _forward(self, pixel_values: torch.Tensor) -> np.ndarray:
-        """(B, T, 3, H, W) -> float32 (B, number of labels): probabilities."""
-        with torch.inference_mode():
-            logits = self.loaded.network(pixel_values=pixel_values).logits
-        return self._calibrated(logits)
-
-    def _pass(self, pixel_values: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-        """(B, T, 3, H, W) -> logits (B, number of labels), and what the classifier reads, float32 (B, hidden size)."""
-        network: Any = self.loaded.network
-        pooled: list[torch.Tensor] = []
-        thread = threading.get_ident()
-
-        def keep(_: object, inputs: tuple[torch.Tensor]) -> None:
-            if threading.get_ident() == thread:
-                pooled.append(inputs[0])
-
-        handle = network.classifier.register_forward_pre_hook(keep)
-        try:
-            with torch.inference_mode():
-                logits: torch.Tensor = network(pixel_values=pixel_values).logits
-        finally:
-            handle.remove()
-        return logits, pooled[0].float().cpu().numpy()
-
-    def _calibrated(self, logits: torch.Tensor) -> np.ndarray:
-        values = logits.float().cpu().numpy()
-        if not np.isfinite(values).all():
-            raise ModelError(f"{self.loaded.checkpoint.name} gives no finite answer; its weights are damaged.")
-        return self.loaded.calibration.probabilities(values)
-
-    def _judged(self, pixel_values: torch.Tensor) -> list[ClipScores]:
-        """(B, T, 3, H, W) -> what the model makes of each clip."""
-        logits, features = self._pass(pixel_values)
-        probabilities = self._calibrated(logits)
-        familiarity: Sequence[float | None] = [None] * len(features)
-        if self.loaded.known:
-            familiarity = self.loaded.known.familiarity(features, logits.float().cpu().numpy()).tolist()
-        return [
-            ClipScores(probabilities=each, embedding=embedding, familiarity=familiar)
-            for each, embedding, familiar in zip(probabilities, features, familiarity, strict=True)
-        ]
-
-    def _predictions(self, clips: Sequence[Clip], top_k: int) -> list[Prediction]:
-        """The answers for clips, in one batch."""
-        judged = self._judged(self._pixel_values(clips))
-        return [self._prediction(clip, each, top_k) for clip, each in zip(clips, judged, strict=True)]
-
-    def _prediction(self, clip: Clip, judged: ClipScores, top_k: int) -> Prediction:
-        best = np.argsort(-judged.probabilities, kind="stable")[:top_k]
-        return Prediction(
-            labels=tuple(self.labels[index] for index in best),
-            probabilities=tuple(float(judged.probabilities[index]) for index in best),
-            clip=clip,
-            model=self.loaded.checkpoint.name,
-            revision=self.loaded.checkpoint.revision,
-            threshold=self.loaded.calibration.threshold,
-            familiarity=judged.familiarity,
-        )
+    def _score(self, clips: Sequence[Clip]) -> list[ClipScores]:
+        """The scores of clips, in one batch."""
+        return score(self.loaded, to_batch(self.loaded, clips))
 
 
 def _check_positive(**counts: int) -> None:
@@ -399,6 +338,6 @@ def _check_positive(**counts: int) -> None:
             raise ValueError(f"{name} must be at least 1, not {count}")
 
 
-def _windows_at_once(video: Video, spec: ClipSpec) -> int:
+def _windows_per_batch(video: Video, spec: ClipSpec) -> int:
     width, height = video.size
     return min(max(BATCH_BYTES // (spec.num_frames * width * height * 3), 1), BATCH_WINDOWS)

@@ -147,4 +147,4 @@ def test_the_bundled_checkpoint_is_sure_of_the_examples_and_takes_a_covered_came
     frames = 90 + rng.normal(0, 2, (20, 120, 160, 3)) + rng.normal(0, 12, (20, 1, 1, 1))
     dark = recognizer(write_mp4(frames.clip(0, 255).astype(np.uint8), tmp_path / "dark.mp4"))
     assert dark.clip.moves
-    assert dark.doubt == "It is unlike every action that the model knows."
+    assert dark.rejection_reason == "It is unlike every action that the model knows."

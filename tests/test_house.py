@@ -19,6 +19,7 @@ FLOORS = {
         ("text", "settings", "machine"),
         ("video",),
         ("clips",),
+        ("timeline",),
         ("results",),
         ("model",),
         ("explain", "export", "figures"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from transformers import TimesformerConfig
 
-from hmdb.model.names import KINETICS_400
+from hmdb.model import KINETICS_400
 from tests.support.clips import write_mp4
 from tests.support.datasets import shape_clip
 from tests.support.hub import HubServer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from finetune.config.fields import check_options, option
 from hmdb.clips.clip import EXTENSIONS, SAMPLERS
 from hmdb.errors import DataError
-from hmdb.model.names import KINETICS_400
+from hmdb.model import KINETICS_400
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 SCRATCH_PREFIX = "scratch:"  # an init that begins so names a new network

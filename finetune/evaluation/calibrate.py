@@ -29,7 +29,7 @@ def fit(logits: np.ndarray, classes: np.ndarray, *, keep: float = KEEP) -> Calib
     return Calibration(
         temperature=temperature,
         threshold=fit_threshold(probabilities, classes, keep=keep),
-        answers=counted(probabilities, classes),
+        bins=counted(probabilities, classes),
     )
 
 

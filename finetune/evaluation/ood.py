@@ -51,5 +51,5 @@ def fit_ood_detector(
         threshold=0.0,
     )
     known = OodDetector(means=white_means, whitening=whitening, scale=scale)
-    score = known.familiarity(val[0], val[1])[right]
+    score = known.score(val[0], val[1])[right]
     return replace(known, scale=replace(scale, threshold=float(np.quantile(score, 1 - keep, method="lower"))))

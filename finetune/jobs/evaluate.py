@@ -128,7 +128,7 @@ def evaluate(
             keep_rounding_cost(loaded.checkpoint.folder, dtype, compared.cost(len(outcome.names), split))
         elif keep:
             answers = counted(loaded.calibration.probabilities(outcome.logits), outcome.classes)
-            keep_calibration(loaded.checkpoint.folder, replace(loaded.calibration, answers=answers))
+            keep_calibration(loaded.checkpoint.folder, replace(loaded.calibration, bins=answers))
     return report
 
 

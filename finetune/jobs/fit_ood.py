@@ -83,6 +83,6 @@ def fit_ood(model: str, source: DataSource, *, keep: float | None = None, seed: 
 
     def kept(features: np.ndarray, logits: np.ndarray, classes: np.ndarray) -> float:
         right = logits.argmax(axis=1) == classes
-        return float((known.familiarity(features, logits)[right] >= 0).mean()) if right.any() else 0.0
+        return float((known.score(features, logits)[right] >= 0).mean()) if right.any() else 0.0
 
     return OodReport(clips=len(train[0]), val_kept=kept(*val), test_kept=kept(*test))

@@ -22,7 +22,7 @@ from hmdb.clips.windows import boundaries, windows
 from hmdb.errors import HmdbError, ModelError
 from hmdb.machine import tune_malloc
 from hmdb.model.preprocess import resize_and_crop
-from hmdb.results import ClipScores, Timeline, WindowAnswer, rejection_reason
+from hmdb.results import ClipScores, Timeline
 from hmdb.text import first_line, one_line
 from hmdb.video import Video, open_video
 
@@ -188,7 +188,7 @@ class AnswerActor:
         for start in range(0, len(clips), self._job.batch_size):
             some = clips[start : start + self._job.batch_size]
             try:
-                yield from self._recognizer.judge(np.stack(some))
+                yield from self._recognizer.score_clips(np.stack(some))
             except ModelError as error:
                 if len(some) == 1:
                     yield error
@@ -208,15 +208,14 @@ class AnswerActor:
         if not judged:
             return row
         whole, *of_windows = [each for each in judged if not isinstance(each, ModelError)]
-        best = np.argsort(-whole.probabilities, kind="stable")[: self._job.top_k]
-        top = [{"label": loaded.labels[index], "probability": float(whole.probabilities[index])} for index in best]
-        why = self._doubt(whole, row["moves"][0])
+        top = [{"label": label, "probability": value} for label, value in whole.top(self._job.top_k)]
+        reason = whole.rejection_reason(moves=row["moves"][0])
         row |= {
             "label": top[0]["label"],
             "probability": top[0]["probability"],
-            "is_known": why is None,
-            "doubt": why,
-            "familiarity": whole.familiarity,
+            "is_known": reason is None,
+            "doubt": reason,
+            "familiarity": whole.in_distribution_score,
             "top": top,
         }
         if self._job.embeddings:
@@ -225,23 +224,12 @@ class AnswerActor:
             row["segments"] = self._segments(row, of_windows)
         return row
 
-    def _doubt(self, judged: ClipScores, moves: bool) -> str | None:
-        probability = float(judged.probabilities.max())
-        threshold = self._recognizer.loaded.calibration.threshold
-        return rejection_reason(
-            moves=moves, familiarity=judged.familiarity, probability=probability, threshold=threshold
-        )
-
     def _segments(self, row: dict[str, Any], of_windows: Sequence[ClipScores]) -> list[dict[str, Any]]:
         spans = [range(*pair) for pair in zip(row["windows"][::2], row["windows"][1::2], strict=True)]
         loaded = self._recognizer.loaded
         answers = [
-            WindowAnswer(
-                frames=span,
-                label=None if self._doubt(judged, moves) else loaded.labels[int(judged.probabilities.argmax())],
-                probability=float(judged.probabilities.max()),
-            )
-            for span, judged, moves in zip(spans, of_windows, row["moves"][1:], strict=True)
+            scores.window_answer(span, moves=moves)
+            for span, scores, moves in zip(spans, of_windows, row["moves"][1:], strict=True)
         ]
         timeline = Timeline(
             answers=tuple(answers),

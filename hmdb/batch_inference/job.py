@@ -72,7 +72,7 @@ class Job:
             checkpoint = resolve_checkpoint(
                 checkpoint.name if from_hub else str(checkpoint.folder), checkpoint.revision
             )
-        return Recognizer.of(load_checkpoint(checkpoint, torch.device(self.device)), self.dtype)
+        return Recognizer.from_loaded(load_checkpoint(checkpoint, torch.device(self.device)), self.dtype)
 
 
 def precision(loaded: LoadedModel, dtype: str, device: str, decided: str | None) -> str:
@@ -92,7 +92,7 @@ def precision(loaded: LoadedModel, dtype: str, device: str, decided: str | None)
     if dtype == "auto" and decided is not None:
         return decided
     if device == "cpu":
-        return Recognizer.of(loaded, dtype).dtype
+        return Recognizer.from_loaded(loaded, dtype).dtype
     if dtype == "int8" or dtype not in DTYPES:
         raise ModelError(f"On {device} the dtype must be auto, float32 or bfloat16, not {dtype!r}.")
     return "float32" if dtype == "auto" else dtype
@@ -107,7 +107,7 @@ def fingerprint(loaded: LoadedModel, job: Job) -> dict[str, Any]:
         "weights": digest(loaded.checkpoint.folder),
         "labels": list(loaded.labels),
         "calibration": loaded.calibration.to_dict(),
-        "known": asdict(loaded.known.scale) if loaded.known else None,
+        "known": asdict(loaded.ood_detector.scale) if loaded.ood_detector else None,
         "clip_spec": job.clip_spec.to_dict(),
         "pixel_spec": job.pixel_spec.to_dict(),
         "dtype": job.dtype,

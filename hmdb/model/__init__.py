@@ -1,1 +1,3 @@
-"""A checkpoint -> a network that answers, and what it was trained to be given."""
+"""Checkpoints: finding, validating, loading and optimizing them, and scoring clips with them."""
+
+KINETICS_400 = "facebook/timesformer-base-finetuned-k400"

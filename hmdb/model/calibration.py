@@ -9,7 +9,7 @@ on those clips is counted, for people to see what a percentage means.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -59,7 +59,7 @@ class Calibration:
 
     temperature: float = 1.0
     threshold: float | None = None
-    answers: tuple[ReliabilityBin, ...] = ()
+    bins: tuple[ReliabilityBin, ...] = ()
 
     def __post_init__(self) -> None:
         for name, low, high in (("temperature", MIN_TEMPERATURE, MAX_TEMPERATURE), ("threshold", 0, 1)):
@@ -78,11 +78,11 @@ class Calibration:
 
     def bin_for(self, probability: float) -> ReliabilityBin | None:
         """The validation clips whose answers were about as sure; None where there are none."""
-        return next((each for each in self.answers if each.low < probability <= each.high and each.count), None)
+        return next((each for each in self.bins if each.low < probability <= each.high and each.count), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON; `answers` are rows of upper edge, answers, right, each beginning where that before ends."""
-        rows = [[each.high, each.count, each.right] for each in self.answers]
+        rows = [[each.high, each.count, each.right] for each in self.bins]
         return {"temperature": self.temperature, "threshold": self.threshold} | ({"answers": rows} if rows else {})
 
     @classmethod
@@ -91,12 +91,13 @@ class Calibration:
         Raises:
             ModelError: not an object, unknown settings or values out of range.
         """
-        if not isinstance(values, Mapping) or not set(values) <= {field.name for field in fields(cls)}:
+        if not isinstance(values, Mapping) or not set(values) <= {"temperature", "threshold", "answers"}:
             raise ModelError(f"The calibration in config.json is not one that this version knows: {values}.")
-        return cls(**{**values, "answers": _read_bin(values.get("answers", ()))})
+        settings = {name: value for name, value in values.items() if name != "answers"}
+        return cls(**settings, bins=_read_bins(values.get("answers", ())))
 
 
-def _read_bin(rows: object) -> tuple[ReliabilityBin, ...]:
+def _read_bins(rows: object) -> tuple[ReliabilityBin, ...]:
     if not isinstance(rows, list | tuple) or not all(isinstance(row, list) and len(row) == 3 for row in rows):
         raise ModelError(f"The answers of the calibration in config.json are no rows of three numbers: {rows}.")
     low, found = 0.0, []

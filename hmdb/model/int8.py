@@ -62,9 +62,9 @@ class Int8Linear(nn.Linear):
         with torch.no_grad():
             lifted, step = _quantize_tokens(values)
             error = (lifted.floor_() - ZERO_POINT) * step - values
-        return functional.linear(values + error, self.numbers(), self.bias)
+        return functional.linear(values + error, self.dequantized(), self.bias)
 
-    def numbers(self) -> torch.Tensor:
+    def dequantized(self) -> torch.Tensor:
         """float32 (out, in): what the rounded weights stand for."""
         return (self.weight.to_dense() * self.scale).t()
 

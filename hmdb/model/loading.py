@@ -21,10 +21,10 @@ from transformers import AutoModelForVideoClassification, PreTrainedModel
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
+from hmdb.model import KINETICS_400
 from hmdb.model.calibration import Calibration
 from hmdb.model.families import FAMILIES
 from hmdb.model.hub import Checkpoint, HubUnreachableError, resolve_checkpoint
-from hmdb.model.names import KINETICS_400
 from hmdb.model.ood import OodDetector
 from hmdb.model.precision_cost import MAX_TOP1_LOSS, PrecisionCost, read_costs
 from hmdb.model.preprocess import PixelSpec
@@ -64,8 +64,8 @@ class LoadedModel:
         pixel_spec: what is done to their pixels.
         checkpoint: which one it is.
         calibration: how its logits become probabilities.
-        known: what tells clips that show none of the labels; None where its probability has to.
-        rounding_costs: what "bfloat16" and "int8" cost it, as far as somebody has measured that.
+        ood_detector: scores how far a clip is out of distribution; None if the checkpoint has none.
+        precision_costs: what "bfloat16" and "int8" cost it, as far as somebody has measured that.
         notes: what its user should know, a sentence each: why it answers in place of another,
             what it did not say about itself.
     """
@@ -76,8 +76,8 @@ class LoadedModel:
     pixel_spec: PixelSpec
     checkpoint: Checkpoint
     calibration: Calibration = field(default_factory=Calibration)
-    known: OodDetector | None = None
-    rounding_costs: Mapping[str, PrecisionCost] = field(default_factory=dict)
+    ood_detector: OodDetector | None = None
+    precision_costs: Mapping[str, PrecisionCost] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -85,10 +85,10 @@ class LoadedModel:
         """Why int8 is not to be offered, in a sentence; None where it may be."""
         if self.network.device.type != "cpu":
             return "int8 is for a CPU."
-        cost = self.rounding_costs.get("int8")
+        cost = self.precision_costs.get("int8")
         if cost is None:
             return f"nobody has measured what it costs {self.checkpoint.name}."
-        if not cost.is_small("int8"):
+        if not cost.within_tolerance("int8"):
             return (
                 f"{self.checkpoint.name} loses {-cost.top1_change:.1f} points of top-1 by it on {cost.clips} "
                 f"{cost.part} clips, more than {MAX_TOP1_LOSS['int8']:g}."
@@ -97,7 +97,7 @@ class LoadedModel:
 
     def to_dict(self) -> dict[str, Any]:
         """All but the network and where it lies, ready for JSON."""
-        costs = {dtype: cost.to_dict() for dtype, cost in self.rounding_costs.items()}
+        costs = {dtype: cost.to_dict() for dtype, cost in self.precision_costs.items()}
         return {
             "model": self.checkpoint.name,
             "revision": self.checkpoint.revision,
@@ -105,7 +105,7 @@ class LoadedModel:
             "clip_spec": self.clip_spec.to_dict(),
             "pixel_spec": self.pixel_spec.to_dict(),
             "calibration": self.calibration.to_dict(),
-            "tells_strangers_by": "features" if self.known else "probability",
+            "tells_strangers_by": "features" if self.ood_detector else "probability",
             "int8": {"offered": self.int8_unavailable_reason is None, "cost": costs.get("int8")},
             "bfloat16": {"cost": costs.get("bfloat16")},
             "notes": list(self.notes),
@@ -176,7 +176,7 @@ def _load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> LoadedMode
         notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
     pixel_spec = read_pixel_spec(folder, name, model_type)
     calibration = Calibration.from_dict(config.get(CALIBRATION_KEY, {}))
-    rounding_costs = read_costs(config)
+    precision_costs = read_costs(config)
     network, new, unused = _load_network(checkpoint)
     if new:
         raise ModelError(f"{name} lacks weights that its config.json asks for: {_shorten(new)}")
@@ -185,7 +185,7 @@ def _load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> LoadedMode
     if not all(bool(edge.isfinite()) for value in network.state_dict().values() for edge in value.aminmax()):
         raise ModelError(f"The weights of {name} are damaged: some are not finite numbers.")
     check_input_shape(network.config, clip_spec, pixel_spec, name)
-    known = OodDetector.load(folder, config, labels=len(labels), width=network.config.hidden_size, name=name)
+    ood_detector = OodDetector.load(folder, config, labels=len(labels), width=network.config.hidden_size, name=name)
     dry_run(network, labels, clip_spec, pixel_spec, name)
     try:
         network.train(False).to(device)
@@ -198,8 +198,8 @@ def _load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> LoadedMode
         pixel_spec=pixel_spec,
         checkpoint=checkpoint,
         calibration=calibration,
-        known=known,
-        rounding_costs=rounding_costs,
+        ood_detector=ood_detector,
+        precision_costs=precision_costs,
         notes=tuple(notes),
     )
 

@@ -80,7 +80,7 @@ class OodDetector:
     whitening: np.ndarray
     scale: OodScale
 
-    def familiarity(self, features: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    def score(self, features: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """How far clips are on the known side: float32 (N,), below 0 for none of the labels.
 
         Args:

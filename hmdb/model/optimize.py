@@ -7,11 +7,11 @@
 - In bfloat16 they have bfloat16 weights. What lies between them stays float32: residuals,
   normalisation, embeddings, the classifier and its logits. In int8 what is rounded to 8 bits is their weights
   and their inputs; what they return is of the dtype that "auto" would take by its width alone.
-- What a family can do in fewer operations is done so (`Family.simplify`).
+- What a family can do in fewer operations is done so (`Family.fuse_layer`).
 - The GELU of an MLP is computed by the product before it, except in int8, where it is an operation of its own
   (`hmdb.model.layers.Mlp`).
 - Where a class token answers, the last layer's MLP is computed for it alone, since nothing else of it is read, and
-  so is its attention, where it is over all tokens and that is much (`Family.narrow`).
+  so is its attention, where it is over all tokens and that is much (`Family.prune_last_attention`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def optimize_for_inference(
     if network.device.type == "cpu":
         holds: bool = config.hidden_size >= MIN_WIDTH_FOR_BF16
         if bfloat16_cost and dtype == "auto":
-            holds = bfloat16_cost.is_small("bfloat16")
+            holds = bfloat16_cost.within_tolerance("bfloat16")
         asked = {"float32": False, "bfloat16": True}.get(dtype, None if holds else False)
         product = fastest_kernel(config.hidden_size, config.intermediate_size, bfloat16=asked)
     elif dtype == "bfloat16":
@@ -80,10 +80,10 @@ def optimize_for_inference(
         raise ModelError("The network is optimized for inference already. Load it again for another dtype.")
     with torch.no_grad():
         for layer in layers:
-            family.simplify(layer)
+            family.fuse_layer(layer)
     if family.class_token:
         layers[-1].layernorm_after.__class__ = ClassTokenNorm
-        family.narrow(layers[-1])
+        family.prune_last_attention(layers[-1])
     for module in layers.modules():
         if type(module) is nn.Linear and dtype == "int8":
             to_int8(module, product.dtype)

@@ -50,7 +50,7 @@ class PrecisionCost:
         if time is not None and (type(time) not in (int, float) or not 0 < time < 1e6):
             raise ModelError(f"The relative_time of a precision must be a number above 0, not {time!r}.")
 
-    def is_small(self, dtype: str) -> bool:
+    def within_tolerance(self, dtype: str) -> bool:
         """Whether it is small enough for this precision, which is "bfloat16" or "int8", to answer."""
         return self.top1_change >= -MAX_TOP1_LOSS[dtype]
 

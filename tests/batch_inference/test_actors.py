@@ -67,13 +67,13 @@ def test_strangers_are_told_as_one_video_alone_is(
     scale = OodScale(energy_mean=0.0, energy_std=1.0, distance_mean=0.0, distance_std=1.0, threshold=0.0)
     means = np.zeros((len(recognizer.labels), width), np.float32)
     known = OodDetector(means=means, whitening=np.eye(width, dtype=np.float32), scale=scale)
-    knows, alone = AnswerActor(job), Recognizer(replace(recognizer.loaded, known=known))
+    knows, alone = AnswerActor(job), Recognizer(replace(recognizer.loaded, ood_detector=known))
     knows._recognizer = alone
     for path in (videos / "0.mp4", still):
         (row,) = (row for decoded in DecodeActor(job)(table(path)) for row in knows(decoded).to_pylist())
         prediction = alone(path)
-        assert row["familiarity"] == pytest.approx(prediction.familiarity, abs=1e-4)
-        assert (row["is_known"], row["doubt"]) == (prediction.is_known, prediction.doubt)
+        assert row["familiarity"] == pytest.approx(prediction.in_distribution_score, abs=1e-4)
+        assert (row["is_known"], row["doubt"]) == (prediction.is_known, prediction.rejection_reason)
         segments = alone.timeline(path).segments
         assert [segment["label"] for segment in row["segments"]] == [segment.label for segment in segments]
     assert row["doubt"] == "Nothing moves in this clip."

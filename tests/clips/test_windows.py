@@ -149,7 +149,7 @@ def test_without_a_clock_there_are_no_subtitles() -> None:
     assert not found.has_clock
     assert found.segments[0].start_seconds is None
     assert "start_seconds" in found.to_csv()
-    with pytest.raises(VideoError, match=r"^This video has no clock, so it has no subtitles\.$"):
+    with pytest.raises(VideoError, match=r"^This video has no timestamps, so it has no subtitles\.$"):
         found.to_srt()
 
 
@@ -197,7 +197,7 @@ def test_a_raw_stream_has_frames_and_no_seconds(recognizer: Recognizer, tmp_path
 
 
 def test_work_ends_when_nobody_follows(recognizer: Recognizer, long_video: Path) -> None:
-    steps = recognizer.follow(long_video)
+    steps = recognizer.iter_timeline(long_video)
     first = next(steps)
     steps.close()
     assert 0 < len(first.answers) < first.num_windows

@@ -42,11 +42,11 @@ def figures(deleted: tuple[float, ...], inserted: tuple[float, ...]) -> Faithful
 def test_words_for_a_map_that_beats_random() -> None:
     good = figures((0.8, 0.2, 0.1), (0.1, 0.6, 0.8))
     assert good.above_chance
-    assert good.trust == pytest.approx((-0.35 + 0.4 + 0.35) / 2)
+    assert good.score == pytest.approx((-0.35 + 0.4 + 0.35) / 2)
     assert good.sentence == (
-        "Without the 50% of the patches that the map marks most, the probability of ride bike goes from 80.0% to "
-        "20.0%; with them alone it is 60.0%. Over all shares, trust in the map is 0.20 of at most 1, where a random "
-        "one has 0. The map shows what this answer rests on better than chance."
+        "With the 50% most relevant patches hidden, the probability of ride bike goes from 80.0% to 20.0%; with only "
+        "them visible it is 60.0%. Over all shares the faithfulness of the map is 0.20 (1 at best, 0 for a random "
+        "map). The map shows what this answer rests on better than chance."
     )
 
 
@@ -54,7 +54,7 @@ def test_words_for_a_map_that_beats_random() -> None:
 def test_words_for_a_map_that_does_not(half: tuple[float, float]) -> None:
     poor = figures((0.8, half[0], 0.1), (0.1, half[1], 0.8))
     assert not poor.above_chance
-    assert "does not beat chance" in poor.sentence
+    assert "no better than chance" in poor.sentence
 
 
 class Sums(torch.nn.Module):
@@ -79,7 +79,7 @@ def test_a_true_map_is_trusted_and_its_opposite_is_not() -> None:
         deleted, inserted = answers.reshape(2, -1).tolist()
         return Faithfulness(
             label="a", shares=(0, 0.25, 0.5, 0.75, 1), deleted=tuple(deleted), inserted=tuple(inserted)
-        ).trust
+        ).score
 
     assert trust(right) > 0.1
     assert trust(1 - right) < -0.05

@@ -102,7 +102,7 @@ def test_the_patch_is_the_most_relevant_one(recognizer: Recognizer, video: Path)
 
 
 def test_the_frames_are_those_that_the_network_sees(recognizer: Recognizer, video: Path) -> None:
-    seen = recognizer.seen(recognizer.read(video))
+    seen = recognizer.model_input(recognizer.read(video))
     side = recognizer.loaded.network.config.image_size
     assert seen.shape == (8, side, side, 3)
     assert seen.dtype == np.uint8

@@ -21,7 +21,7 @@ from finetune.jobs.train import train
 from finetune.models.initial import SCRATCH
 from finetune.report.schema import Report, read, write
 from hmdb.errors import DataError
-from hmdb.model.names import KINETICS_400
+from hmdb.model import KINETICS_400
 from hmdb.recognizer import Recognizer
 from tests.finetune.conftest import TINY
 from tests.support.hub import TOKEN, USER, HubServer

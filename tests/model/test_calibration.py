@@ -31,7 +31,7 @@ def test_answers_are_read_as_they_are_written() -> None:
     values = {"temperature": 1.5, "threshold": None, "answers": [[0.5, 4, 1], [1.0, 9, 8]]}
     calibration = Calibration.from_dict(values)
     assert calibration.to_dict() == values
-    last = calibration.answers[-1]
+    last = calibration.bins[-1]
     assert (last.low, last.high, last.count, last.right) == (0.5, 1.0, 9, 8)
     assert "answers" not in Calibration().to_dict()
 

@@ -83,7 +83,7 @@ def test_gradients_pass_the_rounding_unchanged() -> None:
     linear, values = layer(), tokens().requires_grad_()
     to_int8(linear, torch.float32)
     (gradient,) = torch.autograd.grad(linear(values).sum(), [values])
-    torch.testing.assert_close(gradient, cast(Int8Linear, linear).numbers().sum(0).expand_as(values))
+    torch.testing.assert_close(gradient, cast(Int8Linear, linear).dequantized().sum(0).expand_as(values))
 
 
 def test_what_is_not_finite_stays_so() -> None:

@@ -18,9 +18,9 @@ from transformers import AutoModelForVideoClassification
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
+from hmdb.model import KINETICS_400
 from hmdb.model import loading as model
 from hmdb.model.hub import CONVERSION_ROBOT, HUB_SECONDS, Checkpoint
-from hmdb.model.names import KINETICS_400
 from hmdb.model.validation import SIZES
 from hmdb.recognizer import Recognizer
 from tests.support.checkpoints import write_checkpoint

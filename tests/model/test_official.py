@@ -17,8 +17,8 @@ from huggingface_hub import hf_hub_download
 from transformers import AutoModelForVideoClassification, TimesformerConfig, VivitConfig, VivitImageProcessor
 from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
 
+from hmdb.model import KINETICS_400
 from hmdb.model.hub import HubUnreachableError
-from hmdb.model.names import KINETICS_400
 from hmdb.model.preprocess import PixelSpec, preprocess
 from hmdb.recognizer import Recognizer
 from tests.support.hub import HubServer

@@ -35,7 +35,7 @@ def fitted(keep: float = 0.9) -> OodDetector:
 def test_so_many_right_answers_stay(keep: float) -> None:
     features, logits, classes = clips(1)
     right = logits.argmax(axis=1) == classes
-    kept = fitted(keep).familiarity(features, logits)[right] >= 0
+    kept = fitted(keep).score(features, logits)[right] >= 0
     assert kept.mean() == pytest.approx(keep, abs=0.04)
 
 
@@ -43,9 +43,9 @@ def test_strangers_are_told_by_distance_and_by_energy() -> None:
     known = fitted()
     features, logits, _ = clips(2)
     far = np.full((1, WIDTH), -3, np.float32)  # sure of itself, and like nothing it was trained on
-    assert known.familiarity(far, logits[:1])[0] < 0
-    assert known.familiarity(features[:1], np.zeros((1, CLASSES), np.float32))[0] < 0
-    assert (known.familiarity(features, logits) >= 0).mean() > 0.6
+    assert known.score(far, logits[:1])[0] < 0
+    assert known.score(features[:1], np.zeros((1, CLASSES), np.float32))[0] < 0
+    assert (known.score(features, logits) >= 0).mean() > 0.6
 
 
 def test_nothing_is_fitted_where_nothing_is_right() -> None:
@@ -74,9 +74,9 @@ def test_a_checkpoint_decides_by_its_features(tmp_path: Path, video: Path) -> No
     checkpoint = knowing(tmp_path)
     recognizer = Recognizer.from_pretrained(checkpoint, device="cpu")
     prediction = recognizer(video)
-    assert prediction.familiarity is not None
-    assert prediction.is_known == (prediction.familiarity >= 0)
-    assert prediction.decided_by == recognizer.loaded.to_dict()["tells_strangers_by"] == "features"
+    assert prediction.in_distribution_score is not None
+    assert prediction.is_known == (prediction.in_distribution_score >= 0)
+    assert prediction.ood_method == recognizer.loaded.to_dict()["tells_strangers_by"] == "features"
     config = json.loads((checkpoint / "config.json").read_text())
     for threshold, known in ((-1e5, True), (1e5, False)):
         add(checkpoint, **{OOD_KEY: config[OOD_KEY] | {"threshold": threshold}})
@@ -89,7 +89,7 @@ def test_without_statistics_the_probability_decides_and_that_is_said(tmp_path: P
     recognizer = Recognizer.from_pretrained(write_checkpoint(tmp_path, "scratch:timesformer-tiny"), device="cpu")
     assert recognizer.loaded.to_dict()["tells_strangers_by"] == "probability"
     prediction = recognizer(video)
-    assert prediction.familiarity is None
+    assert prediction.in_distribution_score is None
     assert prediction.to_dict()["decided_by"] == "probability"
 
 

@@ -17,14 +17,14 @@ COST: dict[str, Any] = {"top1_change": -0.5, "clips": 200, "part": "val"}
 
 
 @pytest.mark.parametrize(
-    ("dtype", "change", "is_small"),
+    ("dtype", "change", "within_tolerance"),
     [
         ("int8", 0.5, True), ("int8", -1.0, True), ("int8", -1.1, False), ("int8", -40, False),
         ("bfloat16", 2, True), ("bfloat16", -0.5, True), ("bfloat16", -0.6, False),
     ],
 )  # fmt: skip
-def test_how_much_may_be_lost(dtype: str, change: float, is_small: bool) -> None:
-    assert PrecisionCost(top1_change=change, clips=200, part="val").is_small(dtype) is is_small
+def test_how_much_may_be_lost(dtype: str, change: float, within_tolerance: bool) -> None:
+    assert PrecisionCost(top1_change=change, clips=200, part="val").within_tolerance(dtype) is within_tolerance
 
 
 def test_it_travels_as_json() -> None:
@@ -70,6 +70,6 @@ def test_auto_is_what_loses_little_and_is_faster_here(
 
 def test_the_bundled_checkpoint_says_what_both_precisions_cost_it() -> None:
     loaded = load(BUNDLED, device="cpu")
-    assert loaded.rounding_costs["bfloat16"].is_small("bfloat16")
+    assert loaded.precision_costs["bfloat16"].within_tolerance("bfloat16")
     assert loaded.int8_unavailable_reason
-    assert loaded.to_dict()["bfloat16"]["cost"] == loaded.rounding_costs["bfloat16"].to_dict()
+    assert loaded.to_dict()["bfloat16"]["cost"] == loaded.precision_costs["bfloat16"].to_dict()

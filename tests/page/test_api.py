@@ -92,8 +92,8 @@ def test_a_timeline_that_takes_too_long_ends_with_what_is_known(recognizer: Reco
     clock = Clock()
 
     class Slow(Recognizer):
-        def follow(self, *args: Any, **options: Any) -> Generator[Timeline]:
-            for timeline in super().follow(*args, **options):
+        def iter_timeline(self, *args: Any, **options: Any) -> Generator[Timeline]:
+            for timeline in super().iter_timeline(*args, **options):
                 yield timeline
                 clock.now += 2
 
@@ -301,7 +301,7 @@ def test_the_same_as_an_mcp_tool(url: str, video: Path, recognizer: Recognizer) 
 def test_what_a_percentage_means_is_told_where_somebody_counted(recognizer: Recognizer, video: Path) -> None:
     sure = recognizer(video).probability
     alike = ReliabilityBin(low=0.0, high=1.0, count=9, right=4)
-    counted = dataclasses.replace(recognizer.loaded.calibration, answers=(alike,))
+    counted = dataclasses.replace(recognizer.loaded.calibration, bins=(alike,))
     for calibration, count in ((recognizer.loaded.calibration, 5), (counted, 6)):
         loaded = dataclasses.replace(recognizer.loaded, calibration=calibration)
         do = Handlers(BackgroundModel(lambda loaded=loaded: Recognizer(loaded)), None, SETTINGS)  # type: ignore[misc]

@@ -423,8 +423,8 @@ def test_a_long_video_can_be_stopped(recognizer: Recognizer, long_clip: Path, vi
     steps: list[float] = []
 
     class Slow(Recognizer):
-        def follow(self, *args: Any, **options: Any) -> Generator[Timeline]:
-            for timeline in super().follow(*args, **options):
+        def iter_timeline(self, *args: Any, **options: Any) -> Generator[Timeline]:
+            for timeline in super().iter_timeline(*args, **options):
                 steps.append(time.monotonic())
                 yield timeline
                 time.sleep(1)

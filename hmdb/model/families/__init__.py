@@ -49,5 +49,5 @@ def use_recorded_attention(network: Network) -> Network:
     Raises:
         ModelError: a family that is not known.
     """
-    family_of(network.config).fuse(network)
+    family_of(network.config).use_recorded_attention(network)
     return network

@@ -58,7 +58,7 @@ class Family(ABC):
             ModelError: its answers have no map over the clip.
         """
 
-    def fuse(self, network: PreTrainedModel) -> None:
+    def use_recorded_attention(self, network: PreTrainedModel) -> None:
         """Makes the attention of a network, in place, call `hmdb.model.attention.fused_attention`."""
         network.set_attn_implementation(RECORDED)
 
@@ -80,13 +80,13 @@ class Family(ABC):
         logits: torch.Tensor = network.classifier(network.base_model.layernorm(hidden)[:, 0])
         return logits
 
-    def narrow(self, layer: Any) -> None:  # noqa: B027 - what others leave out is little
+    def prune_last_attention(self, layer: Any) -> None:  # noqa: B027 - what others leave out is little
         """Has the attention of the last layer, in place, ask for the class token alone, since nothing else of it is
         read; it cannot be trained any more. What it is asked of is still all tokens.
         """
 
     @abstractmethod
-    def simplify(self, layer: Any) -> None:
+    def fuse_layer(self, layer: Any) -> None:
         """Replaces operations of a layer, in place, by fewer with the same result: its keys are levelled and its MLP is
         one module. It cannot be trained any more.
         """

@@ -36,7 +36,7 @@ class TimeSformer(Family):
     processor = "VideoMAEImageProcessor"
     time_major = False
 
-    def fuse(self, network: PreTrainedModel) -> None:
+    def use_recorded_attention(self, network: PreTrainedModel) -> None:
         """transformers does not let it choose its attention, so each module is given another class."""
         for module in network.modules():
             if type(module) is TimesformerSelfAttention:
@@ -57,7 +57,7 @@ class TimeSformer(Family):
         space: nn.Module = layer.attention.attention
         return [layer.temporal_attention.attention, space] if hasattr(layer, "temporal_attention") else [space]
 
-    def simplify(self, layer: Any) -> None:
+    def fuse_layer(self, layer: Any) -> None:
         """The two dense layers after temporal attention, with nothing between them, become one as well."""
         attentions = [(layer.attention, layer.layernorm_before)]
         if hasattr(layer, "temporal_attention"):

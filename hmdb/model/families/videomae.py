@@ -35,7 +35,7 @@ class VideoMAE(Family):
     def attentions(self, layer: Any) -> list[nn.Module]:
         return [layer.attention.attention]
 
-    def simplify(self, layer: Any) -> None:
+    def fuse_layer(self, layer: Any) -> None:
         center_keys(layer.attention.attention.key, layer.layernorm_before)
         fuse_mlp(layer)
 

@@ -52,9 +52,9 @@ class ViViT(Family):
     def attentions(self, layer: Any) -> list[nn.Module]:
         return [layer.attention]
 
-    def narrow(self, layer: Any) -> None:
+    def prune_last_attention(self, layer: Any) -> None:
         layer.attention.__class__ = ClassTokenAttention
 
-    def simplify(self, layer: Any) -> None:
+    def fuse_layer(self, layer: Any) -> None:
         center_keys(layer.attention.k_proj, layer.layernorm_before)
         layer.mlp = Mlp(layer.mlp.fc1, layer.mlp.activation_fn, layer.mlp.fc2)

@@ -147,7 +147,7 @@ class Handlers:
         yield AnswerTrace(
             explanation=explanation,
             attention=attention,
-            seen=recognizer.seen(prediction.clip),
+            seen=recognizer.model_input(prediction.clip),
             alike=recognizer.loaded.calibration.bin_for(prediction.probability),
         )
 

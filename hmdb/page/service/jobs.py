@@ -55,7 +55,7 @@ def attended(recognizer: Recognizer, source: Clip | Explanation) -> Iterator[tup
 
 def followed(recognizer: Recognizer, path: str, max_windows: int) -> Iterator[Timeline]:
     """The timeline of a long video, after each few windows."""
-    yield from recognizer.follow(path, max_windows=max_windows)
+    yield from recognizer.iter_timeline(path, max_windows=max_windows)
 
 
 def num_windows(recognizer: Recognizer, path: str, max_windows: int) -> int:

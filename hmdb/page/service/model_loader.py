@@ -81,7 +81,7 @@ def load_recognizer(model: str | None = None, dtype: str = "auto") -> Recognizer
             note = f"int8 is not in use: {loaded.int8_unavailable_reason}"
             log.warning(note)
             loaded, dtype = replace(loaded, notes=(*loaded.notes, note)), "auto"
-        return Recognizer.of(loaded, dtype)
+        return Recognizer.from_loaded(loaded, dtype)
 
 
 def as_background(recognizer: Recognizer | BackgroundModel) -> BackgroundModel:

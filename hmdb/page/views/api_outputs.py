@@ -28,8 +28,8 @@ def prediction_markdown(prediction: Prediction, num_labels: int) -> str:
     sentence = f"Probably **{name}**, at {prediction.probability:.0%}."
     if not prediction.is_known:
         sentence = (
-            f"This clip may show **none of the {num_labels} actions**. {prediction.doubt} The likeliest of them, "
-            f"{name}, gets {prediction.probability:.0%}."
+            f"This clip may show **none of the {num_labels} actions**. {prediction.rejection_reason} "
+            f"The likeliest of them, {name}, gets {prediction.probability:.0%}."
         )
     return " ".join((sentence, *map(escape_markup, prediction.clip.notes)))
 

@@ -30,7 +30,7 @@ def headline(prediction: Prediction, num_labels: int) -> str:
     """The answer in large, with a line about it; read out by a screen reader as it changes."""
     name, notes = label_words(prediction.label), prediction.clip.notes
     if not prediction.is_known:
-        doubt = prediction.doubt or ""
+        doubt = prediction.rejection_reason or ""
         return headline_html(
             f"None of the {num_labels} actions", doubt, f"The likeliest of them would be {name}.", *notes
         )
@@ -82,7 +82,7 @@ def faithfulness_text(faithfulness: Faithfulness) -> str:
     worth = "it rests on these places" if counts else "do not read much into this map"
     return (
         f"With the brightest {share:.0%} of the picture hidden, {change}: {worth}. "
-        f"Trust in the map: {max(faithfulness.trust, 0):.2f} out of 1."
+        f"Trust in the map: {max(faithfulness.score, 0):.2f} out of 1."
     )
 
 

@@ -115,7 +115,7 @@ def _space(closer: AnswerTrace) -> str:
 
 def _weighed(closer: AnswerTrace) -> str:
     prediction = closer.explanation.prediction
-    doubt = "" if prediction.is_known else f" {prediction.doubt} So it says: none of these."
+    doubt = "" if prediction.is_known else f" {prediction.rejection_reason} So it says: none of these."
     return _step(
         "It weighs every action",
         f"From all patches together comes a percentage for each action; these are the highest.{doubt}",

@@ -36,11 +36,11 @@ def test_calibrating_mends_the_error_and_changes_no_answer(answers: tuple[np.nda
 def test_answers_are_counted_by_how_sure_they_are(answers: tuple[np.ndarray, np.ndarray]) -> None:
     logits, classes = answers
     fitted = calibrate.fit(logits, classes)
-    assert [each.high for each in fitted.answers] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
-    assert sum(each.count for each in fitted.answers) == len(classes)
+    assert [each.high for each in fitted.bins] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    assert sum(each.count for each in fitted.bins) == len(classes)
     right = (logits.argmax(1) == classes).sum()
-    assert sum(each.right for each in fitted.answers) == right
-    for each in fitted.answers:
+    assert sum(each.right for each in fitted.bins) == right
+    for each in fitted.bins:
         if each.count > 200:
             assert each.low - 0.05 < each.right / each.count < each.high + 0.05
     alike = fitted.bin_for(0.44)

@@ -195,11 +195,11 @@ def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report],
     }
     assert json.loads((folder / "config.json").read_text()) == {**before, "int8": kept}
     loaded = load_checkpoint(resolve_checkpoint(folder))
-    assert loaded.rounding_costs == {"int8": PrecisionCost(**kept)}
+    assert loaded.precision_costs == {"int8": PrecisionCost(**kept)}
     assert sorted(path.name for path in folder.glob(".*")) == []
     # other weights have another cost
     save_checkpoint(loaded.network, loaded.clip_spec, loaded.pixel_spec, tmp_path / "trained on")
-    assert load_checkpoint(resolve_checkpoint(tmp_path / "trained on")).rounding_costs == {}
+    assert load_checkpoint(resolve_checkpoint(tmp_path / "trained on")).precision_costs == {}
 
 
 def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report],
     rows = after["calibration"].pop("answers")
     assert after == before
     assert len(rows) == 10
-    answers = load_checkpoint(resolve_checkpoint(folder)).calibration.answers
+    answers = load_checkpoint(resolve_checkpoint(folder)).calibration.bins
     assert sum(each.count for each in answers) == 8
     assert sum(each.right for each in answers) == round(8 * on_val(report).top1)
 
@@ -227,7 +227,7 @@ def test_bfloat16_is_reported_too_and_kept_beside_it(
     report = evaluate(str(folder), source, tmp_path / "report", split="val", dtype="bfloat16", keep=True)
     assert report.precision
     assert report.precision.other.top1 == on_val(report).top1
-    costs = load_checkpoint(resolve_checkpoint(folder)).rounding_costs
+    costs = load_checkpoint(resolve_checkpoint(folder)).precision_costs
     assert costs["int8"] == measured
     assert costs["bfloat16"].top1_change == report.precision.top1_change
     assert "| | float32 | bfloat16 | |" in (tmp_path / "report" / "report.md").read_text()

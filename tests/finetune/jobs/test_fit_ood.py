@@ -28,7 +28,7 @@ def test_statistics_are_written_beside_the_weights(folder: Path, dataset: Path) 
     after = json.loads((folder / "config.json").read_text())
     assert {key for key in after if after[key] != before.get(key)} == {OOD_KEY}
     recognizer = Recognizer.from_pretrained(folder, device="cpu")
-    assert recognizer(dataset / "circle" / "clip_00").familiarity is not None
+    assert recognizer(dataset / "circle" / "clip_00").in_distribution_score is not None
 
 
 def test_clips_that_it_was_trained_on_are_refused_as_val_and_test(folder: Path, dataset: Path) -> None:

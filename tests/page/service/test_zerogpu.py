@@ -195,8 +195,8 @@ def test_a_long_video_asks_by_its_windows_and_is_left_unfinished_in_time(
     recognizer: Recognizer, long_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Recognizer):
-        def follow(self, *args: Any, **options: Any) -> Generator[Timeline]:
-            for timeline in super().follow(*args, **options):
+        def iter_timeline(self, *args: Any, **options: Any) -> Generator[Timeline]:
+            for timeline in super().iter_timeline(*args, **options):
                 yield timeline
                 CLOCK.now += 14
 

@@ -97,7 +97,7 @@ def test_an_error_empties_what_came_late(panel: Echo) -> None:
 
 @pytest.mark.parametrize("found", [0, 2])  # windows, before a visitor stopped it
 def test_a_timeline_that_is_stopped_keeps_saying_so(found: int, long_clip: Path, recognizer: Recognizer) -> None:
-    windows = itertools.islice(recognizer.follow(long_clip), found)
+    windows = itertools.islice(recognizer.iter_timeline(long_clip), found)
     do: Any = SimpleNamespace(
         plays=lambda path, asker: [True],
         preview=lambda path, asker: [],

@@ -1,3 +1,0 @@
-"""Names of models that others need before they load any."""
-
-KINETICS_400 = "facebook/timesformer-base-finetuned-k400"
