@@ -9,8 +9,8 @@ from typing import Any
 
 import gradio as gr
 
+from hmdb.page.server.gradio_patches import pass_upload_path
 from hmdb.page.service.handlers import PREDICTED_CHOICE, Handlers
-from hmdb.page.tabs.base import pass_upload_path
 
 
 def build_api(do: Handlers, heavy: dict[str, Any]) -> None:

@@ -10,15 +10,19 @@ from typing import Any
 
 import gradio as gr
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from hmdb.errors import HmdbError
 from hmdb.machine import trim_malloc
 from hmdb.page.server.drain import DrainState
-from hmdb.page.server.edge import EdgeMiddleware, wrap_running_server
 from hmdb.page.server.error_reporting import install_log_filter
 from hmdb.page.server.file_store import FILES
+from hmdb.page.server.gradio_patches import forget_temp_files, wrap_running_server
 from hmdb.page.server.metrics import report
-from hmdb.page.server.request_guard import RequestGuardMiddleware
+from hmdb.page.server.middleware.client_address import ClientAddressMiddleware
+from hmdb.page.server.middleware.monitoring import MonitoringMiddleware
+from hmdb.page.server.middleware.request_guard import RequestGuardMiddleware
+from hmdb.page.server.middleware.security_headers import SecurityHeadersMiddleware
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.settings import Settings
 from hmdb.page.views.theme import CSS, HEAD, THEME, TRANSLATIONS
@@ -42,18 +46,18 @@ class PageServer:
     def __init__(self, demo: gr.Blocks, settings: Settings, **options: Any) -> None:
         self.demo, self.settings = demo, settings
         self.do: Handlers = demo.handlers  # type: ignore[attr-defined]
-        self.gate = DrainState()
+        self.drain = DrainState()
         self._confinement: Confinement | None = None
         self._no_worker = ""  # why not, where no decoding process starts
         install_log_filter()
         FILES.budget, FILES.keep_seconds = settings.disk_mb * 2**20, settings.keep_seconds
         FILES.settle()
-        border = Middleware(
+        guard = Middleware(
             RequestGuardMiddleware,
             files=FILES,
-            settings=settings,
-            gate=self.gate,
-            links=demo.links,  # type: ignore[attr-defined]
+            drain=self.drain,
+            max_upload_bytes=settings.max_upload_mb * 2**20,
+            rewrite_index=demo.links.tagged,  # type: ignore[attr-defined]
             local_url=lambda: demo.local_url or "",
         )
         _, self.url, _ = demo.launch(
@@ -62,7 +66,7 @@ class PageServer:
             head=HEAD,
             i18n=TRANSLATIONS,
             max_file_size=f"{settings.max_upload_mb}mb",
-            app_kwargs={"middleware": [border]},
+            app_kwargs={"middleware": [guard]},
             state_session_capacity=MAX_SESSIONS,
             max_threads=settings.max_waiting + EXTRA_THREADS,
             show_error=False,
@@ -73,18 +77,14 @@ class PageServer:
             _frontend=False,  # only leaves out a check of its own address, which a busy machine fails after 3 s
             **options,
         )
-        wrap_running_server(demo, self._around, shutdown_seconds=2)
+        wrap_running_server(demo, self._wrap, shutdown_seconds=2)
         threading.Thread(target=self._keep_clean, name="keep-clean", daemon=True).start()
         threading.Thread(target=self._ask_confinement, name="ask-confinement", daemon=True).start()
 
-    def _around(self, app: Any) -> EdgeMiddleware:
-        return EdgeMiddleware(
-            app,
-            self.settings,
-            health=self.health,
-            under_way=lambda: self.do.turns.under_way,
-            disk_bytes=lambda: FILES.used,
-        )
+    def _wrap(self, app: ASGIApp) -> ASGIApp:
+        """The server's app within the middleware that has to come before Gradio's own."""
+        app = MonitoringMiddleware(app, health=self.health, metrics=self.settings.metrics)
+        return ClientAddressMiddleware(SecurityHeadersMiddleware(app), trusted_proxies=self.settings.proxies)
 
     def health(self) -> dict[str, Any]:
         """How the page is, for whatever watches it; nothing of it waits for an answer or for a decoding process."""
@@ -106,7 +106,7 @@ class PageServer:
             state, problem = "failed", self._no_worker
         elif self.do.turns.stuck:
             state, problem = "not answering", "Answers are asked for, and none goes on. Start the page again."
-        return (state if self.gate.open else "ending"), problem
+        return (state if self.drain.open else "ending"), problem
 
     def _ask_confinement(self) -> None:
         """Learns what the decoding processes have given up, from the first that starts."""
@@ -124,15 +124,14 @@ class PageServer:
             time.sleep(min(self.settings.keep_seconds / 4, 30))
             FILES.sweep()
             report()
-            for names in self.demo.temp_file_sets:
-                names.clear()  # Gradio would remember the name of each file for good
+            forget_temp_files(self.demo)
             if not self.do.turns.under_way:
                 trim_malloc()
 
     def close(self, seconds: float = GRACE_SECONDS) -> None:
         """Takes no new work, lets that which is under way end for so long, and takes the page down."""
-        self.gate.open = False
+        self.drain.open = False
         end = time.monotonic() + seconds
-        while (self.do.turns.under_way or self.gate.open_requests) and time.monotonic() < end:
+        while (self.do.turns.under_way or self.drain.open_requests) and time.monotonic() < end:
             time.sleep(0.05)
         self.demo.close(verbose=False)

@@ -182,6 +182,10 @@ class FileStore:
         done = [each for each in self._parcels.values() if each.done and not each.readers]
         return min(done, key=lambda each: (-held[each.owner], each.finished), default=None)
 
+    def name_of(self, path: str | Path) -> str:
+        """The name by which clients know a file: its path within the store."""
+        return str(Path(path).relative_to(self.root))
+
     def find(self, name: str, *kinds: str) -> Path | None:
         """The file that a visitor knows by this name; None unless it is a plain file, in a finished parcel of one
         of these kinds whose time is not over, or for everybody.

@@ -1,4 +1,4 @@
-"""Who asks."""
+"""Session id and client address of the current request."""
 
 from __future__ import annotations
 
@@ -6,37 +6,44 @@ from collections import OrderedDict
 from typing import Generic, TypeVar
 
 from gradio.context import LocalContext
+from starlette.requests import Request
 
 T = TypeVar("T")
-MAX_SESSIONS = 1000  # sessions that are remembered, many more than Gradio keeps
+MAX_SESSIONS = 1000  # that are remembered, many more than Gradio keeps
 
 
 def session_id() -> str:
-    """The session of the visitor who is being answered; "" outside of an answer."""
+    """The Gradio session of the current event; "" outside of one."""
     request = LocalContext.request.get(None)
     return (request.session_hash if request else None) or ""
 
 
 def client_address() -> str:
-    """The address of the visitor who is being answered; "" outside of an answer."""
+    """The client's address in the current event; "" outside of one."""
     request = LocalContext.request.get(None)
     client = request.client if request else None
     return (client.host if client else None) or ""
 
 
+def request_address(request: Request) -> str:
+    """The client's address in an HTTP request; "" if unknown."""
+    return request.client.host if request.client else ""
+
+
 class PerSession(Generic[T]):
-    """Something of each visitor's session, which every event of it sees as it is now: a gr.State is as it was when the
-    event began.
+    """A value for each session, which every event sees in its current state.
+
+    A gr.State is a snapshot taken when the event began.
     """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, T] = OrderedDict()
+        self._values: OrderedDict[str, T] = OrderedDict()
 
     def get(self) -> T | None:
-        return self._kept.get(session_id())
+        return self._values.get(session_id())
 
     def put(self, value: T) -> None:
-        self._kept.pop(session_id(), None)  # the newest is last
-        self._kept[session_id()] = value
-        while len(self._kept) > MAX_SESSIONS:
-            self._kept.popitem(last=False)
+        self._values.pop(session_id(), None)  # so that the newest is last
+        self._values[session_id()] = value
+        while len(self._values) > MAX_SESSIONS:
+            self._values.popitem(last=False)

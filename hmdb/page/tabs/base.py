@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import FileData
 
 from hmdb.errors import HmdbError
 from hmdb.page.server.file_store import FILES
+from hmdb.page.server.gradio_patches import pass_upload_path
 from hmdb.page.server.session import PerSession
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.views.formatting import busy_html, error_html, headline_html
@@ -186,16 +186,6 @@ def drop_zone() -> gr.File:
     return pass_upload_path(
         gr.File(label="Your video", show_label=False, height=120, min_width=180, elem_classes="drop")
     )
-
-
-def pass_upload_path(files: gr.File) -> gr.File:
-    """The component, whose handlers get the path of the upload itself: Gradio's own way leaves an empty file behind."""
-    files.preprocess = _path  # type: ignore[method-assign]
-    return files
-
-
-def _path(payload: object) -> str | None:
-    return payload.path if isinstance(payload, FileData) else None
 
 
 def video_player(label: str) -> gr.Video:

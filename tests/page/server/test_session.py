@@ -1,0 +1,20 @@
+"""Sessions that Gradio has dropped."""
+
+from __future__ import annotations
+
+import json
+
+from hmdb.page.launch import PageServer
+from hmdb.page.tabs.base import FORGOTTEN
+from tests.support.visitor import Visitor
+
+
+def test_events_of_dropped_sessions_ask_for_the_video_again(page: PageServer) -> None:
+    """Gradio lets go of the oldest session when there are too many, and what it knew is None from then on."""
+    visitor, asked = Visitor(page.url), set()
+    for fn in page.demo.fns.values():
+        if fn.name in ("why", "tell", "seek") and fn.inputs:
+            ended = visitor.end_of(fn._id, [None] * len(fn.inputs), {"index": 0, "value": "wave"})
+            assert FORGOTTEN in json.dumps(ended["output"])
+            asked.add(fn.name)
+    assert asked == {"why", "tell", "seek"}
