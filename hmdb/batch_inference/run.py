@@ -115,6 +115,13 @@ def batch(
 ) -> Summary:
     """Answers many videos into a folder of Parquet, each exactly once; called again, only those that are missing.
 
+    >>> from tempfile import TemporaryDirectory
+    >>> from hmdb import batch
+    >>> with TemporaryDirectory() as folder:
+    ...     summary = batch(["examples/wave.mp4"], folder, dtype="float32")
+    >>> summary.labels, summary.errors
+    (Counter({'wave': 1}), Counter())
+
     Args:
         sources: as for `hmdb.batch_inference.sources.find_sources`.
         output: a folder, or a URL that fsspec writes.

@@ -58,6 +58,13 @@ VideoLike = str | Path | Video  # a path, or a video that was opened before
 def open_video(path: VideoLike, *, limits: Limits | None = None) -> Video:
     """Opens a video file or a folder of frames. There is nothing to close.
 
+    >>> video = open_video("examples/wave.mp4")
+    >>> video.num_frames, video.size, video.fps
+    (80, (320, 240), 25.0)
+    >>> frames = video.frames_at([0, 10, 20])
+    >>> frames.pixels.shape, frames.seconds
+    ((3, 240, 320, 3), (0.0, 0.4, 0.8))
+
     Args:
         path: a video that is open already is given back as it is.
         limits: what reading it may cost; those of the environment by default.
