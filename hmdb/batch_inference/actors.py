@@ -1,7 +1,6 @@
-"""What the actors do to a table of videos: one decodes, the next answers; on a CPU one does both.
+"""Ray actors that map tables of videos to tables of answers: one decodes, the next classifies; on a CPU one does both.
 
-Between them a video is a row with the pixels of its clips as bytes, resized as the model wants them: the largest
-thing that passes, 1.2 MB for eight frames of 224x224.
+Between them a row holds the preprocessed pixels of a video's clips as bytes: 1.2 MB for eight frames of 224x224.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ from hmdb.results import ClipScores, Timeline
 from hmdb.text import first_line, one_line
 from hmdb.video import Video, open_video
 
-VIDEOS = pa.schema([("path", pa.string()), ("location", pa.string())])  # its key, and where it is
+VIDEOS = pa.schema([("path", pa.string()), ("location", pa.string())])  # key and location
 DECODED = pa.schema(
     [
         ("path", pa.string()),
         ("stamp", pa.string()),
-        ("pixels", pa.binary()),  # of the clip, then of each window; null where the video failed
-        ("moves", pa.list_(pa.bool_())),  # whether anything does, likewise
+        ("pixels", pa.binary()),  # of the clip, then of each window; null if the video failed
+        ("moves", pa.list_(pa.bool_())),  # per clip, in the same order
         ("windows", pa.list_(pa.int64())),  # start, stop, start, stop, ...
         ("border_seconds", pa.list_(pa.float64())),
         ("num_frames", pa.int64()),
@@ -58,14 +57,14 @@ SEGMENT = pa.struct(
 
 
 def answer_schema(job: Job) -> pa.Schema:
-    """The columns of the answers; `segments` become a table of their own when they are written."""
+    """The columns of the answers; the store writes `segments` as a table of its own."""
     fields = [
         ("path", pa.string()),
         ("stamp", pa.string()),
         ("label", pa.string()),
         ("probability", pa.float32()),
-        ("is_known", pa.bool_()),  # false: perhaps none of the labels
-        ("doubt", pa.string()),  # why
+        ("is_known", pa.bool_()),  # false: it may show none of the labels
+        ("doubt", pa.string()),  # the reason for that
         ("familiarity", pa.float32()),
         ("top", pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))),
         ("num_frames", pa.int64()),
@@ -87,7 +86,7 @@ def answer_schema(job: Job) -> pa.Schema:
 
 
 class DecodeActor:
-    """Locations -> pixels. What a video does to its decoder costs its own row."""
+    """Locations -> pixels. A video that cannot be decoded costs its own row only."""
 
     def __init__(self, job: Job) -> None:
         tune_malloc()
@@ -96,36 +95,35 @@ class DecodeActor:
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
         """VIDEOS -> DECODED, a few rows at a time."""
         rows: list[dict[str, Any]] = []
-        for path, one in zip(
-            table["path"].to_pylist(), download_all(table["location"].to_pylist(), self._job.fetching), strict=True
-        ):
-            rows.append(self._row(path, one))
-            if len(rows) == self._rows_at_once:
+        files = download_all(table["location"].to_pylist(), self._job.fetch_limits)
+        for path, file in zip(table["path"].to_pylist(), files, strict=True):
+            rows.append(self._row(path, file))
+            if len(rows) == self._table_rows:
                 yield pa.Table.from_pylist(rows, schema=DECODED)
                 rows = []
         if rows:
             yield pa.Table.from_pylist(rows, schema=DECODED)
 
     @property
-    def _rows_at_once(self) -> int:
+    def _table_rows(self) -> int:
         return 1 if self._job.timeline else self._job.batch_size  # a timeline is up to 49 clips
 
-    def _row(self, path: str, one: DownloadedFile) -> dict[str, Any]:
-        row: dict[str, Any] = {"path": path, "stamp": one.stamp, "fetch_seconds": one.seconds}
-        began = time.perf_counter()
+    def _row(self, path: str, file: DownloadedFile) -> dict[str, Any]:
+        row: dict[str, Any] = {"path": path, "stamp": file.version, "fetch_seconds": file.seconds}
+        start = time.perf_counter()
         try:
-            row |= self._decoded(open_video(one.path(), limits=self._job.limits), random.Random(path))
-        except Exception as error:  # one of a million, which would end the job each time that it comes to this video
-            row |= failure(error)
-        return row | {"decode_seconds": time.perf_counter() - began}
+            row |= self._decode(open_video(file.path(), limits=self._job.limits), random.Random(path))
+        except Exception as error:  # else one video of a million would end each run that comes to it
+            row |= error_columns(error)
+        return row | {"decode_seconds": time.perf_counter() - start}
 
-    def _decoded(self, video: Video, rng: random.Random) -> dict[str, Any]:
+    def _decode(self, video: Video, rng: random.Random) -> dict[str, Any]:
         spec = self._job.clip_spec
-        clips = [self._shrunk(take_clip(video, spec, rng))]
+        clips = [self._preprocess(take_clip(video, spec, rng))]
         spans: Sequence[range] = ()
         if self._job.timeline:
-            spans, of_windows = video.counted(lambda num_frames: self._of_windows(video, num_frames, rng))
-            clips += of_windows
+            spans, window_clips = video.counted(lambda num_frames: self._decode_windows(video, num_frames, rng))
+            clips += window_clips
         return {
             "pixels": b"".join(pixels for pixels, _ in clips),
             "moves": [moves for _, moves in clips],
@@ -137,16 +135,16 @@ class DecodeActor:
             "decoder": video.decoder,
         }
 
-    def _of_windows(
+    def _decode_windows(
         self, video: Video, num_frames: int, rng: random.Random
     ) -> tuple[Sequence[range], list[tuple[bytes, bool]]]:
         spec = self._job.clip_spec
         spans = windows(num_frames, spec)
-        # one window at a time: full frames of several would be large
-        return spans, [self._shrunk(clip) for span in spans for clip in take_clips(video, spec, [span], rng)]
+        # one window at a time, as full-size frames of several would need much memory
+        return spans, [self._preprocess(clip) for span in spans for clip in take_clips(video, spec, [span], rng)]
 
-    def _shrunk(self, clip: Clip) -> tuple[bytes, bool]:
-        """Its pixels as the model wants them, and whether anything moves in them as they were."""
+    def _preprocess(self, clip: Clip) -> tuple[bytes, bool]:
+        """The pixels resized and cropped for the model, and whether anything moves in the original ones."""
         return resize_and_crop(clip.pixels, self._job.pixel_spec).tobytes(), clip.moves
 
 
@@ -156,7 +154,7 @@ class AnswerActor:
     def __init__(self, job: Job) -> None:
         tune_malloc()
         self._job = job
-        self._recognizer = job.recognizer()
+        self._recognizer = job.load_recognizer()
         self._schema = answer_schema(job)
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -166,15 +164,15 @@ class AnswerActor:
             for index in range(table.num_rows)
         ]
         clips = [self._clips(table["pixels"][index]) for index in range(table.num_rows)]
-        counts = [len(each) for each in clips]
-        began = time.perf_counter()
-        judged = self._judged([clip for each in clips for clip in each])
-        answered = [[next(judged) for _ in range(count)] for count in counts]
-        each_took = (time.perf_counter() - began) / max(sum(counts), 1)
-        finished = [self._row(row, outcome) for row, outcome in zip(rows, answered, strict=True)]
-        for row, count in zip(finished, counts, strict=True):
-            row["answer_seconds"] = each_took * count
-        return pa.Table.from_pylist(finished, schema=self._schema)
+        counts = [len(video_clips) for video_clips in clips]
+        start = time.perf_counter()
+        stream = self._score([clip for video_clips in clips for clip in video_clips])
+        scores = [[next(stream) for _ in range(count)] for count in counts]
+        clip_seconds = (time.perf_counter() - start) / max(sum(counts), 1)
+        answers = [self._row(row, video_scores) for row, video_scores in zip(rows, scores, strict=True)]
+        for answer, count in zip(answers, counts, strict=True):
+            answer["answer_seconds"] = clip_seconds * count
+        return pa.Table.from_pylist(answers, schema=self._schema)
 
     def _clips(self, pixels: pa.Scalar) -> np.ndarray:
         """uint8 (number of clips, T, H, W, 3), without a copy."""
@@ -183,31 +181,31 @@ class AnswerActor:
             return np.empty((0, *shape), np.uint8)
         return np.frombuffer(pixels.as_buffer(), np.uint8).reshape(-1, *shape)
 
-    def _judged(self, clips: Sequence[np.ndarray]) -> Iterator[ClipScores | ModelError]:
-        """What the model makes of each; where an answer is not finite, the error is its clip's alone."""
+    def _score(self, clips: Sequence[np.ndarray]) -> Iterator[ClipScores | ModelError]:
+        """Classifies clips in batches; a clip whose scores are not finite gets an error and leaves the others alone."""
         for start in range(0, len(clips), self._job.batch_size):
-            some = clips[start : start + self._job.batch_size]
+            batch = clips[start : start + self._job.batch_size]
             try:
-                yield from self._recognizer.score_clips(np.stack(some))
+                yield from self._recognizer.score_clips(np.stack(batch))
             except ModelError as error:
-                if len(some) == 1:
+                if len(batch) == 1:
                     yield error
                 else:
-                    yield from (judged for clip in some for judged in self._judged([clip]))
+                    yield from (scores for clip in batch for scores in self._score([clip]))
 
-    def _row(self, row: dict[str, Any], judged: Sequence[ClipScores | ModelError]) -> dict[str, Any]:
+    def _row(self, row: dict[str, Any], scores: Sequence[ClipScores | ModelError]) -> dict[str, Any]:
         loaded = self._recognizer.loaded
         row |= {
             "model": loaded.checkpoint.name,
             "revision": loaded.checkpoint.revision,
             "dtype": self._recognizer.dtype,
         }
-        for each in judged:
-            if isinstance(each, ModelError):
-                return row | failure(each)
-        if not judged:
+        for score in scores:
+            if isinstance(score, ModelError):
+                return row | error_columns(score)
+        if not scores:
             return row
-        whole, *of_windows = [each for each in judged if not isinstance(each, ModelError)]
+        whole, *window_scores = [score for score in scores if not isinstance(score, ModelError)]
         top = [{"label": label, "probability": value} for label, value in whole.top(self._job.top_k)]
         reason = whole.rejection_reason(moves=row["moves"][0])
         row |= {
@@ -221,15 +219,15 @@ class AnswerActor:
         if self._job.embeddings:
             row["embedding"] = whole.embedding
         if self._job.timeline:
-            row["segments"] = self._segments(row, of_windows)
+            row["segments"] = self._segments(row, window_scores)
         return row
 
-    def _segments(self, row: dict[str, Any], of_windows: Sequence[ClipScores]) -> list[dict[str, Any]]:
+    def _segments(self, row: dict[str, Any], window_scores: Sequence[ClipScores]) -> list[dict[str, Any]]:
         spans = [range(*pair) for pair in zip(row["windows"][::2], row["windows"][1::2], strict=True)]
         loaded = self._recognizer.loaded
         answers = [
             scores.window_answer(span, moves=moves)
-            for span, scores, moves in zip(spans, of_windows, row["moves"][1:], strict=True)
+            for span, scores, moves in zip(spans, window_scores, row["moves"][1:], strict=True)
         ]
         timeline = Timeline(
             answers=tuple(answers),
@@ -245,7 +243,7 @@ class AnswerActor:
 
 
 class DecodeAndAnswerActor:
-    """Locations -> answers, where both are work for the same cores: no pixels pass from process to process."""
+    """Locations -> answers in one process, for CPUs: both steps need the same cores, and no pixels are copied."""
 
     def __init__(self, job: Job) -> None:
         self._decode = DecodeActor(job)
@@ -257,6 +255,6 @@ class DecodeAndAnswerActor:
             yield self._answer(decoded)
 
 
-def failure(error: Exception) -> dict[str, Any]:
-    told = str(error) if isinstance(error, HmdbError) else one_line(first_line(error))
-    return {"error_class": type(error).__name__, "error": told}
+def error_columns(error: Exception) -> dict[str, Any]:
+    message = str(error) if isinstance(error, HmdbError) else one_line(first_line(error))
+    return {"error_class": type(error).__name__, "error": message}

@@ -1,4 +1,4 @@
-"""The answers as what annotation tools import: Label Studio's predictions, FiftyOne's temporal detections."""
+"""Exports answers for annotation tools: Label Studio predictions and FiftyOne temporal detections."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from hmdb.text import first_line, one_line
 
 Row = dict[str, Any]
 
-# the labelling interface, in the settings of a Label Studio project
-CONFIG = """<View>
+# the labelling interface of a Label Studio project
+LABEL_STUDIO_CONFIG = """<View>
   <TimelineLabels name="actions" toName="video">
 {labels}
   </TimelineLabels>
@@ -33,52 +33,52 @@ CONFIG = """<View>
 """
 
 
-def export(output: str, form: str, target: Path, say: Callable[[str], None] = lambda _: None) -> int:
-    """Writes the answers of a job, without the videos that failed, into a folder.
+def export_annotations(output: str, tool: str, target: Path, on_message: Callable[[str], None] = lambda _: None) -> int:
+    """Writes the answers of a job into a folder for an annotation tool; failed videos are left out.
 
     Args:
         output: the folder or URL that `batch` wrote.
-        form: of FORMS.
-        target: is made; files in it are replaced.
-        say: called with what a user should know, a line each.
+        tool: one of EXPORT_FORMATS.
+        target: a folder, which is created; files in it are overwritten.
+        on_message: called with what a user should know, a line each.
 
     Returns:
-        How many videos it holds.
+        Number of exported videos.
 
     Raises:
         DataError: there are no answers that the tool can show, or the folder cannot be written.
     """
-    answers = list(_answers(output))
+    answers = list(_read_answers(output))
     if not answers:
         raise DataError(f"{one_line(output)} holds no answers.")
-    tool = EXPORT_FORMATS[form]
-    rows = [row for row in answers if tool.opens_urls or not is_url(row["path"])]
+    export = EXPORT_FORMATS[tool]
+    rows = [row for row in answers if export.opens_urls or not is_url(row["path"])]
     if not rows:
-        raise DataError(f"{tool.name} opens files alone, and all videos of {one_line(output)} are behind URLs.")
-    if behind := len(answers) - len(rows):
-        say(f"Videos behind URLs are left out, {behind} of {len(answers)}: {tool.name} opens files alone.")
+        raise DataError(f"{export.name} opens only local files, and all videos of {one_line(output)} are behind URLs.")
+    if num_urls := len(answers) - len(rows):
+        on_message(f"{num_urls} of {len(answers)} videos are left out: {export.name} opens only local files, not URLs.")
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for name, text in tool.files(rows).items():
+        for name, text in export.files(rows).items():
             (target / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise DataError(f"{one_line(str(target))} cannot be written: {error.strerror}.") from error
     return len(rows)
 
 
-def _answers(output: str) -> Iterator[Row]:
-    """The rows that did not fail, each with its segments; one of its whole length where there is no timeline."""
+def _read_answers(output: str) -> Iterator[Row]:
+    """The rows that did not fail, each with its segments; without a timeline, one segment of the whole length."""
     segments: dict[str, list[Row]] = {}
-    for row in _table(output, SEGMENTS, missing_ok=True):
+    for row in _read_table(output, SEGMENTS, missing_ok=True):
         segments.setdefault(row.pop("path"), []).append(row)
-    for row in _table(output, ANSWERS):
+    for row in _read_table(output, ANSWERS):
         if row["error_class"] is None:
             whole = {"start_frame": 0, "end_frame": row["num_frames"], "probability": row["probability"]}
             label = row["label"] if row["is_known"] else None
             yield row | {"segments": segments.get(row["path"], [whole | {"label": label}])}
 
 
-def _table(output: str, name: str, *, missing_ok: bool = False) -> list[Row]:
+def _read_table(output: str, name: str, *, missing_ok: bool = False) -> list[Row]:
     try:
         files, root = url_to_fs(f"{output.rstrip('/')}/{name}")
         if missing_ok and not files.exists(root):
@@ -86,14 +86,14 @@ def _table(output: str, name: str, *, missing_ok: bool = False) -> list[Row]:
         parts = [parquet.read_table(files.open(part, "rb")) for part in sorted(files.glob(f"{root}/*.parquet"))]
         rows: list[Row] = pa.concat_tables(parts).to_pylist() if parts else []
         return rows
-    except Exception as error:  # each file system has its own ways to fail
+    except Exception as error:  # every file system raises its own
         raise DataError(f"{one_line(output)} cannot be read: {one_line(first_line(error))}") from error
 
 
-def label_studio(rows: list[Row]) -> dict[str, str]:
-    """tasks.json, to import, and config.xml, the labelling interface that it belongs to."""
+def label_studio_files(rows: list[Row]) -> dict[str, str]:
+    """tasks.json, the import file, and config.xml, its labelling interface."""
     labels = sorted({label for row in rows for label in (row["label"], *_labels(row))})
-    config = CONFIG.format(
+    config = LABEL_STUDIO_CONFIG.format(
         labels="\n".join(f"    <Label value={quoteattr(label)}/>" for label in labels),
         choices="\n".join(f"    <Choice value={quoteattr(label)}/>" for label in labels),
     )
@@ -134,7 +134,7 @@ def _task(row: Row) -> Row:
     return {"data": {"video": row["path"]}, "predictions": [prediction]}
 
 
-def fiftyone(rows: list[Row]) -> dict[str, str]:
+def fiftyone_files(rows: list[Row]) -> dict[str, str]:
     """data.json and labels.json of a FiftyOneTemporalDetectionDataset."""
     names = {row["path"]: str(uuid5(NAMESPACE_URL, row["path"])) for row in rows}
     detections = {
@@ -161,7 +161,7 @@ def _labels(row: Row) -> list[str]:
 
 
 class ExportFormat(NamedTuple):
-    """What a tool imports: its name, its files and their text, and whether it opens videos behind URLs."""
+    """The import format of a tool: its name, a function from rows to file contents, and whether it opens URLs."""
 
     name: str
     files: Callable[[list[Row]], dict[str, str]]
@@ -169,6 +169,8 @@ class ExportFormat(NamedTuple):
 
 
 EXPORT_FORMATS = {
-    "fiftyone": ExportFormat("FiftyOne", fiftyone, opens_urls=False),  # it takes a URL for a path beside data.json
-    "label-studio": ExportFormat("Label Studio", label_studio, opens_urls=True),
+    "fiftyone": ExportFormat(
+        "FiftyOne", fiftyone_files, opens_urls=False
+    ),  # a URL would be a path relative to data.json
+    "label-studio": ExportFormat("Label Studio", label_studio_files, opens_urls=True),
 }

@@ -1,4 +1,4 @@
-"""A video as a file or a folder on this machine, wherever it is; what is behind URLs is fetched ahead."""
+"""Videos as local files: those behind URLs are downloaded ahead of the decoder, and deleted after use."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from urllib.parse import unquote, urlsplit
 from fsspec.asyn import AsyncFileSystem
 from fsspec.core import url_to_fs
 
-from hmdb.batch_inference.urls import is_url, redacted_key, without_secrets
+from hmdb.batch_inference.urls import is_url, redact_urls, redacted_key
 from hmdb.errors import DataError
 from hmdb.settings import FromEnvironment
 from hmdb.text import first_line, one_line
 
-AHEAD = 4  # files that are fetched while others are decoded
-MAX_NAME = 80  # characters of a name that is kept for a fetched file
-LOOK_SECONDS = 0.25  # between two looks at how far a fetch is
+PREFETCH = 4  # downloads at a time, ahead of the decoder
+MAX_NAME = 80  # characters of a downloaded file's name
+POLL_SECONDS = 0.25  # between two checks of a download's progress
 
 
 @dataclass(frozen=True, kw_only=True)
 class FetchLimits(FromEnvironment):
-    """What fetching one file may cost. HMDB_FETCH_SECONDS sets `seconds`, HMDB_FETCH_MB `mb`.
+    """Limits on the download of one file. HMDB_FETCH_SECONDS sets `seconds`, HMDB_FETCH_MB `mb`.
 
     Attributes:
-        seconds: without a further byte, after which a file counts as out of reach.
-        mb: the largest file, in MiB.
+        seconds: without a further byte, after which a download is given up.
+        mb: size of the largest file, in MiB.
     """
 
     prefix = "HMDB_FETCH_"
@@ -48,19 +48,19 @@ class FetchLimits(FromEnvironment):
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadedFile:
-    """What came of one location.
+    """The local file of one location, or the error of its download.
 
     Attributes:
-        file: the video on this machine; None where it could not be fetched.
-        stamp: changes with what the video holds: size and time of last change of a local one, size and SHA-256 of
-            one that was fetched. None where there is nothing.
-        seconds: that fetching took; 0.0 for what is on this machine.
-        error: why there is no file.
-        folder: that was made for the file.
+        file: a video file or folder of frames on this machine; None after an error.
+        version: changes with the content: size and modification time of a local file, size and SHA-256 of a
+            downloaded one. None if there is no such file.
+        seconds: duration of the download; 0.0 for a local file.
+        error: the reason why there is no file.
+        folder: temporary folder of the download.
     """
 
     file: Path | None = None
-    stamp: str | None = None
+    version: str | None = None
     seconds: float = 0.0
     error: DataError | None = None
     folder: Path | None = None
@@ -68,7 +68,7 @@ class DownloadedFile:
     def path(self) -> Path:
         """
         Raises:
-            DataError: it could not be fetched.
+            DataError: it could not be downloaded.
         """
         if self.file is None:
             raise self.error or DataError("There is no file.")
@@ -76,27 +76,27 @@ class DownloadedFile:
 
 
 def download_all(locations: Sequence[str], limits: FetchLimits) -> Generator[DownloadedFile]:
-    """Each of the locations in turn. Those behind URLs are there only until the next one is asked for."""
-    with ThreadPoolExecutor(AHEAD, thread_name_prefix="fetch") as threads:
-        left = iter(locations)
-        begun = deque(threads.submit(_download_one, location, limits) for location in islice(left, AHEAD))
+    """Yields a local file per location, in order; a downloaded one is deleted when the next is requested."""
+    with ThreadPoolExecutor(PREFETCH, thread_name_prefix="fetch") as threads:
+        remaining = iter(locations)
+        pending = deque(threads.submit(_download_one, location, limits) for location in islice(remaining, PREFETCH))
         try:
-            while begun:
-                with _cleared(begun[0].result()) as one:
-                    yield one
-                begun.popleft()
-                begun.extend(threads.submit(_download_one, location, limits) for location in islice(left, 1))
+            while pending:
+                with _deleting(pending[0].result()) as file:
+                    yield file
+                pending.popleft()
+                pending.extend(threads.submit(_download_one, location, limits) for location in islice(remaining, 1))
         finally:
-            for future in begun:
+            for future in pending:
                 if not future.cancel():
-                    with _cleared(future.result()):
+                    with _deleting(future.result()):
                         pass
 
 
 def file_version(path: Path) -> str | None:
-    """Of a file or a folder of frames on this machine; None where it is not.
+    """Size and modification time of a local file or folder of frames; None if it does not exist.
 
-    A folder's own time changes when files come and go, not when one of them is written over.
+    A folder's time changes when files are added or removed, not when one is overwritten.
     """
     try:
         status = path.stat()
@@ -106,19 +106,19 @@ def file_version(path: Path) -> str | None:
 
 
 @contextmanager
-def _cleared(one: DownloadedFile) -> Iterator[DownloadedFile]:
+def _deleting(file: DownloadedFile) -> Iterator[DownloadedFile]:
     try:
-        yield one
+        yield file
     finally:
-        if one.folder is not None:
-            shutil.rmtree(one.folder, ignore_errors=True)
+        if file.folder is not None:
+            shutil.rmtree(file.folder, ignore_errors=True)
 
 
 def _download_one(location: str, limits: FetchLimits) -> DownloadedFile:
     if not is_url(location):
         path = Path(location)
-        return DownloadedFile(file=path, stamp=file_version(path))
-    began = time.perf_counter()
+        return DownloadedFile(file=path, version=file_version(path))
+    start = time.perf_counter()
     folder: Path | None = None
     try:
         folder = Path(tempfile.mkdtemp(prefix="hmdb-"))
@@ -127,34 +127,34 @@ def _download_one(location: str, limits: FetchLimits) -> DownloadedFile:
         _download(location, file, limits)
         with file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        stamp = f"{file.stat().st_size}-{digest}"
-        return DownloadedFile(file=file, stamp=stamp, seconds=time.perf_counter() - began, folder=folder)
-    except Exception as error:  # each file system has its own ways to fail
-        told = DataError(f"{one_line(redacted_key(location))} cannot be fetched: {failure_reason(error, location)}")
-        told.__cause__ = error
-        return DownloadedFile(seconds=time.perf_counter() - began, error=told, folder=folder)
+        version = f"{file.stat().st_size}-{digest}"
+        return DownloadedFile(file=file, version=version, seconds=time.perf_counter() - start, folder=folder)
+    except Exception as cause:  # every file system raises its own
+        error = DataError(f"{one_line(redacted_key(location))} cannot be fetched: {failure_reason(cause, location)}")
+        error.__cause__ = cause
+        return DownloadedFile(seconds=time.perf_counter() - start, error=error, folder=folder)
 
 
 def failure_reason(error: BaseException, location: str) -> str:
-    """What an error of a file system says, in one line and without what is secret."""
+    """The message of a file system's error, in one line and without credentials."""
     if isinstance(error, FileNotFoundError):
-        return "there is no such thing."
-    told = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
-    return f"{one_line(without_secrets(told, location)).removesuffix('.')}."
+        return "there is no such file."
+    message = error.strerror if isinstance(error, OSError) and error.strerror else first_line(error)
+    return f"{one_line(redact_urls(message, location)).removesuffix('.')}."
 
 
 def _download(location: str, file: Path, limits: FetchLimits) -> None:
     """
     Raises:
-        DataError: it is too large, or nothing more comes.
-        Exception: whatever the file system raises.
+        DataError: the file is too large, or the download stalls.
+        Exception: any error of the file system.
     """
     files: Any
-    files, inside = url_to_fs(location)
-    future = _submit(files, inside, file)
+    files, path = url_to_fs(location)
+    future = _submit(files, path, file)
     size, since = -1, time.monotonic()
     while True:
-        done, _ = wait([future], timeout=LOOK_SECONDS)
+        done, _ = wait([future], timeout=POLL_SECONDS)
         now = file.stat().st_size if file.exists() else -1
         if now != size:
             size, since = now, time.monotonic()
@@ -168,15 +168,15 @@ def _download(location: str, file: Path, limits: FetchLimits) -> None:
             raise DataError(f"nothing more came for {limits.seconds:g} seconds")
 
 
-def _submit(files: Any, inside: str, file: Path) -> Future[None]:
+def _submit(files: Any, path: str, file: Path) -> Future[None]:
     if isinstance(files, AsyncFileSystem):
-        return asyncio.run_coroutine_threadsafe(files._get_file(inside, str(file)), files.loop)
+        return asyncio.run_coroutine_threadsafe(files._get_file(path, str(file)), files.loop)
     future: Future[None] = Future()
     future.set_running_or_notify_cancel()
 
-    def run() -> None:  # left behind where nothing more comes: a thread cannot be ended
+    def run() -> None:  # goes on after a stall, as a thread cannot be ended
         try:
-            future.set_result(files.get_file(inside, str(file)))
+            future.set_result(files.get_file(path, str(file)))
         except BaseException as error:
             future.set_exception(error)
 

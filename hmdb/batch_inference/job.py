@@ -1,4 +1,4 @@
-"""What the answers of a job depend on."""
+"""A batch job: the model and the settings that its rows depend on, and their fingerprint."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from hmdb.model.preprocess import PixelSpec
 from hmdb.version import __version__
 from hmdb.video.limits import Limits
 
-if TYPE_CHECKING:  # who decodes needs no transformers
+if TYPE_CHECKING:  # decoding processes never import transformers
     from hmdb.model.loading import LoadedModel
     from hmdb.recognizer import Recognizer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is asked of each video; it travels to the actors.
+    """The settings of a job, which Ray sends to the actors.
 
     Attributes:
-        checkpoint: which model answers.
-        clip_spec, pixel_spec: what it sees.
-        device: as torch names it, on the machine that answers.
-        dtype: the precision, of `hmdb.model.optimize.DTYPES`; never "auto", which each machine would decide anew.
-        top_k: labels for each video.
-        embeddings: length of the embedding that each row has; 0 for none.
-        timeline: whether the second table is written.
-        limits, fetching: what reading a video may cost, and fetching it.
-        batch_size: clips that are answered together.
+        checkpoint: of the model.
+        clip_spec, pixel_spec: the model's input.
+        device: torch's name of it, on the machine of the actor.
+        dtype: one of `hmdb.model.optimize.DTYPES`; never "auto", which each machine could resolve differently.
+        top_k: labels per video.
+        embeddings: length of the embedding in each row; 0 for none.
+        timeline: adds the column `segments`.
+        limits, fetch_limits: of decoding and of downloading one video.
+        batch_size: clips per forward pass.
     """
 
     checkpoint: Checkpoint
@@ -45,16 +45,16 @@ class Job:
     embeddings: int
     timeline: bool
     limits: Limits
-    fetching: FetchLimits
+    fetch_limits: FetchLimits
     batch_size: int
 
     @property
     def clip_shape(self) -> tuple[int, int, int, int]:
-        """Of the pixels that pass from one actor to the other: (T, height, width, 3)."""
+        """Shape of the pixels that pass between actors: (T, height, width, 3)."""
         return self.clip_spec.num_frames, *self.pixel_spec.shape, 3
 
-    def recognizer(self) -> Recognizer:
-        """The model, on the machine that calls.
+    def load_recognizer(self) -> Recognizer:
+        """Loads the model on this machine.
 
         Raises:
             ModelError: it cannot be loaded here.
@@ -75,22 +75,22 @@ class Job:
         return Recognizer.from_loaded(load_checkpoint(checkpoint, torch.device(self.device)), self.dtype)
 
 
-def precision(loaded: LoadedModel, dtype: str, device: str, decided: str | None) -> str:
-    """The dtype that all machines of a job use.
+def resolve_dtype(loaded: LoadedModel, dtype: str, device: str, previous: str | None) -> str:
+    """Chooses the dtype that all machines of a job use.
 
     Args:
-        loaded: the model, on this CPU; it is made ready to answer here.
-        dtype: that was asked for.
-        decided: of a job that this one goes on with.
+        loaded: the model, on this CPU; resolving optimizes it in place.
+        dtype: the requested one, or "auto".
+        previous: of the run that this one continues.
 
     Raises:
-        ModelError: no such dtype, or not on such a device.
+        ModelError: there is no such dtype, or the device does not have it.
     """
     from hmdb.model.optimize import DTYPES
     from hmdb.recognizer import Recognizer
 
-    if dtype == "auto" and decided is not None:
-        return decided
+    if dtype == "auto" and previous is not None:
+        return previous
     if device == "cpu":
         return Recognizer.from_loaded(loaded, dtype).dtype
     if dtype == "int8" or dtype not in DTYPES:
@@ -99,12 +99,12 @@ def precision(loaded: LoadedModel, dtype: str, device: str, decided: str | None)
 
 
 def fingerprint(loaded: LoadedModel, job: Job) -> dict[str, Any]:
-    """All that the rows of a folder have in common, ready for JSON."""
+    """The settings that all rows of a folder share, for `job.json`."""
     return {
         "version": __version__,
         "model": loaded.checkpoint.name,
         "revision": loaded.checkpoint.revision,
-        "weights": digest(loaded.checkpoint.folder),
+        "weights": weights_digest(loaded.checkpoint.folder),
         "labels": list(loaded.labels),
         "calibration": loaded.calibration.to_dict(),
         "known": asdict(loaded.ood_detector.scale) if loaded.ood_detector else None,
@@ -117,8 +117,8 @@ def fingerprint(loaded: LoadedModel, job: Job) -> dict[str, Any]:
     }
 
 
-def digest(folder: Path) -> str:
-    """SHA-256 of the weights of a checkpoint."""
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of a checkpoint's weight files."""
     total = hashlib.sha256()
     for path in sorted(folder.glob("*.safetensors")):
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The stages on Ray Data: pools of actors with back-pressure between them, on this machine or a cluster."""
+"""The actors on Ray Data: pools with back-pressure between them, on this machine or a cluster."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-# Before ray is imported: it reports to its makers unless told otherwise, and prints what is not for users.
+# Set before ray is imported, which otherwise sends usage statistics and prints internal messages.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # actors without a GPU see what the driver sees
@@ -28,58 +28,58 @@ from hmdb.batch_inference.job import Job
 from hmdb.errors import DataError
 from hmdb.text import first_line, one_line
 
-BLOCK_ROWS = 64  # videos of one task, at most: what is done again where a machine is lost in the middle
-BLOCK_BYTES = 16 * 2**20  # of pixels, that pass from one stage to the other at a time
-STDERR = 2  # its number
-ROUNDING = 1e-4  # of shares of a GPU, in Ray's books
-REACHABLE_SECONDS = 5.0  # until a cluster counts as gone
-ROOM_BYTES = 100 * 2**20  # of disk for Ray's logs and sockets
-STORE_BYTES = 2 * 2**30  # of Ray's shared memory on a single machine
-ENOUGH_BLOCKS, FEW_ROWS = 256, 4  # into which many videos are divided; videos that are worth a task
+MAX_BLOCK_ROWS, MIN_BLOCK_ROWS = 64, 4  # videos of a task; a task is repeated if its machine is lost
+TARGET_BLOCKS = 256
+MAX_BLOCK_BYTES = 16 * 2**20  # of pixels that pass between actors at a time
+STDERR = 2  # file descriptor
+GPU_SHARE_PRECISION = 1e-4  # of Ray's resource accounting
+CONNECT_SECONDS = 5.0
+MIN_FREE_BYTES = 100 * 2**20  # of disk for Ray's logs and sockets
+OBJECT_STORE_BYTES = 2 * 2**30  # of shared memory on a single machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerPlan:
-    """How many actors there are, at most; None for as many as the machines have room for, also those that come later.
+    """Maximum numbers of actors; None for as many as all machines can run, including those that join later.
 
     Attributes:
-        decoders: that decode for GPUs. On a CPU each answerer decodes for itself.
-        answerers: with a network each.
-        gpu_share: of a GPU, for each answerer; 0.5 puts two on each card.
+        decoders: actors that decode for GPUs. On a CPU each answerer decodes for itself.
+        answerers: actors that hold a network each.
+        gpu_share: fraction of a GPU per answerer; 0.5 puts two on each GPU.
     """
 
     decoders: int | None = None
     answerers: int | None = None
     gpu_share: float = 1.0
 
-    def fitting(self, cards: int) -> int:
-        """How many answerers fit a number of cards, none of them on two cards.
+    def answerers_on(self, num_gpus: int) -> int:
+        """Number of answerers that fit on so many GPUs; none spans two.
 
-        >>> WorkerPlan(gpu_share=0.4).fitting(5), WorkerPlan(gpu_share=1 / 3).fitting(2)
+        >>> WorkerPlan(gpu_share=0.4).answerers_on(5), WorkerPlan(gpu_share=1 / 3).answerers_on(2)
         (10, 6)
         """
-        return cards * math.floor(1 / self.gpu_share + ROUNDING)
+        return num_gpus * math.floor(1 / self.gpu_share + GPU_SHARE_PRECISION)
 
 
 @contextmanager
 def cluster(address: str | None) -> Iterator[None]:
-    """Ray, for as long as the context lasts: a cluster, this machine alone, or what the caller has started.
+    """Connects to a Ray cluster, or starts Ray on this machine, for the context; a running Ray of the caller is used.
 
     Raises:
-        DataError: the cluster does not answer.
+        DataError: the cluster is unreachable, or Ray cannot start.
     """
     if ray.is_initialized():
         yield
         return
     options: dict[str, Any] = (
-        {"address": address} if address else {"address": "local", "object_store_memory": STORE_BYTES}
+        {"address": address} if address else {"address": "local", "object_store_memory": OBJECT_STORE_BYTES}
     )
     try:
         if address:
             _check_reachable(address)
         else:
-            _check_room()
-        with _without_log_level():
+            _check_disk_space()
+        with _filtered_stderr():
             ray.init(**options, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         where = f"The Ray cluster at {one_line(address)}" if address else "Ray"
@@ -91,43 +91,43 @@ def cluster(address: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def _without_log_level() -> Iterator[None]:
-    """Ray's core tells each time, past Python, that it was asked to be quiet. Else it may speak, a little later."""
+def _filtered_stderr() -> Iterator[None]:
+    """Drops the line that Ray's core writes, bypassing Python, about its log level; others follow later."""
     sys.stderr.flush()
-    kept = os.dup(STDERR)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), STDERR)
+    original = os.dup(STDERR)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), STDERR)
         try:
             yield
         finally:
-            os.dup2(kept, STDERR)
-            os.close(kept)
-            said.seek(0)
-            os.write(STDERR, b"".join(line for line in said if b"RAY_BACKEND_LOG_LEVEL" not in line))
+            os.dup2(original, STDERR)
+            os.close(original)
+            captured.seek(0)
+            os.write(STDERR, b"".join(line for line in captured if b"RAY_BACKEND_LOG_LEVEL" not in line))
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself tries for a minute.
+    """Fails fast where Ray itself tries for a minute.
 
     Raises:
-        OSError: nobody answers at HOST:PORT.
+        OSError: HOST:PORT is unreachable.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdecimal():
-        socket.create_connection((host, int(port)), REACHABLE_SECONDS).close()
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
 
 
-def _check_room() -> None:
-    """Ray itself waits for files that cannot be written.
+def _check_disk_space() -> None:
+    """Fails fast where Ray itself waits for files that it cannot write.
 
     Raises:
-        OSError: its folder for logs and sockets is on a full disk.
+        OSError: the disk of its folder for logs and sockets is full.
     """
     folder = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
-    if free < ROOM_BYTES:
-        left, needed = f"{free / 2**20:.0f} MB", f"{ROOM_BYTES / 2**20:.0f} MB"
-        raise OSError(f"{folder} has {left} left of the {needed} that it needs; RAY_TMPDIR names another place.")
+    if free < MIN_FREE_BYTES:
+        left, needed = f"{free / 2**20:.0f} MB", f"{MIN_FREE_BYTES / 2**20:.0f} MB"
+        raise OSError(f"{folder} has {left} of disk space left and needs {needed}; RAY_TMPDIR names another folder.")
 
 
 def has_gpus() -> bool:
@@ -139,35 +139,41 @@ def _resources() -> dict[str, float]:
 
 
 def run_pipeline(videos: Mapping[str, str], job: Job, workers: WorkerPlan) -> Iterator[pa.Table]:
-    """The rows of the videos, as they come; in any order, and perhaps not all where machines are lost.
+    """Yields the rows of the videos in any order; rows may be missing or repeated if machines are lost.
 
     Args:
-        videos: where each is, by its key.
+        videos: location of each video by its key.
+
+    Yields:
+        Tables with the columns of `answer_schema`.
+
+    Raises:
+        RayError: Ray has failed.
     """
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.target_max_block_size = BLOCK_BYTES
-    _quiet()
+    context.target_max_block_size = MAX_BLOCK_BYTES
+    _silence_ray()
     resources = _resources()
     cores = max(int(resources.get("CPU", 1)), 1)
-    blocks = _blocks(videos, cores)
+    blocks = _split(videos, cores)
     with DataContext.current(context):
         rows: Dataset = ray.data.from_arrow(blocks)
         if job.device.startswith("cuda"):
-            fitting = workers.fitting(int(resources.get("GPU", 0)))
-            rows = _mapped(rows, DecodeActor, job, _pool(workers.decoders, cores, len(blocks)))
-            pool = _pool(workers.answerers, fitting, len(blocks))
-            rows = _mapped(rows, AnswerActor, job, pool, gpu_share=workers.gpu_share)
+            rows = _map(rows, DecodeActor, job, _actor_pool(workers.decoders, cores, len(blocks)))
+            num_answerers = workers.answerers_on(int(resources.get("GPU", 0)))
+            pool = _actor_pool(workers.answerers, num_answerers, len(blocks))
+            rows = _map(rows, AnswerActor, job, pool, gpu_share=workers.gpu_share)
         else:
-            rows = _mapped(rows, DecodeAndAnswerActor, job, _pool(workers.answerers, cores, len(blocks)))
+            rows = _map(rows, DecodeAndAnswerActor, job, _actor_pool(workers.answerers, cores, len(blocks)))
         yield from rows.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
 
 
-def _mapped(rows: Dataset, stage: type, job: Job, pool: ActorPoolStrategy, gpu_share: float = 0.0) -> Dataset:
-    """Through actors that have a core each or, if any, a share of a GPU."""
+def _map(rows: Dataset, actor: type, job: Job, pool: ActorPoolStrategy, gpu_share: float = 0.0) -> Dataset:
+    """Maps rows through actors that reserve a core each or, if given, a share of a GPU."""
     return rows.map_batches(
-        stage,
+        actor,
         fn_constructor_args=(job,),
         batch_size=None,
         batch_format="pyarrow",
@@ -177,10 +183,10 @@ def _mapped(rows: Dataset, stage: type, job: Job, pool: ActorPoolStrategy, gpu_s
     )
 
 
-def _blocks(videos: Mapping[str, str], cores: int) -> list[pa.Table]:
-    """Small ones where there are few videos, so that all cores have some and rows come soon."""
-    size = max(len(videos) // ENOUGH_BLOCKS, FEW_ROWS)
-    size = max(min(size, BLOCK_ROWS, len(videos) // (4 * cores)), 1)
+def _split(videos: Mapping[str, str], cores: int) -> list[pa.Table]:
+    """Splits the videos into blocks, small ones for few videos, so that every core has work and rows come soon."""
+    size = max(len(videos) // TARGET_BLOCKS, MIN_BLOCK_ROWS)
+    size = max(min(size, MAX_BLOCK_ROWS, len(videos) // (4 * cores)), 1)
     paths, locations = list(videos), list(videos.values())
     return [
         pa.table({"path": paths[start : start + size], "location": locations[start : start + size]}, schema=VIDEOS)
@@ -188,13 +194,13 @@ def _blocks(videos: Mapping[str, str], cores: int) -> list[pa.Table]:
     ]
 
 
-def _pool(most: int | None, fitting: int, blocks: int) -> ActorPoolStrategy:
-    """As many actors as fit now, and as many as there is work for where machines come later."""
-    most = min(most or blocks, blocks)
-    return ActorPoolStrategy(min_size=1, max_size=most, initial_size=max(min(fitting, most), 1))
+def _actor_pool(limit: int | None, initial: int, num_blocks: int) -> ActorPoolStrategy:
+    """A pool that starts with the actors that fit now and grows, as machines join, up to one per block."""
+    limit = min(limit or num_blocks, num_blocks)
+    return ActorPoolStrategy(min_size=1, max_size=limit, initial_size=max(min(initial, limit), 1))
 
 
-def _quiet() -> None:
-    """Ray's log goes to its own files; what a user needs is said here."""
+def _silence_ray() -> None:
+    """Keeps Ray's log, which is in files as well, off the terminal."""
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.ERROR)

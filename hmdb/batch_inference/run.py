@@ -1,48 +1,45 @@
-"""A job from end to end: what is missing goes through the engine and into parts, until nothing is missing."""
+"""Runs a batch job: videos without a row go through the Ray pipeline and into parts, until none is missing."""
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import pyarrow as pa
 from ray.exceptions import RayError
 
-from hmdb.batch_inference.download import FetchLimits, file_version
-from hmdb.batch_inference.job import Job, fingerprint, precision
+from hmdb.batch_inference.download import FetchLimits
+from hmdb.batch_inference.existing_rows import read_existing_rows
+from hmdb.batch_inference.job import Job, fingerprint, resolve_dtype
 from hmdb.batch_inference.parquet_store import ParquetStore
+from hmdb.batch_inference.part_writer import PartWriter
 from hmdb.batch_inference.ray_pipeline import WorkerPlan, cluster, has_gpus, run_pipeline
+from hmdb.batch_inference.signal_guard import Interrupt, SignalGuard
 from hmdb.batch_inference.sources import find_sources
-from hmdb.batch_inference.urls import is_url, redacted_key
+from hmdb.batch_inference.urls import redacted_key
 from hmdb.errors import DataError, StoppedError
 from hmdb.model.loading import load
 from hmdb.text import one_line
 from hmdb.video.limits import Limits
 
 PART_ROWS = 1000
-PART_SECONDS = 300.0  # after which a part is written though it is short: the most work that a kill can cost
-BATCH_SIZE = {"cpu": 4, "cuda": 32}  # clips that are answered together
-STAT_THREADS = 16  # threads that look whether files have changed
-RUN_COLUMNS = "hmdb.errors."  # begins a line of a traceback that tells of one of our errors
-ROUNDS = 3  # through the engine, for rows that went missing with a machine
+BATCH_SIZE = {"cpu": 4, "cuda": 32}  # clips per forward pass
+OWN_ERROR_PREFIX = "hmdb.errors."  # begins a traceback's last line if the error is one of ours
+MAX_ROUNDS = 3  # through the pipeline, for rows that were lost with a machine
 
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
         total: videos that the sources name.
-        done: of these, with a row in the folder or in the part in hand.
-        failed: of these, that could not be answered.
+        done: of these, with a row in the folder or waiting to be written.
+        failed: of these, with an error in place of an answer.
         before: that had a row when this run began.
     """
 
@@ -54,14 +51,14 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a folder holds once a job has ended.
+    """The contents of the output folder at the end of a job.
 
     Attributes:
-        labels: how often each label is the answer; with a question mark where it may be none of the labels.
-        errors: how often each class of error occurs.
+        labels: number of videos per predicted label; "label?" counts those that may show none of the labels.
+        errors: number of videos per class of error.
         answered: rows that this run wrote.
-        seconds: that this run took, without its start.
-        others: rows of videos that the sources do not name any more; they count among the labels and errors.
+        seconds: that this run took, start-up excluded.
+        others: rows of videos that the sources no longer name; labels and errors include them.
     """
 
     labels: Counter[str]
@@ -72,12 +69,12 @@ class Summary:
 
     @property
     def rate(self) -> float:
-        """Videos a second."""
+        """Videos per second."""
         return self.answered / self.seconds if self.seconds else 0.0
 
 
 class TerminatedError(StoppedError):
-    """A signal ended the job. What was answered until then is written.
+    """A signal ended the job. All rows finished until then are written.
 
     Attributes:
         signal: its number.
@@ -110,10 +107,10 @@ def batch(
     workers: WorkerPlan | None = None,
     batch_size: int | None = None,
     part_rows: int = PART_ROWS,
-    report: Callable[[Progress], None] = lambda _: None,
-    say: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    on_message: Callable[[str], None] = lambda _: None,
 ) -> Summary:
-    """Answers many videos into a folder of Parquet, each exactly once; called again, only those that are missing.
+    """Classifies many videos into a folder of Parquet files, each exactly once; a further call does the missing ones.
 
     >>> from tempfile import TemporaryDirectory
     >>> from hmdb import batch
@@ -123,108 +120,56 @@ def batch(
     (Counter({'wave': 1}), Counter())
 
     Args:
-        sources: as for `hmdb.batch_inference.sources.find_sources`.
-        output: a folder, or a URL that fsspec writes.
+        sources: files, folders, globs, tables and URLs of these, as for `find_sources`.
+        output: a folder, or a URL that fsspec can write.
         model, revision, device, dtype: as for `Recognizer.from_pretrained`.
-        sampler, top_k: as for an answer.
-        column: of the tables among the sources.
-        embeddings: whether each row has the pooled features, as the classifier sees them.
-        timeline: whether what happens when goes into a second table, `segments`.
-        retry_failed: whether videos that failed in an earlier run are done again.
-        retry_changed: whether files are done again that are not what they were in an earlier run, by size and time
-            of last change; without it, how many there are is said. URLs are not asked for that.
+        sampler, top_k: as for `Recognizer.__call__`.
+        column: of the tables among the sources, with a path or URL per row.
+        embeddings: adds a column with the pooled features that the classifier sees.
+        timeline: writes a second table, `segments`, with the actions over time.
+        retry_failed: does videos again that failed in an earlier run.
+        retry_changed: does local files again whose size or modification time has changed since an earlier run;
+            without it, on_message gets their number.
         address: of a Ray cluster; "auto" for the one that this machine belongs to, None for this machine alone.
-        workers: how many processes decode and answer.
-        batch_size: clips that are answered together.
-        part_rows: rows of a file.
-        report: called with the progress after each few rows.
-        say: called with what a user should know, a line each.
+        workers: number of worker processes.
+        batch_size: clips per forward pass.
+        part_rows: rows per Parquet file.
+        on_progress: called at the start and after every few rows.
+        on_message: called with what a user should know, a line each.
 
     Returns:
-        What the folder holds then.
+        A summary of the folder's contents.
 
     Raises:
         DataError: a source, the folder or the cluster cannot be used.
         ModelError: the model cannot be loaded.
-        TerminatedError: SIGTERM or Ctrl-C; what was answered is written.
+        TerminatedError: SIGTERM or Ctrl-C; all rows finished until then are written.
     """
     videos = {redacted_key(video): video for video in find_sources([str(source) for source in sources], column)}
-    with closing(ParquetStore(str(output))) as folder, _SignalGuard() as signals, cluster(address):
-        job = _job(folder, model, revision, device, dtype, sampler, top_k, embeddings, timeline, batch_size, say)
+    with closing(ParquetStore(str(output))) as store, SignalGuard() as signals, cluster(address):
+        job = _prepare_job(
+            store, model, revision, device, dtype, sampler, top_k, embeddings, timeline, batch_size, on_message
+        )
         if workers and workers.decoders and not job.device.startswith("cuda"):
-            say("Note: on a CPU each answerer decodes for itself; how many decoders there are is for GPUs.")
-        standing = _read_existing(folder, videos, say, retry_failed=retry_failed, retry_changed=retry_changed)
-        done = standing.done
-        begun = Progress(total=len(videos), done=len(done), failed=standing.failed, before=len(done))
-        report(begun)
-        began = time.monotonic()
-        parts = _PartWriter(folder, part_rows)
-        progress = _fill(parts, videos, done, begun, job, workers or WorkerPlan(), signals, report)
-        labels, errors = folder.counts()
+            on_message("Note: without a GPU each answerer decodes for itself, so the number of decoders has no effect.")
+        existing = read_existing_rows(store, videos, on_message, retry_failed=retry_failed, retry_changed=retry_changed)
+        start = Progress(total=len(videos), done=len(existing.done), failed=existing.failed, before=len(existing.done))
+        on_progress(start)
+        start_time = time.monotonic()
+        writer = PartWriter(store, part_rows)
+        end = _process_missing(writer, videos, existing.done, start, job, workers or WorkerPlan(), signals, on_progress)
+        labels, errors = store.counts()
         return Summary(
             labels=labels,
             errors=errors,
-            answered=progress.done - begun.done,
-            seconds=time.monotonic() - began,
-            others=standing.others,
+            answered=end.done - start.done,
+            seconds=time.monotonic() - start_time,
+            others=existing.others,
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _ExistingRows:
-    """What a folder holds of a job that goes on.
-
-    Attributes:
-        done: videos of the sources that have a row.
-        failed: how many of these failed.
-        others: rows of further videos.
-    """
-
-    done: set[str]
-    failed: int
-    others: int
-
-
-def _read_existing(
-    folder: ParquetStore,
-    videos: Mapping[str, str],
-    say: Callable[[str], None],
-    *,
-    retry_failed: bool,
-    retry_changed: bool,
-) -> _ExistingRows:
-    """What need not be done again. What is to be done again loses its row."""
-    failed, stamps, others = set(), {}, 0
-    for path, stamp, error in folder.rows("path", "stamp", "error_class"):
-        if path not in videos:
-            others += 1
-            continue
-        stamps[path] = stamp
-        if error is not None:
-            failed.add(path)
-    changed = _changed(stamps)
-    if stamps or others:
-        gone = f" {others} further rows are of videos that the sources do not name." if others else ""
-        say(f"{len(stamps)} of {len(videos)} videos were done before.{gone}")
-    if changed and not retry_changed:
-        say(f"{len(changed)} of these have changed since; --retry-changed does them again.")
-    again = (failed if retry_failed else set()) | (changed if retry_changed else set())
-    if again:
-        folder.drop(again)
-        say(f"{len(again)} that failed or changed are done again.")
-    return _ExistingRows(done=stamps.keys() - again, failed=len(failed - again), others=others)
-
-
-def _changed(stamps: Mapping[str, str | None]) -> set[str]:
-    """Videos on this machine whose file or folder is not what it was. What is behind a URL is not asked for again."""
-    local = {path: stamp for path, stamp in stamps.items() if not is_url(path)}
-    with ThreadPoolExecutor(STAT_THREADS) as threads:  # a file system of a network takes its time for each
-        now = threads.map(file_version, map(Path, local))
-        return {path for (path, stamp), new in zip(local.items(), now, strict=True) if new not in (stamp, None)}
-
-
-def _job(
-    folder: ParquetStore,
+def _prepare_job(
+    store: ParquetStore,
     model: str | Path | None,
     revision: str | None,
     device: str | None,
@@ -234,162 +179,93 @@ def _job(
     embeddings: bool,
     timeline: bool,
     batch_size: int | None,
-    say: Callable[[str], None],
+    on_message: Callable[[str], None],
 ) -> Job:
-    """What is to be done, once the model and the folder agree."""
+    """Loads the model and makes the folder that of the job.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+        DataError: the folder is that of another job.
+    """
     loaded = load(model, revision, "cpu")
     name = loaded.checkpoint.name
-    say(f"Model: {name} @ {loaded.checkpoint.revision}" if loaded.checkpoint.revision else f"Model: {name}")
+    on_message(f"Model: {name} @ {loaded.checkpoint.revision}" if loaded.checkpoint.revision else f"Model: {name}")
     for note in loaded.notes:
-        say(f"Note: {note}")
+        on_message(f"Note: {note}")
     device = device or ("cuda" if has_gpus() else "cpu")
-    decided = (folder.manifest() or {}).get("dtype")
+    previous_dtype = (store.manifest() or {}).get("dtype")
     job = Job(
         checkpoint=loaded.checkpoint,
         clip_spec=loaded.clip_spec.with_sampler(sampler),
         pixel_spec=loaded.pixel_spec,
         device=device,
-        dtype=precision(loaded, dtype, device, decided),
+        dtype=resolve_dtype(loaded, dtype, device, previous_dtype),
         top_k=min(top_k, len(loaded.labels)),
         embeddings=loaded.network.config.hidden_size if embeddings else 0,
         timeline=timeline,
         limits=Limits.from_environment(),
-        fetching=FetchLimits.from_environment(),
+        fetch_limits=FetchLimits.from_environment(),
         batch_size=batch_size or BATCH_SIZE.get(device.partition(":")[0], 4),
     )
-    folder.start(fingerprint(loaded, job))
+    store.start(fingerprint(loaded, job))
     return job
 
 
-def _fill(
-    parts: _PartWriter,
+def _process_missing(
+    writer: PartWriter,
     videos: Mapping[str, str],
     done: set[str],
     progress: Progress,
     job: Job,
     workers: WorkerPlan,
-    signals: _SignalGuard,
-    report: Callable[[Progress], None],
+    signals: SignalGuard,
+    on_progress: Callable[[Progress], None],
 ) -> Progress:
-    """Answers what is missing. `done` grows by it."""
-    for _ in range(ROUNDS):
+    """Classifies the videos that are not in `done`, and adds them to it.
+
+    Raises:
+        TerminatedError: a signal came.
+        DataError: Ray failed, rows are missing after the last round, or a part cannot be written.
+    """
+    for _ in range(MAX_ROUNDS):
         missing = {path: location for path, location in videos.items() if path not in done}
         if not missing:
             return progress
         rows = run_pipeline(missing, job, workers)
         try:
-            while (table := signals.interrupting(rows)) is not None:
+            while (table := signals.next_rows(rows)) is not None:
                 new = _first_of_each(table, done)
                 failures = new.num_rows - new["error_class"].null_count
-                parts.add(new)
+                writer.add(new)
                 progress = Progress(
                     total=progress.total,
                     done=progress.done + new.num_rows,
                     failed=progress.failed + failures,
                     before=progress.before,
                 )
-                report(progress)
-        except _Interrupt as signalled:
-            raise TerminatedError(signalled.number, progress) from signalled
+                on_progress(progress)
+        except Interrupt as interrupt:
+            raise TerminatedError(interrupt.number, progress) from interrupt
         except RayError as error:
-            raise DataError(f"Ray has given up: {_changed_setting(error)} The same command goes on.") from error
+            raise DataError(f"Ray has given up: {_reason(error)} The same command goes on.") from error
         finally:
-            parts.flush()
+            writer.flush()
     if lost := len(videos.keys() - done):
         raise DataError(f"{lost} videos came back without an answer; the same command tries them again.")
     return progress
 
 
-def _changed_setting(error: RayError) -> str:
-    """What went wrong, in a sentence: the last line of what Ray tells, as a traceback comes before it."""
-    last = str(error).strip().rpartition("\n")[2]
-    told = last.partition(": ")[2] if last.startswith(RUN_COLUMNS) else last
-    return f"{one_line(told).removesuffix('.')}."
+def _reason(error: RayError) -> str:
+    """The last line of a Ray error, which is the cause; a traceback comes before it."""
+    line = str(error).strip().rpartition("\n")[2]
+    message = line.partition(": ")[2] if line.startswith(OWN_ERROR_PREFIX) else line
+    return f"{one_line(message).removesuffix('.')}."
 
 
 def _first_of_each(table: pa.Table, done: set[str]) -> pa.Table:
-    """The rows of videos that had none; a machine that is lost may have its work done twice."""
+    """Drops the rows of videos in `done` and adds the others to it: Ray repeats the work of a lost machine."""
     new = []
     for path in table["path"].to_pylist():
         new.append(path not in done)
         done.add(path)
     return table if all(new) else table.filter(pa.array(new))
-
-
-class _PartWriter:
-    """Gathers rows until they make a part."""
-
-    def __init__(self, folder: ParquetStore, size: int) -> None:
-        self._folder = folder
-        self._size = size
-        self._tables: list[pa.Table] = []
-        self._since = time.monotonic()
-
-    def add(self, rows: pa.Table) -> None:
-        self._tables.append(rows)
-        together = pa.concat_tables(self._tables)
-        while together.num_rows >= self._size:
-            self._tables = [together[self._size :]]
-            self._write(together[: self._size])
-            together = self._tables[0]
-        if time.monotonic() - self._since > PART_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """What is in hand becomes a part, however short."""
-        together, self._tables = self._tables, []
-        if together and (rows := pa.concat_tables(together)).num_rows:
-            self._write(rows)
-
-    def _write(self, rows: pa.Table) -> None:
-        self._folder.write(rows)
-        self._since = time.monotonic()
-
-
-class _Interrupt(BaseException):
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class _SignalGuard:
-    """SIGTERM and Ctrl-C end the waiting for rows, never the writing of a part. A second one ends at once."""
-
-    def __init__(self) -> None:
-        self._number: int | None = None
-        self._waiting = False
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> _SignalGuard:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
-
-    def interrupting(self, rows: Iterator[pa.Table]) -> pa.Table | None:
-        """The next rows; None where there are no more.
-
-        Raises:
-            _Signalled: meanwhile, or since the last call.
-        """
-        for number in self._before:
-            if signal.getsignal(number) != self._caught and self._number is None:
-                signal.signal(number, self._caught)  # Ray has put its own in place
-        if self._number is not None:
-            raise _Interrupt(self._number)
-        self._waiting = True
-        try:
-            return next(rows, None)
-        finally:
-            self._waiting = False
-
-    def _caught(self, number: int, _: FrameType | None) -> None:
-        if self._number is not None:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self._number = number
-        if self._waiting:
-            raise _Interrupt(number)

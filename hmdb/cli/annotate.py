@@ -1,4 +1,4 @@
-"""`python -m hmdb annotate DIR --to FORMAT --output FOLDER`: what `batch` answered, for annotation tools."""
+"""`python -m hmdb annotate DIR --to FORMAT --output FOLDER`: exports the answers of `batch` for annotation tools."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from pathlib import Path
 
 from hmdb.cli.batch import check_installed
 
-HELP = "Writes the answers of batch as Label Studio or FiftyOne import them."
+HELP = "Exports the answers of batch for Label Studio or FiftyOne."
 FORMATS = ("fiftyone", "label-studio")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("answers", metavar="DIR", help="folder or URL that batch wrote")
-    parser.add_argument("--to", required=True, choices=FORMATS, help="the tool that imports it")
-    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="for its files")
+    parser.add_argument("--to", required=True, choices=FORMATS, help="the annotation tool")
+    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="folder for the files to import")
 
 
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """
     Raises:
-        DataError: there is nothing to write, or it cannot be written.
+        DataError: there are no answers, or the folder cannot be written.
     """
     check_installed()
-    from hmdb.batch_inference.annotation_export import export
+    from hmdb.batch_inference.annotation_export import export_annotations
 
-    count = export(options.answers, options.to, options.output, say=lambda line: print(line, file=sys.stderr))
+    count = export_annotations(
+        options.answers, options.to, options.output, on_message=lambda line: print(line, file=sys.stderr)
+    )
     print(f"{count} videos are in {options.output}.")
     return 0

@@ -1,4 +1,4 @@
-"""`python -m hmdb batch SOURCE... --output DIR`: very many videos, into a folder of Parquet."""
+"""`python -m hmdb batch SOURCE... --output DIR`: classifies many videos into a folder of Parquet files."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hmdb.errors import DataError
 if TYPE_CHECKING:
     from hmdb.batch_inference.run import Progress, Summary
 
-HELP = "Answers very many videos into a folder of Parquet, each exactly once, on this machine or a Ray cluster."
+HELP = "Classifies many videos into a folder of Parquet files, each exactly once, on this machine or a Ray cluster."
 INSTALL = "batch needs Ray Data and pyarrow: pip install 'ray[data]' pyarrow 'fsspec[http]'"
-LOG_SECONDS = 30.0  # between two lines of progress where there is no terminal
-SHOWN = 10  # labels of the summary
+LOG_SECONDS = 30.0  # between two lines of progress without a terminal
+MAX_LABELS = 10  # in the summary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,34 +29,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file, folder, glob, .csv, .jsonl or .parquet table, or a URL of these: s3://, gs://, hf://, https://",
     )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder or URL for the Parquet files")
-    parser.add_argument("--column", default="path", help="of tables: the one with paths or URLs (%(default)s)")
+    parser.add_argument("--column", default="path", help="column of the tables with paths or URLs (%(default)s)")
     add_model_arguments(parser)
     parser.add_argument("--embeddings", action="store_true", help="add the pooled features to each row")
-    parser.add_argument("--timeline", action="store_true", help="write what happens when to a second table, segments")
-    parser.add_argument("--retry-failed", action="store_true", help="do videos that failed before again")
-    parser.add_argument("--retry-changed", action="store_true", help="do files that changed since then again")
-    parser.add_argument("--address", help="of a Ray cluster, or auto; if not given, this machine alone")
     parser.add_argument(
-        "--decoders", type=positive_int, metavar="N", help="processes that decode for GPUs (one per core)"
+        "--timeline", action="store_true", help="write the actions over time to a second table, segments"
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="do videos again that failed in an earlier run")
+    parser.add_argument("--retry-changed", action="store_true", help="do files again that changed since an earlier run")
+    parser.add_argument("--address", help="address of a Ray cluster, or auto; if not given, this machine alone")
+    parser.add_argument(
+        "--decoders", type=positive_int, metavar="N", help="number of decoding processes for GPUs (one per core)"
     )
     parser.add_argument(
-        "--answerers", type=positive_int, metavar="N", help="processes that answer (one per core or GPU)"
+        "--answerers", type=positive_int, metavar="N", help="number of processes with a model (one per core or GPU)"
     )
-    parser.add_argument("--gpu-share", type=_share, default=1.0, metavar="X", help="of a GPU for each (%(default)s)")
-    parser.add_argument("--batch-size", type=positive_int, metavar="N", help="clips answered together (4; on a GPU 32)")
     parser.add_argument(
-        "--part-rows", type=positive_int, default=1000, metavar="N", help="rows of a file (%(default)s)"
+        "--gpu-share", type=gpu_share, default=1.0, metavar="X", help="GPUs per answerer, at most 1 (%(default)s)"
+    )
+    parser.add_argument("--batch-size", type=positive_int, metavar="N", help="clips per forward pass (4; on a GPU 32)")
+    parser.add_argument(
+        "--part-rows", type=positive_int, default=1000, metavar="N", help="rows per Parquet file (%(default)s)"
     )
 
 
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """
     Returns:
-        The exit status: 0 where every video was answered, 1 where one failed, 128 + its number where a signal
-        ended the job.
+        The exit status: 0 if every video was answered, 1 if one failed, 128 + the signal's number if a signal ended
+        the job.
 
     Raises:
-        HmdbError: the job cannot be done.
+        HmdbError: the job cannot run.
     """
     check_revision(options, parser)
     check_installed()
@@ -66,7 +70,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from hmdb.batch_inference.run import TerminatedError, batch
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    bar = _Bar()
+    display = _ProgressDisplay()
     try:
         summary = batch(
             options.sources,
@@ -86,14 +90,14 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             workers=WorkerPlan(decoders=options.decoders, answerers=options.answerers, gpu_share=options.gpu_share),
             batch_size=options.batch_size,
             part_rows=options.part_rows,
-            report=bar.show,
-            say=bar.say,
+            on_progress=display.update,
+            on_message=display.message,
         )
     except TerminatedError as stopped:
-        bar.close()
+        display.close()
         print(stopped, file=sys.stderr)
         return 128 + stopped.signal
-    bar.close()
+    display.close()
     print(summary_text(summary))
     return 1 if summary.errors else 0
 
@@ -104,7 +108,7 @@ def check_installed() -> None:
         DataError: the extra `batch` is not installed.
     """
     try:
-        import fsspec  # noqa: F401 - that it is there
+        import fsspec  # noqa: F401 - only to see that it is installed
         import pyarrow  # noqa: F401
         import ray.data  # noqa: F401
     except ImportError as error:
@@ -112,42 +116,42 @@ def check_installed() -> None:
 
 
 def summary_text(summary: Summary) -> str:
-    """How many of what, and how fast, in a few lines."""
+    """The counts of labels and errors and the rate, in a few lines."""
     labels, errors = summary.labels, summary.errors
     lines = [
         f"{labels.total() + errors.total()} rows: {labels.total()} answered, {errors.total()} failed. "
         f"This run: {summary.answered} in {summary.seconds:.0f} s, {summary.rate:.1f} a second."
     ]
-    lines += [f"{number:8}  {label}" for label, number in labels.most_common(SHOWN)]
-    if len(labels) > SHOWN:
-        rest = labels.total() - sum(number for _, number in labels.most_common(SHOWN))
-        lines.append(f"{rest:8}  of {len(labels) - SHOWN} further labels")
+    lines += [f"{number:8}  {label}" for label, number in labels.most_common(MAX_LABELS)]
+    if len(labels) > MAX_LABELS:
+        others = labels.total() - sum(number for _, number in labels.most_common(MAX_LABELS))
+        lines.append(f"{others:8}  of {len(labels) - MAX_LABELS} further labels")
     lines += [f"{number:8}  {error}" for error, number in errors.most_common()]
     return "\n".join(lines)
 
 
-class _Bar:
-    """Progress with rate, failures and time left: a bar on a terminal, else a line now and then."""
+class _ProgressDisplay:
+    """Progress with rate, failures and time left: a bar on a terminal, else a line every `LOG_SECONDS`."""
 
     def __init__(self) -> None:
         self._bar: Any = None
-        self._began = self._said = time.monotonic()
+        self._start = self._last_line = time.monotonic()
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         tqdm.write(line, file=sys.stderr)
 
-    def show(self, progress: Progress) -> None:
+    def update(self, progress: Progress) -> None:
         if sys.stderr.isatty():
             if self._bar is None:
                 self._bar = tqdm(total=progress.total, initial=progress.done, unit="video", file=sys.stderr)
             self._bar.set_postfix(failed=progress.failed, refresh=False)
             self._bar.update(progress.done - self._bar.n)
-        elif time.monotonic() - self._said > LOG_SECONDS:
-            self._said = time.monotonic()
+        elif time.monotonic() - self._last_line > LOG_SECONDS:
+            self._last_line = time.monotonic()
             line = tqdm.format_meter(
                 progress.done,
                 progress.total,
-                self._said - self._began,
+                self._last_line - self._start,
                 unit="video",
                 initial=progress.before,
                 postfix=f"failed={progress.failed}",
@@ -159,7 +163,7 @@ class _Bar:
             self._bar.close()
 
 
-def _share(text: str) -> float:
+def gpu_share(text: str) -> float:
     try:
         share = float(text)
     except ValueError:

@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import functools
 import os
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,11 +12,12 @@ pytest.importorskip("ray")
 pytest.importorskip("pyarrow")
 
 from tests.support.clips import moving_bar, write_frames, write_mp4
+from tests.support.http_server import serve_folder
 
 
 @pytest.fixture(scope="session")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Nine videos that can be read and three that cannot."""
+    """A folder of nine readable videos and three broken ones."""
     folder = tmp_path_factory.mktemp("many")
     first = write_mp4(folder / "0.mp4", moving_bar(30))
     write_mp4(folder / "1.mp4", moving_bar(12))
@@ -33,25 +30,8 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def serving(folder: Path, handler: type[SimpleHTTPRequestHandler] = Quiet) -> Iterator[str]:
-    """The URL at which a folder is served meanwhile."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(handler, directory=str(folder)))
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
 @pytest.fixture
 def site(videos: Path) -> Iterator[str]:
-    with serving(videos) as url:
+    """The URL at which the videos are served."""
+    with serve_folder(videos) as url:
         yield url

@@ -1,4 +1,4 @@
-"""What the actors do, without Ray."""
+"""The actors, called directly, without Ray."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def job(recognizer: Recognizer) -> Job:
         embeddings=0,
         timeline=True,
         limits=Limits(),
-        fetching=FetchLimits(),
+        fetch_limits=FetchLimits(),
         batch_size=4,
     )
 
@@ -41,16 +41,16 @@ def table(*paths: Path) -> pa.Table:
     return pa.table({"path": list(map(str, paths)), "location": list(map(str, paths))}, schema=VIDEOS)
 
 
-def rows(stage: Any, *paths: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pa.concat_tables(stage(table(*paths))).to_pylist()
-    return found
+def run_actor(actor: Any, *paths: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pa.concat_tables(actor(table(*paths))).to_pylist()
+    return rows
 
 
-def test_both_stages_in_one_are_the_two(job: Job, videos: Path) -> None:
+def test_the_combined_actor_gives_the_rows_of_the_two(job: Job, videos: Path) -> None:
     paths = [videos / "0.mp4", videos / "text.mp4", videos / "frames"]
     answer = AnswerActor(job)
     apart = [row for decoded in DecodeActor(job)(table(*paths)) for row in answer(decoded).to_pylist()]
-    together = rows(DecodeAndAnswerActor(job), *paths)
+    together = run_actor(DecodeAndAnswerActor(job), *paths)
     assert [row.keys() for row in apart] == [row.keys() for row in together]
     assert list(together[0]) == answer_schema(job).names
     for one, other in zip(apart, together, strict=True):
@@ -59,7 +59,7 @@ def test_both_stages_in_one_are_the_two(job: Job, videos: Path) -> None:
         }
 
 
-def test_strangers_are_told_as_one_video_alone_is(
+def test_out_of_distribution_videos_are_rejected_as_by_the_recognizer(
     job: Job, recognizer: Recognizer, videos: Path, tmp_path: Path
 ) -> None:
     still = write_frames(tmp_path / "still", np.full((12, 120, 160, 3), 90, np.uint8))
@@ -67,10 +67,10 @@ def test_strangers_are_told_as_one_video_alone_is(
     scale = OodScale(energy_mean=0.0, energy_std=1.0, distance_mean=0.0, distance_std=1.0, threshold=0.0)
     means = np.zeros((len(recognizer.labels), width), np.float32)
     known = OodDetector(means=means, whitening=np.eye(width, dtype=np.float32), scale=scale)
-    knows, alone = AnswerActor(job), Recognizer(replace(recognizer.loaded, ood_detector=known))
-    knows._recognizer = alone
+    actor, alone = AnswerActor(job), Recognizer(replace(recognizer.loaded, ood_detector=known))
+    actor._recognizer = alone
     for path in (videos / "0.mp4", still):
-        (row,) = (row for decoded in DecodeActor(job)(table(path)) for row in knows(decoded).to_pylist())
+        (row,) = (row for decoded in DecodeActor(job)(table(path)) for row in actor(decoded).to_pylist())
         prediction = alone(path)
         assert row["familiarity"] == pytest.approx(prediction.in_distribution_score, abs=1e-4)
         assert (row["is_known"], row["doubt"]) == (prediction.is_known, prediction.rejection_reason)
@@ -79,10 +79,10 @@ def test_strangers_are_told_as_one_video_alone_is(
     assert row["doubt"] == "Nothing moves in this clip."
 
 
-def test_what_nobody_foresaw_costs_its_row(job: Job, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_costs_its_row_only(job: Job, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
         raise MemoryError("no room\nat all")
 
     monkeypatch.setattr("hmdb.batch_inference.actors.open_video", fails)
-    (row,) = rows(DecodeAndAnswerActor(job), videos / "0.mp4")
+    (row,) = run_actor(DecodeAndAnswerActor(job), videos / "0.mp4")
     assert (row["error_class"], row["error"], row["label"]) == ("MemoryError", "no room", None)

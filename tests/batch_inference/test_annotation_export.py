@@ -53,7 +53,7 @@ def test_label_studio(answers: Path, tmp_path: Path) -> None:
 
 def test_fiftyone(answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["annotate", str(answers), "--to", "fiftyone", "--output", str(tmp_path / "fo")]) == 0
-    assert capsys.readouterr().err == "Videos behind URLs are left out, 1 of 2: FiftyOne opens files alone.\n"
+    assert capsys.readouterr().err == "1 of 2 videos are left out: FiftyOne opens only local files, not URLs.\n"
     data = json.loads((tmp_path / "fo/data.json").read_text())
     labels = json.loads((tmp_path / "fo/labels.json").read_text())
     timed = (answers / "segments").exists()
@@ -64,7 +64,7 @@ def test_fiftyone(answers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert labels["classes"] == [label]
 
 
-def test_label_studio_itself_takes_it(answers: Path, tmp_path: Path) -> None:
+def test_label_studio_accepts_the_files(answers: Path, tmp_path: Path) -> None:
     interfaces = pytest.importorskip("label_studio_sdk.label_interface", reason="label-studio-sdk is not installed")
     assert main(["annotate", str(answers), "--to", "label-studio", "--output", str(tmp_path)]) == 0
     interface = interfaces.LabelInterface((tmp_path / "config.xml").read_text())
@@ -72,7 +72,7 @@ def test_label_studio_itself_takes_it(answers: Path, tmp_path: Path) -> None:
         assert [interface.validate_prediction(each, return_errors=True) for each in task["predictions"]] == [[]]
 
 
-def test_fiftyone_itself_reads_it(answers: Path, tmp_path: Path) -> None:
+def test_fiftyone_reads_the_files(answers: Path, tmp_path: Path) -> None:
     importers = pytest.importorskip("fiftyone.utils.data.importers", reason="fiftyone is not installed")
     assert main(["annotate", str(answers), "--to", "fiftyone", "--output", str(tmp_path)]) == 0
     files = {"data_path": str(tmp_path / "data.json"), "labels_path": str(tmp_path / "labels.json")}
@@ -81,6 +81,6 @@ def test_fiftyone_itself_reads_it(answers: Path, tmp_path: Path) -> None:
     assert found == {"/a.mp4": [("wave", [31, 90]) if (answers / "segments").exists() else ("ride_bike", [1, 90])]}
 
 
-def test_nothing_to_export_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_answers_to_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["annotate", str(tmp_path), "--to", "fiftyone", "--output", str(tmp_path / "fo")]) == 1
     assert capsys.readouterr().err == f"{tmp_path} holds no answers.\n"

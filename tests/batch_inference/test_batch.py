@@ -1,4 +1,4 @@
-"""The whole of it, on a Ray of this machine."""
+"""Whole jobs, on a Ray of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,21 +27,22 @@ from hmdb.batch_inference.run import Progress, Summary
 from hmdb.cli import main
 from hmdb.errors import DataError, ModelError
 from hmdb.recognizer import Recognizer
-from tests.batch_inference.conftest import Quiet, serving
+from tests.support.http_server import QuietHandler, serve_folder
 from tests.support.paths import ROOT
+from tests.support.waiting import wait_until
 
-NAMED = [f"{number}.mp4" for number in range(8)] + ["frames"]
+READABLE = [f"{number}.mp4" for number in range(8)] + ["frames"]
 BROKEN = ["cut.mp4", "empty.mp4", "text.mp4"]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray_here() -> Iterator[None]:
+def local_ray() -> Iterator[None]:
     with cluster(None):
         yield
 
 
 def batch(sources: list[Path], output: Path, **options: Any) -> Summary:
-    """With one process of each kind, as each takes seconds to start."""
+    """`hmdb.batch` with one worker process, as each takes seconds to start."""
     return hmdb.batch(sources, output, device="cpu", workers=WorkerPlan(answerers=1), **options)
 
 
@@ -51,13 +51,13 @@ def table(folder: Path, name: str = "answers") -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: row["path"])
 
 
-def test_each_video_gets_the_row_that_it_would_get_alone(
+def test_rows_equal_the_predictions_of_the_recognizer(
     videos: Path, checkpoint: Path, recognizer: Recognizer, tmp_path: Path
 ) -> None:
-    told: list[Progress] = []
-    summary = batch([videos], tmp_path, model=checkpoint, embeddings=True, timeline=True, report=told.append)
+    steps: list[Progress] = []
+    summary = batch([videos], tmp_path, model=checkpoint, embeddings=True, timeline=True, on_progress=steps.append)
     rows = table(tmp_path)
-    assert [Path(row["path"]).name for row in rows] == sorted(NAMED + BROKEN)
+    assert [Path(row["path"]).name for row in rows] == sorted(READABLE + BROKEN)
     for row in rows:
         path = Path(row["path"])
         if path.name in BROKEN:
@@ -69,54 +69,53 @@ def test_each_video_gets_the_row_that_it_would_get_alone(
         alone = recognizer(path)
         assert row["error"] is None
         assert (row["label"], row["is_known"], row["model"]) == (alone.label, alone.is_known, "tiny")
-        assert [each["label"] for each in row["top"]] == list(alone.labels)
-        assert [each["probability"] for each in row["top"]] == pytest.approx(alone.probabilities, abs=1e-5)
+        assert [entry["label"] for entry in row["top"]] == list(alone.labels)
+        assert [entry["probability"] for entry in row["top"]] == pytest.approx(alone.probabilities, abs=1e-5)
         np.testing.assert_allclose(row["embedding"], recognizer.embedding(path), atol=1e-4)
-        segments = [each for each in table(tmp_path, "segments") if each["path"] == row["path"]]
-        assert [each["label"] for each in segments] == [each.label for each in recognizer.timeline(path).segments]
-    assert (told[0].done, told[-1].done, told[-1].failed, told[-1].total) == (0, 12, 3, 12)
+        segments = [segment for segment in table(tmp_path, "segments") if segment["path"] == row["path"]]
+        labels = [segment.label for segment in recognizer.timeline(path).segments]
+        assert [segment["label"] for segment in segments] == labels
+    assert (steps[0].done, steps[-1].done, steps[-1].failed, steps[-1].total) == (0, 12, 3, 12)
     assert summary.labels.total() == 9
     assert summary.errors == Counter(VideoError=3)
     assert json.loads((tmp_path / "job.json").read_text())["dtype"] == rows[0]["dtype"] == "float32"
 
 
 @pytest.mark.slow
-def test_started_again_it_does_what_is_missing(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_second_run_does_the_missing_videos(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     gone = tmp_path / "gone.mp4"
     gone.write_text("no video")
     out = tmp_path / "out"
     some = [videos / "0.mp4", videos / "text.mp4", gone]
     assert batch(some, out, model=checkpoint).answered == 3
     first = table(out)
-    said: list[str] = []
-    told: list[Progress] = []
-    summary = batch([videos], out, model=checkpoint, say=said.append, report=told.append)
+    messages: list[str] = []
+    steps: list[Progress] = []
+    summary = batch([videos], out, model=checkpoint, on_message=messages.append, on_progress=steps.append)
     assert (summary.answered, summary.others) == (10, 1)
-    assert (told[0].done, told[0].failed, told[-1].done, told[-1].failed) == (2, 1, 12, 3)
-    told_of = "2 of 12 videos were done before. 1 further rows are of videos that the sources do not name."
-    assert said == ["Model: tiny", told_of]
+    assert (steps[0].done, steps[0].failed, steps[-1].done, steps[-1].failed) == (2, 1, 12, 3)
+    existing = "2 of 12 videos were done before. 1 further rows are of videos that the sources do not name."
+    assert messages == ["Model: tiny", existing]
     rows = table(out)
     assert len({row["path"] for row in rows}) == len(rows) == 13
     assert all(row in rows for row in first)
-    assert batch([videos / "0.mp4"], out, model=checkpoint, say=said.append).answered == 0
-    assert said[-1].endswith("12 further rows are of videos that the sources do not name.")
+    assert batch([videos / "0.mp4"], out, model=checkpoint, on_message=messages.append).answered == 0
+    assert messages[-1].endswith("12 further rows are of videos that the sources do not name.")
     with pytest.raises(DataError, match="top_k is 5 there and 2 here"):
         batch([videos], out, model=checkpoint, top_k=2)
 
 
 @pytest.mark.slow
-def test_files_that_changed_are_told_and_done_again_when_asked_to(
-    videos: Path, checkpoint: Path, tmp_path: Path
-) -> None:
+def test_changed_files_are_reported_and_retried(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     changing, out = tmp_path / "changing.mp4", tmp_path / "out"
     changing.write_bytes((videos / "0.mp4").read_bytes())
     source = [changing, videos / "1.mp4"]
     batch(source, out, model=checkpoint, timeline=True)
     before = table(out)
     changing.write_bytes((videos / "1.mp4").read_bytes())
-    said: list[str] = []
-    assert batch(source, out, model=checkpoint, timeline=True, say=said.append).answered == 0
-    assert said[-1] == "1 of these have changed since; --retry-changed does them again."
+    messages: list[str] = []
+    assert batch(source, out, model=checkpoint, timeline=True, on_message=messages.append).answered == 0
+    assert messages[-1] == "1 of these have changed since; --retry-changed does them again."
     assert table(out) == before
     summary = batch(source, out, model=checkpoint, timeline=True, retry_changed=True)
     assert (summary.answered, summary.labels.total()) == (1, 2)
@@ -126,7 +125,9 @@ def test_files_that_changed_are_told_and_done_again_when_asked_to(
 
 
 @pytest.mark.slow
-def test_a_url_that_is_signed_anew_is_the_same_video(site: str, videos: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_url_with_a_new_signature_is_the_same_video(
+    site: str, videos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("aiohttp")
     listed, out = tmp_path / "list.csv", tmp_path / "out"
     names = ["0.mp4", "gone.mp4", "text.mp4"]
@@ -144,7 +145,7 @@ def test_a_url_that_is_signed_anew_is_the_same_video(site: str, videos: Path, ch
 
 
 @pytest.mark.slow
-def test_what_failed_is_done_again_when_asked_to(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_failed_videos_are_retried(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     mended = tmp_path / "mended.mp4"
     mended.write_text("not yet")
     source, folder = [mended, videos / "text.mp4"], tmp_path / "out"
@@ -157,7 +158,7 @@ def test_what_failed_is_done_again_when_asked_to(videos: Path, checkpoint: Path,
 
 
 @pytest.mark.slow
-def test_a_decoder_that_hangs_costs_its_row_alone(
+def test_a_hanging_decoder_costs_its_row_only(
     videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HMDB_DECODE_SECONDS", "0.001")
@@ -179,7 +180,7 @@ def test_weights_that_are_not_finite_are_refused_before_anything_is_written(
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_not_there_is_one_line(videos: Path, tmp_path: Path) -> None:
+def test_an_unreachable_cluster_is_one_line(videos: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "hmdb", "batch", str(videos), "--output", str(tmp_path), "--address", "127.0.0.1:9"],
         cwd=ROOT,
@@ -200,7 +201,7 @@ def test_the_command(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hmdb.cli.batch.LOG_SECONDS", math.inf)  # no line says how far it is, however long it takes
+    monkeypatch.setattr("hmdb.cli.batch.LOG_SECONDS", math.inf)  # no line of progress, however slow the machine
     command = ["batch", str(videos), "--output", str(tmp_path), "--model", str(checkpoint), "--device", "cpu"]
     command += ["--answerers", "1"]
     assert main(command) == 1
@@ -210,7 +211,7 @@ def test_the_command(
     assert captured.out.splitlines()[-1] == "       3  VideoError"
 
 
-def test_without_ray_the_command_says_what_to_install(
+def test_without_ray_the_command_names_the_packages_to_install(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray.data", None)
@@ -221,12 +222,12 @@ def test_without_ray_the_command_says_what_to_install(
 
 
 @pytest.fixture
-def held(videos: Path) -> Iterator[tuple[str, threading.Event]]:
-    """A server of the videos that says nothing until an event is set."""
+def held_site(videos: Path) -> Iterator[tuple[str, threading.Event]]:
+    """The URL of a server that holds all responses back until the event is set."""
     pytest.importorskip("aiohttp")
     released = threading.Event()
 
-    class Held(Quiet):
+    class HoldingHandler(QuietHandler):
         def do_GET(self) -> None:  # noqa: N802 - by http.server
             released.wait()
             super().do_GET()
@@ -235,7 +236,7 @@ def held(videos: Path) -> Iterator[tuple[str, threading.Event]]:
             released.wait()
             super().do_HEAD()
 
-    with serving(videos, Held) as url:
+    with serve_folder(videos, HoldingHandler) as url:
         yield url, released
         released.set()
 
@@ -243,37 +244,37 @@ def held(videos: Path) -> Iterator[tuple[str, threading.Event]]:
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_a_signal_in_the_middle_costs_no_row_and_doubles_none(
-    number: signal.Signals, held: tuple[str, threading.Event], videos: Path, checkpoint: Path, tmp_path: Path
+def test_a_signal_loses_and_doubles_no_row(
+    number: signal.Signals, held_site: tuple[str, threading.Event], videos: Path, checkpoint: Path, tmp_path: Path
 ) -> None:
-    """The last of 60 videos comes only when the job has been ended, which is then in the middle at any speed."""
+    """The last of 60 videos arrives only after the signal, so that the job is unfinished then on any machine."""
     many = tmp_path / "many"
     many.mkdir()
     for index in range(59):
         (many / f"{index:02}.mp4").hardlink_to(videos / "0.mp4")
-    url, released = held
+    url, released = held_site
     out, last = tmp_path / "out", tmp_path / "last.csv"
     last.write_text(f"path\n{url}/0.mp4\n")
     sources = [many, last]
     command = ["batch", *map(str, sources), "--output", str(out), "--model", str(checkpoint), "--device", "cpu"]
     command += ["--answerers", "1"]
-    begun = subprocess.Popen(
+    job = subprocess.Popen(
         [sys.executable, "-m", "hmdb", *command, "--part-rows", "8", "--address", address()],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
     )
-    wait_for(lambda: len(list((out / "answers").glob("*.parquet"))) >= 2)
-    begun.send_signal(number)
-    _, told = begun.communicate(timeout=120)
+    wait_until(lambda: len(list((out / "answers").glob("*.parquet"))) >= 2, seconds=240)
+    job.send_signal(number)
+    _, stderr = job.communicate(timeout=120)
     released.set()
     written = len(table(out))
     assert 16 <= written < 60
     if number == signal.SIGKILL:
-        assert begun.returncode == -number
+        assert job.returncode == -number
     else:
-        assert begun.returncode == 128 + number
-        assert told.splitlines()[-1].startswith(f"Stopped: {written} of 60 videos are done.")
+        assert job.returncode == 128 + number
+        assert stderr.splitlines()[-1].startswith(f"Stopped: {written} of 60 videos are done.")
     before = table(out)
     assert batch(sources, out, model=checkpoint).answered == 60 - written
     rows = table(out)
@@ -285,17 +286,9 @@ def address() -> str:
     return str(ray.get_runtime_context().gcs_address)
 
 
-def wait_for(condition: Any, seconds: float = 240.0) -> None:
-    """Looks again and again; the limit only ends what will never be."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def test_a_model_that_another_machine_lacks_is_named(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_model_missing_on_another_machine_is_named(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(checkpoint, model)
-    told = f"Ray has given up: {model} is neither a folder here nor a Hub id of the form owner/name. The same"
-    with pytest.raises(DataError, match=re.escape(told)):
-        batch([videos / "0.mp4"], tmp_path / "out", model=model, report=lambda _: shutil.rmtree(model))
+    message = f"Ray has given up: {model} is neither a folder here nor a Hub id of the form owner/name. The same"
+    with pytest.raises(DataError, match=re.escape(message)):
+        batch([videos / "0.mp4"], tmp_path / "out", model=model, on_progress=lambda _: shutil.rmtree(model))

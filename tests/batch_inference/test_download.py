@@ -15,73 +15,76 @@ from types import SimpleNamespace
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from hmdb.batch_inference import download as fetch
-from hmdb.batch_inference.download import AHEAD, DownloadedFile, FetchLimits, download_all, file_version
+from hmdb.batch_inference import download
+from hmdb.batch_inference.download import PREFETCH, DownloadedFile, FetchLimits, download_all, file_version
 from hmdb.errors import DataError
 
 pytest.importorskip("aiohttp")
 
 
-def only(location: str, **limits: float) -> DownloadedFile:
-    """What comes of one location, which is gone when it is looked at."""
-    (found,) = download_all([location], FetchLimits(**limits))  # type: ignore[arg-type]
-    return found
+def download_one(location: str, **limits: float) -> DownloadedFile:
+    """Downloads one location; the file is deleted when this returns."""
+    (file,) = download_all([location], FetchLimits(**limits))  # type: ignore[arg-type]
+    return file
 
 
-def told(found: DownloadedFile) -> str:
+def error_of(file: DownloadedFile) -> str:
     with pytest.raises(DataError) as caught:
-        found.path()
+        file.path()
     return str(caught.value)
 
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where fetched files lie."""
+    """The folder of temporary downloads."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
-def test_what_is_behind_a_url_is_there_only_until_the_next(site: str, videos: Path, scratch: Path) -> None:
+def test_a_download_is_deleted_when_the_next_is_requested(site: str, videos: Path, scratch: Path) -> None:
     names = [f"{number}.mp4" for number in range(8)]
     urls = [f"{site}/{name}?Signature=0f" for name in names]
-    for name, found in zip(names, download_all(urls, FetchLimits()), strict=True):
-        content = found.path().read_bytes()
-        assert (found.path().name, content) == (name, (videos / name).read_bytes())
-        assert found.stamp == f"{len(content)}-{hashlib.sha256(content).hexdigest()}"
-        assert found.seconds > 0
-        assert len(list(scratch.iterdir())) <= AHEAD
+    for name, file in zip(names, download_all(urls, FetchLimits()), strict=True):
+        content = file.path().read_bytes()
+        assert (file.path().name, content) == (name, (videos / name).read_bytes())
+        assert file.version == f"{len(content)}-{hashlib.sha256(content).hexdigest()}"
+        assert file.seconds > 0
+        assert len(list(scratch.iterdir())) <= PREFETCH
     assert not list(scratch.iterdir())
 
 
-def test_whoever_stops_in_the_middle_leaves_nothing(site: str, scratch: Path) -> None:
-    with closing(download_all([f"{site}/0.mp4"] * 6, FetchLimits())) as found:
-        next(found).path()
+def test_stopping_early_deletes_all_downloads(site: str, scratch: Path) -> None:
+    with closing(download_all([f"{site}/0.mp4"] * 6, FetchLimits())) as files:
+        next(files).path()
     assert not list(scratch.iterdir())
 
 
-def test_a_path_of_this_machine_is_used_where_it_is(videos: Path) -> None:
-    found = only(str(videos / "0.mp4"))
-    assert found.path() == videos / "0.mp4"
-    assert (found.stamp, found.seconds) == (file_version(videos / "0.mp4"), 0.0)
-    assert only(str(videos / "gone.mp4")).stamp is None
+def test_a_local_path_is_not_copied(videos: Path) -> None:
+    file = download_one(str(videos / "0.mp4"))
+    assert file.path() == videos / "0.mp4"
+    assert (file.version, file.seconds) == (file_version(videos / "0.mp4"), 0.0)
+    assert download_one(str(videos / "gone.mp4")).version is None
 
 
-def test_what_is_not_there_is_one_line_without_secrets(site: str) -> None:
-    assert told(only(f"{site}/gone.mp4?Signature=0f")) == f"{site}/gone.mp4 cannot be fetched: there is no such thing."
-    assert told(only("nosuch://there/a.mp4")).startswith("nosuch://there/a.mp4 cannot be fetched: ")
+def test_a_missing_file_is_an_error_without_credentials(site: str) -> None:
+    assert (
+        error_of(download_one(f"{site}/gone.mp4?Signature=0f"))
+        == f"{site}/gone.mp4 cannot be fetched: there is no such file."
+    )
+    assert error_of(download_one("nosuch://there/a.mp4")).startswith("nosuch://there/a.mp4 cannot be fetched: ")
 
 
-def test_a_file_that_is_too_large_is_not_fetched(site: str, videos: Path) -> None:
+def test_a_too_large_file_is_not_downloaded(site: str, videos: Path) -> None:
     with (videos / "large.bin").open("wb") as file:
         file.truncate(2**20 + 1)
-    assert told(only(f"{site}/large.bin", mb=1)).endswith("cannot be fetched: it is larger than 1 MB.")
+    assert error_of(download_one(f"{site}/large.bin", mb=1)).endswith("cannot be fetched: it is larger than 1 MB.")
 
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """A server that begins to answer and says no more."""
+    """The URL of a server that sends ten bytes of each file and then stalls."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         connections = []
 
@@ -101,38 +104,36 @@ def silent() -> Iterator[str]:
             connection.close()
 
 
-def test_a_server_that_falls_silent_costs_its_file_alone(
-    silent: str, site: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fetch_one, other_is_there, later = fetch._download_one, threading.Event(), itertools.count(31, 31)
+def test_a_stalled_download_costs_its_file_only(silent: str, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, other_is_done, later = download._download_one, threading.Event(), itertools.count(31, 31)
 
-    def noted(location: str, limits: FetchLimits) -> DownloadedFile:
-        found = fetch_one(location, limits)
+    def download_and_note(location: str, limits: FetchLimits) -> DownloadedFile:
+        file = original(location, limits)
         if location.startswith(site):
-            other_is_there.set()
-        return found
+            other_is_done.set()
+        return file
 
     def monotonic() -> float:
-        """Stands still until the other file is there; each look at it is half a minute after the last from then on."""
-        return next(later) if other_is_there.is_set() else 0.0
+        """Stands still until the other file is done, then advances 31 s per call."""
+        return next(later) if other_is_done.is_set() else 0.0
 
-    monkeypatch.setattr(fetch, "_download_one", noted)
-    monkeypatch.setattr(fetch, "time", SimpleNamespace(monotonic=monotonic, perf_counter=time.perf_counter))
+    monkeypatch.setattr(download, "_download_one", download_and_note)
+    monkeypatch.setattr(download, "time", SimpleNamespace(monotonic=monotonic, perf_counter=time.perf_counter))
     first, second = download_all([f"{silent}/a.mp4", f"{site}/0.mp4"], FetchLimits(seconds=30))
-    assert told(first) == f"{silent}/a.mp4 cannot be fetched: nothing more came for 30 seconds."
+    assert error_of(first) == f"{silent}/a.mp4 cannot be fetched: nothing more came for 30 seconds."
     assert second.error is None
 
 
-def test_a_file_system_that_hangs_costs_its_file_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    over = threading.Event()
-    monkeypatch.setattr(MemoryFileSystem, "get_file", lambda *_: over.wait())
-    assert told(only("memory://a.mp4", seconds=0.3)).endswith("nothing more came for 0.3 seconds.")
-    over.set()
+def test_a_hanging_file_system_costs_its_file_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    finished = threading.Event()
+    monkeypatch.setattr(MemoryFileSystem, "get_file", lambda *_: finished.wait())
+    assert error_of(download_one("memory://a.mp4", seconds=0.3)).endswith("nothing more came for 0.3 seconds.")
+    finished.set()
 
 
-def test_a_full_disk_costs_a_row(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_costs_its_file_only(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_: object) -> str:
-        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/hmdb-0")  # noqa: S108 - as the system says it
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/hmdb-0")  # noqa: S108 - as in the system's message
 
     monkeypatch.setattr(tempfile, "mkdtemp", full)
-    assert told(only(f"{site}/0.mp4")) == f"{site}/0.mp4 cannot be fetched: No space left on device."
+    assert error_of(download_one(f"{site}/0.mp4")) == f"{site}/0.mp4 cannot be fetched: No space left on device."

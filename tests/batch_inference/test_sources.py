@@ -16,7 +16,7 @@ def names(videos: list[str]) -> list[str]:
     return [video.rpartition("/")[2] for video in videos]
 
 
-def test_files_folders_and_globs_each_video_once(videos: Path) -> None:
+def test_files_folders_and_globs_without_duplicates(videos: Path) -> None:
     found = find_sources([str(videos / "1.mp4"), str(videos), f"{videos}/?.mp4"], "path")
     assert names(found)[:2] == ["1.mp4", "0.mp4"]
     assert len(found) == len(set(found)) == 12
@@ -38,23 +38,23 @@ def test_a_column_of_a_table(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("gone", "there is no such file or folder"),
         ("gone/*.mp4", "holds no videos"),
         ("empty", "holds no videos"),
         ("gone.csv", "cannot be read"),
         ("http://127.0.0.1:9/list.csv", "cannot be read"),
-        ("http://127.0.0.1:9/folder/", "cannot be read|holds no videos"),  # which of them is fsspec's affair
+        ("http://127.0.0.1:9/folder/", "cannot be read|holds no videos"),  # depends on fsspec's version
         ("nosuch://bucket/folder", "cannot be read"),
     ],
 )
-def test_a_source_that_cannot_be_used_is_one_line(
-    source: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_unusable_source_is_one_line(
+    source: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=told) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         find_sources([source], "path")
     assert str(caught.value).startswith(source)
     assert "\n" not in str(caught.value)
@@ -71,11 +71,11 @@ def test_globs_of_tables(tmp_path: Path) -> None:
     expected = ["0.mp4", "both.mp4", "1.mp4", "2.mp4"]
     assert names(find_sources([f"{tmp_path}/*.csv"], "path")) == expected
     assert names(find_sources([f"file://{tmp_path}/*.csv"], "path")) == expected
-    with pytest.raises(DataError, match=r"\*\.jsonl names no tables\.$"):
+    with pytest.raises(DataError, match=r"\*\.jsonl matches no tables\.$"):
         find_sources([f"{tmp_path}/*.jsonl"], "path")
 
 
-def test_a_signed_url_is_no_glob_and_its_signature_no_part_of_a_path(site: str, videos: Path) -> None:
+def test_the_query_of_a_signed_url_is_neither_glob_nor_path(site: str, videos: Path) -> None:
     pytest.importorskip("aiohttp")
     signed = f"{site}/0.mp4?Signature=a/b"
     assert find_sources([signed], "path") == [signed]
@@ -84,12 +84,12 @@ def test_a_signed_url_is_no_glob_and_its_signature_no_part_of_a_path(site: str, 
         assert find_sources([f"{site}/signed.csv?Signature=a/b"], "path") == [f"{site}/0.mp4"]
         with pytest.raises(DataError) as caught:
             find_sources([f"{site}/gone.csv?Signature=a/b"], "path")
-        assert str(caught.value) == f"{site}/gone.csv cannot be read: there is no such thing."
+        assert str(caught.value) == f"{site}/gone.csv cannot be read: there is no such file."
     finally:
         (videos / "signed.csv").unlink()
 
 
-def test_images_beside_videos_are_no_video(tmp_path: Path) -> None:
+def test_a_folder_with_images_and_videos_is_a_folder_of_videos(tmp_path: Path) -> None:
     for name in ("a.mp4", "a.jpg", "b.mp4"):
         (tmp_path / name).write_bytes(b"")
     assert names(find_sources([str(tmp_path)], "path")) == ["a.mp4", "b.mp4"]

@@ -5,12 +5,12 @@ import doctest
 import pytest
 
 from hmdb.batch_inference import urls
-from hmdb.batch_inference.urls import redacted_key, without_secrets
+from hmdb.batch_inference.urls import redact_urls, redacted_key
 
 S3 = "https://bucket.s3.amazonaws.com/a%20b.mp4"
 
 
-def test_examples() -> None:
+def test_doctests() -> None:
     assert doctest.testmod(urls).failed == 0
 
 
@@ -29,12 +29,12 @@ def test_examples() -> None:
         ("zip://a.mp4::https://host/all.zip?Signature=0f", "zip://a.mp4::https://host/all.zip"),
     ],
 )
-def test_a_key_has_no_secret_and_is_its_own_key(location: str, key: str) -> None:
+def test_a_key_has_no_credentials_and_is_its_own_key(location: str, key: str) -> None:
     assert redacted_key(location) == key
     assert redacted_key(key) == key
 
 
-def test_what_else_a_query_says_keeps_videos_apart_without_being_told() -> None:
+def test_the_rest_of_a_query_is_hashed() -> None:
     first, again, other = (
         redacted_key(f"https://host/get?{query}")
         for query in ("id=17&Signature=a", "Signature=b&id=17", "id=18&Signature=a")
@@ -45,9 +45,9 @@ def test_what_else_a_query_says_keeps_videos_apart_without_being_told() -> None:
     assert redacted_key("https://host/get?key=hunter2").startswith("https://host/get?digest=")
 
 
-def test_messages_say_no_secrets() -> None:
+def test_urls_in_messages_are_redacted() -> None:
     location = "https://me:pw@host/a b.mp4?Signature=s3cr3t"
-    told = f"403, url='https://cdn.host/x?Signature=0f' after {location}, see https://docs.host/why"
-    assert without_secrets(told, location) == (
+    message = f"403, url='https://cdn.host/x?Signature=0f' after {location}, see https://docs.host/why"
+    assert redact_urls(message, location) == (
         "403, url='https://cdn.host/x' after https://host/a b.mp4, see https://docs.host/why"
     )
