@@ -51,7 +51,7 @@ class PageServer:
         self._no_worker = ""  # why not, where no decoding process starts
         install_log_filter()
         FILES.budget, FILES.keep_seconds = settings.disk_mb * 2**20, settings.keep_seconds
-        FILES.settle()
+        FILES.mark_public()
         guard = Middleware(
             RequestGuardMiddleware,
             files=FILES,
@@ -93,7 +93,7 @@ class PageServer:
             "state": state,
             "problem": problem,
             "answers_under_way": self.do.turns.under_way,
-            "disk_bytes": FILES.used,
+            "disk_bytes": FILES.used_bytes,
             "confinement": self._confinement and asdict(self._confinement),
         }
 
@@ -122,7 +122,7 @@ class PageServer:
     def _keep_clean(self) -> None:
         while self.demo.is_running:
             time.sleep(min(self.settings.keep_seconds / 4, 30))
-            FILES.sweep()
+            FILES.delete_expired()
             report()
             forget_temp_files(self.demo)
             if not self.do.turns.under_way:

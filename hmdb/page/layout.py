@@ -49,7 +49,7 @@ def build_demo(
     """
     programs.block_ffmpeg()
     settings = settings or Settings.from_environment()
-    clips = FILES.examples(examples) if examples else []
+    clips = FILES.add_examples(examples) if examples else []
     do = Handlers(as_background(recognizer), as_background(second) if second else None, settings, clips)
     heavy: dict[str, Any] = {"concurrency_limit": None}  # Turns says who is answered when
     links = ExampleLinks(clips, [middle_frame(clip) for clip in clips])

@@ -59,7 +59,7 @@ class FileReferences:
             return {"path": None, "url": value["url"], "meta": {"_type": "gradio.FileData"}}  # a camera's frame
         if "path" not in value:
             return {key: self._validate(item) for key, item in value.items()}
-        path = self._files.find(value["path"], UPLOADS) if isinstance(value["path"], str) else None
+        path = self._files.resolve(value["path"], UPLOADS) if isinstance(value["path"], str) else None
         if path is None:
             raise RequestRejectedError(400, "This video is not here, or not any more. Upload it again.")
         return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}

@@ -76,7 +76,7 @@ class McpEndpoint:
             await self._forward(await read_body(receive, MAX_BODY), scope, receive, send)
         else:  # received on the disk, so that slow large messages neither take memory nor block others
             async with AsyncExitStack() as stack:
-                with self._files.passing(request_address(request)) as folder:
+                with self._files.temporary_folder(request_address(request)) as folder:
                     path = folder.path / "message"
                     with path.open("wb") as file:
                         async for chunk in iter_body(receive, MAX_MCP_BODY):

@@ -70,7 +70,7 @@ class UploadEndpoint:
         await JSONResponse([self._files.name_of(path) for path in paths])(scope, receive, send)
 
     async def _store(self, request: Request, upload_id: str) -> list[str]:
-        with self._files.parcel(UPLOADS, request_address(request)) as folder:
+        with self._files.create_folder(UPLOADS, request_address(request)) as folder:
             limited = _limit_upload(
                 request.receive, lambda count: reserve_upload(self._files, folder, count), self._max_bytes
             )
@@ -99,7 +99,7 @@ def reserve_upload(files: FileStore, folder: StoredFolder, count: int) -> None:
         RequestRejectedError: the client's quota is used up, or the store is full.
     """
     try:
-        files.receive(folder, count)
+        files.reserve_upload(folder, count)
     except AddressQuotaError as error:
         raise RequestRejectedError(429, str(error)) from error
     except StorageFullError as error:

@@ -64,7 +64,7 @@ def scheduled(handler: Callable[..., Iterator[T]]) -> Callable[..., Iterator[T]]
 
     @functools.wraps(handler)
     def answer(self: HasTurns, source: Any, *arguments: Any, asker: object = None, **options: Any) -> Iterator[T]:
-        with FILES.reading(source) if isinstance(source, str) else nullcontext():
+        with FILES.pin(source) if isinstance(source, str) else nullcontext():
             yield from self.turns.steps(handler.__name__, lambda: handler(self, source, *arguments, **options), asker)
 
     return answer
@@ -280,7 +280,7 @@ class Handlers:
     def runs(self, path: str, asker: object = None) -> Iterator[tuple[str, Prediction]]:
         """The answers of each sampler, and of the second model where there is one, with their names."""
         both = self._second.settle if self._second else lambda: None
-        with FILES.reading(path):
+        with FILES.pin(path):
             yield from self.turns.steps("runs", lambda: self._runs(path), asker, ready=both)
 
     def _runs(self, path: str) -> Iterator[tuple[str, Prediction]]:

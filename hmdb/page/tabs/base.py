@@ -141,7 +141,7 @@ class Panel(ABC):
     def _answered(self, path: str) -> Iterator[Updates]:
         leave = self.empty  # the answer before may reach the browser after it was emptied
         try:
-            with FILES.reading(path):
+            with FILES.pin(path):
                 yield self.played(path)
                 for step in self.steps(path):
                     yield step

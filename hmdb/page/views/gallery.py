@@ -59,13 +59,13 @@ def publish_pictures(pixels: Iterable[np.ndarray], captions: Iterable[str]) -> G
     WebP, which takes longer to write than the network to answer.
     """
     found = []
-    with FILES.parcel(ANSWERS, client_address()) as parcel:
+    with FILES.create_folder(ANSWERS, client_address()) as folder:
         for number, (frame, words) in enumerate(zip(pixels, captions, strict=True)):
             image = Image.fromarray(frame)
             image.thumbnail((FRAME_SIDE, FRAME_SIDE))
-            path = parcel.path / f"{number}.jpg"
+            path = folder.path / f"{number}.jpg"
             image.save(path, quality=FRAME_QUALITY)
-            FILES.reserve(parcel, path.stat().st_size)
+            FILES.reserve(folder, path.stat().st_size)
             found.append((str(path), words))
     return found
 

@@ -50,9 +50,9 @@ def test_silent_and_slow_connections_are_closed(page: PageServer, monkeypatch: p
 
 def test_clients_that_do_not_read_are_disconnected(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hmdb.page.server.connection.WRITE_TIMEOUT_SECONDS", 0.5)
-    with FILES.parcel(UPLOADS) as parcel:  # more than the system keeps for a connection
-        (parcel.path / "large.mp4").write_bytes(bytes(32 * 2**20))
-    name = (parcel.path / "large.mp4").relative_to(FILES.root)
+    with FILES.create_folder(UPLOADS) as folder:  # more than the system keeps for a connection
+        (folder.path / "large.mp4").write_bytes(bytes(32 * 2**20))
+    name = (folder.path / "large.mp4").relative_to(FILES.root)
     received = 0
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -71,7 +71,7 @@ def test_clients_that_do_not_read_are_disconnected(page: PageServer, monkeypatch
 @pytest.mark.parametrize("size", [100_000, 2 * 2**20])
 def test_slow_mcp_messages_block_no_others(page: PageServer, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "IDLE_TIMEOUT_SECONDS", 600)  # they are not cut in the meantime
-    used = FILES.used
+    used = FILES.used_bytes
     address = (urlsplit(page.url).hostname, urlsplit(page.url).port)
     slow = [socket.create_connection(address) for _ in range(3)]
     for connection in slow:
@@ -85,7 +85,7 @@ def test_slow_mcp_messages_block_no_others(page: PageServer, size: int, monkeypa
     assert answer.status_code == 200
     for connection in slow:
         connection.close()
-    wait_until(lambda: FILES.used == used)
+    wait_until(lambda: FILES.used_bytes == used)
 
 
 def test_silent_cameras_block_no_others(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:

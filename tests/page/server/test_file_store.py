@@ -29,30 +29,30 @@ from tests.support.waiting import wait_until
 
 def test_the_oldest_folder_of_the_largest_owner_is_evicted(tmp_path: Path) -> None:
     files = FileStore(tmp_path / "page", budget=1000)
-    parcels = []
+    folders = []
     for owner, size in (("modest", 100), ("greedy", 300), ("greedy", 300), ("greedy", 200)):
-        with files.parcel(UPLOADS, owner) as parcel:
-            files.reserve(parcel, size)
-            (parcel.path / "clip").write_bytes(b"x")
-        parcels.append(parcel)
-    with files.parcel(UPLOADS, "new") as parcel:
-        files.reserve(parcel, 300)
-    assert [each.path.exists() for each in parcels] == [True, False, True, True]
-    assert files.used == 900
+        with files.create_folder(UPLOADS, owner) as folder:
+            files.reserve(folder, size)
+            (folder.path / "clip").write_bytes(b"x")
+        folders.append(folder)
+    with files.create_folder(UPLOADS, "new") as folder:
+        files.reserve(folder, 300)
+    assert [each.path.exists() for each in folders] == [True, False, True, True]
+    assert files.used_bytes == 900
     files.close()
     assert not (tmp_path / "page").exists()
 
 
 def test_pinned_and_unfinished_folders_are_not_evicted(tmp_path: Path) -> None:
     files = FileStore(tmp_path / "page", budget=1000)
-    with files.parcel(UPLOADS) as read:
+    with files.create_folder(UPLOADS) as read:
         files.reserve(read, 500)
         (read.path / "clip").write_bytes(b"x")
-    with files.reading(read.path / "clip"), files.parcel(UPLOADS) as unfinished:
+    with files.pin(read.path / "clip"), files.create_folder(UPLOADS) as unfinished:
         files.reserve(unfinished, 500)
         with (
             pytest.raises(StorageFullError, match="no room for more files at the moment"),
-            files.parcel(UPLOADS) as new,
+            files.create_folder(UPLOADS) as new,
         ):
             files.reserve(new, 1)
     assert read.path.exists()
@@ -63,25 +63,25 @@ def test_pinned_and_unfinished_folders_are_not_evicted(tmp_path: Path) -> None:
 def test_unfinished_uploads_of_one_owner_leave_room_for_others(tmp_path: Path) -> None:
     files = FileStore(tmp_path / "page", budget=4000)
     with ExitStack() as unfinished:
-        with files.parcel(UPLOADS, "modest") as early:
-            files.receive(early, 1000)
-        for parcel in [unfinished.enter_context(files.parcel(UPLOADS, "greedy")) for _ in range(4)]:
+        with files.create_folder(UPLOADS, "modest") as early:
+            files.reserve_upload(early, 1000)
+        for folder in [unfinished.enter_context(files.create_folder(UPLOADS, "greedy")) for _ in range(4)]:
             with suppress(AddressQuotaError):
-                files.receive(parcel, 1000)
-        with files.parcel(UPLOADS, "new") as late:
-            files.receive(late, 1000)
+                files.reserve_upload(folder, 1000)
+        with files.create_folder(UPLOADS, "new") as late:
+            files.reserve_upload(late, 1000)
         assert early.path.exists()
-        assert files.used == 3000
+        assert files.used_bytes == 3000
     files.close()
 
 
 def test_a_single_upload_may_use_the_whole_budget(tmp_path: Path) -> None:
     files = FileStore(tmp_path / "page", budget=4000)
     for _ in range(2):
-        with files.parcel(UPLOADS) as parcel:
+        with files.create_folder(UPLOADS) as folder:
             for _ in range(4):
-                files.receive(parcel, 1000)
-    assert files.used == 4000
+                files.reserve_upload(folder, 1000)
+    assert files.used_bytes == 4000
     files.close()
 
 
@@ -104,12 +104,12 @@ def test_videos_of_pending_answers_are_neither_evicted_nor_expired(
             tight.setattr(FILES, "budget", 2000)
             late = httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", b"x" * 1500)})
             tight.setattr(FILES, "keep_seconds", 0)
-            FILES.sweep()
+            FILES.delete_expired()
         gate.set()
         assert late.status_code == 507
         assert [each.result() for each in asked] == [(True, ANY)] * 2
     monkeypatch.setattr(FILES, "keep_seconds", 0)
-    FILES.sweep()
+    FILES.delete_expired()
     assert not any((FILES.root / upload).exists() for upload in uploads)
     page.close(0)
 
@@ -139,6 +139,6 @@ def test_only_folders_of_dead_processes_are_deleted(tmp_path: Path) -> None:
 
 
 def test_folder_names_are_unguessable() -> None:
-    with FILES.parcel(ANSWERS) as one, FILES.parcel(ANSWERS) as other:
+    with FILES.create_folder(ANSWERS) as one, FILES.create_folder(ANSWERS) as other:
         assert len(one.path.name) == len(other.path.name) == len(secrets.token_urlsafe(24))
         assert one.path != other.path

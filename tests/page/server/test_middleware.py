@@ -87,8 +87,8 @@ def test_quotas_count_an_ipv6_network_as_one_client(address: str, counted: str) 
 
 
 def test_forwarded_addresses_are_ignored_without_a_trusted_proxy(url: str, video: Path) -> None:
-    before = set(FILES._parcels)
+    before = set(FILES._folders)
     asked = {"X-Forwarded-For": "203.0.113.9"}
     httpx.post(f"{url}gradio_api/upload", files={"files": video.read_bytes()}, headers=asked).raise_for_status()
-    (upload,) = (FILES._parcels[name] for name in set(FILES._parcels) - before)
+    (upload,) = (FILES._folders[name] for name in set(FILES._folders) - before)
     assert upload.owner == "127.0.0.1"

@@ -83,15 +83,15 @@ def wicked_names(other: tuple[str, list[str]], folder: Path, video: Path) -> dic
     """Everything that is no upload of the asker, by why it is not."""
     upload, pictures = other
     mine = FILES.root / upload
-    parcel = mine.parents[1]
-    links = {name: parcel / name for name in ("symlink.mp4", "hardlink.mp4", "pipe.mp4", "linked")}
+    stored = mine.parents[1]
+    links = {name: stored / name for name in ("symlink.mp4", "hardlink.mp4", "pipe.mp4", "linked")}
     for link in links.values():
         link.unlink(missing_ok=True)
     links["symlink.mp4"].symlink_to(video)
     os.link(FILES.root / pictures[0], links["hardlink.mp4"])
     os.mkfifo(links["pipe.mp4"])
     links["linked"].symlink_to(folder, target_is_directory=True)
-    inside = parcel.relative_to(FILES.root)
+    inside = stored.relative_to(FILES.root)
     return {
         "the absolute path of an upload": str(mine),
         "a picture of an answer": pictures[0],
@@ -182,7 +182,7 @@ def test_what_had_its_time_is_not_served_nor_read_any_more(visitor: Visitor, vid
         for name in (upload, *named(answer)):
             assert visitor.get(name).status_code == 404
         assert not visitor.ask("predict", file(upload))[0]
-        FILES.sweep()
+        FILES.delete_expired()
         assert not (FILES.root / upload).exists()
         assert not any((FILES.root / name).exists() for name in named(answer))
     finally:
@@ -312,7 +312,7 @@ def test_mcp_tells_addresses_that_the_asker_can_fetch(demo: gr.Blocks, video: Pa
     addresses = re.findall(r"http://[^\s'\"]+\.jpg", text)
     assert len(set(addresses)) == 8
     assert all(httpx.get(address).status_code == 200 for address in addresses)
-    wait_until(lambda: not FILES._not_ours())
+    wait_until(lambda: not FILES.untracked())
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
@@ -329,6 +329,6 @@ def test_a_name_with_a_control_character_names_no_file(visitor: Visitor, video: 
     path = FILES.root / visitor.upload(video.read_bytes())
     name = f"cl{character}ip.mp4"
     path.rename(path.with_name(name))
-    assert FILES.find(f"{path.parent.relative_to(FILES.root)}/{name}", UPLOADS) is None
+    assert FILES.resolve(f"{path.parent.relative_to(FILES.root)}/{name}", UPLOADS) is None
     path.with_name(name).rename(path)
-    assert FILES.find(str(path.relative_to(FILES.root)), UPLOADS) == path
+    assert FILES.resolve(str(path.relative_to(FILES.root)), UPLOADS) == path

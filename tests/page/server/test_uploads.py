@@ -19,14 +19,14 @@ from tests.support.waiting import wait_until
 
 
 def test_large_uploads_are_rejected(page: PageServer) -> None:
-    before = FILES.used
+    before = FILES.used_bytes
     for parts in ([b"x" * (3 * 2**20)], [b"x" * 2**20] * 4, [b"x" * 900_000] * 8):
         answer = httpx.post(f"{page.url}gradio_api/upload", files=[("files", ("a.mp4", part)) for part in parts])
         assert (answer.status_code, answer.json()["detail"]) == (
             413,
             "Files may be at most 2 MB here. Try a shorter or smaller one.",
         )
-    assert FILES.used == before
+    assert FILES.used_bytes == before
 
 
 def files_on_disk() -> set[Path]:
@@ -35,7 +35,7 @@ def files_on_disk() -> set[Path]:
 
 
 def test_aborted_uploads_leave_nothing(page: PageServer) -> None:
-    before, used = files_on_disk(), FILES.used
+    before, used = files_on_disk(), FILES.used_bytes
     host, port = urlsplit(page.url).hostname, urlsplit(page.url).port
     for _ in range(5):
         with socket.create_connection((host, port)) as connection:
@@ -45,7 +45,7 @@ def test_aborted_uploads_leave_nothing(page: PageServer) -> None:
                 b"Content-Length: 1500000\r\n\r\n" + head + bytes(1_000_000)
             )
             wait_until(lambda: files_on_disk() != before)
-    wait_until(lambda: files_on_disk() == before and FILES.used == used)
+    wait_until(lambda: files_on_disk() == before and FILES.used_bytes == used)
 
 
 def test_uploads_leave_no_temporary_files(page: PageServer) -> None:
@@ -61,11 +61,11 @@ def test_uploads_leave_no_temporary_files(page: PageServer) -> None:
 
 
 def test_small_files_count_as_the_blocks_they_take(page: PageServer) -> None:
-    before = FILES.used
+    before = FILES.used_bytes
     answer = httpx.post(f"{page.url}gradio_api/upload", files=[("files", (f"{n}.mp4", b"x")) for n in range(100)])
     assert answer.status_code == 200
     folder = (FILES.root / answer.json()[0]).parent.parent
-    assert FILES.used - before >= sum(path.stat().st_blocks * 512 for path in folder.rglob("*")) >= 100 * 512
+    assert FILES.used_bytes - before >= sum(path.stat().st_blocks * 512 for path in folder.rglob("*")) >= 100 * 512
 
 
 def test_answers_leave_no_temporary_files(page: PageServer, video: Path) -> None:
@@ -93,14 +93,14 @@ def test_unfinished_uploads_of_one_address_are_limited(page: PageServer, monkeyp
         return httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", bytes(1000))}, headers=asked)
 
     monkeypatch.setattr("hmdb.page.server.file_store.MAX_UNFINISHED_SHARE", 2**20 / FILES.budget)
-    before = FILES.used
+    before = FILES.used_bytes
     with socket.create_connection((urlsplit(page.url).hostname, urlsplit(page.url).port)) as unfinished:
         unfinished.sendall(
             b"POST /gradio_api/upload HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.9\r\n"
             b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 1500000\r\n\r\n"
             b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n' + bytes(1_200_000)
         )
-        wait_until(lambda: FILES.used >= before + 1_200_000)
+        wait_until(lambda: FILES.used_bytes >= before + 1_200_000)
         refused = upload("203.0.113.9")
         assert (refused.status_code, refused.json()["detail"]) == (
             429,

@@ -176,17 +176,17 @@ def test_an_answer_that_the_garbage_collector_ends_takes_no_lock_and_is_counted_
     """It does so in the midst of anything: of a lock of the metrics that this thread holds, or of a line of the log."""
     turns = Scheduler(1, 60)
     files = FileStore(tmp_path / "page")
-    with files.parcel(UPLOADS) as parcel:
-        (parcel.path / "clip").write_bytes(b"x")
+    with files.create_folder(UPLOADS) as folder:
+        (folder.path / "clip").write_bytes(b"x")
 
     def work() -> Iterator[int]:
-        with files.reading(parcel.path / "clip"):
+        with files.pin(folder.path / "clip"):
             yield 1
             yield 2
 
     steps = turns.steps("abandoned", work)
     next(steps)
-    assert parcel.readers
+    assert folder.pins
     cycle: list[Any] = [steps]
     cycle.append(cycle)
     complaints: list[Any] = []
@@ -205,7 +205,7 @@ def test_an_answer_that_the_garbage_collector_ends_takes_no_lock_and_is_counted_
             gc.collect()
         assert not complaints
         assert turns.under_way == 0
-        assert not parcel.readers
+        assert not folder.pins
         assert not caplog.messages
         assert list(turns.steps("test", lambda: iter_once())) == [1]
     assert [json.loads(line)["outcome"] for line in caplog.messages] == ["left", "ok"]

@@ -107,7 +107,7 @@ class RequestGuardMiddleware:
 
     def _stored_file(self, scope: Scope, name: str) -> Scope:
         """The request for a file by its name in the store, as Gradio expects it: by its path."""
-        path = self._files.find(name, UPLOADS, ANSWERS)
+        path = self._files.resolve(name, UPLOADS, ANSWERS)
         if path is None:
             raise RequestRejectedError(404, "This file is not here, or not any more.")
         route = f"{FILE}{path}"
