@@ -1,4 +1,4 @@
-"""Says what someone in a video is doing, and shows the frames that it looked at.
+"""Human action recognition in videos, with attribution maps and timelines.
 
 from hmdb import Recognizer
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # torch and transformers take seconds to import, and the app's page must be up before that.
+    # torch and transformers take seconds to import; the page and --help need neither.
     if name == "Recognizer":
         from hmdb.recognizer import Recognizer
 

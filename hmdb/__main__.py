@@ -1,4 +1,4 @@
-"""The program: `python -m hmdb`, or `hmdb` where the package is installed."""
+"""Entry point of `python -m hmdb` and of the installed command `hmdb`."""
 
 import sys
 

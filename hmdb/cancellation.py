@@ -1,7 +1,7 @@
-"""Work that ends when it is told to.
+"""Cooperative cancellation of long-running work.
 
-A thread cannot be ended from outside, and a large network or a long video takes seconds: so it asks. Attention asks
-before each layer, and a video before each request to a decoding process.
+A thread cannot be stopped from outside, and a large network or a long video takes seconds. So the work itself calls
+`check_cancelled`: attention before each layer, and a video before each request to a decoding process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _this_thread = threading.local()
 
 @contextmanager
 def cancellable(check: Callable[[], None]) -> Iterator[None]:
-    """Has this thread call `check` wherever it may stop; what that raises ends the work right there."""
+    """Makes `check_cancelled` call `check` in this thread; an exception raised by `check` stops the work there."""
     before = getattr(_this_thread, "check", None)
     _this_thread.check = check
     try:
@@ -25,10 +25,7 @@ def cancellable(check: Callable[[], None]) -> Iterator[None]:
 
 
 def check_cancelled() -> None:
-    """
-    Raises:
-        StoppedError: whoever waits for this work has told it to stop.
-    """
+    """Raises what the current thread's `cancellable` check raises, `StoppedError` as a rule."""
     check = getattr(_this_thread, "check", None)
     if check is not None:
         check()

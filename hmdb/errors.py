@@ -1,18 +1,26 @@
-"""Everything that hmdb and finetune raise on purpose.
+"""The exceptions of hmdb and finetune.
 
     HmdbError
-    |-- VideoError    a video (file or folder of frames) that cannot be read
-    |-- ModelError    a checkpoint that cannot be found, loaded or used
-    |-- DataError     a data set, a split or a setting that does not fit
-    `-- StoppedError  work that was told to stop, or took too long
+    |-- VideoError                  a video file or a folder of frames cannot be read
+    |   `-- FrameCountChangedError  a damaged file has another number of frames (video/video.py)
+    |-- ModelError                  a checkpoint cannot be found, loaded or used
+    |   `-- HubUnreachableError     the Hub did not answer in time (model/hub.py)
+    |-- DataError                   a data set, a split or a setting is invalid
+    |-- StoppedError                work was cancelled or took too long
+    |   |-- BusyError               the page has no room for further work (page/service/scheduler.py)
+    |   `-- TerminatedError         a signal ended a batch job (batch_inference/run.py)
+    |-- StorageFullError            the page's disk budget is used up (page/server/file_store.py)
+    |-- AddressQuotaError           one client address has too many unfinished uploads (page/server/file_store.py)
+    `-- LendingError                ZeroGPU lent no GPU (page/service/zerogpu.py)
 
-The text of each is one line that names the thing and says what would help, fit to be shown to
-whoever asked. The technical cause, where there is one, is chained (`__cause__`).
+Each message is one line that names the thing and what would help, and is safe to show to a client. The technical cause
+is chained (`__cause__`). Exceptions outside this tree do not leave their package: those of the decoding processes
+become a VideoError, and that of the page's request guard becomes an HTTP response.
 """
 
 
 class HmdbError(Exception):
-    """Base of every error that this project raises on purpose."""
+    """Base class of the exceptions of this project."""
 
 
 class VideoError(HmdbError):
@@ -24,8 +32,8 @@ class ModelError(HmdbError):
 
 
 class DataError(HmdbError):
-    """A data set, a split or a training setting does not fit."""
+    """A data set, a split or a setting is invalid."""
 
 
 class StoppedError(HmdbError):
-    """Work was told to stop, or took longer than it may."""
+    """Work was cancelled or took longer than its time limit."""

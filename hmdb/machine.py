@@ -1,4 +1,4 @@
-"""The machine this runs on: its cores, its memory, and which of the processes of a training run this is."""
+"""Process-wide settings: threads, malloc, garbage collection, privileges and ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def use_available_cores() -> None:
-    """Lets torch have no more threads than there are cores for this process."""
+    """Limits torch to as many threads as this process has cores."""
     import torch
 
     torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
@@ -25,15 +25,14 @@ def use_available_cores() -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Has torch compute in the calling thread alone within it, and leaves every other thread as it is.
+    """Limits torch's computations in the calling thread to one core; other threads are unaffected.
 
-    `torch.set_num_threads` would also set how many threads all those have that compute for the first time meanwhile,
-    for good. OpenMP and MKL keep a number for each thread, and are asked for that. Where torch's library gives no
-    access to theirs (Windows), nothing changes.
+    `torch.set_num_threads` would permanently limit every thread that computes for the first time meanwhile. OpenMP and
+    MKL have a limit per thread, which this sets. Does nothing if torch's library does not export theirs (Windows).
     """
     import torch
 
-    threads = torch.get_num_threads()  # which sets this thread up; torch would do so at its first product otherwise
+    threads = torch.get_num_threads()  # initializes this thread; its first product would do that and undo the limit
     library = ctypes.CDLL(torch._C.__file__)
     names = ("omp_set_num_threads", "MKL_Set_Num_Threads_Local")
     limits = [getattr(library, name) for name in names if hasattr(library, name)]
@@ -47,12 +46,12 @@ def one_thread() -> Iterator[None]:
 
 
 def available_cores(cgroups: Path = CGROUPS) -> int:
-    """How many cores this process may keep busy: what its affinity and the quota of its container leave."""
+    """The number of cores this process may use, by its CPU affinity and the quota of its container; at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):  # version 2, version 1
         try:
             quota, period = " ".join((cgroups / file).read_text() for file in files).split()
-            if float(quota) > 0:  # version 1 says -1 and version 2 "max" where there is none
+            if float(quota) > 0:  # without a quota, version 1 has -1 and version 2 "max"
                 cores = min(cores, math.ceil(float(quota) / float(period)))
         except (OSError, ValueError):
             continue
@@ -63,22 +62,21 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # glibc's malloc.h
 
 
 def tune_malloc() -> bool:
-    """Keeps freed memory for the next who asks, in whichever thread; whether that could be asked for.
+    """Makes glibc's malloc keep freed memory, in one arena for all threads; returns False on other C libraries.
 
-    A network frees and asks for the same large blocks again and again, and returning them to the kernel in
-    between costs up to a fifth of an answer; where the kernel has no huge pages, most of a training step. Without
-    being told, each thread keeps what it freed to itself: a server of many threads holds it many times. For a program
-    to call that answers or trains, before there are threads, and for no library: it concerns the whole process, whose
-    memory stays where it was at its largest.
+    A network frees and allocates the same large blocks again and again. Returning them to the kernel in between costs
+    up to a fifth of an answer, or most of a training step if the kernel has no huge pages. By default each thread
+    keeps what it freed to itself, so a server with many threads holds it many times. For programs, not libraries, and
+    before threads start: it affects the whole process, whose memory stays at its peak.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False
-    ask = ctypes.CDLL(None).mallopt
-    return all([ask(_ARENA_MAX, 1), ask(_MMAP_MAX, 0), ask(_TRIM_THRESHOLD, 2**31 - 1)])
+    mallopt = ctypes.CDLL(None).mallopt
+    return all([mallopt(_ARENA_MAX, 1), mallopt(_MMAP_MAX, 0), mallopt(_TRIM_THRESHOLD, 2**31 - 1)])
 
 
 def trim_malloc() -> None:
-    """Returns to the system what was freed and is not needed; for a program that has had its peak and is idle."""
+    """Returns freed memory to the system; for a process that is idle after its peak."""
     if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
@@ -89,11 +87,10 @@ _num_paused = 0
 
 @contextmanager
 def gc_paused() -> Iterator[None]:
-    """Starts without the garbage collector: it is off until the last thread in here leaves, and from then on passes
-    over what was made.
+    """Turns the garbage collector off while any thread is inside; it ignores the objects created meanwhile.
 
-    Imports and weights are half a million objects, all of which stay. Looking through them again and again took
-    a fifth of the time to the first answer. For a program, like `keep_freed_memory`, and for no library.
+    Imports and weights are half a million objects, all of which stay; traversing them repeatedly took a fifth of the
+    time to the first answer. For programs, not libraries, like `tune_malloc`.
     """
     global _num_paused
     with _pausing:
@@ -113,22 +110,22 @@ _PR_CAPBSET_DROP, _CAPABILITY_VERSION_3, _CAP_SYS_NICE = 24, 0x20080522, 23  # <
 
 
 def give_up_real_time() -> None:
-    """Gives up for good, on Linux, the right to a higher priority and to real-time scheduling, which root has.
+    """Permanently drops root's right to higher priority and real-time scheduling, on Linux.
 
-    SVT-AV1's encoder makes its process real-time where it may, and two such threads starve a machine. It holds for
-    this thread and for all threads and processes that it starts from now on (not for the threads that numpy has
-    already, which only multiply); for a program, and for no library.
+    The SVT-AV1 encoder makes its process real-time if it may, and two such threads starve a machine. Applies to this
+    thread and to threads and processes started from now on (not to numpy's existing threads, which only multiply). For
+    programs, not libraries.
     """
     if sys.platform != "linux":
         return
     import resource
 
-    for what in (resource.RLIMIT_RTPRIO, resource.RLIMIT_NICE):
-        resource.setrlimit(what, (0, 0))
+    for limit in (resource.RLIMIT_RTPRIO, resource.RLIMIT_NICE):
+        resource.setrlimit(limit, (0, 0))
     libc = ctypes.CDLL(None)
-    libc.prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE, 0, 0, 0)  # from what a program that is started gets as root
+    libc.prctl(_PR_CAPBSET_DROP, _CAP_SYS_NICE, 0, 0, 0)  # so that child processes do not regain it as root
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, the lower halves first
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, lower halves first
     libc.capget(header, sets)
     for index in range(3):
         sets[index] &= ~(1 << _CAP_SYS_NICE)
@@ -136,17 +133,15 @@ def give_up_real_time() -> None:
 
 
 def silence_stdout() -> None:
-    """Sends what is still to be printed nowhere, as whoever read it has gone; Python would try once more as it ends,
-    and complain.
-    """
+    """Discards further output after the reader of a pipe has gone; otherwise Python's flush at exit fails."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def is_first_process() -> bool:
-    """Whether this is the first of the processes that `accelerate launch` started, or the only one."""
+    """True in the process of rank 0 of `accelerate launch`, and without it."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def num_processes() -> int:
-    """How many processes `accelerate launch` started; 1 without it."""
+    """The number of processes that `accelerate launch` started; 1 without it."""
     return int(os.environ.get("WORLD_SIZE", "1"))

@@ -126,7 +126,7 @@ class ClipScores:
         return [(self.labels[index], float(self.probabilities[index])) for index in best]
 
     def rejection_reason(self, *, moves: bool) -> str | None:
-        """As in `Prediction`; `moves` is False for a clip in which nothing moves."""
+        """The reason of a `Prediction` with these scores; `moves` is False for a clip in which nothing moves."""
         return rejection_reason(
             moves=moves,
             in_distribution_score=self.in_distribution_score,

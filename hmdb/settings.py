@@ -1,4 +1,4 @@
-"""Settings that the environment can change."""
+"""Settings read from environment variables."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ BOOLEANS = {"1": True, "true": True, "on": True, "0": False, "false": False, "of
 
 
 class FromEnvironment:
-    """A dataclass of numbers, words and switches, each of which an environment variable can set.
+    """Base of dataclasses of numbers, strings, choices and booleans, each set by an environment variable.
 
-    A number has to be positive, or at least 0 where its type is annotated with "may be 0".
+    Numbers must be positive, or at least 0 if the type is annotated with "may be 0".
     """
 
     prefix: ClassVar[str]
 
     @classmethod
     def from_environment(cls) -> Self:
-        """The defaults, with what the environment sets: prefix + NAME sets `name`.
+        """The defaults, overridden by the variables that are set: prefix + NAME sets `name`.
 
         Raises:
-            DataError: a value that `name` cannot have.
+            DataError: a variable has a value that is not allowed.
         """
         kinds = get_type_hints(cls, include_extras=True)
         values: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Words for people: labels, names of files and reasons, each in one line."""
+"""One-line texts for people: labels, file names and error reasons."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import re
 from pathlib import Path
 
 CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # Unicode's categories Cc and Cs
-BREAKING = re.compile("[\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # ends of lines, and what turns text round
+BREAKING = re.compile("[\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # line separators and bidirectional controls
 
 
 def label_words(label: str) -> str:
-    """The label as people write it: `"ride_bike"` -> `"ride bike"`."""
+    """The label with spaces, for people.
+
+    >>> label_words("ride_bike")
+    'ride bike'
+    """
     return label.replace("_", " ")
 
 
 def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its class if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def one_line(text: str) -> str:
-    """Text without what would move the cursor, end the line or turn round what follows, to be shown."""
+    """Untrusted text made safe to show: "?" replaces control characters, line breaks and bidirectional controls."""
     return BREAKING.sub("?", CONTROL.sub("?", text))
 
 
 def is_plain(text: str) -> bool:
-    """Tells whether a name or a label has no control character and no lone surrogate: it can be written in UTF-8 and
-    moves no cursor. Other characters that show nothing, as emoji, Persian and the names of Macs have them, are fine.
+    """True if a name or label has no control characters and no lone surrogates, which UTF-8 cannot encode. Other
+    invisible characters are allowed: emoji, Persian and file names of macOS contain them.
 
     >>> is_plain("3.04.05\u202fPM.mov"), is_plain("two\\nlines")
     (True, False)
@@ -34,6 +39,6 @@ def is_plain(text: str) -> bool:
 
 
 def display_name(path: Path) -> str:
-    """The name of a file as it is shown to people: no folders, one line, not endless."""
+    """The name of a file for people: without its folders, on one line, at most 73 characters plus an ellipsis."""
     name = one_line(path.name)
     return name if len(name) <= 80 else f"{name[:50]}...{name[-20:]}"

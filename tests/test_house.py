@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,30 @@ def test_a_room_imports_from_lower_floors_only(name: str) -> None:
 def test_no_import_leads_in_a_circle() -> None:
     known = {name: {target for target in targets if target in FILES} - {name} for name, targets in IMPORTS.items()}
     tuple(TopologicalSorter(known).static_order())  # raises CycleError, which names the circle
+
+
+def test_the_drawn_tree_of_errors_is_complete() -> None:
+    """The tree in the docstring of hmdb/errors.py is that of the code."""
+    parents = {
+        node.name: base.id
+        for path in FILES.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for base in node.bases
+        if isinstance(base, ast.Name) and base.id.endswith("Error")
+    }
+    tree = ast.get_docstring(ast.parse(FILES["hmdb.errors"].read_text(encoding="utf-8"))) or ""
+    drawn: dict[str, str] = {}
+    above = ["HmdbError"]
+    for branch, name in re.findall(r"^ *((?:\|   |    )*[|`]-- )(\w+Error)", tree, re.MULTILINE):
+        depth = len(branch) // 4
+        drawn[name] = above[depth - 1]
+        above[depth:] = [name]
+
+    def is_ours(name: str) -> bool:
+        return name == "HmdbError" or (name in parents and is_ours(parents[name]))
+
+    assert drawn == {name: parent for name, parent in parents.items() if is_ours(parent)}
 
 
 def test_the_two_front_doors_do_not_know_each_other() -> None:

@@ -12,9 +12,9 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's al
 # Twenty threads at once hold and free 8 MB in small blocks; each that has an arena leaves what it freed there.
 THREADS = """
 import sys, threading, psutil
-from hmdb.machine import keep_freed_memory
+from hmdb.machine import tune_malloc
 if sys.argv[1] == "kept":
-    assert keep_freed_memory()
+    assert tune_malloc()
 first, last = threading.Barrier(20), threading.Barrier(20)
 def work():
     first.wait()
@@ -31,9 +31,9 @@ print(sum(area.path in ("", "[anon]") and area.size > 2**17 for area in areas))
 # are kept; the megabytes that went back are printed.
 LAYERS = """
 import psutil, sys, threading, torch
-from hmdb.machine import keep_freed_memory
+from hmdb.machine import tune_malloc
 if sys.argv[1] == "kept":
-    assert keep_freed_memory()
+    assert tune_malloc()
 wide, values = torch.nn.Linear(384, 1536), torch.randn(8000, 384)
 resident = []
 def work():

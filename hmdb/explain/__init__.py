@@ -1,1 +1,1 @@
-"""What an answer rests on, and whether that can be believed."""
+"""Attribution maps, their faithfulness, and the attention of single patches."""

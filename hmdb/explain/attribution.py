@@ -1,15 +1,15 @@
-"""Where in the clip the model looked: the relevance of each token for the one that answers, or for the mean of all.
+"""Attribution maps: the relevance of each token of a clip for the output.
 
-- `rollout`: attention rollout (Abnar & Zuidema 2020). Each attention, averaged over its heads, is mixed
-  half and half with the residual beside it; the row of what answers is carried through from the last layer
-  to the first. It does not depend on a label.
-- `class_relevance`: the same with gradient x attention of one label's logit, its positive part averaged
-  over the heads, in place of attention (Chefer et al. 2021, "Generic Attention-model Explainability").
+- `rollout`: attention rollout (Abnar & Zuidema 2020). Each layer's attention, averaged over the heads, is mixed half
+  and half with the residual; the row of the output token is propagated from the last layer to the first. It does not
+  depend on a label.
+- `class_relevance`: the same with the positive part of gradient x attention for the logit of one label in place of
+  attention, averaged over the heads (Chefer et al. 2021, "Generic Attention-model Explainability").
 
-What answers is the class token or, where a family has none, the mean of all tokens, whose row is the mean of theirs.
-Divided space-time attention is two attentions in a layer, over time and then over space; the row goes
-back through both without ever forming the (1 + P * T)^2 matrix that they amount to. P is the number of
-patches in a frame, T of moments in time, H of heads, N of tokens.
+The output token is the class token or, in families without one, the mean of all tokens, whose row is the mean of their
+rows. Divided space-time attention has two attentions in a layer, over time and then over space; the row is propagated
+through both without forming the (1 + P * T)^2 matrix of their product. P is the number of patches in a frame, T of
+token times, H of heads, N of tokens.
 """
 
 from __future__ import annotations
@@ -25,62 +25,62 @@ from hmdb.model.attention import AttentionRecord, recording
 from hmdb.model.families import family_of, use_recorded_attention
 from hmdb.model.families.base import Family, Grid
 
-BLOCK_ROWS = 256  # of a joint attention that are in memory at once: 39 MB of ViViT-base's 472
+BLOCK_ROWS = 256  # rows of a joint attention in memory at a time: 39 MB of ViViT-base's 472
 
 
 def rollout(network: PreTrainedModel, pixel_values: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:
-    """The answer and its attention rollout, in one pass.
+    """Computes the logits and their attention rollout, in one forward pass.
 
-    Of each layer only what the way back needs is kept: of TimeSformer the head-averaged maps (1.3 MB a
-    layer of TimeSformer-base), of joint attention the queries and keys (19 MB a layer of ViViT-base), from
-    which its rows are made again, a block at a time.
+    It keeps the head-averaged attention of each TimeSformer layer (1.3 MB a layer for TimeSformer-base), or the queries
+    and keys of each joint attention (19 MB a layer for ViViT-base), whose rows are recomputed in blocks.
 
     Args:
-        network: a classifier of a family of `hmdb.model.families`, in eval mode. It is fused if it is not yet.
+        network: a classifier of a family in `hmdb.model.families`, in eval mode. Its attention is replaced in place by
+            `use_recorded_attention`.
         pixel_values: (1, frames, 3, height, width), on the network's device.
 
     Returns:
-        The logits, (labels,), and the relevance of each token, (times, rows, columns) of `grid`, at least 0.
-        With what stays on the class token, where there is one, it would sum to 1.
+        The logits, (labels,), and the relevance of each token, (times, rows, columns) of the network's `Grid`, at least
+        0. Together with the relevance of the class token, if there is one, it sums to 1.
 
     Raises:
-        ModelError: no map can be made for this kind of network.
+        ModelError: the network has no map over the clip.
     """
-    family, where = family_of(network.config), _layer_of(network)
+    family, grid = family_of(network.config), _prepare(network)
     layers = family.layers(network)
     divided = len(family.attentions(layers[0])) > 1
     with torch.no_grad():
-        with recording(AttentionRecord.averaged if divided else _without_values) as kept:
+        with recording(AttentionRecord.head_average if divided else _without_values) as kept:
             logits = network(pixel_values=pixel_values).logits[0]
-        walk = _RelevancePropagation(family, where, mix=0.5, share=1 / where.times, like=pixel_values)
+        propagation = _RelevancePropagation(family, grid, mix=0.5, share=1 / grid.times, like=pixel_values)
         for layer in reversed(layers):
             attended = [kept.pop(module) for module in family.attentions(layer)]
             if divided:
-                walk.divided(*attended)
+                propagation.divided(*attended)
             else:
-                walk.joint(*attended)
-    return logits, walk.relevance()
+                propagation.joint(*attended)
+    return logits, propagation.relevance()
 
 
 def class_relevance(
     network: PreTrainedModel, pixel_values: torch.Tensor, label: int | None = None
 ) -> tuple[torch.Tensor, np.ndarray]:
-    """The answer and the relevance of each token for one label.
+    """Computes the logits and the relevance of each token for one label.
 
-    The layers are run again from the last to the first, each by itself with its gradient, so that no more
-    than one layer's activations are held.
+    The layers are run a second time, each by itself with its gradient, from the last to the first, so that the
+    activations of only one layer are in memory.
 
     Args:
         network, pixel_values: as for `rollout`.
-        label: the index of a logit; the largest one's, if not given.
+        label: index of the logit; the largest one by default.
 
     Returns:
-        As `rollout`; the relevance is in no unit.
+        As for `rollout`; the relevance has no unit.
 
     Raises:
-        ModelError: no map can be made for this kind of network.
+        ModelError: the network has no map over the clip.
     """
-    family, where = family_of(network.config), _layer_of(network)
+    family, grid = family_of(network.config), _prepare(network)
     layers = family.layers(network)
     inputs: list[torch.Tensor] = []
     with torch.no_grad():
@@ -93,8 +93,8 @@ def class_relevance(
         logits = family.classify(network, hidden)[0]  # (labels,)
         target = logits[int(logits.argmax()) if label is None else label]
         (gradient,) = torch.autograd.grad(target, [hidden])
-    # The gradient of each frame's copy of the class token already has the 1 / T of their mean.
-    walk = _RelevancePropagation(family, where, mix=1.0, share=1.0, like=pixel_values)
+    # The gradient of each frame's copy of the class token already includes the 1 / T of their mean.
+    propagation = _RelevancePropagation(family, grid, mix=1.0, share=1.0, like=pixel_values)
     for layer in reversed(layers):
         with torch.enable_grad(), recording(lambda attended: attended) as kept:
             hidden = inputs.pop().detach().requires_grad_()
@@ -104,20 +104,19 @@ def class_relevance(
         gradient, *gradients = torch.autograd.grad(output, [hidden, *contexts], gradient)
         with torch.no_grad():
             if len(attended) > 1:
-                time, space = (each.averaged(grad) for each, grad in zip(attended, gradients, strict=True))
-                walk.divided(time, space)
+                time, space = (each.head_average(grad) for each, grad in zip(attended, gradients, strict=True))
+                propagation.divided(time, space)
             else:
-                walk.joint(attended[0], gradients[0])
-    return logits.detach(), walk.relevance()
+                propagation.joint(attended[0], gradients[0])
+    return logits.detach(), propagation.relevance()
 
 
 def to_heatmap(relevance: np.ndarray, frames: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """What an `Explanation` shows of a relevance (times, rows, columns) whose tokens span `frames` frames.
+    """Scales a relevance (times, rows, columns), whose tokens span `frames` frames, for an `Explanation`.
 
     Returns:
-        heat: float32 (times * frames, rows, columns), stretched to 0..1 over the whole clip; all 0 where
-            the relevance is the same everywhere.
-        frame_importance: float32 (times * frames,); even where there is no relevance at all.
+        heat: float32 (times * frames, rows, columns), scaled to 0..1 over the clip; all 0 if the relevance is constant.
+        frame_importance: float32 (times * frames,), summing to 1; uniform if the relevance is all 0.
     """
     per_frame = np.repeat(relevance.astype(np.float64), frames, axis=0)
     low, high = per_frame.min(), per_frame.max()
@@ -129,32 +128,32 @@ def to_heatmap(relevance: np.ndarray, frames: int = 1) -> tuple[np.ndarray, np.n
 
 
 class _RelevancePropagation:
-    """Carries the row of what answers from the last layer to the first.
+    """Propagates the relevance of the tokens from the last layer to the first.
 
     Attributes:
-        cls: what lies on the class token, (); always 0 where there is none.
-        patches: what lies on the patches, (T, P).
+        cls: relevance of the class token, (); always 0 without one.
+        patches: relevance of the patches, (T, P).
     """
 
-    def __init__(self, family: Family, where: Grid, *, mix: float, share: float, like: torch.Tensor) -> None:
+    def __init__(self, family: Family, grid: Grid, *, mix: float, share: float, like: torch.Tensor) -> None:
         """
         Args:
-            mix: of the residual and of the attention beside it.
-            share: of each frame's class token in the one class token that they are made from.
+            mix: weight of the residual and of the attention.
+            share: weight of each frame's class token in their mean.
         """
-        self.family, self.grid, self.mix, self.share = family, where, mix, share
+        self.family, self.grid, self.mix, self.share = family, grid, mix, share
         dtype = torch.promote_types(like.dtype, torch.float32)
-        shape = (where.times, where.rows * where.columns)
+        shape = (grid.times, grid.rows * grid.columns)
         self.cls = torch.full((), float(family.class_token), dtype=dtype, device=like.device)
-        at_once = 0.0 if family.class_token else 1 / (shape[0] * shape[1])
-        self.patches = torch.full(shape, at_once, dtype=dtype, device=like.device)
+        initial = 0.0 if family.class_token else 1 / (shape[0] * shape[1])
+        self.patches = torch.full(shape, initial, dtype=dtype, device=like.device)
 
     def divided(self, time: torch.Tensor, space: torch.Tensor) -> None:
-        """Back through one layer: space first, since the layer ends with it.
+        """Propagates through a layer of divided attention: space first, as the layer ends with it.
 
         Args:
-            time: (P, T, T). The class token takes no part in it.
-            space: (T, 1 + P, 1 + P). The class token is copied to each frame.
+            time: (P, T, T), without the class token.
+            space: (T, 1 + P, 1 + P), with a copy of the class token in each frame.
         """
         cls, patches = self.cls, self.patches
         to_cls = cls * self.share * space[:, 0, 0].sum() + (patches * space[:, 1:, 0]).sum()
@@ -164,7 +163,7 @@ class _RelevancePropagation:
         self.patches = self.mix * (patches + torch.einsum("tp,pts->sp", patches, time))
 
     def joint(self, attended: AttentionRecord, gradient: torch.Tensor | None = None) -> None:
-        """Back through one layer whose tokens all attend to one another."""
+        """Propagates through a layer of joint attention over all tokens."""
         time_major, before = self.family.time_major, int(self.family.class_token)
         times, patches = self.patches.shape
         order = self.patches if time_major else self.patches.T
@@ -172,9 +171,9 @@ class _RelevancePropagation:
         onward = row.clone()
         for start in range(0, len(row), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
-            if row[rows].any():  # in the last layer only the class token's row counts
-                asked = attended.averaged(gradient, rows)[0]  # there it may be the only one
-                onward += row[rows][: len(asked)] @ asked
+            if row[rows].any():  # in the last layer only the class token's row is not 0
+                weights = attended.head_average(gradient, rows)[0]  # and it may be the only one computed
+                onward += row[rows][: len(weights)] @ weights
         onward = self.mix * onward
         self.cls = onward[:before].sum()
         order = onward[before:]
@@ -186,19 +185,19 @@ class _RelevancePropagation:
         return relevance
 
 
-def _layer_of(network: PreTrainedModel) -> Grid:
-    """The token grid of a network, which is fused if it is not yet.
+def _prepare(network: PreTrainedModel) -> Grid:
+    """Makes the attention of a network recordable, and returns its token grid.
 
     Raises:
-        ModelError: its answers have no map over the clip.
+        ModelError: the network has no map over the clip.
     """
-    where = family_of(network.config).grid(network.config)
+    grid = family_of(network.config).grid(network.config)
     use_recorded_attention(network)
-    return where
+    return grid
 
 
 def layer_output(result: Any) -> torch.Tensor:
-    """What a layer hands on, (B, N, C); TimeSformer's wrap it in a tuple."""
+    """The output of a layer, (B, N, C); TimeSformer's layers wrap it in a tuple."""
     output: torch.Tensor = result[0] if isinstance(result, tuple) else result
     return output
 

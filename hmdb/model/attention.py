@@ -55,7 +55,7 @@ class AttentionRecord:
         scores = (self.query[:, :, rows] * self.scale) @ self.key.transpose(-2, -1)
         return scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(dim=-1)
 
-    def averaged(self, gradient: torch.Tensor | None = None, rows: slice = slice(None)) -> torch.Tensor:
+    def head_average(self, gradient: torch.Tensor | None = None, rows: slice = slice(None)) -> torch.Tensor:
         """The attention averaged over the heads, or, given the gradient of the context, the positive
         part of gradient x attention: (B, rows, N).
 
