@@ -124,6 +124,17 @@ def test_only_the_page_knows_gradio() -> None:
             assert not {"gradio", "gradio_client", "spaces"} & {target.split(".")[0] for target in targets}, name
 
 
+def test_only_the_worker_decodes() -> None:
+    confined = {name for name in FILES if name.startswith("hmdb.video.worker.")}
+    for name, targets in IMPORTS.items():
+        packages = {target.split(".")[0] for target in targets}
+        if name.startswith("hmdb.video") and name not in confined:
+            assert not packages & {"av", "decord"}, name
+        if name not in confined:
+            assert not targets & {"hmdb.video.worker", *confined}, name
+        assert "decord" not in packages or name in confined, name
+
+
 def test_importing_the_page_reads_no_settings_and_builds_nothing() -> None:
     code = (
         "import importlib, pkgutil, gradio, hmdb.page\n"
