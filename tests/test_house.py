@@ -142,7 +142,7 @@ def test_importing_the_page_reads_no_settings_and_builds_nothing() -> None:
         "    importlib.import_module(found.name)\n"
         "assert gradio.context.Context.root_block is None\n"
     )
-    environment = {**os.environ, "HMDB_AT_ONCE": "none", "HMDB_DECODE_SECONDS": "soon", "HMDB_MODEL": "no/model"}
+    environment = {**os.environ, "HMDB_CONCURRENCY": "none", "HMDB_DECODE_SECONDS": "soon", "HMDB_MODEL": "no/model"}
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 

@@ -84,7 +84,7 @@ class PageServer:
     def _wrap(self, app: ASGIApp) -> ASGIApp:
         """The server's app within the middleware that has to come before Gradio's own."""
         app = MonitoringMiddleware(app, health=self.health, metrics=self.settings.metrics)
-        return ClientAddressMiddleware(SecurityHeadersMiddleware(app), trusted_proxies=self.settings.proxies)
+        return ClientAddressMiddleware(SecurityHeadersMiddleware(app), trusted_proxies=self.settings.trusted_proxies)
 
     def health(self) -> dict[str, Any]:
         """How the page is, for whatever watches it; nothing of it waits for an answer or for a decoding process."""

@@ -97,7 +97,7 @@ def test_a_timeline_that_takes_too_long_ends_with_what_is_known(recognizer: Reco
                 yield timeline
                 clock.now += 2
 
-    demo = build_demo(Slow(recognizer.loaded), settings=Settings(seconds=3))
+    demo = build_demo(Slow(recognizer.loaded), settings=Settings(answer_timeout_seconds=3))
     demo.handlers.turns = Scheduler(1, 3, clock=clock)  # type: ignore[attr-defined]
     with served(demo) as url:
         client = Client(url, verbose=False)
@@ -198,7 +198,7 @@ def test_an_answer_ends_at_its_deadline(recognizer: Recognizer, video: Path) -> 
             while True:
                 self.probabilities(*args)
 
-    with served(build_demo(Slow(recognizer.loaded), settings=Settings(seconds=1))) as url:
+    with served(build_demo(Slow(recognizer.loaded), settings=Settings(answer_timeout_seconds=1))) as url:
         client = Client(url, verbose=False)
         with pytest.raises(AppError, match="longer than 1 seconds"):
             client.predict(handle_file(video), api_name="/predict")

@@ -89,10 +89,10 @@ class Handlers:
         self._examples = frozenset(map(str, examples))
         self._kept: dict[str, list[Prediction | Explanation | Faithfulness]] = {}  # answers for examples
         self.turns = Scheduler(
-            settings.at_once,
-            settings.seconds,
+            settings.concurrency,
+            settings.answer_timeout_seconds,
             most=settings.max_waiting,
-            share=settings.share,
+            share=settings.max_per_address,
             ready=self._first.here,
         )
 
@@ -252,7 +252,7 @@ class Handlers:
     def follow(self, path: str) -> Iterator[tuple[Timeline, bool]]:
         """The timeline as far as it is known, and whether that is all: the end is reached, or the time is over."""
         timeline = None
-        most = self._settings.windows
+        most = self._settings.max_windows
         job = partial(jobs.followed, path=path, max_windows=most)
         size = partial(jobs.num_windows, self._first.here(), path, most)
         try:
