@@ -25,7 +25,8 @@ from hmdb.page.server.middleware.request_guard import RequestGuardMiddleware
 from hmdb.page.server.middleware.security_headers import SecurityHeadersMiddleware
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.settings import Settings
-from hmdb.page.views.theme import CSS, HEAD, THEME, TRANSLATIONS
+from hmdb.page.views.assets import HEAD_HTML, PAGE_CSS
+from hmdb.page.views.theme import THEME, TRANSLATIONS
 from hmdb.video import Confinement, confinement
 
 log = logging.getLogger(__name__)
@@ -62,8 +63,8 @@ class PageServer:
         )
         _, self.url, _ = demo.launch(
             theme=THEME,
-            css=CSS,
-            head=HEAD,
+            css_paths=PAGE_CSS,
+            head_paths=HEAD_HTML,
             i18n=TRANSLATIONS,
             max_file_size=f"{settings.max_upload_mb}mb",
             app_kwargs={"middleware": [guard]},

@@ -19,8 +19,9 @@ from hmdb.page.tabs.compare import ComparePanel
 from hmdb.page.tabs.live import LivePanel
 from hmdb.page.tabs.long_video import TimelinePanel
 from hmdb.page.tabs.video import AnswerPanel
+from hmdb.page.views.assets import read_script
 from hmdb.page.views.formatting import duration
-from hmdb.page.views.social_cards import PARAMETER, SYNC_URL_JS, ExampleLinks, example_names, middle_frame
+from hmdb.page.views.social_cards import PARAMETER, ExampleLinks, example_names, middle_frame
 from hmdb.page.views.theme import INTRO, TITLE
 
 if TYPE_CHECKING:
@@ -150,6 +151,6 @@ def connect_examples(
         wanted = links.clip(request.query_params.get(PARAMETER))
         return take(wanted or first) | ({tabs: gr.Tabs(selected=VIDEO)} if wanted else {})
 
-    link.change(None, link, js=SYNC_URL_JS)
+    link.change(None, link, js=read_script("sync_example_link.js"))
     panel.answer_after(examples.select(choose, None, panel.outputs, **IMMEDIATE))
     panel.answer_after(demo.load(begin, None, [*panel.outputs, tabs], **IMMEDIATE))

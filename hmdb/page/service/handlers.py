@@ -147,8 +147,8 @@ class Handlers:
         yield AnswerTrace(
             explanation=explanation,
             attention=attention,
-            seen=recognizer.model_input(prediction.clip),
-            alike=recognizer.loaded.calibration.bin_for(prediction.probability),
+            input_frames=recognizer.model_input(prediction.clip),
+            calibration_bin=recognizer.loaded.calibration.bin_for(prediction.probability),
         )
 
     @scheduled

@@ -24,6 +24,7 @@ from hmdb.clips.sampling import evenly_spaced
 from hmdb.errors import HmdbError, VideoError
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.tabs.base import BARE_HTML, HEIGHT, IMMEDIATE
+from hmdb.page.views.assets import read_script, render
 from hmdb.page.views.formatting import confidence_text, error_html, headline_html
 from hmdb.page.views.gallery import film_strip
 from hmdb.results import Prediction
@@ -50,14 +51,6 @@ MIN_PICTURES = 2  # before the first headline
 TOO_LARGE = "The pictures from this camera are too large."
 
 START_WORDS = "Start your camera", "Then do something: wave, do a push-up, brush your hair."
-PRIVACY = "Pictures from your camera are sent here, looked at and forgotten. Nothing is written to a disk."
-
-STOP_JS = """
-element.closest(".column").addEventListener("click", event => {
-    const button = event.target.closest(".camera button");
-    if (button?.querySelector("[title='stop recording']")) trigger("stop");
-}, true);
-"""  # Gradio's own Stop leaves the camera on, which is let go of when it is hidden
 
 
 @dataclass
@@ -149,7 +142,7 @@ class LivePanel:
                     label="The likeliest of the last seconds", num_top_classes=5, show_heading=False, visible=False
                 )
         self.strip = gr.HTML(**BARE_HTML)
-        note = gr.HTML(f'<p class="line camera-note" role="status">{PRIVACY}</p>', js_on_load=STOP_JS, **BARE_HTML)
+        note = gr.HTML(render("camera_note.html"), js_on_load=read_script("stop_camera.js"), **BARE_HTML)
         hidden = note.stop(lambda: gr.update(visible=False), None, around, **IMMEDIATE)
         hidden.then(lambda: gr.update(visible=True), None, around, **IMMEDIATE)
         camera.stream(
