@@ -94,7 +94,7 @@ async def watched(url: str, camera: Camera, urls: Sequence[str], seconds: float)
     """Posts and listens for so long; begins anew when the page takes the next visitor's turn."""
     async with httpx.AsyncClient(base_url=f"{url}/gradio_api/", timeout=60) as http:
         functions = (await http.get(f"{url}/config")).json()["dependencies"]
-        look = next(each["id"] for each in functions if each["api_name"] == "look")
+        look = next(each["id"] for each in functions if each["api_name"] == "on_frame")
         poster = asyncio.create_task(_post(http, camera, urls, look))
         with suppress(TimeoutError):
             await asyncio.wait_for(_listen(http, camera), seconds)

@@ -77,7 +77,7 @@ def visitors(folder: Path) -> Figures:
     """Many ask the app at the same moment."""
     videos = [write_clip(folder / f"{seed}.mp4", num_frames=FPS, seed=seed) for seed in range(max(VISITORS))]
     found: Figures = []
-    with running(HMDB_MAX_PER_ADDRESS=str(VISITORS[-1])) as app:  # all come from one address
+    with running(HMDB_SHARE=str(VISITORS[-1])) as app:  # all come from one address
         _ask(app, videos[:1])
         alone = statistics.median(_ask(app, videos[:1])["last"] for _ in range(5))
         memory = app.megabytes()
@@ -104,7 +104,7 @@ def _ask(app: App, videos: Sequence[Path]) -> dict[str, Any]:
             outcomes.append("answered")
             taken.append(time.perf_counter() - began)
         except Exception as error:  # whatever the client makes of it
-            outcomes.append("told to come back" if "under way already" in str(error) else f"lost: {error}")
+            outcomes.append("told to come back" if "already in progress" in str(error) else f"lost: {error}")
 
     threads = [threading.Thread(target=visit, args=pair) for pair in zip(clients, videos, strict=True)]
     for thread in threads:

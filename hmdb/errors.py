@@ -11,6 +11,7 @@
     |   `-- TerminatedError         a signal ended a batch job (batch_inference/run.py)
     |-- StorageFullError            the page's disk budget is used up (page/server/file_store.py)
     |-- AddressQuotaError           one client address has too many unfinished uploads (page/server/file_store.py)
+    |-- PreviewError                no preview of an unplayable video could be made (page/service/playback.py)
     `-- LendingError                ZeroGPU lent no GPU (page/service/zerogpu.py)
 
 Each message is one line that names the thing and what would help, and is safe to show to a client. The technical cause

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from finetune.config.fields import option
 from hmdb.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
-    """The repository of a push, and the files that go there.
+    """Where a run is pushed, and what of it.
 
     Attributes:
         repository: "owner/name", or a name alone for one of the token's owner; empty for one made from model and data.
-        replace: overwrite another run in the repository.
+        private: only the owner sees the repository.
+        replace: what another run left there goes.
+        frames: the examples of the report, which show frames of the clips.
+        logs: TensorBoard's files, which show frames, too.
 
     Raises:
-        DataError: logs without frames.
+        DataError: with the logs and without frames.
     """
 
     repository: str = ""
-    private: bool = option(False, "only you can see the repository")
-    replace: bool = option(False, "overwrite another run in the repository")
-    no_frames: bool = option(False, "leave out the figures that show frames of clips")
-    logs: bool = option(False, "push TensorBoard's files, too; they show frames")
+    private: bool = False
+    replace: bool = False
+    frames: bool = True
+    logs: bool = False
 
     def __post_init__(self) -> None:
-        if self.logs and self.no_frames:
+        if self.logs and not self.frames:
             raise DataError("--logs pushes TensorBoard's files, which show frames, too: leave it out, or --no-frames.")

@@ -8,7 +8,6 @@ import time
 from dataclasses import asdict
 from typing import Any
 
-import gradio as gr
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
@@ -23,10 +22,9 @@ from hmdb.page.server.middleware.client_address import ClientAddressMiddleware
 from hmdb.page.server.middleware.monitoring import MonitoringMiddleware
 from hmdb.page.server.middleware.request_guard import RequestGuardMiddleware
 from hmdb.page.server.middleware.security_headers import SecurityHeadersMiddleware
-from hmdb.page.service.handlers import Handlers
+from hmdb.page.service.page_blocks import PageBlocks
 from hmdb.page.settings import Settings
-from hmdb.page.views.assets import HEAD_HTML, PAGE_CSS
-from hmdb.page.views.theme import THEME, TRANSLATIONS
+from hmdb.page.views.theme import CSS, HEAD, THEME, TRANSLATIONS
 from hmdb.video import Confinement, confinement
 
 log = logging.getLogger(__name__)
@@ -44,9 +42,9 @@ class PageServer:
         url: its address.
     """
 
-    def __init__(self, demo: gr.Blocks, settings: Settings, **options: Any) -> None:
+    def __init__(self, demo: PageBlocks, settings: Settings, **options: Any) -> None:
         self.demo, self.settings = demo, settings
-        self.do: Handlers = demo.handlers  # type: ignore[attr-defined]
+        self.do = demo.handlers
         self.drain = DrainState()
         self._confinement: Confinement | None = None
         self._no_worker = ""  # why not, where no decoding process starts
@@ -58,13 +56,13 @@ class PageServer:
             files=FILES,
             drain=self.drain,
             max_upload_bytes=settings.max_upload_mb * 2**20,
-            rewrite_index=demo.links.tagged,  # type: ignore[attr-defined]
+            rewrite_index=demo.links.tagged,
             local_url=lambda: demo.local_url or "",
         )
         _, self.url, _ = demo.launch(
             theme=THEME,
-            css_paths=PAGE_CSS,
-            head_paths=HEAD_HTML,
+            css=CSS,
+            head=HEAD,
             i18n=TRANSLATIONS,
             max_file_size=f"{settings.max_upload_mb}mb",
             app_kwargs={"middleware": [guard]},
@@ -85,7 +83,7 @@ class PageServer:
     def _wrap(self, app: ASGIApp) -> ASGIApp:
         """The server's app within the middleware that has to come before Gradio's own."""
         app = MonitoringMiddleware(app, health=self.health, metrics=self.settings.metrics)
-        return ClientAddressMiddleware(SecurityHeadersMiddleware(app), trusted_proxies=self.settings.trusted_proxies)
+        return ClientAddressMiddleware(SecurityHeadersMiddleware(app), trusted_proxies=self.settings.proxies)
 
     def health(self) -> dict[str, Any]:
         """How the page is, for whatever watches it; nothing of it waits for an answer or for a decoding process."""
@@ -93,7 +91,7 @@ class PageServer:
         return {
             "state": state,
             "problem": problem,
-            "answers_under_way": self.do.turns.under_way,
+            "answers_under_way": self.do.scheduler.pending,
             "disk_bytes": FILES.used_bytes,
             "confinement": self._confinement and asdict(self._confinement),
         }
@@ -105,7 +103,7 @@ class PageServer:
             problem = "No model could be loaded."
         elif self._no_worker:
             state, problem = "failed", self._no_worker
-        elif self.do.turns.stuck:
+        elif self.do.scheduler.stuck:
             state, problem = "not answering", "Answers are asked for, and none goes on. Start the page again."
         return (state if self.drain.open else "ending"), problem
 
@@ -126,13 +124,13 @@ class PageServer:
             FILES.delete_expired()
             report()
             forget_temp_files(self.demo)
-            if not self.do.turns.under_way:
+            if not self.do.scheduler.pending:
                 trim_malloc()
 
     def close(self, seconds: float = GRACE_SECONDS) -> None:
         """Takes no new work, lets that which is under way end for so long, and takes the page down."""
         self.drain.open = False
         end = time.monotonic() + seconds
-        while (self.do.turns.under_way or self.drain.open_requests) and time.monotonic() < end:
+        while (self.do.scheduler.pending or self.drain.open_requests) and time.monotonic() < end:
             time.sleep(0.05)
         self.demo.close(verbose=False)

@@ -1,4 +1,4 @@
-"""The interface of a video: its frames, its format, and work that survives a wrong frame count."""
+"""What a video is to the rest of the library."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 class FrameCountChangedError(VideoError):
-    """A damaged file has another number of frames than it declares; `num_frames` is the true number by now.
+    """A file turned out to have another number of frames than it announced; the video knows the true number by now.
 
-    Only `Video` catches it: work on a whole video goes through `Video.retry_on_recount`.
+    Only `Video` catches it: work on a whole video goes through `Video.counted`.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamFormat:
-    """Codec, container and pixel format of a file, by FFmpeg's names.
+    """How a file is coded, as FFmpeg names it.
 
     Attributes:
         container: "mp4", "mov", "webm", "matroska", "avi", "mpegts", ...
@@ -44,7 +44,8 @@ class Frames:
 
     Attributes:
         pixels: uint8 RGB, (N, H, W, 3).
-        seconds: when a player shows each, by its timestamp; None without a clock.
+        seconds: when each is shown, by its timestamp on the clock of the video, as a player shows it;
+            None where there is no clock.
     """
 
     pixels: np.ndarray
@@ -52,17 +53,17 @@ class Frames:
 
 
 class Video(ABC):
-    """A video that is open for reading. Threads may share it.
+    """A video that is open for reading. It may be used by several threads.
 
     Attributes:
-        num_frames: at least 1.
-        fps: mean frame rate; None without a clock.
-        size: (width, height) in pixels of the frames as they are delivered: upright, and reduced where
+        num_frames: how many frames it has, at least 1.
+        fps: mean frame rate; None where there is no clock.
+        size: (width, height) in pixels of the frames, as they are delivered: upright, and reduced where
             the source is larger than `Limits.pixels`.
-        format: None for a folder.
-        decoder: "decord", "PyAV" or "folder".
-        note: a one-line description of damage; None where none is known. Reading frames can change it, and
-            `decoder`, as damage shows only then.
+        format: how it is coded; None for a folder.
+        decoder: who reads it: "decord", "PyAV" or "folder".
+        note: what is wrong with it, in a line for people; None where nothing is known to be. Reading
+            frames can change it, and `decoder`, as damage shows itself only then.
     """
 
     num_frames: int
@@ -74,7 +75,7 @@ class Video(ABC):
 
     @property
     def duration(self) -> float | None:
-        """Length in seconds; None without a clock."""
+        """Length in seconds; None where there is no clock."""
         return self.num_frames / self.fps if self.fps else None
 
     @property
@@ -82,11 +83,11 @@ class Video(ABC):
         return self.note is not None
 
     def seconds_at(self, indices: Sequence[int]) -> tuple[float, ...] | None:
-        """Returns the timestamps of the frames at these indices, as in `Frames.seconds`, without the frames.
-        The index `num_frames` stands for the end: the last frame is shown for 1 / fps.
+        """When the frames at these indices are shown, on the clock of `Frames.seconds`; nothing is delivered
+        for it. The index `num_frames` stands for the end: the last frame is shown for 1 / fps.
 
         Returns:
-            Seconds, in the order of the indices; None without a clock.
+            Seconds, in the order of the indices; None where there is no clock, as here.
 
         Raises:
             VideoError: there is no such frame, or it cannot be read.
@@ -95,28 +96,29 @@ class Video(ABC):
 
     @abstractmethod
     def frames_at(self, indices: Sequence[int]) -> Frames:
-        """Decodes the frames at these 0-based indices, in that order; an index may come twice.
+        """The frames at these 0-based indices, in that order; an index may come twice.
 
         Raises:
-            VideoError: a frame cannot be decoded.
-            FrameCountChangedError: the video is damaged and `num_frames` has changed; `retry_on_recount`
-                repeats the work then.
+            VideoError: a frame cannot be decoded, or the video turns out damaged and `num_frames` changes;
+                work that goes through `counted` is done again then.
         """
 
-    def retry_on_recount(self, work: Callable[[int], T]) -> T:
-        """Calls `work` with the number of frames, and once more if reading shows that a damaged file has
-        another number of frames than it declares.
+    def counted(self, work: Callable[[int], T]) -> T:
+        """What `work` makes of the video and its number of frames.
+
+        Where reading shows that a damaged file has another number of frames than it announced, the work is
+        done once more, with the true number.
 
         Raises:
-            VideoError: raised by `work`.
+            VideoError: what `work` raises.
         """
         try:
             return work(self.num_frames)
         except FrameCountChangedError:
             return work(self.num_frames)
 
-    def iterate_with_recount(self, work: Callable[[int], Generator[T]]) -> Generator[T]:
-        """Generator version of `retry_on_recount`; restarts from the first result if the frame count changes."""
+    def counted_each(self, work: Callable[[int], Generator[T]]) -> Generator[T]:
+        """As `counted`, for work that yields its results one by one: after a recount, from the first again."""
         try:
             yield from work(self.num_frames)
         except FrameCountChangedError:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import gradio as gr
 import pytest
 
 from hmdb.page.launch import PageServer
 from hmdb.page.layout import build_demo
+from hmdb.page.service.page_blocks import PageBlocks
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.support.clips import moving_bar, write_mp4
@@ -29,7 +29,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(demo: gr.Blocks) -> Iterator[str]:
+def served(demo: PageBlocks) -> Iterator[str]:
     try:
         # Gradio's own search for a port never ends where another process takes the one that it has found.
         yield PageServer(demo, SETTINGS, quiet=True, server_port=free_port()).url

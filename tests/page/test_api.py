@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -15,26 +13,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
-from PIL import Image
 
-from finetune.training.checkpoint import keep_rounding_cost
-from hmdb.errors import ModelError
-from hmdb.model.calibration import ReliabilityBin
-from hmdb.model.precision_cost import PrecisionCost
 from hmdb.page.layout import build_demo
-from hmdb.page.service.handlers import Handlers
 from hmdb.page.service.model_loader import BackgroundModel, load_recognizer
 from hmdb.page.service.scheduler import Scheduler
 from hmdb.page.settings import Settings
-from hmdb.page.views.api_outputs import prediction_markdown
-from hmdb.page.views.gallery import gallery
-from hmdb.page.views.walkthrough import walkthrough_html
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline
 from hmdb.text import label_words
@@ -88,7 +76,7 @@ def test_timeline(client: Client, long_clip: Path) -> None:
     assert timeline["segments"][-1]["end_seconds"] == pytest.approx(60, abs=0.1)
 
 
-def test_a_timeline_that_takes_too_long_ends_with_what_is_known(recognizer: Recognizer, long_clip: Path) -> None:
+def test_a_timeline_at_its_deadline_ends_with_a_partial_result(recognizer: Recognizer, long_clip: Path) -> None:
     clock = Clock()
 
     class Slow(Recognizer):
@@ -97,8 +85,8 @@ def test_a_timeline_that_takes_too_long_ends_with_what_is_known(recognizer: Reco
                 yield timeline
                 clock.now += 2
 
-    demo = build_demo(Slow(recognizer.loaded), settings=Settings(answer_timeout_seconds=3))
-    demo.handlers.turns = Scheduler(1, 3, clock=clock)  # type: ignore[attr-defined]
+    demo = build_demo(Slow(recognizer.loaded), settings=Settings(seconds=3))
+    demo.handlers.scheduler = Scheduler(1, 3, clock=clock)
     with served(demo) as url:
         client = Client(url, verbose=False)
         words, *_, timeline = client.predict(handle_file(long_clip), api_name="/timeline")
@@ -138,38 +126,7 @@ def test_labels_and_model(client: Client, recognizer: Recognizer) -> None:
     assert answer["int8"] == {"offered": False, "cost": None}
 
 
-@pytest.mark.parametrize(
-    ("change", "dtype", "note"),
-    [
-        (-1.0, "int8", None),
-        (-1.3, "float32", "int8 is not in use: copy loses 1.3 points of top-1 by it on 225 val clips, more than 1."),
-        (None, "float32", "int8 is not in use: nobody has measured what it costs copy."),
-    ],
-)
-def test_int8_is_for_checkpoints_that_lose_little_by_it(
-    change: float | None,
-    dtype: str,
-    note: str | None,
-    checkpoint: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    copy = shutil.copytree(checkpoint, tmp_path / "copy")
-    cost = None if change is None else PrecisionCost(top1_change=change, clips=225, part="val")
-    if cost:
-        keep_rounding_cost(copy, "int8", cost)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    do = Handlers(BackgroundModel(lambda: load_recognizer(str(copy), "int8")), None, SETTINGS)
-    model = do.model()
-    assert model["dtype"] == dtype
-    assert model["int8"] == {"offered": note is None, "cost": cost and cost.to_dict()}
-    assert model["notes"] == ([note] if note else [])
-    assert caplog.messages == model["notes"]
-    assert ("int8 is not in use" in do.describe()[0]) is bool(note)
-
-
-def test_every_output_has_a_name(client: Client) -> None:
+def test_every_output_is_named(client: Client) -> None:
     endpoints = client.view_api(return_format="dict")["named_endpoints"]
     assert set(endpoints) == {"/predict", "/explain", "/check", "/timeline", "/compare", "/labels", "/model"}
     names = [output["label"] for endpoint in endpoints.values() for output in endpoint["returns"]]
@@ -187,7 +144,7 @@ def test_errors_reach_the_client_as_one_line_without_paths(client: Client, tmp_p
         client.predict(None, api_name="/predict")
 
 
-def test_an_unknown_label_is_said(client: Client, video: Path) -> None:
+def test_an_unknown_label_is_refused(client: Client, video: Path) -> None:
     with pytest.raises(AppError, match="juggling is not one of the labels"):
         client.predict(handle_file(video), label="juggling", api_name="/explain")
 
@@ -198,28 +155,14 @@ def test_an_answer_ends_at_its_deadline(recognizer: Recognizer, video: Path) -> 
             while True:
                 self.probabilities(*args)
 
-    with served(build_demo(Slow(recognizer.loaded), settings=Settings(answer_timeout_seconds=1))) as url:
+    with served(build_demo(Slow(recognizer.loaded), settings=Settings(seconds=1))) as url:
         client = Client(url, verbose=False)
         with pytest.raises(AppError, match="longer than 1 seconds"):
             client.predict(handle_file(video), api_name="/predict")
         client.close()
 
 
-def test_waiting_for_the_model_is_no_part_of_the_deadline(recognizer: Recognizer, video: Path) -> None:
-    clock = Clock()
-
-    def slow() -> Recognizer:
-        clock.now += 1000
-        return recognizer
-
-    loading = BackgroundModel(slow)
-    do = Handlers(loading, None, SETTINGS)
-    do.turns = Scheduler(1, 1.5, ready=loading.wait, clock=clock)
-    ((action, *_),) = do.predict(str(video))
-    assert action
-
-
-def test_a_lent_gpu_gets_and_gives_only_what_can_be_pickled(checkpoint: Path, video: Path, tmp_path: Path) -> None:
+def test_calls_on_a_lent_gpu_can_be_pickled(checkpoint: Path, video: Path, tmp_path: Path) -> None:
     (tmp_path / "spaces.py").write_text(
         "import functools, inspect, pickle\n"
         "def GPU(duration):\n"
@@ -236,12 +179,12 @@ def test_a_lent_gpu_gets_and_gives_only_what_can_be_pickled(checkpoint: Path, vi
     code = (
         "import sys\n"
         "from hmdb.page.service.handlers import Handlers\n"
-        "from hmdb.page.service.model_loader import loadings\n"
+        "from hmdb.page.service.model_loader import load_models\n"
         "from hmdb.page.settings import Settings\n"
         "settings = Settings.from_environment()\n"
-        "do = Handlers(*loadings(settings), settings)\n"
+        "do = Handlers(*load_models(settings), settings)\n"
         "video = sys.argv[1]\n"
-        "for handler in (do.predict, do.explain, do.check, do.timeline, do.compare, do.closer):\n"
+        "for handler in (do.predict, do.explain, do.check, do.timeline, do.compare, do.trace_answer):\n"
         "    *_, last = handler(video)\n"
         "try:\n"
         "    list(do.explain(video, 'juggling'))\n"
@@ -269,15 +212,7 @@ def test_two_visitors_get_their_own_answers(url: str, recognizer: Recognizer, tm
         assert list(pool.map(ask, paths * 2)) == expected * 2
 
 
-def test_no_answer_writes_into_files_of_another(recognizer: Recognizer, video: Path) -> None:
-    clip = recognizer.read(video)
-    one, other = gallery(clip), gallery(clip)
-    assert not {path for path, _ in one} & {path for path, _ in other}
-    for (path, _), frame in zip(one, clip.pixels, strict=True):
-        assert np.abs(np.asarray(Image.open(path)).astype(int) - frame).mean() < 3  # grey levels
-
-
-def test_the_same_as_an_mcp_tool(url: str, video: Path, recognizer: Recognizer) -> None:
+def test_predict_as_an_mcp_tool(url: str, video: Path, recognizer: Recognizer) -> None:
     uri = "data:video/mp4;base64," + base64.b64encode(video.read_bytes()).decode()
 
     async def ask() -> tuple[set[str], Any]:
@@ -293,53 +228,3 @@ def test_the_same_as_an_mcp_tool(url: str, video: Path, recognizer: Recognizer) 
     assert {"predict", "explain", "timeline", "labels", "model"} <= tools
     assert not result.isError
     assert recognizer(video).label in " ".join(getattr(part, "text", "") for part in result.content)
-
-
-# Without a server
-
-
-def test_what_a_percentage_means_is_told_where_somebody_counted(recognizer: Recognizer, video: Path) -> None:
-    sure = recognizer(video).probability
-    alike = ReliabilityBin(low=0.0, high=1.0, count=9, right=4)
-    counted = dataclasses.replace(recognizer.loaded.calibration, bins=(alike,))
-    for calibration, count in ((recognizer.loaded.calibration, 5), (counted, 6)):
-        loaded = dataclasses.replace(recognizer.loaded, calibration=calibration)
-        do = Handlers(BackgroundModel(lambda loaded=loaded: Recognizer(loaded)), None, SETTINGS)  # type: ignore[misc]
-        (closer,) = do.closer(str(video))
-        told = walkthrough_html(closer)
-        assert told.count("<li>") == count
-        assert (f"What {sure:.0%} means" in told) == (count == 6)
-    assert "It was right on 4 of them: 44%." in told
-
-
-def test_labels_in_the_steps_are_text(recognizer: Recognizer, video: Path) -> None:
-    loaded = dataclasses.replace(recognizer.loaded, labels=tuple(f"<b>{n}</b>" for n in range(25)))
-    (closer,) = Handlers(BackgroundModel(lambda: Recognizer(loaded)), None, SETTINGS).closer(str(video))
-    assert "<b>" not in walkthrough_html(closer)
-
-
-def test_a_model_that_does_not_load_is_said_on_the_page() -> None:
-    def broken() -> Recognizer:
-        raise ModelError("The weights of x cannot be loaded: no.")
-
-    words, _ = Handlers(BackgroundModel(broken), None, SETTINGS).describe()
-    assert words == "**No model could be loaded.** The weights of x cannot be loaded: no."
-
-
-def test_loading_happens_once(recognizer: Recognizer) -> None:
-    calls: list[int] = []
-
-    def load() -> Recognizer:
-        calls.append(1)
-        return recognizer
-
-    loading = BackgroundModel(load)
-    assert [loading.wait() for _ in range(3)] == [recognizer] * 3
-    assert calls == [1]
-
-
-def test_an_unsure_answer_may_be_none_of_the_actions(recognizer: Recognizer, video: Path) -> None:
-    prediction = recognizer(video)
-    unsure = prediction_markdown(dataclasses.replace(prediction, threshold=0.99), 25)
-    assert "none of the 25 actions" in unsure
-    assert label_words(prediction.label) in unsure

@@ -15,8 +15,9 @@ from axe_playwright_python.sync_playwright import Axe
 from gradio_client import Client, handle_file
 from playwright.sync_api import Locator, Page, expect
 
-from hmdb.page.layout import OPENS_WITH, build_demo
+from hmdb.page.layout import build_demo
 from hmdb.page.service.model_loader import BackgroundModel
+from hmdb.page.tabs.video import OPENS_WITH
 from hmdb.recognizer import Recognizer
 from hmdb.results import Timeline
 from hmdb.text import label_words

@@ -22,7 +22,7 @@ A test looks up each of them. Paths are relative to hmdb/page.
 | `gradio.route_utils.get_root_url` | server/middleware/request_guard.py | the page's address as the client sees it |
 | `gradio.route_utils.upload_fn` | server/uploads.py | stores an upload in a given folder |
 | `gradio.routes.file_upload_statuses` | server/uploads.py | progress of uploads |
-| `demo.api_open` | layout.py | what `queue` sets, which builds the server a second time |
+| `demo.api_open` | service/page_blocks.py | what `queue` sets, which builds the server a second time |
 | `demo.local_url` | launch.py | the address at which MCP calls the page |
 | `demo.is_running` | launch.py | ends the threads of the page |
 | `demo.temp_file_sets` | server/gradio_patches.py | remembers the name of every file for good |

@@ -47,7 +47,7 @@ def report() -> None:
         SECONDS.labels(what).observe(worked)
         line = {"answer": what, "outcome": outcome, "worked": round(worked, 3), "taken": round(taken, 3)}
         # of a live camera there are several a second
-        log.log(logging.DEBUG if what == "look" else logging.INFO, json.dumps(line))
+        log.log(logging.DEBUG if what == "classify_clip" else logging.INFO, json.dumps(line))
 
 
 class AnswerMetrics:

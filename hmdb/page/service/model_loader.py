@@ -1,4 +1,4 @@
-"""The model of the page, which loads once the page is up."""
+"""Background loading of the page's models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class BackgroundModel:
-    """A recognizer that loads in a thread of its own, so that the page is up first."""
+    """A recognizer that loads in its own thread, so that the page is up first."""
 
     def __init__(self, load: Callable[[], Recognizer]) -> None:
         self._load = load
@@ -29,7 +29,7 @@ class BackgroundModel:
         self._future: Future[Recognizer] | None = None
 
     def start(self) -> Future[Recognizer]:
-        """Begins to load, once; later calls return the same future."""
+        """Starts loading; later calls return the same future."""
         with self._lock:
             if self._future is None:
                 self._future = Future()
@@ -39,36 +39,36 @@ class BackgroundModel:
     def _run(self, future: Future[Recognizer]) -> None:
         try:
             future.set_result(self._load())
-        except BaseException as error:  # raised again by whoever asks for the result
+        except BaseException as error:  # raised again by `wait`
             future.set_exception(error)
 
     @property
     def state(self) -> str:
-        """ "loading", also before that begins; "ready" or "failed"."""
+        """ "loading" (also before `start`), "ready" or "failed"."""
         if self._future is None or not self._future.done():
             return "loading"
         return "failed" if self._future.exception() else "ready"
 
-    def settle(self) -> None:
-        """Waits until it is there or has failed."""
+    def wait_done(self) -> None:
+        """Blocks until the model is loaded or has failed to load."""
         self.start().exception()
 
     def wait(self) -> Recognizer:
-        """The recognizer, as soon as it is there.
+        """Blocks until the recognizer is loaded, and returns it.
 
         Raises:
-            HmdbError: what loading raised.
+            HmdbError: loading failed.
         """
         return self.start().result()
 
 
 def load_recognizer(model: str | None = None, dtype: str = "auto") -> Recognizer:
-    """A model for visitors. Where int8 is asked for and is not for this one, its notes say why.
+    """Loads the recognizer that answers visitors. If int8 is requested but unavailable, its notes say why.
 
     Raises:
-        HmdbError: it cannot be loaded, or there is no such dtype.
+        HmdbError: the model cannot be loaded, or there is no such dtype.
     """
-    prepare()  # another process, which starts beside what follows if none did
+    prepare()  # starts a decoding process in parallel
     with gc_paused():
         from transformers.utils.logging import disable_progress_bar
 
@@ -85,21 +85,17 @@ def load_recognizer(model: str | None = None, dtype: str = "auto") -> Recognizer
 
 
 def as_background(recognizer: Recognizer | BackgroundModel) -> BackgroundModel:
+    """Wraps a recognizer that is loaded already."""
     return recognizer if isinstance(recognizer, BackgroundModel) else BackgroundModel(lambda: recognizer)
 
 
 def load_models(settings: Settings) -> tuple[BackgroundModel, BackgroundModel | None]:
-    """The model that answers and the one to set beside it, where there is one.
+    """Returns the model that answers and the optional second one for comparison.
 
-    On a Space that lends its GPU both are loaded at once: what is on the GPU before the first visitor comes is
-    there for all of them.
+    On ZeroGPU both are loaded right away: what is on the GPU before the first visitor comes is there for all of them.
     """
     first = BackgroundModel(partial(load_recognizer, dtype=settings.dtype))
-    second = (
-        BackgroundModel(partial(load_recognizer, settings.second_model, settings.dtype))
-        if settings.second_model
-        else None
-    )
+    second = BackgroundModel(partial(load_recognizer, settings.compare, settings.dtype)) if settings.compare else None
     if on_zerogpu():
         for each in filter(None, (first, second)):
             each.wait()

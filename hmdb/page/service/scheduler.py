@@ -1,4 +1,4 @@
-"""Who is answered when, and for how long."""
+"""Fair scheduling of answers, with per-address limits, deadlines and cancellation."""
 
 from __future__ import annotations
 
@@ -9,213 +9,228 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from hmdb.cancellation import cancellable
-from hmdb.errors import StoppedError
+from hmdb.errors import HmdbError, StoppedError
 from hmdb.page.server.metrics import AnswerMetrics, report
 from hmdb.page.server.session import client_address, session_id
 
 T = TypeVar("T")
-MARGIN_SECONDS = 60.0  # which a step may take longer than it should: a decoder is not asked whether to go on
+MARGIN_SECONDS = 60.0  # a step may overrun by this much: a decoder does not check for cancellation
+MAX_ADDRESSES = 1000  # client addresses whose last turn is remembered
 
 
 class BusyError(StoppedError):
-    """There are too many who wait already."""
+    """Too many answers are pending already."""
 
 
 class Job:
-    """The answering of one request, which ends when it has worked for so long, or its visitor cancels.
+    """One answer in progress. It ends when its working time is used up or its visitor cancels it.
 
     Attributes:
-        address, session: whose it is.
-        asker: the part of the page that asked; None for the API.
-        asked: when its next step was asked for, by `clock`; None between steps.
+        address, session: of the client.
+        owner: the part of the page that asked; None for the API.
+        requested: when its next step was requested, by `clock`; None between steps.
+        finished: no further step will be requested.
     """
 
     def __init__(
-        self, seconds: float, address: str, session: str, asker: object, clock: Callable[[], float] = time.monotonic
+        self,
+        timeout_seconds: float,
+        address: str,
+        session: str,
+        owner: object,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.address, self.session, self.asker = address, session, asker
+        self.address, self.session, self.owner = address, session, owner
         self.cancelled = False
-        self.over = False
-        self.asked: float | None = None
-        self._seconds, self._clock = seconds, clock
-        self._worked = 0.0
-        self._since: float | None = None
+        self.finished = False
+        self.requested: float | None = None
+        self._timeout_seconds, self._clock = timeout_seconds, clock
+        self._earlier_seconds = 0.0
+        self._step_began: float | None = None
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Counts the time, and lets the work ask whether to go on."""
-        self._since = self._clock()
+        """Measures a step, and stops it at its next cancellation point if the job must end."""
+        self._step_began = self._clock()
         try:
             with cancellable(self.check):
-                self._go_on()
-                yield  # the work itself asks about the time, so that it can end with what it has
-                self._go_on()
+                self._check_cancelled()
+                yield  # the deadline is checked inside the work alone, so that it can end with a partial result
+                self._check_cancelled()
         finally:
-            self._worked, self._since = self.worked, None
+            self._earlier_seconds, self._step_began = self.work_seconds, None
 
     @property
-    def worked(self) -> float:
-        """Seconds; waiting is none of it."""
-        return self._worked + (self._clock() - self._since if self._since is not None else 0)
+    def work_seconds(self) -> float:
+        """Seconds of work so far; waiting does not count."""
+        step = self._clock() - self._step_began if self._step_began is not None else 0
+        return self._earlier_seconds + step
 
     def check(self) -> None:
         """
         Raises:
-            StoppedError: it is over.
+            StoppedError: the job was cancelled or is past its deadline.
         """
-        self._go_on()
-        if self.worked > self._seconds:
-            raise StoppedError(f"This took longer than {self._seconds:g} seconds. Try a shorter video.")
+        self._check_cancelled()
+        if self.work_seconds > self._timeout_seconds:
+            raise StoppedError(f"This took longer than {self._timeout_seconds:g} seconds. Try a shorter video.")
 
-    def _go_on(self) -> None:
+    def _check_cancelled(self) -> None:
         if self.cancelled:
             raise StoppedError("Cancelled.")
 
 
 class Scheduler:
-    """Who is being answered: so many at a time, and each address as often as any other.
+    """Runs at most `concurrency` jobs at a time and serves client addresses round-robin.
 
-    Gradio forgets an event that is cancelled, but not the thread that works on it. That one counts until it ends, at
-    the next layer of the network.
+    Gradio forgets a cancelled event, but not the thread that works on it: that thread keeps its slot until it reaches
+    its next cancellation point, the next layer of the network.
 
     Args:
-        at_once: answers that are worked on at a time.
-        seconds: that one may be worked on.
-        most: visitors who may wait or be answered.
-        share: of them from one address.
-        ready: returns once there is a model, as waiting for it is no part of anybody's turn.
-        clock: seconds, from any moment on.
+        concurrency: steps that run at the same time.
+        timeout_seconds: working time of one job.
+        max_pending: jobs that wait or run.
+        max_per_address: of these, from one client address.
+        wait_until_ready: blocks until the model is loaded; that wait does not count towards the deadline.
+        clock: seconds since any moment.
     """
 
     def __init__(
         self,
-        at_once: int,
-        seconds: float,
+        concurrency: int,
+        timeout_seconds: float,
         *,
-        most: int = 32,
-        share: int = 8,
-        ready: Callable[[], object] = lambda: None,
+        max_pending: int = 32,
+        max_per_address: int = 8,
+        wait_until_ready: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._at_once, self._seconds = at_once, seconds
-        self._most, self._share = most, share
-        self._ready, self._clock = ready, clock
+        self._concurrency, self._timeout_seconds = concurrency, timeout_seconds
+        self._max_pending, self._max_per_address = max_pending, max_per_address
+        self._wait_until_ready, self._clock = wait_until_ready, clock
         self._changed = threading.Condition()
-        self._begun: list[Job] = []  # replaced, never changed, so that it can be read without the lock
-        self._moved = clock()  # when a step last began or ended
-        self._working = 0
+        self._jobs: list[Job] = []  # replaced, never changed, so that it can be read without the lock
+        self._last_change = clock()  # when a step last began or ended
+        self._running = 0
         self._waiting: list[Job] = []
-        self._last: dict[str, int] = {}  # when, in turns, an address was last let in
-        self._count = 0
+        self._last_turn: dict[str, int] = {}  # by address, counted in steps
+        self._num_turns = 0
 
-    def steps(
+    def run(
         self,
         name: str,
         work: Callable[[], Iterator[T]],
-        asker: object = None,
+        owner: object = None,
         *,
-        ready: Callable[[], object] = lambda: None,
+        wait_until_ready: Callable[[], object] = lambda: None,
     ) -> Iterator[T]:
-        """What `work` yields, each step in turn. Work that is cancelled ends in silence.
+        """Yields the results of `work`, waiting for a slot before each. A cancelled job ends without an error.
 
-        An answer in steps holds no room between them: Gradio may never ask for the next. Then the garbage collector
-        ends it there, in the midst of anything; so what ends it between steps takes no lock and writes no log.
+        An HmdbError that the work yields, not raises, is a part of the answer that failed; the metrics count it.
+
+        A job holds no slot between its steps: Gradio may never ask for the next. Then the garbage collector ends it at
+        any point of this thread's work, so ending it between steps takes no lock and writes no log line.
 
         Args:
-            asker: by which the visitor can cancel it.
-            ready: returns once there is what this work needs besides the model.
+            name: of the job in metrics and log.
+            owner: identifies the job for `cancel`.
+            wait_until_ready: blocks until whatever this job needs besides the model is there.
 
         Raises:
-            BusyError: too many wait already.
-            StoppedError: it took too long.
+            BusyError: too many jobs are pending.
+            StoppedError: it is past its deadline.
         """
-        turn = self._begin(asker)
+        job = self._admit(owner)
         try:
-            self._ready()
-            ready()
-            with AnswerMetrics(name) as seen, closing(work()) as results:  # type: ignore[type-var]
+            self._wait_until_ready()
+            wait_until_ready()
+            with AnswerMetrics(name) as metrics, closing(work()) as results:  # type: ignore[type-var]
                 while True:
-                    turn.asked = self._clock()
+                    job.requested = self._clock()
                     try:
-                        with self._room(turn), turn.working():
+                        with self._slot(job), job.working():
                             result = next(results)
                     except StopIteration:
                         return
                     except StoppedError:
-                        if turn.cancelled:
-                            seen.outcome = "cancelled"
+                        if job.cancelled:
+                            metrics.outcome = "cancelled"
                             return
                         raise
                     finally:
-                        seen.worked = turn.worked
-                    turn.asked = None
+                        metrics.worked = job.work_seconds
+                    if isinstance(result, HmdbError):
+                        metrics.outcome = type(result).__name__
+                    job.requested = None
                     yield result
         finally:
-            turn.over = True
-            if turn.asked is not None:
+            job.finished = True
+            if job.requested is not None:
                 report()
 
-    def _begin(self, asker: object) -> Job:
-        turn = Job(self._seconds, client_address(), session_id(), asker, self._clock)
+    def _admit(self, owner: object) -> Job:
+        job = Job(self._timeout_seconds, client_address(), session_id(), owner, self._clock)
         with self._changed:
-            under_way = [other for other in self._begun if not other.over]
-            begun = [other for other in under_way if not other.cancelled]
-            if len(begun) >= self._most:
-                raise BusyError(f"{len(begun)} answers are under way already. Try again in a minute.")
-            if turn.address and sum(other.address == turn.address for other in begun) >= self._share:
-                raise BusyError(f"{self._share} answers for you are under way already. Wait for one of them.")
-            self._begun = [*under_way, turn]
-        return turn
+            unfinished = [other for other in self._jobs if not other.finished]
+            pending = [other for other in unfinished if not other.cancelled]
+            if len(pending) >= self._max_pending:
+                raise BusyError(f"{len(pending)} answers are already in progress. Try again in a minute.")
+            if job.address and sum(other.address == job.address for other in pending) >= self._max_per_address:
+                raise BusyError(
+                    f"{self._max_per_address} of your answers are already in progress. Wait for one of them."
+                )
+            self._jobs = [*unfinished, job]
+        return job
 
     @contextmanager
-    def _room(self, turn: Job) -> Iterator[None]:
-        """Waits until there is room for a step of this answer."""
+    def _slot(self, job: Job) -> Iterator[None]:
+        """Waits for the job's turn and for one of the `concurrency` slots, and holds it."""
         with self._changed:
-            self._waiting.append(turn)
+            self._waiting.append(job)
             try:
-                while not turn.cancelled and (self._working >= self._at_once or self._next() is not turn):
+                while not job.cancelled and (self._running >= self._concurrency or self._next() is not job):
                     self._changed.wait(1)
             finally:
-                self._waiting.remove(turn)
-            self._count += 1
-            self._last[turn.address] = self._count
-            self._forget()
-            self._working += 1
-            self._moved = self._clock()
+                self._waiting.remove(job)
+            self._num_turns += 1
+            self._last_turn[job.address] = self._num_turns
+            self._forget_addresses()
+            self._running += 1
+            self._last_change = self._clock()
         try:
             yield
         finally:
             with self._changed:
-                self._working -= 1
-                self._moved = self._clock()
+                self._running -= 1
+                self._last_change = self._clock()
                 self._changed.notify_all()
 
     def _next(self) -> Job:
-        """Of those who wait, the first of the address that was let in longest ago."""
-        return min(self._waiting, key=lambda turn: self._last.get(turn.address, 0))
+        """The first waiting job of the address that was served longest ago."""
+        return min(self._waiting, key=lambda job: self._last_turn.get(job.address, 0))
 
-    def _forget(self) -> None:
-        if len(self._last) > 1000:
-            for address in sorted(self._last, key=self._last.__getitem__)[:500]:
-                del self._last[address]
+    def _forget_addresses(self) -> None:
+        if len(self._last_turn) > MAX_ADDRESSES:
+            for address in sorted(self._last_turn, key=self._last_turn.__getitem__)[: MAX_ADDRESSES // 2]:
+                del self._last_turn[address]
 
     @property
-    def under_way(self) -> int:
-        """Answers that wait or are worked on."""
-        return sum(not turn.over for turn in self._begun)
+    def pending(self) -> int:
+        """Number of jobs that wait or run."""
+        return sum(not job.finished for job in self._jobs)
 
     @property
     def stuck(self) -> bool:
-        """Whether steps are asked for, and none has begun or ended for longer than an answer may take."""
-        asked = [turn.asked for turn in self._begun if not turn.over]
-        oldest = min((moment for moment in asked if moment is not None), default=None)
-        limit = self._seconds + MARGIN_SECONDS
-        return oldest is not None and self._clock() - max(oldest, self._moved) > limit
+        """True when steps are requested, and none has begun or ended for longer than an answer may take."""
+        requests = [job.requested for job in self._jobs if not job.finished]
+        oldest = min((moment for moment in requests if moment is not None), default=None)
+        limit = self._timeout_seconds + MARGIN_SECONDS
+        return oldest is not None and self._clock() - max(oldest, self._last_change) > limit
 
-    def cancel(self, asker: object) -> None:
-        """Ends what is under way for this visitor and asker."""
+    def cancel(self, owner: object) -> None:
+        """Cancels the current visitor's jobs that this owner started."""
         with self._changed:
-            for turn in self._begun:
-                if turn.session == session_id() and turn.asker is asker:
-                    turn.cancelled = True
+            for job in self._jobs:
+                if job.session == session_id() and job.owner is owner:
+                    job.cancelled = True
             self._changed.notify_all()

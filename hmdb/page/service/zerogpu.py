@@ -1,8 +1,8 @@
-"""A GPU that is lent for one call at a time, on Spaces that do so (ZeroGPU).
+"""Model calls on Spaces that lend a GPU for one call at a time (ZeroGPU).
 
-There a call runs in a forked process, so arguments and results travel as pickles: a recognizer does not. A visitor has
-so many seconds of GPU a day, and is refused a call that asks for more than are left: so each asks for what such calls
-took.
+There a call runs in a forked process, so its arguments and results are pickled; a recognizer cannot be. Each visitor
+has a daily allowance of GPU seconds, and a call that requests more than are left is refused. So each call requests what
+earlier calls of its kind took.
 """
 
 from __future__ import annotations
@@ -28,44 +28,52 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-START, UNIT = 8.0, 1.0  # seconds: guesses, until the first call of a kind has been measured
-KEPT = 20  # calls of a kind that are remembered
-MARGIN = 1.5
-LEAST, MOST = 5, 60  # seconds that are asked for
-USABLE = 0.9  # of the lent seconds: a call that takes more than all of them may be killed
+FIRST_START_SECONDS, FIRST_UNIT_SECONDS = 8.0, 1.0  # guesses, until a call of the kind has been measured
+REMEMBERED_CALLS = 20  # of each kind
+SAFETY_FACTOR = 1.5
+MIN_SECONDS, MAX_SECONDS = 5, 60  # that a call requests
+USABLE_SHARE = 0.9  # of the requested seconds: a call that uses them all may be killed
 
 
 class LendingError(HmdbError):
-    """ZeroGPU does not lend its GPU, or has taken it back. The text is its own."""
+    """ZeroGPU refused its GPU or took it back. The text is ZeroGPU's own."""
+
+
+@dataclass(frozen=True)
+class CallEnd:
+    """The last item of a call.
+
+    Attributes:
+        start_seconds: from when the GPU was lent until the work began.
+        work_seconds: of all its units of work.
+        error: that ended it. It travels as a value: of a raised error only the type's name would come back.
+    """
+
+    start_seconds: float
+    work_seconds: float
+    error: HmdbError | RuntimeError | None = None
 
 
 class Estimate:
-    """The seconds to ask for, from what the last calls of one kind took: the slowest start and the slowest unit of
-    work among them, and a margin.
+    """Seconds to request: the slowest start and the slowest unit of work among the last calls, times SAFETY_FACTOR.
 
-    A start is short where the process of an earlier call is still there, and long where one is made and the weights
+    A start is short where the process of an earlier call still runs, and long where a new one is forked and the weights
     are moved.
     """
 
     def __init__(self) -> None:
-        self._starts: deque[float] = deque(maxlen=KEPT)
-        self._units: deque[float] = deque(maxlen=KEPT)
+        self._starts: deque[float] = deque(maxlen=REMEMBERED_CALLS)
+        self._units: deque[float] = deque(maxlen=REMEMBERED_CALLS)
 
-    def add(self, start: float, work: float, size: int = 1) -> None:
-        """Remembers a call.
-
-        Args:
-            start: seconds until its work began.
-            work: seconds that all its units took.
-            size: its units of work, at least 1.
-        """
-        self._starts.append(start)
-        self._units.append(work / size)
+    def add(self, end: CallEnd, size: int = 1) -> None:
+        """Remembers a call of `size` units of work."""
+        self._starts.append(end.start_seconds)
+        self._units.append(end.work_seconds / size)
 
     def seconds(self, size: int = 1) -> int:
-        """For a call with so many units of work, from LEAST to MOST."""
-        slowest = max(self._starts, default=START) + size * max(self._units, default=UNIT)
-        return min(max(math.ceil(MARGIN * slowest), LEAST), MOST)
+        """Seconds for a call of `size` units of work, from MIN_SECONDS to MAX_SECONDS."""
+        slowest = max(self._starts, default=FIRST_START_SECONDS) + size * max(self._units, default=FIRST_UNIT_SECONDS)
+        return min(max(math.ceil(SAFETY_FACTOR * slowest), MIN_SECONDS), MAX_SECONDS)
 
 
 @dataclass
@@ -74,15 +82,15 @@ class Call:
 
     Attributes:
         number: of the recognizer.
-        seconds: that are asked for.
-        in_time: whether it ends itself shortly before they are over.
-        begun: when the GPU was lent, by the machine's monotonic clock: the call is pickled then, and not before.
+        seconds: requested.
+        stop_in_time: ends the job shortly before these seconds are over.
+        begun: when the GPU was lent, by the machine's monotonic clock; set on pickling, which happens just then.
     """
 
     number: int
     job: partial[Iterator[Any]]
     seconds: int
-    in_time: bool = False
+    stop_in_time: bool = False
     begun: float | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -90,118 +98,105 @@ class Call:
         return vars(self).copy()
 
 
-@dataclass(frozen=True)
-class Took:
-    """The last item of a call: how long it took, in seconds."""
-
-    start: float
-    work: float
-
-
-_models: list[BackgroundModel] = []  # by number, so that the forked process finds what it inherited
+_models: list[BackgroundModel] = []  # by number, so that the forked process finds the one it inherited
 _estimates: defaultdict[Callable[..., Any], Estimate] = defaultdict(Estimate)  # by job
-_END = object()
 
 
-def _results(call: Call) -> Iterator[Any]:
-    """What a job yields, then the error that ended it if one did, then how long it took.
-
-    Errors are yielded: of one that is raised, only the type's name would come back from the other process.
-    """
+def _run(call: Call) -> Iterator[Any]:
+    """Yields the results of the job, then a CallEnd."""
     now = time.monotonic()
     begun = call.begun = now if call.begun is None else call.begun
 
     def check() -> None:
-        if call.in_time and time.monotonic() - begun > USABLE * call.seconds:
+        if call.stop_in_time and time.monotonic() - begun > USABLE_SHARE * call.seconds:
             raise StoppedError(f"This took longer than the {call.seconds} seconds for which ZeroGPU lent its GPU.")
 
+    error: HmdbError | RuntimeError | None = None
     try:
         results = call.job(_models[call.number].wait())
         while True:
             with cancellable(check):
-                result = next(results, _END)
-            if result is _END:
-                break
+                result = next(results)
             yield result
-    except HmdbError as error:
-        yield error
+    except StopIteration:
+        pass
+    except HmdbError as raised:
+        error = raised
     except Exception:
-        yield RuntimeError(traceback.format_exc())  # the error itself need not survive pickling
-    yield Took(now - begun, time.monotonic() - now)
+        error = RuntimeError(traceback.format_exc())  # the error itself need not survive pickling
+    yield CallEnd(now - begun, time.monotonic() - now, error)
 
 
 def _lender() -> Callable[[Call], Iterator[Any]] | None:
-    """Runs a call on a lent GPU; None where there is no ZeroGPU."""
+    """The function that runs a call on a lent GPU; None where there is no ZeroGPU."""
     try:
         import spaces
     except ImportError:
         return None
-    lend: Callable[[Call], Iterator[Any]] = spaces.GPU(duration=lambda call: call.seconds)(_results)
+    lend: Callable[[Call], Iterator[Any]] = spaces.GPU(duration=lambda call: call.seconds)(_run)
     return lend
 
 
-_lend = _lender()  # when this module is imported: ZeroGPU looks for such functions as the page starts
+_lend = _lender()  # at import: ZeroGPU looks for such functions as the page starts
 
 
 class GpuRecognizer:
-    """A recognizer whose network runs where there is a GPU for it."""
+    """A recognizer whose model runs on a lent GPU where there is ZeroGPU, and in this process elsewhere."""
 
-    def __init__(self, loading: BackgroundModel) -> None:
-        self._loading = loading
+    def __init__(self, model: BackgroundModel) -> None:
+        self._model = model
         self._number = len(_models)
-        _models.append(loading)
+        _models.append(model)
 
     @property
     def state(self) -> str:
         """ "loading", "ready" or "failed"."""
-        return self._loading.state
+        return self._model.state
 
-    def settle(self) -> None:
-        """Waits until the recognizer is there or cannot be loaded."""
-        self._loading.settle()
+    def wait_done(self) -> None:
+        """Blocks until the model is loaded or has failed to load."""
+        self._model.wait_done()
 
-    def here(self) -> Recognizer:
-        """The recognizer itself, for all that needs no network."""
-        return self._loading.wait()
+    def local(self) -> Recognizer:
+        """The recognizer in this process, for work that needs no GPU."""
+        return self._model.wait()
 
     def call(self, job: partial[Iterator[T]]) -> T:
-        """What a job with one result yields; see `stream`."""
+        """Returns the only result of a job; see `stream`."""
         (result,) = self.stream(job)
         return result
 
     def stream(
-        self, job: partial[Iterator[T]], size: Callable[[], int] = lambda: 1, *, in_time: bool = False
+        self, job: partial[Iterator[T]], size: Callable[[], int] = lambda: 1, *, stop_in_time: bool = False
     ) -> Iterator[T]:
-        """What a job yields, as one call. It is measured only if it is asked for all of its results.
+        """Yields the results of a job, which is one call. Only calls that are read to their end are measured.
 
         Args:
-            job: a function of a module, with all that it takes but the recognizer.
-            size: gives its units of work; called only where a GPU is lent.
-            in_time: ends it shortly before the time of a GPU that is lent is over.
+            job: a function of a module with all its arguments but the recognizer.
+            size: returns its units of work; called only where a GPU is lent.
+            stop_in_time: ends the job shortly before the requested seconds are over.
 
         Raises:
-            LendingError: ZeroGPU does not lend its GPU, or has taken it back.
-            StoppedError: it was ended so.
+            LendingError: ZeroGPU refused its GPU or took it back.
+            StoppedError: `stop_in_time` ended the job.
         """
-        recognizer = self.here()
+        recognizer = self.local()
         if _lend is None:
             yield from job(recognizer)
             return
         estimate, units = _estimates[job.func], size()
-        call = Call(self._number, job, estimate.seconds(units), in_time)
-        failed: HmdbError | RuntimeError | None = None
+        call = Call(self._number, job, estimate.seconds(units), stop_in_time)
+        error: HmdbError | RuntimeError | None = None
         try:
             for result in _lend(call):
-                match result:
-                    case HmdbError() | RuntimeError():
-                        failed = result
-                    case Took(start, work):
-                        estimate.add(start, work, units)
-                    case _:
-                        yield result
-        except gr.Error as error:
-            if call.begun is not None:  # it was taken back, as a rule since the time was up
-                estimate.add(call.seconds, 0)
-            raise LendingError(one_line(str(error.message))) from error
-        if failed:
-            raise failed
+                if isinstance(result, CallEnd):
+                    estimate.add(result, units)
+                    error = result.error
+                else:
+                    yield result
+        except gr.Error as refusal:
+            if call.begun is not None:  # taken back, usually since the time was up
+                estimate.add(CallEnd(call.seconds, 0))
+            raise LendingError(one_line(str(refusal.message))) from refusal
+        if error:
+            raise error

@@ -1,4 +1,4 @@
-"""What every tab with a video does: a new video empties the old answer and is answered at once."""
+"""Base class of the tabs with a video: a new video empties the old answer and is answered at once."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 import gradio as gr
 
 from hmdb.errors import HmdbError
-from hmdb.page.server.file_store import FILES
 from hmdb.page.server.gradio_patches import pass_upload_path
 from hmdb.page.server.session import PerSession
 from hmdb.page.service.handlers import Handlers
+from hmdb.page.service.playback import Playback, PreviewError
 from hmdb.page.views.formatting import busy_html, error_html, headline_html
 
-HEIGHT = 285  # pixels of a player, and of what stands beside it
+HEIGHT = 285  # pixels of a player, and of the components in its row
 
 FORGOTTEN = "The page has forgotten this video, since many others came after it. Choose it again."
 
-Updates = dict[Any, Any]  # components and what they show from now on
+Updates = dict[Any, Any]  # components and their new values
 
 THUMBNAIL_ROW: dict[str, Any] = {
     "show_label": False,
@@ -32,18 +32,19 @@ THUMBNAIL_ROW: dict[str, Any] = {
     "buttons": [],
 }
 INTERNAL: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-IMMEDIATE: dict[str, Any] = {**INTERNAL, "queue": False, "trigger_mode": "multiple"}  # it needs no network
-QUEUED: dict[str, Any] = {**INTERNAL, "trigger_mode": "multiple"}  # a new question ends the old one by itself
-BARE_HTML: dict[str, Any] = {"padding": False, "apply_default_css": False}  # of gr.HTML
+IMMEDIATE: dict[str, Any] = {**INTERNAL, "queue": False, "trigger_mode": "multiple"}  # for events without a model
+SCHEDULED: dict[str, Any] = {"concurrency_limit": None}  # the scheduler limits concurrency, not Gradio
+QUEUED: dict[str, Any] = {**INTERNAL, **SCHEDULED, "trigger_mode": "multiple"}  # a new event cancels the old job
+BARE_HTML: dict[str, Any] = {"padding": False, "apply_default_css": False}  # for gr.HTML
 
 
 @dataclass(eq=False)
 class CurrentVideo:
-    """What a visitor has chosen to be answered.
+    """The video that a visitor chose last.
 
     Attributes:
-        path: of the video; None after it was cleared.
-        begun: whether it is being answered, or was.
+        path: None after it was cleared.
+        begun: true once its answer is or was in progress.
     """
 
     path: str | None
@@ -55,99 +56,92 @@ class Panel(ABC):
 
     Attributes:
         source: the path of the video; a state, which stays on the server.
-        words: the headline, or what went wrong; to be rendered where it belongs, as is `clear`.
+        words: the headline or an error; the subclass renders it, and `clear`.
         upload: where a file is dropped; None where a camera is the source.
         player: plays the video.
-        empty: what the components of the answer show while there is none.
+        empty: the values of the answer's components while there is no answer.
     """
 
     upload: gr.File | None = None
     player: gr.Video
     empty: Updates
 
-    def __init__(self, do: Handlers, heavy: dict[str, Any], invitation: str) -> None:
+    def __init__(self, do: Handlers, invitation: str) -> None:
         self.do = do
-        self.heavy = heavy
         self.invitation = headline_html("", invitation)
         self.source = gr.State()
         self.words = gr.HTML(self.invitation, render=False, **BARE_HTML)
         self.clear = gr.Button("Clear", size="sm", visible=False, render=False)
-        self._choices = PerSession[CurrentVideo]()
+        self._current = PerSession[CurrentVideo]()
 
     @abstractmethod
-    def steps(self, path: str) -> Iterator[Updates]:
-        """The answer, as far as it is known."""
+    def updates(self, path: str) -> Iterator[Updates]:
+        """Yields the answer as far as it is known."""
 
-    def answers(self, video: gr.File | gr.Video, *triggers: Any) -> None:
-        """Answers what `video` holds after these of its events."""
-        taken = gr.on(triggers, self.take, video, self.outputs, **IMMEDIATE)
-        self.answer_after(taken)
-        self.clear.click(lambda: self.take(None), None, self.outputs, **IMMEDIATE)
+    def connect(self, video: gr.File | gr.Video, *triggers: Any) -> None:
+        """Answers the value of `video` after these of its events."""
+        self.run_after(gr.on(triggers, self.on_new_video, video, self.outputs, **IMMEDIATE))
+        self.clear.click(lambda: self.on_new_video(None), None, self.outputs, **IMMEDIATE)
 
-    def answer_after(self, taken: Any) -> None:
-        taken.then(self.run, self.source, self.outputs, **QUEUED, **self.heavy)
+    def run_after(self, event: Any) -> None:
+        event.then(self.run, self.source, self.outputs, **QUEUED)
 
-    def take(self, path: str | None) -> Updates:
-        """Ends the answering of the old video, and empties its answer."""
-        self._choices.put(CurrentVideo(path))
+    def on_new_video(self, path: str | None) -> Updates:
+        """Cancels the job of the old video, and empties its answer."""
+        self._current.put(CurrentVideo(path))
         self.do.cancel(self)
         return {
             **self.empty,
-            **self.emptied(path),
+            **self.reset_player(path),
             self.source: path,
             self.words: busy_html() if path else self.invitation,
             self.clear: gr.update(visible=bool(path)),
         }
 
-    def emptied(self, path: str | None) -> Updates:
-        """The player without the old video, and room for the next file. A camera's player has the new one already."""
+    def reset_player(self, path: str | None) -> Updates:
+        """The player without the old video, and an empty drop zone. A recorder has the new video already."""
         if self.upload is None:
             return {self.player: None} if path is None else {}
         return {self.upload: None, self.player: gr.update(value=None, visible=False)}
 
-    def played(self, path: str) -> Updates:
-        """The player with the video, if a browser plays it as it is."""
-        plays = self.upload is not None and any(self.do.plays(path, asker=self))
-        return {self.player: gr.update(value=path, visible=True)} if plays else {}
-
-    def preview(self, path: str) -> Updates:
-        """The player with something in place of a video that a browser does not play. Without it the answer stands."""
-        try:
-            films = list(self.do.preview(path, asker=self))
-        except HmdbError as error:
-            gr.Warning(f"The video cannot be played here. {html.escape(str(error))}")
+    def show_player(self, result: Playback | PreviewError) -> Updates:
+        """The player with its file; a recorder plays its own video already. Without a preview the answer stands."""
+        if isinstance(result, PreviewError):
+            gr.Warning(html.escape(str(result)))
             return {}
-        return {self.player: gr.update(value=films[0], visible=True)} if films else {}
+        if self.upload is None and not result.is_preview:
+            return {}
+        return {self.player: gr.update(value=result.path, visible=True)}
 
     @property
     def has_choice(self) -> bool:
-        """Whether this visitor has chosen something, if only to clear it."""
-        return self._choices.get() is not None
+        """True once this visitor has chosen or cleared a video."""
+        return self._current.get() is not None
 
     def run(self, path: str | None) -> Iterator[Updates]:
-        """Answers what the visitor chose last, once. `path` may be older: events overtake one another."""
-        yield from cumulative(self._chosen(path), self.words)
+        """Answers the video that the visitor chose last, once. `path` may be older: events overtake one another."""
+        yield from cumulative(self._run(path), self.words)
 
-    def _chosen(self, path: str | None) -> Iterator[Updates]:
-        choice = self._choices.get() or CurrentVideo(path)
-        if choice.path and not choice.begun:
-            choice.begun = True
-            yield {self.source: choice.path}
-            for step in self._answered(choice.path):
-                if self._choices.get() not in (None, choice):
-                    return
-                yield step
+    def _run(self, path: str | None) -> Iterator[Updates]:
+        current = self._current.get() or CurrentVideo(path)
+        if not current.path or current.begun:
+            return
+        current.begun = True
+        yield {self.source: current.path}
+        for update in self._answer(current.path):
+            if self._current.get() not in (None, current):
+                return
+            yield update
 
-    def _answered(self, path: str) -> Iterator[Updates]:
-        leave = self.empty  # the answer before may reach the browser after it was emptied
+    def _answer(self, path: str) -> Iterator[Updates]:
+        shown: Updates = {}
         try:
-            with FILES.pin(path):
-                yield self.played(path)
-                for step in self.steps(path):
-                    yield step
-                    leave = {}
+            for update in self.updates(path):
+                shown |= update
+                yield update
         except HmdbError as error:
-            yield {**leave, self.words: error_html(error)}
+            rest = {each: value for each, value in self.empty.items() if each not in shown}
+            yield {**rest, self.words: error_html(error)}  # the old answer may arrive after it was emptied
 
     @property
     def outputs(self) -> list[Any]:
@@ -155,41 +149,40 @@ class Panel(ABC):
         return [*upload, self.player, self.source, self.words, self.clear, *self.empty]
 
 
-def cumulative(steps: Iterable[Updates], one: Any) -> Iterator[Updates]:
-    """What each step shows, together with what those before it do: of two that come fast one upon the other a slow
-    browser drops the first.
+def cumulative(updates: Iterable[Updates], unchanged: Any) -> Iterator[Updates]:
+    """Yields each update merged into those before it: a slow browser drops the first of two in quick succession.
 
     Args:
-        one: of the components, which is left as it is where there is no step: Gradio would empty them all.
+        unchanged: a component that is skipped if there is no update; without any Gradio would empty all components.
     """
     shown: Updates = {}
-    for step in filter(None, steps):
-        shown = shown | {component: _joined(shown.get(component), update) for component, update in step.items()}
+    for update in filter(None, updates):
+        shown = shown | {component: _merged(shown.get(component), value) for component, value in update.items()}
         yield shown
     if not shown:
-        yield {one: gr.skip()}
+        yield {unchanged: gr.skip()}
 
 
-def _joined(earlier: Any, later: Any) -> Any:
-    """Two updates of one component as one; a value takes the place of all before it."""
+def _merged(earlier: Any, later: Any) -> Any:
+    """One update for two of the same component; a plain value replaces all before it."""
     are_updates = all(isinstance(each, dict) and "__type__" in each for each in (earlier, later))
     return {**earlier, **later} if are_updates else later
 
 
 def render_here(component: gr.components.Component) -> None:
-    """Shows a component here that was made before."""
+    """Renders a component that was created earlier."""
     component.render()  # type: ignore[no-untyped-call]
 
 
 def drop_zone() -> gr.File:
-    """For files of any type: the first bytes decide, not the name."""
+    """A drop zone for files of any type: their first bytes decide, not their names."""
     return pass_upload_path(
         gr.File(label="Your video", show_label=False, height=120, min_width=180, elem_classes="drop")
     )
 
 
 def video_player(label: str) -> gr.Video:
-    """To be rendered where it belongs, as is `recorder`."""
+    """A player; like a recorder, it is not rendered yet."""
     return gr.Video(
         label=label,
         interactive=False,
@@ -202,6 +195,7 @@ def video_player(label: str) -> gr.Video:
 
 
 def recorder(label: str) -> gr.Video:
+    """A camera recorder that plays its recording; not rendered yet."""
     return gr.Video(
         label=label,
         sources=["webcam"],

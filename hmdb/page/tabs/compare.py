@@ -1,9 +1,8 @@
-"""Two videos beside each other, or one whose frames are taken in several ways."""
+"""The Compare tab: two videos next to each other, each under several frame samplers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import gradio as gr
 
@@ -15,10 +14,10 @@ from hmdb.results import Prediction
 
 
 class ComparePanel(Panel):
-    """A row for each way in which frames are taken of each video: the frames, and what they are taken for."""
+    """A video with a row for each sampler: its frames and its prediction."""
 
-    def __init__(self, do: Handlers, heavy: dict[str, Any], name: str) -> None:
-        super().__init__(do, heavy, f"Choose {name}: its frames are taken in several ways.")
+    def __init__(self, do: Handlers, name: str) -> None:
+        super().__init__(do, f"Choose {name}: its frames are sampled in several ways.")
         self.upload = drop_zone()
         self.player = video_player(name.capitalize())
         render_here(self.player)
@@ -29,13 +28,16 @@ class ComparePanel(Panel):
         )
         render_here(self.clear)
         self.empty = {self.table: "", self.frames: gr.update(value=None, visible=False)}
-        self.answers(self.upload, self.upload.upload)
+        self.connect(self.upload, self.upload.upload)
 
-    def steps(self, path: str) -> Iterator[Updates]:
+    def updates(self, path: str) -> Iterator[Updates]:
         runs: list[tuple[str, Prediction]] = []
-        for run in self.do.runs(path, asker=self):
-            runs.append(run)
+        for result in self.do.compare_runs(path, owner=self):
+            if not isinstance(result, tuple):
+                yield self.show_player(result)
+                continue
+            runs.append(result)
             yield {self.table: runs_table(runs)}
-        frames = [frame for _, run in runs for frame in gallery(run.clip)]
-        yield {self.words: agreement_headline(runs), self.frames: gr.update(value=frames, visible=True)}
-        yield self.preview(path)
+            if len(runs) == self.do.num_runs:
+                frames = [frame for _, run in runs for frame in gallery(run.clip)]
+                yield {self.words: agreement_headline(runs), self.frames: gr.update(value=frames, visible=True)}

@@ -1,127 +1,76 @@
-"""Live: the last seconds of a camera are the clip, and are answered again and again.
-
-Nothing of it is written anywhere: pictures come in and go out within messages, and what is kept of them is the
-memory of one visitor's `LiveSession`.
-"""
+"""The Live tab: a camera that is classified continuously, or a recording of it that is answered when it ends."""
 
 from __future__ import annotations
 
-import base64
-import io
-import math
 import time
-from collections import deque
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from gradio.data_classes import ImageData
-from PIL import Image
 
-from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
-from hmdb.clips.sampling import evenly_spaced
-from hmdb.errors import HmdbError, VideoError
+from hmdb.errors import HmdbError
 from hmdb.page.service.handlers import Handlers
-from hmdb.page.tabs.base import BARE_HTML, HEIGHT, IMMEDIATE
-from hmdb.page.views.assets import read_script, render
-from hmdb.page.views.formatting import confidence_text, error_html, headline_html
+from hmdb.page.service.live_stream import LiveSession, decode_jpeg
+from hmdb.page.tabs.base import BARE_HTML, HEIGHT, IMMEDIATE, SCHEDULED, recorder
+from hmdb.page.tabs.video import AnswerPanel
+from hmdb.page.views.formatting import confidence_text, duration, error_html, headline_html
 from hmdb.page.views.gallery import film_strip
-from hmdb.results import Prediction
 from hmdb.text import label_words
 
-CLIP_SECONDS = 2.5  # that the clip reaches back
-MIN_REACH_PICTURES, MAX_REACH_SECONDS = (
-    4,
-    10.0,
-)  # pictures that it reaches back for where they come slowly, and seconds at the most
-KEPT_SIDE = 320  # pixels of the longer side of a picture that is kept
-STILL_GREY_LEVELS = 1.5  # grey levels from picture to picture, on average, below which nothing moves
-SMOOTHING_SECONDS = 0.7  # seconds in which what was answered fades to a third
-HEADLINE_LEAD = 0.1  # of the smoothed probability, by which another action has to lead to become the headline
-KNOWN_SHARE = 0.5  # the share of late answers that have to be one of the actions
+LIVE = "Live"
+MODES = (LIVE, "Record a clip")
 
-FRAME_INTERVAL_SECONDS = (
-    0.2  # seconds from picture to picture, at least; the next is not sent before the last is answered
-)
-MAX_ASPECT = 8  # of a picture, the longer side over the shorter
-LEASE_SECONDS = 20  # seconds of answering, after which a camera that goes on waits again
-MAX_PIXELS = 2 * 2**20
+FRAME_INTERVAL_SECONDS = 0.2  # at least; the next picture is not sent before the last is answered
+LEASE_SECONDS = 20  # after which a running camera queues again
 MIN_PICTURES = 2  # before the first headline
-TOO_LARGE = "The pictures from this camera are too large."
 
 START_WORDS = "Start your camera", "Then do something: wave, do a push-up, brush your hair."
+PRIVACY = "Pictures from your camera are sent here, classified and forgotten. Nothing is written to a disk."
+
+STOP_JS = """
+element.closest(".column").addEventListener("click", event => {
+    const button = event.target.closest(".camera button");
+    if (button?.querySelector("[title='stop recording']")) trigger("stop");
+}, true);
+"""  # Gradio's own Stop keeps the camera on; hiding the component releases it
 
 
-@dataclass
-class LiveSession:
-    """What one visitor's camera has shown of late, and what was answered.
+def add_live_tab(do: Handlers, tabs: gr.Tabs, keep_seconds: float) -> None:
+    """Adds the live camera and the recorder, of which one is shown.
 
-    Attributes:
-        pictures: when each was taken, in seconds, and its pixels, uint8 RGB (H, W, 3).
-        shares: the smoothed probability of each label.
-        known: the smoothed share of answers that the model takes for one of its actions.
-        label: the headline.
+    Args:
+        do: answers.
+        tabs: the page's tabs.
+        keep_seconds: until a recording is deleted.
     """
 
-    pictures: deque[tuple[float, np.ndarray]] = field(default_factory=deque)
-    shares: dict[str, float] = field(default_factory=dict)
-    known: float = 0.0
-    label: str = ""
-    answered: float = -math.inf
+    def show_mode(chosen: str, event: gr.SelectData) -> list[dict[str, Any]]:
+        """Shows the chosen mode, and neither on another tab: a hidden component releases its camera."""
+        return [gr.update(visible=event.value == LIVE and chosen == each) for each in MODES]
 
-    def see(self, pixels: np.ndarray, now: float) -> None:
-        """Keeps a picture, and drops those that are too old; where answers are slow, few pictures are seen at all."""
-        if self.pictures and self.pictures[-1][1].shape != pixels.shape:
-            self.pictures.clear()  # another camera, or the phone was turned
-        self.pictures.append((now, pixels))
-        while now - self.pictures[0][0] > (
-            CLIP_SECONDS if len(self.pictures) > MIN_REACH_PICTURES else MAX_REACH_SECONDS
-        ):
-            self.pictures.popleft()
-
-    @property
-    def moves(self) -> bool:
-        """Whether anything changes from picture to picture."""
-        grey = np.stack([pixels[::4, ::4].mean(axis=2) for _, pixels in self.pictures])
-        return len(grey) > 1 and float(np.abs(np.diff(grey, axis=0)).mean()) >= STILL_GREY_LEVELS
-
-    def clip(self, spec: ClipSpec) -> Clip:
-        """The frames for the model, spread over what was seen; the newest is one of them."""
-        count = len(self.pictures)
-        chosen = [self.pictures[count - 1 - back] for back in reversed(evenly_spaced(count, spec.num_frames))]
-        moments = [moment - self.pictures[0][0] for moment, _ in chosen]
-        return Clip(
-            pixels=np.stack([pixels for _, pixels in chosen]),
-            frames=tuple(ClipFrame(sources=(i,), seconds=each, kind="real") for i, each in enumerate(moments)),
-            spec=replace(spec, sampler="equidistant"),
-            decoder="camera",
+    mode = gr.Radio(MODES, value=MODES[0], label="How the camera is used", show_label=False, container=False)
+    with gr.Column() as streamed:
+        LivePanel(do)
+    with gr.Column(visible=False) as recorded:
+        record = AnswerPanel(
+            do,
+            recorder("Recording"),
+            "Record a few seconds of yourself; the answer comes when you stop. The recording is deleted "
+            f"after {duration(keep_seconds)}. Its sound is ignored, though your browser may ask for it.",
         )
-
-    def hear(self, prediction: Prediction, now: float) -> None:
-        """Smooths an answer for all labels into those before it, so that the headline does not flicker."""
-        old = math.exp((self.answered - now) / SMOOTHING_SECONDS)
-        new = zip(prediction.labels, prediction.probabilities, strict=True)
-        self.shares = {label: old * self.shares.get(label, 0) + (1 - old) * share for label, share in new}
-        self.known = old * self.known + (1 - old) * prediction.is_known
-        self.answered = now
-        best = max(self.shares, key=self.shares.__getitem__)
-        if not self.label or self.shares[best] >= self.shares[self.label] + HEADLINE_LEAD:
-            self.label = best
-
-    @property
-    def top(self) -> dict[str, float]:
-        """The five likeliest labels, as people write them."""
-        likeliest = sorted(self.shares.items(), key=lambda item: -item[1])[:5]
-        return {label_words(label): share for label, share in likeliest}
+        record.connect(record.player, record.player.stop_recording, record.player.clear)
+    mode.change(
+        lambda chosen: [gr.update(visible=chosen == each) for each in MODES], mode, [streamed, recorded], **IMMEDIATE
+    )
+    tabs.select(show_mode, mode, [streamed, recorded], **IMMEDIATE)
 
 
 class LivePanel:
-    """A camera, and beside it what somebody is doing in front of it."""
+    """A camera and the action in front of it."""
 
     def __init__(self, do: Handlers) -> None:
         self.do = do
-        watch = gr.State()
+        session = gr.State()
         with gr.Row(equal_height=False):
             with gr.Column(min_width=300), gr.Column() as around:
                 camera = gr.Image(
@@ -135,78 +84,55 @@ class LivePanel:
                     buttons=[],
                     elem_classes="camera",
                 )
-                camera.preprocess = raw_data_url  # type: ignore[method-assign]  # Gradio's own takes a picture of any size
+                camera.preprocess = raw_data_url  # type: ignore[method-assign]  # Gradio's own decodes any size
             with gr.Column(min_width=300):
                 self.words = gr.HTML(headline_html(*START_WORDS), **BARE_HTML)
                 self.bars = gr.Label(
                     label="The likeliest of the last seconds", num_top_classes=5, show_heading=False, visible=False
                 )
         self.strip = gr.HTML(**BARE_HTML)
-        note = gr.HTML(render("camera_note.html"), js_on_load=read_script("stop_camera.js"), **BARE_HTML)
+        note = gr.HTML(f'<p class="line camera-note" role="status">{PRIVACY}</p>', js_on_load=STOP_JS, **BARE_HTML)
         hidden = note.stop(lambda: gr.update(visible=False), None, around, **IMMEDIATE)
         hidden.then(lambda: gr.update(visible=True), None, around, **IMMEDIATE)
         camera.stream(
-            self.look,
-            [camera, watch],
-            [self.words, self.bars, self.strip, watch],
+            self.on_frame,
+            [camera, session],
+            [self.words, self.bars, self.strip, session],
             stream_every=FRAME_INTERVAL_SECONDS,
             time_limit=LEASE_SECONDS,
-            concurrency_limit=None,  # the turns share out the answers, and a camera that sends nothing holds nobody up
             show_progress="hidden",
             api_visibility="private",
+            **SCHEDULED,
         )
 
-    def look(self, url: str | None, watch: LiveSession | None) -> tuple[Any, ...]:
-        """Headline, bars, strip and what is remembered, after one more picture."""
-        watch = watch or LiveSession()
+    def on_frame(self, url: str | None, session: LiveSession | None) -> tuple[Any, ...]:
+        """Returns headline, bars, strip and session after one more picture."""
+        session = session or LiveSession()
         if url is None:
-            return gr.skip(), gr.skip(), gr.skip(), watch
+            return gr.skip(), gr.skip(), gr.skip(), session
         try:
-            watch.see(decode_jpeg(url), time.monotonic())
-            clip, moves = watch.clip(self.do.clip_spec), watch.moves
-            for prediction in self.do.look(clip) if moves else ():
-                watch.hear(prediction, time.monotonic())
+            session.add_frame(decode_jpeg(url), time.monotonic())
+            clip = session.clip(self.do.clip_spec)
+            for prediction in self.do.classify_clip(clip) if session.moves else ():
+                session.add_prediction(prediction, time.monotonic())
         except HmdbError as error:
-            return error_html(error), gr.skip(), gr.skip(), watch
-        known = moves and watch.known >= KNOWN_SHARE
-        bars = gr.update(value=watch.top or None, visible=bool(watch.top), elem_classes=[] if known else ["unsure"])
-        return self.headline(watch, moves=moves, known=known), bars, film_strip(clip.pixels), watch
+            return error_html(error), gr.skip(), gr.skip(), session
+        top = session.top_five
+        bars = gr.update(value=top or None, visible=bool(top), elem_classes=[] if session.is_known else ["unsure"])
+        return self.headline(session), bars, film_strip(clip.pixels), session
 
-    def headline(self, watch: LiveSession, *, moves: bool, known: bool) -> str:
-        if len(watch.pictures) < MIN_PICTURES:
+    def headline(self, session: LiveSession) -> str:
+        if len(session.pictures) < MIN_PICTURES:
             return headline_html("", "Looking …")
-        if not moves:
+        if not session.moves:
             return headline_html("Nothing moves", "Do something: wave, do a push-up, brush your hair.")
-        if not known:
+        if not session.is_known:
             return headline_html(
-                "None of these", f"It knows {self.do.num_labels} actions, and this seems to be another."
+                "None of these", f"The model knows {self.do.num_labels} actions, and this seems to be another."
             )
-        return headline_html(label_words(watch.label), confidence_text(watch.shares[watch.label]))
+        return headline_html(label_words(session.label), confidence_text(session.smoothed[session.label]))
 
 
 def raw_data_url(payload: ImageData | None) -> str | None:
-    """What a camera sent, still as text."""
+    """Returns a camera picture as it was sent, still text."""
     return None if payload is None else payload.url or ""
-
-
-def decode_jpeg(url: str) -> np.ndarray:
-    """The picture of a data URL as a camera's stream has it: uint8 RGB, at most SIDE on its longer side.
-
-    Raises:
-        VideoError: it is none, or too large.
-    """
-    head, _, data = url.partition(",")
-    if not head.startswith("data:image/jpeg;base64"):
-        raise VideoError("This is not a picture from a camera.")
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(data)), formats=["JPEG"]) as picture:
-            if picture.width * picture.height > MAX_PIXELS or max(picture.size) > MAX_ASPECT * min(picture.size):
-                raise VideoError(TOO_LARGE)
-            picture.draft("RGB", (KEPT_SIDE, KEPT_SIDE))
-            small = picture.convert("RGB")
-    except Image.DecompressionBombError as error:  # Pillow's own limit comes first
-        raise VideoError(TOO_LARGE) from error
-    except (OSError, ValueError) as error:
-        raise VideoError("This is not a picture from a camera.") from error
-    small.thumbnail((KEPT_SIDE, KEPT_SIDE))
-    return np.asarray(small)

@@ -1,4 +1,4 @@
-"""A long video, and what happens in it when."""
+"""The Long video tab: a timeline of the actions in a video."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from typing import Any
 
 import gradio as gr
 
+from hmdb.errors import HmdbError
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.tabs.base import BARE_HTML, IMMEDIATE, Panel, Updates, drop_zone, render_here, video_player
-from hmdb.page.views.assets import read_script
 from hmdb.page.views.formatting import headline_html
 from hmdb.page.views.timeline import subtitles, summary, timeline_files, timeline_html, timeline_words
 from hmdb.results import Timeline
 
 FILE_KINDS = ("JSON", "Table (CSV)", "Subtitles (SRT)")
 
+SEEK = """
+element.addEventListener("click", event => {
+    const segment = event.target.closest("[data-start]");
+    if (segment) trigger("click", {start: Number(segment.dataset.start)});
+});
+"""
+
 
 class TimelinePanel(Panel):
-    """The player with subtitles, the timeline under it, and files to take away."""
+    """The player with subtitles, the timeline under it, and files to download."""
 
-    def __init__(self, do: Handlers, heavy: dict[str, Any]) -> None:
-        super().__init__(do, heavy, "Choose a longer video. It is looked at piece by piece: which action, and when?")
+    def __init__(self, do: Handlers) -> None:
+        super().__init__(do, "Choose a longer video, and see which action happens when.")
         self.upload = drop_zone()
         with gr.Row(equal_height=False):
             with gr.Column(scale=3, min_width=300):
@@ -35,7 +42,7 @@ class TimelinePanel(Panel):
                     self.files = [
                         gr.DownloadButton(f"⬇ {kind}", size="sm", min_width=80, visible=False) for kind in FILE_KINDS
                     ]
-        self.chart = gr.HTML(js_on_load=read_script("seek_on_click.js"), **BARE_HTML)
+        self.chart = gr.HTML(js_on_load=SEEK, **BARE_HTML)
         with gr.Accordion("The timeline as JSON", open=False, visible=False) as self.details:
             self.json = gr.JSON(label="Timeline")
         render_here(self.clear)
@@ -44,25 +51,32 @@ class TimelinePanel(Panel):
             self.chart: "",
             self.json: None,
         }
-        self.stop.click(self.end, None, [self.stop, self.words], **IMMEDIATE)
+        self.stop.click(self.on_stop, None, [self.stop, self.words], **IMMEDIATE)
         self.chart.click(seek, None, self.player, **IMMEDIATE)
-        self.answers(self.upload, self.upload.upload)
+        self.connect(self.upload, self.upload.upload)
 
-    def steps(self, path: str) -> Iterator[Updates]:
+    def updates(self, path: str) -> Iterator[Updates]:
         yield {self.stop: gr.update(visible=True)}
         timeline, finished = None, False
-        for timeline, finished in self.do.follow(path, asker=self):
-            yield self.shown(timeline, finished=finished)
+        try:
+            for result in self.do.timeline_updates(path, owner=self):
+                if isinstance(result, tuple):
+                    timeline, finished = result
+                    yield self.progress_update(timeline, finished=finished)
+                else:
+                    yield self.show_player(result)
+        except HmdbError:
+            yield {self.stop: gr.update(visible=False)}
+            raise
         if not finished:
-            yield self.stopped()
+            yield self.stopped_update()
         if timeline is None:
             return
-        yield self.taken_away(timeline, Path(path).stem)
-        yield self.preview(path)
+        yield self.downloads(timeline, Path(path).stem)
         if timeline.has_clock:
             yield {self.player: gr.update(subtitles=subtitles(timeline))}
 
-    def shown(self, timeline: Timeline, *, finished: bool) -> Updates:
+    def progress_update(self, timeline: Timeline, *, finished: bool) -> Updates:
         done = len(timeline.answers)
         large = summary(timeline) if finished else f"{done / timeline.num_windows:.0%}"
         return {
@@ -73,22 +87,22 @@ class TimelinePanel(Panel):
             self.details: gr.update(visible=True),
         }
 
-    def taken_away(self, timeline: Timeline, name: str) -> Updates:
-        """The files, each on its button."""
+    def downloads(self, timeline: Timeline, name: str) -> Updates:
+        """The download buttons with their files."""
         paths = timeline_files(timeline, name)
         return {button: gr.update(value=path, visible=True) for button, path in zip(self.files, paths, strict=False)}
 
-    def end(self) -> Updates:
+    def on_stop(self) -> Updates:
         self.do.cancel(self)
-        return self.stopped()
+        return self.stopped_update()
 
-    def stopped(self) -> Updates:
+    def stopped_update(self) -> Updates:
         return {
             self.stop: gr.update(visible=False),
-            self.words: headline_html("Stopped", "Whatever was found stays below."),
+            self.words: headline_html("Stopped", "The results so far stay below."),
         }
 
 
 def seek(event: gr.EventData) -> Any:
-    """The player, where the segment that was clicked begins."""
+    """Moves the player to the start of the segment that was clicked."""
     return gr.update(playback_position=event.start)

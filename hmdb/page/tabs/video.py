@@ -1,14 +1,16 @@
-"""The one place of an answer: the headline, the likeliest actions, and why one of them."""
+"""The Video tab: a video or an example, its prediction, and the explanation of a label."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from hmdb.errors import HmdbError, VideoError
 from hmdb.page.service.handlers import Handlers
+from hmdb.page.service.playback import Playback, PreviewError
 from hmdb.page.tabs.base import (
     BARE_HTML,
     FORGOTTEN,
@@ -19,29 +21,35 @@ from hmdb.page.tabs.base import (
     Panel,
     Updates,
     cumulative,
+    drop_zone,
     render_here,
+    video_player,
 )
 from hmdb.page.views.api_outputs import confidences
 from hmdb.page.views.formatting import faithfulness_text, headline, note_html, pending_map_text
 from hmdb.page.views.gallery import gallery
 from hmdb.page.views.overlay_video import overlay_loop
+from hmdb.page.views.social_cards import PARAMETER, SYNC_URL_JS, ExampleLinks, example_names
 from hmdb.page.views.walkthrough import walkthrough_html
 from hmdb.results import Explanation, Faithfulness, Prediction
 from hmdb.text import label_words
+
+OPENS_WITH = "pullup"  # the example that is answered when the page opens
+VIDEO = "video"  # id of the tab
 
 
 class AnswerPanel(Panel):
     """Player, answer and map side by side, or below one another on a phone; the frames under them."""
 
-    def __init__(
-        self, do: Handlers, heavy: dict[str, Any], player: gr.Video, invitation: str, upload: gr.File | None = None
-    ) -> None:
+    def __init__(self, do: Handlers, player: gr.Video, invitation: str, upload: gr.File | None = None) -> None:
         """
         Args:
+            do: answers.
             player: not rendered yet.
-            upload: where files come from; the player is a recorder without.
+            invitation: shown while there is no video.
+            upload: the source of files; None if the player is a recorder.
         """
-        super().__init__(do, heavy, invitation)
+        super().__init__(do, invitation)
         self.player, self.upload = player, upload
         self.label = gr.State()
         self.moments = gr.State()  # of the frames, in seconds
@@ -66,44 +74,50 @@ class AnswerPanel(Panel):
         with gr.Column(visible=False) as self.frames:
             gr.HTML(note_html("The frames it looked at. Click one to see the video there."), **BARE_HTML)
             self.strip = gr.Gallery(label="The frames it looked at", elem_classes="pictures", **THUMBNAIL_ROW)
-        with gr.Accordion("How it came to this answer, step by step", open=False, visible=False) as self.inside:
-            self.told = gr.HTML(**BARE_HTML)
-            self.told_of = gr.State()  # the path of the video
+        with gr.Accordion(
+            "How it came to this answer, step by step", open=False, visible=False
+        ) as self.walkthrough_accordion:
+            self.walkthrough = gr.HTML(**BARE_HTML)
+            self.walkthrough_path = gr.State()  # of the video that it explains
         with gr.Accordion("The answer as JSON", open=False, visible=False) as self.details:
             self.json = gr.JSON(label="Answer")
         render_here(self.clear)
         self.empty = {
             **{each: gr.update(value=None, visible=False) for each in (self.bars, self.film)},
             **{each: gr.update(visible=False) for each in (self.frames, self.details)},
-            self.inside: gr.update(open=False, visible=False),
-            self.told: "",
-            self.told_of: None,
+            self.walkthrough_accordion: gr.update(open=False, visible=False),
+            self.walkthrough: "",
+            self.walkthrough_path: None,
             self.trust: "",
             self.strip: None,
             self.moments: None,
             self.json: None,
         }
-        chosen = self.bars.select(self.choose, None, [self.label, self.trust], **IMMEDIATE)
-        chosen.then(self.why, [self.source, self.label], [self.film, self.trust], **QUEUED, **heavy)
-        self.inside.expand(self.tell, [self.source, self.told_of], [self.told, self.told_of], **QUEUED, **heavy)
+        selected = self.bars.select(self.select_label, None, [self.label, self.trust], **IMMEDIATE)
+        selected.then(self.explain_label, [self.source, self.label], [self.film, self.trust], **QUEUED)
+        self.walkthrough_accordion.expand(
+            self.show_walkthrough,
+            [self.source, self.walkthrough_path],
+            [self.walkthrough, self.walkthrough_path],
+            **QUEUED,
+        )
         self.strip.select(seek, self.moments, self.player, **IMMEDIATE)
 
-    def take(self, path: str | None) -> Updates:
-        self.do.cancel(self.told)
-        return super().take(path)
+    def on_new_video(self, path: str | None) -> Updates:
+        self.do.cancel(self.walkthrough)
+        return super().on_new_video(path)
 
-    def steps(self, path: str) -> Iterator[Updates]:
-        found = self.do.answer(path, asker=self)
-        prediction = next(found, None)
-        if not isinstance(prediction, Prediction):  # it was cancelled before there was one
-            return
-        yield self.answered(prediction)
-        for number, step in enumerate(self.explained(found)):
-            yield step
-            if number == 0:  # a preview of a large video takes longer than a map
-                yield self.preview(path)
+    def updates(self, path: str) -> Iterator[Updates]:
+        for result in self.do.answer(path, owner=self):
+            match result:
+                case Playback() | PreviewError():
+                    yield self.show_player(result)
+                case Prediction():
+                    yield self.show_prediction(result)
+                case _:
+                    yield self.show_explanation(result)
 
-    def answered(self, prediction: Prediction) -> Updates:
+    def show_prediction(self, prediction: Prediction) -> Updates:
         return {
             self.words: headline(prediction, self.do.num_labels),
             self.bars: gr.update(
@@ -116,56 +130,110 @@ class AnswerPanel(Panel):
             self.moments: [frame.seconds for frame in prediction.clip.frames],
             self.json: prediction.to_dict(),
             self.details: gr.update(visible=True),
-            self.inside: gr.update(visible=True),
+            self.walkthrough_accordion: gr.update(visible=True),
             self.trust: note_html(pending_map_text(prediction.label)),
         }
 
-    def explained(self, found: Iterable[Prediction | Explanation | Faithfulness]) -> Iterator[Updates]:
-        """The map and what it is worth. What goes wrong with them leaves the answer as it is."""
-        try:
-            for each in found:
-                match each:
-                    case Explanation():
-                        what = f"What speaks for “{label_words(each.label or 'the answer')}”"
-                        yield {self.film: gr.update(value=overlay_loop(each), visible=True, label=what)}
-                    case Faithfulness():
-                        yield {self.trust: note_html(faithfulness_text(each))}
-        except HmdbError as error:
-            yield {self.trust: note_html(str(error))}
+    def show_explanation(self, result: Explanation | Faithfulness | HmdbError) -> Updates:
+        """The map, its faithfulness, or an error in its place; the prediction stays."""
+        match result:
+            case Explanation():
+                title = f"What speaks for “{label_words(result.label or 'the answer')}”"
+                return {self.film: gr.update(value=overlay_loop(result), visible=True, label=title)}
+            case Faithfulness():
+                return {self.trust: note_html(faithfulness_text(result))}
+            case HmdbError():
+                return {self.trust: note_html(str(result))}
 
-    def choose(self, event: gr.SelectData) -> Updates:
+    def select_label(self, event: gr.SelectData) -> Updates:
         self.do.cancel(self)
         return {self.label: event.value, self.trust: note_html(pending_map_text(event.value))}
 
-    def why(self, path: str | None, label: str | None) -> Iterator[Updates]:
+    def explain_label(self, path: str | None, label: str | None) -> Iterator[Updates]:
+        """Explains the label that was selected."""
         if path is None or label is None:
             yield {self.trust: note_html(FORGOTTEN)}
         else:
-            yield from cumulative(self.explained(self.do.why(path, label, asker=self)), self.trust)
+            yield from cumulative(self._explain_label(path, label), self.trust)
 
-    def tell(self, path: str | None, told_of: str | None) -> Iterator[Updates]:
-        """The steps to the answer, once for each video."""
-        if path is None:
-            yield {self.told: note_html(FORGOTTEN)}
-        else:
-            yield from cumulative(self._closely(path) if path != told_of else (), self.told)
-
-    def _closely(self, path: str) -> Iterator[Updates]:
-        yield {self.told: note_html("Looking at it once more, closely …")}
+    def _explain_label(self, path: str, label: str) -> Iterator[Updates]:
         try:
-            for closer in self.do.closer(path, asker=self.told):
-                yield {self.told: walkthrough_html(closer), self.told_of: path}
+            yield from map(self.show_explanation, self.do.explain_label(path, label, owner=self))
         except HmdbError as error:
-            yield {self.told: note_html(str(error))}
+            yield self.show_explanation(error)
+
+    def show_walkthrough(self, path: str | None, shown_path: str | None) -> Iterator[Updates]:
+        """Shows the step-by-step walkthrough, once for each video."""
+        if path is None:
+            yield {self.walkthrough: note_html(FORGOTTEN)}
+        else:
+            yield from cumulative(self._walkthrough(path) if path != shown_path else (), self.walkthrough)
+
+    def _walkthrough(self, path: str) -> Iterator[Updates]:
+        yield {self.walkthrough: note_html("Looking at it once more, closely …")}
+        try:
+            for trace in self.do.trace_answer(path, owner=self.walkthrough):
+                yield {self.walkthrough: walkthrough_html(trace), self.walkthrough_path: path}
+        except HmdbError as error:
+            yield {self.walkthrough: note_html(str(error))}
 
 
 def seek(event: gr.SelectData, moments: Sequence[float | None] | None) -> Any:
-    """The player, at the moment of the frame that was clicked.
+    """Moves the player to the frame that was clicked.
 
     Raises:
-        VideoError: Gradio let go of this visitor's state.
+        VideoError: Gradio has dropped this visitor's state.
     """
     if moments is None:
         raise VideoError(FORGOTTEN)
     seconds = moments[event.index]
     return gr.skip() if seconds is None else gr.update(playback_position=seconds)
+
+
+def add_video_tab(demo: gr.Blocks, do: Handlers, tabs: gr.Tabs, links: ExampleLinks) -> None:
+    """Adds the drop zone, the examples and the answer."""
+    with gr.Row(equal_height=False):
+        upload = drop_zone()
+        if links.clips:
+            examples = gr.Gallery(
+                list(zip(links.frames, example_names(links.clips), strict=True)),
+                label="Examples",
+                interactive=False,
+                scale=6,
+                elem_classes=["pictures", "examples"],
+                **THUMBNAIL_ROW,
+            )
+    panel = AnswerPanel(
+        do,
+        video_player("The video"),
+        "Drop a short video or choose an example, and the answer appears here.",
+        upload,
+    )
+    if links.clips:
+        connect_examples(demo, panel, examples, tabs, links)
+    panel.connect(upload, upload.upload)
+
+
+def connect_examples(
+    demo: gr.Blocks, panel: AnswerPanel, examples: gr.Gallery, tabs: gr.Tabs, links: ExampleLinks
+) -> None:
+    """Answers an example when the page opens, the one that its URL names or OPENS_WITH, and then those clicked."""
+    link = gr.HTML(**BARE_HTML)
+    panel.empty |= {link: "", examples: gr.update(selected_index=-1)}  # None would be left out
+    first = links.clip(OPENS_WITH) or links.clips[0]
+
+    def answer_example(clip: Path) -> dict[Any, Any]:
+        return {**panel.on_new_video(str(clip)), link: links.link(clip)}
+
+    def on_select(event: gr.SelectData) -> dict[Any, Any]:
+        return {**answer_example(links.clips[event.index]), examples: gr.skip()}  # it stays selected
+
+    def on_load(request: gr.Request) -> dict[Any, Any]:
+        if panel.has_choice:  # the visitor was faster
+            return {tabs: gr.skip()}
+        wanted = links.clip(request.query_params.get(PARAMETER))
+        return answer_example(wanted or first) | ({tabs: gr.Tabs(selected=VIDEO)} if wanted else {})
+
+    link.change(None, link, js=SYNC_URL_JS)
+    panel.run_after(examples.select(on_select, None, panel.outputs, **IMMEDIATE))
+    panel.run_after(demo.load(on_load, None, [*panel.outputs, tabs], **IMMEDIATE))

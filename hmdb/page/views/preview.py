@@ -25,13 +25,17 @@ BROWSER_CODECS = {"mp4": frozenset({"h264"}), "webm": frozenset({"vp8", "vp9"})}
 BROWSER_PIXEL_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 
 
-def plays_in_browser(path: str | Path) -> bool:
+def plays_in_browser(path: str | Path, video: Video | None = None) -> bool:
     """Whether Chromium, Firefox and Safari all play this file, which needs a suffix that fits, too.
+
+    Args:
+        path: of the file.
+        video: the same, if it is open already.
 
     Raises:
         VideoError: it cannot be read.
     """
-    coded = open_video(path).format
+    coded = (video or open_video(path)).format
     return (
         coded is not None
         and coded.codec in BROWSER_CODECS.get(coded.container, ())
@@ -63,7 +67,7 @@ def make_preview(path: VideoLike, target: str | Path, *, seconds: float = PREVIE
         indices, rate = _shown(video, num_frames, seconds)
         return encode_video(_frames(video, indices), target, size, rate)
 
-    return video.retry_on_recount(write)
+    return video.counted(write)
 
 
 def _shown(video: Video, num_frames: int, seconds: float) -> tuple[list[int], float]:

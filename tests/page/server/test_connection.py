@@ -89,14 +89,14 @@ def test_slow_mcp_messages_block_no_others(page: PageServer, size: int, monkeypa
 
 
 def test_silent_cameras_block_no_others(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    (look,) = [fn._id for fn in page.demo.fns.values() if fn.name == "look"]
-    monkeypatch.setattr(page.demo.fns[look], "time_limit", 600)
+    (on_frame,) = [fn._id for fn in page.demo.fns.values() if fn.name == "on_frame"]
+    monkeypatch.setattr(page.demo.fns[on_frame], "time_limit", 600)
     picture = io.BytesIO()
     Image.new("RGB", (32, 24)).save(picture, "JPEG")
     camera = {"url": "data:image/jpeg;base64," + base64.b64encode(picture.getvalue()).decode()}
     silent, other = Visitor(page.url), Visitor(page.url)
-    event = silent.join(look, [camera, None]).json()["event_id"]
+    event = silent.join(on_frame, [camera, None]).json()["event_id"]
     with silent.http.stream("GET", "queue/data", params={"session_hash": silent.session}) as lines:
         assert any("process_streaming" in line for line in lines.iter_lines())  # more is waited for, and none comes
-        assert other.end_of(look, [camera, None])["success"]
+        assert other.end_of(on_frame, [camera, None])["success"]
         assert silent.http.post(f"stream/{event}/close").status_code == 200  # until here it held its place

@@ -91,7 +91,7 @@ AS_TEXT = "A file has to be sent as text: data:video/mp4;base64,..."
         ("", -0.1, OPACITY),
         ("", 1e99, OPACITY),
         ("", [], OPACITY),
-        ("x" * 4000, 0.5, f"What was named {LABELS}"),
+        ("x" * 4000, 0.5, f"The given text {LABELS}"),
         ("two\nlines", 0.5, f"two?lines {LABELS}"),
         (["x"], 0.5, f"['x'] {LABELS}"),
     ],

@@ -110,7 +110,7 @@ def test_unplayable_videos_are_previewed_as_h264(demo: gr.Blocks, ffmpeg_log: Pa
     take = next(
         fn
         for fn in demo.fns.values()
-        if fn.name == "take" and fn.inputs[:1] and fn.inputs[0].get_block_name() == "file"
+        if fn.name == "on_new_video" and fn.inputs[:1] and fn.inputs[0].get_block_name() == "file"
     )
     run = next(fn for fn in demo.fns.values() if fn.name == "run" and fn._id > take._id)
     for fn, data in ((take, [upload]), (run, [None])):  # what was taken is in a state, which stays on the server

@@ -35,16 +35,16 @@ def test_health_shows_state_and_confinement(page: PageServer) -> None:
 
 def test_health_fails_when_answers_are_stuck(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     now, gate = [0.0], threading.Event()
-    turns = Scheduler(1, 60, clock=lambda: now[0])
-    monkeypatch.setattr(page.do, "turns", turns)
+    scheduler = Scheduler(1, 60, clock=lambda: now[0])
+    monkeypatch.setattr(page.do, "scheduler", scheduler)
 
     def work() -> Iterator[int]:
         assert gate.wait(120)
         yield 1
 
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(lambda: list(turns.steps("test", work)))
-        wait_until(lambda: turns._working == 1)
+        answer = pool.submit(lambda: list(scheduler.run("test", work)))
+        wait_until(lambda: scheduler._running == 1)
         assert httpx.get(f"{page.url}health").status_code == 200
         now[0] = 1000
         stuck = httpx.get(f"{page.url}health")

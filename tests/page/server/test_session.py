@@ -13,8 +13,8 @@ def test_events_of_dropped_sessions_ask_for_the_video_again(page: PageServer) ->
     """Gradio lets go of the oldest session when there are too many, and what it knew is None from then on."""
     visitor, asked = Visitor(page.url), set()
     for fn in page.demo.fns.values():
-        if fn.name in ("why", "tell", "seek") and fn.inputs:
+        if fn.name in ("explain_label", "show_walkthrough", "seek") and fn.inputs:
             ended = visitor.end_of(fn._id, [None] * len(fn.inputs), {"index": 0, "value": "wave"})
             assert FORGOTTEN in json.dumps(ended["output"])
             asked.add(fn.name)
-    assert asked == {"why", "tell", "seek"}
+    assert asked == {"explain_label", "show_walkthrough", "seek"}

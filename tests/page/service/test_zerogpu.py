@@ -1,4 +1,4 @@
-"""Calls on a GPU that is lent, and what is asked for them."""
+"""Calls on a lent GPU, and the seconds they request."""
 
 from __future__ import annotations
 
@@ -14,23 +14,24 @@ import pytest
 from hmdb.cancellation import check_cancelled
 from hmdb.errors import StoppedError
 from hmdb.page.layout import build_demo
-from hmdb.page.server import error_reporting as brief
-from hmdb.page.server.error_reporting import UNEXPECTED
+from hmdb.page.server.error_reporting import TRACEBACK_ONCE, UNEXPECTED
 from hmdb.page.service import zerogpu
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.service.model_loader import as_background
+from hmdb.page.service.page_blocks import PageBlocks
+from hmdb.page.service.playback import Playback
 from hmdb.page.service.zerogpu import (
-    KEPT,
-    LEAST,
-    MARGIN,
-    MOST,
-    START,
-    UNIT,
+    FIRST_START_SECONDS,
+    FIRST_UNIT_SECONDS,
+    MAX_SECONDS,
+    MIN_SECONDS,
+    REMEMBERED_CALLS,
+    SAFETY_FACTOR,
     Call,
+    CallEnd,
     Estimate,
     GpuRecognizer,
     LendingError,
-    Took,
 )
 from hmdb.recognizer import Recognizer
 from hmdb.results import Explanation, Faithfulness, Prediction, Timeline
@@ -41,36 +42,36 @@ from tests.support.visitor import Visitor, file
 # The estimate
 
 
-def test_before_the_first_call_a_guess_is_asked_for() -> None:
-    assert Estimate().seconds() == 14 >= MARGIN * (START + UNIT)
+def test_the_first_call_requests_a_guess() -> None:
+    assert Estimate().seconds() == 14 >= SAFETY_FACTOR * (FIRST_START_SECONDS + FIRST_UNIT_SECONDS)
     assert Estimate().seconds(11) == 29
-    assert Estimate().seconds(10**6) == MOST
+    assert Estimate().seconds(10**6) == MAX_SECONDS
 
 
-def test_what_the_slowest_of_the_last_calls_took_is_asked_for_with_a_margin() -> None:
+def test_a_call_requests_the_slowest_start_and_unit_with_a_margin() -> None:
     estimate = Estimate()
-    estimate.add(start=6, work=2)
-    assert estimate.seconds() == MARGIN * (6 + 2)
-    estimate.add(start=0, work=4)
-    assert estimate.seconds() == MARGIN * (6 + 4)
-    for _ in range(KEPT):
-        estimate.add(start=0, work=1)
-    assert estimate.seconds() == LEAST
-    assert estimate.seconds(10) == MARGIN * 10
+    estimate.add(CallEnd(6, 2))
+    assert estimate.seconds() == SAFETY_FACTOR * (6 + 2)
+    estimate.add(CallEnd(0, 4))
+    assert estimate.seconds() == SAFETY_FACTOR * (6 + 4)
+    for _ in range(REMEMBERED_CALLS):
+        estimate.add(CallEnd(0, 1))
+    assert estimate.seconds() == MIN_SECONDS
+    assert estimate.seconds(10) == SAFETY_FACTOR * 10
 
 
-def test_a_long_video_is_measured_by_its_windows() -> None:
+def test_seconds_grow_with_the_units_of_work() -> None:
     estimate = Estimate()
-    estimate.add(start=4, work=5, size=10)
-    assert estimate.seconds(10) == 14 >= MARGIN * (4 + 5)
-    assert estimate.seconds(20) == MARGIN * (4 + 10)
+    estimate.add(CallEnd(4, 5), size=10)
+    assert estimate.seconds(10) == 14 >= SAFETY_FACTOR * (4 + 5)
+    assert estimate.seconds(20) == SAFETY_FACTOR * (4 + 10)
 
 
 # The call
 
 
 def working(recognizer: Recognizer, seconds: list[float]) -> Iterator[float]:
-    """A job that takes so long for each result, by the clock of the test."""
+    """Takes the given seconds for each result, by the test's clock."""
     for each in seconds:
         CLOCK.now += each
         check_cancelled()
@@ -95,7 +96,7 @@ def model(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> GpuRecogni
     return GpuRecognizer(as_background(recognizer))
 
 
-def test_a_call_asks_for_what_the_last_took(model: GpuRecognizer) -> None:
+def test_a_call_requests_what_the_last_took(model: GpuRecognizer) -> None:
     with lent() as lending:
         assert list(model.stream(partial(working, seconds=[5.0, 5.0]), lambda: 2)) == [5, 5]
         assert list(model.stream(partial(working, seconds=[1.0]))) == [1]
@@ -103,34 +104,34 @@ def test_a_call_asks_for_what_the_last_took(model: GpuRecognizer) -> None:
     assert lending.asked == [15, 8, 23]
 
 
-def test_the_start_is_counted_from_when_the_gpu_is_lent(model: GpuRecognizer) -> None:
+def test_the_start_counts_from_when_the_gpu_is_lent(model: GpuRecognizer) -> None:
     call = Call(model._number, partial(working, seconds=[2.0]), 14)
     CLOCK.now += 1000  # of waiting for a GPU
     there = copied(call)
     CLOCK.now += 5  # of moving the weights
-    assert list(zerogpu._results(there)) == [2.0, Took(start=5, work=2)]
+    assert list(zerogpu._run(there)) == [2.0, CallEnd(5, 2)]
 
 
-def test_a_call_that_takes_longer_goes_on_or_ends_in_time_and_the_next_asks_for_more(model: GpuRecognizer) -> None:
+def test_a_slow_call_goes_on_or_stops_in_time_and_the_next_requests_more(model: GpuRecognizer) -> None:
     job = partial(working, seconds=[10.0, 10.0])
     with lent() as lending:
-        steps = model.stream(job, in_time=True)
+        steps = model.stream(job, stop_in_time=True)
         assert next(steps) == 10
         with pytest.raises(StoppedError, match="longer than the 14 seconds"):
             next(steps)
-        assert list(model.stream(job, in_time=True)) == [10, 10]
+        assert list(model.stream(job, stop_in_time=True)) == [10, 10]
     assert lending.asked == [14, 30]
     with lent() as lending:
         assert [list(model.stream(job)) for _ in range(2)] == [[10, 10]] * 2
     assert lending.asked == [14, 30]
 
 
-def test_an_error_that_nobody_meant_comes_back_with_its_traceback(model: GpuRecognizer) -> None:
+def test_an_unexpected_error_comes_back_with_its_traceback(model: GpuRecognizer) -> None:
     with lent(), pytest.raises(RuntimeError, match=r"(?s)Traceback.*in working.*KeyError: -1"):
         list(model.stream(partial(working, seconds=[-1])))
 
 
-def test_a_call_that_is_taken_back_says_so_and_the_next_asks_for_more(model: GpuRecognizer) -> None:
+def test_the_call_after_one_taken_back_requests_more(model: GpuRecognizer) -> None:
     with lent(taken_back=True) as lending:
         for _ in range(2):
             with pytest.raises(LendingError, match=r"^GPU task aborted$"):
@@ -138,7 +139,7 @@ def test_a_call_that_is_taken_back_says_so_and_the_next_asks_for_more(model: Gpu
     assert lending.asked == [14, 21]
 
 
-def test_a_refusal_is_no_measurement(model: GpuRecognizer) -> None:
+def test_a_refused_call_is_not_measured(model: GpuRecognizer) -> None:
     with lent(left=9) as lending:
         for _ in range(2):
             with pytest.raises(LendingError, match=r"^You have exceeded .* \(14s requested vs. 9s left\)"):
@@ -146,10 +147,10 @@ def test_a_refusal_is_no_measurement(model: GpuRecognizer) -> None:
     assert lending.asked == [14, 14]
 
 
-def test_nothing_is_lent_without_the_module(model: GpuRecognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_spaces_module_jobs_run_here(model: GpuRecognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spaces", None)
     assert zerogpu._lender() is None is zerogpu._lend
-    steps = model.stream(partial(working, seconds=[99.0, 99.0, -1]), lambda: pytest.fail("nobody asks"))
+    steps = model.stream(partial(working, seconds=[99.0, 99.0, -1]), lambda: pytest.fail("the size is not needed"))
     assert [next(steps), next(steps)] == [99, 99]
     with pytest.raises(KeyError):
         next(steps)
@@ -163,25 +164,25 @@ def do(recognizer: Recognizer) -> Handlers:
     return Handlers(as_background(recognizer), as_background(recognizer), SETTINGS)
 
 
-def test_an_answer_with_its_map_and_check_is_one_call(do: Handlers, video: Path) -> None:
+def test_prediction_map_and_faithfulness_are_one_call(do: Handlers, video: Path) -> None:
     with lent(left=30) as lending:
         found = list(do.answer(str(video)))
-    assert [type(each) for each in found] == [Prediction, Explanation, Faithfulness]
+    assert [type(each) for each in found] == [Playback, Prediction, Explanation, Faithfulness]
     assert lending.asked == [14]
 
 
 @pytest.mark.parametrize(
     ("handler", "more", "calls"),
     [
-        ("why", ["wave"], 1),
-        ("closer", [], 1),
+        ("explain_label", ["wave"], 1),
+        ("trace_answer", [], 1),
         ("predict", [], 1),
         ("explain", [], 1),
         ("check", [], 1),
-        ("runs", [], 2),
+        ("compare_runs", [], 2),
     ],
 )
-def test_every_question_is_one_call_to_each_model(
+def test_each_question_is_one_call_per_model(
     do: Handlers, video: Path, handler: str, more: list[str], calls: int
 ) -> None:
     here = list(getattr(do, handler)(str(video), *more))
@@ -191,7 +192,7 @@ def test_every_question_is_one_call_to_each_model(
     assert len(lending.asked) == calls
 
 
-def test_a_long_video_asks_by_its_windows_and_is_left_unfinished_in_time(
+def test_a_long_video_requests_seconds_by_its_windows_and_stops_in_time(
     recognizer: Recognizer, long_clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(Recognizer):
@@ -204,26 +205,27 @@ def test_a_long_video_asks_by_its_windows_and_is_left_unfinished_in_time(
     ends = []
     for each in (recognizer, Slow(recognizer.loaded)):
         with lent() as lending:
-            *_, (timeline, finished) = Handlers(as_background(each), None, SETTINGS).follow(str(long_clip))
+            results = list(Handlers(as_background(each), None, SETTINGS).timeline_updates(str(long_clip)))
+        *_, (timeline, finished) = [result for result in results if isinstance(result, tuple)]
         ends.append((len(timeline.answers), finished))
         assert lending.asked == [29]
     assert ends == [(11, True), (8, True)]
 
 
 @pytest.fixture(scope="module")
-def demo(recognizer: Recognizer) -> Iterator[gr.Blocks]:
+def demo(recognizer: Recognizer) -> Iterator[PageBlocks]:
     demo = build_demo(recognizer, settings=SETTINGS)
     with served(demo):
         yield demo
 
 
 def answered(demo: gr.Blocks, video: Path) -> str:
-    """All that the page tells of a file that is dropped there."""
+    """All messages of the page about a file that is dropped there."""
     visitor = Visitor(str(demo.local_url))
     take = next(
         fn
         for fn in demo.fns.values()
-        if fn.name == "take" and [each.get_block_name() for each in fn.inputs] == ["file"]
+        if fn.name == "on_new_video" and [each.get_block_name() for each in fn.inputs] == ["file"]
     )
     run = next(fn for fn in demo.fns.values() if fn.name == "run" and fn._id > take._id)
     data: list[Any]
@@ -234,7 +236,7 @@ def answered(demo: gr.Blocks, video: Path) -> str:
     return text
 
 
-def test_who_has_30_seconds_left_is_answered_with_a_map(demo: gr.Blocks, video: Path, recognizer: Recognizer) -> None:
+def test_thirty_seconds_are_enough_for_a_map(demo: gr.Blocks, video: Path, recognizer: Recognizer) -> None:
     with lent(left=30) as lending:
         told = answered(demo, video)
     assert recognizer(video).label in told
@@ -242,7 +244,7 @@ def test_who_has_30_seconds_left_is_answered_with_a_map(demo: gr.Blocks, video: 
     assert lending.asked == [14]
 
 
-def test_a_refusal_is_told_in_its_words(demo: gr.Blocks, video: Path) -> None:
+def test_a_refusal_is_shown_in_its_own_words(demo: gr.Blocks, video: Path) -> None:
     with lent(left=9) as lending:
         told = answered(demo, video)
         visitor = Visitor(str(demo.local_url))
@@ -252,14 +254,14 @@ def test_a_refusal_is_told_in_its_words(demo: gr.Blocks, video: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [gr.Error("inside"), TypeError("inside")])
-def test_a_mistake_of_ours_is_not_called_the_visitors(
+def test_an_internal_error_is_not_blamed_on_the_visitor(
     demo: gr.Blocks, video: Path, error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise error
 
     monkeypatch.setattr(Recognizer, "predict", fail)
-    brief.TRACEBACK_ONCE._seen.clear()
+    TRACEBACK_ONCE._seen.clear()
     visitor = Visitor(str(demo.local_url))
     ok, answer = visitor.ask("predict", file(visitor.upload(video.read_bytes())))
     assert (ok, answer["error"]) == (False, UNEXPECTED)

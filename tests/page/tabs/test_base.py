@@ -1,4 +1,4 @@
-"""What a browser is told of an answer that comes in steps."""
+"""The tabs' updates while an answer is in progress."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from hmdb.errors import VideoError
+from hmdb.errors import StoppedError, VideoError
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.service.model_loader import as_background
 from hmdb.page.settings import Settings
@@ -24,7 +24,7 @@ from tests.page.conftest import SETTINGS
 from tests.support.clips import moving_bar, write_mp4
 
 
-def test_each_step_tells_all_that_was_shown_before() -> None:
+def test_each_update_repeats_those_before_it() -> None:
     steps: list[Updates] = [
         {"words": "Looking"},
         {},
@@ -37,7 +37,7 @@ def test_each_step_tells_all_that_was_shown_before() -> None:
     assert third["film"] == gr.update(value="a.mp4", visible=True, label="Why")
 
 
-def test_a_value_takes_the_place_of_all_before_it() -> None:
+def test_a_value_replaces_all_before_it() -> None:
     *_, last = cumulative(
         [{"json": {"label": "wave"}}, {"json": {"top": []}}, {"words": gr.update(visible=True)}, {"words": ""}],
         "words",
@@ -49,12 +49,12 @@ class Echo(Panel):
     """Answers with the path."""
 
     def __init__(self) -> None:
-        do: Any = SimpleNamespace(cancel=lambda asker: None)
-        super().__init__(do, {}, "Choose one.")
+        do: Any = SimpleNamespace(cancel=lambda owner: None)
+        super().__init__(do, "Choose one.")
         self.player, self.bars = gr.Video(), gr.Label()
         self.empty = {self.bars: None}
 
-    def steps(self, path: str) -> Iterator[Updates]:
+    def updates(self, path: str) -> Iterator[Updates]:
         if path == "bad":
             raise VideoError("bad is no video.")
         yield {self.words: path}
@@ -67,78 +67,76 @@ def panel() -> Echo:
         return Echo()
 
 
-def said(panel: Echo, path: str) -> list[Any]:
+def headlines(panel: Echo, path: str) -> list[Any]:
     return [step[panel.words] for step in panel.run(path) if panel.words in step]
 
 
-def test_what_was_chosen_last_is_answered_once(panel: Echo) -> None:
+def test_the_last_video_is_answered_once(panel: Echo) -> None:
     for path in ("a", "b"):
-        panel.take(path)
-    assert said(panel, "a") == ["b", "b!"]  # an event of "a" that came late
-    assert said(panel, "b") == [gr.skip()]  # of nothing at all Gradio would make None everywhere
-    panel.take(None)
-    assert said(panel, "b") == [gr.skip()]
+        panel.on_new_video(path)
+    assert headlines(panel, "a") == ["b", "b!"]  # an event of "a" that came late
+    assert headlines(panel, "b") == [gr.skip()]  # of nothing at all Gradio would make None everywhere
+    panel.on_new_video(None)
+    assert headlines(panel, "b") == [gr.skip()]
 
 
-def test_an_answer_ends_when_something_else_is_chosen(panel: Echo) -> None:
-    panel.take("a")
+def test_a_new_video_ends_the_old_answer(panel: Echo) -> None:
+    panel.on_new_video("a")
     answer = panel.run("a")
     assert [next(answer).get(panel.words) for _ in range(2)] == [None, "a"]
-    panel.take("b")
+    panel.on_new_video("b")
     assert list(answer) == []
 
 
-def test_an_error_empties_what_came_late(panel: Echo) -> None:
-    panel.take("bad")
+def test_an_error_empties_the_old_answer(panel: Echo) -> None:
+    panel.on_new_video("bad")
     *_, step = panel.run("bad")
     assert step[panel.bars] is None
     assert "bad is no video." in step[panel.words]
 
 
-@pytest.mark.parametrize("found", [0, 2])  # windows, before a visitor stopped it
-def test_a_timeline_that_is_stopped_keeps_saying_so(found: int, long_clip: Path, recognizer: Recognizer) -> None:
+@pytest.mark.parametrize("found", [0, 2])  # windows until a visitor stops it
+def test_a_stopped_timeline_keeps_its_downloads(found: int, long_clip: Path, recognizer: Recognizer) -> None:
     windows = itertools.islice(recognizer.iter_timeline(long_clip), found)
     do: Any = SimpleNamespace(
-        plays=lambda path, asker: [True],
-        preview=lambda path, asker: [],
-        follow=lambda path, asker: ((each, False) for each in windows),
+        timeline_updates=lambda path, owner: ((each, False) for each in windows),
     )
     with gr.Blocks():
-        panel = TimelinePanel(do, {})
+        panel = TimelinePanel(do)
     *_, last = panel.run(str(long_clip))
     assert "Stopped" in last[panel.words]
-    assert (panel.files[0] in last) == (found > 0)  # what was found can be taken away
+    assert (panel.files[0] in last) == (found > 0)  # a partial result can be downloaded
 
 
 def answering(recognizer: Recognizer, settings: Settings = SETTINGS) -> AnswerPanel:
     with gr.Blocks():
         do = Handlers(as_background(recognizer), None, settings, [])
-        return AnswerPanel(do, {}, video_player("The video"), "Choose one.", drop_zone())
+        return AnswerPanel(do, video_player("The video"), "Choose one.", drop_zone())
 
 
-def test_a_video_is_opened_in_turn(recognizer: Recognizer, video: Path) -> None:
+def test_a_video_is_opened_by_a_scheduled_job(recognizer: Recognizer, video: Path) -> None:
     panel = answering(recognizer)
-    assert panel.take(str(video))[panel.player] == gr.update(value=None, visible=False)
+    assert panel.on_new_video(str(video))[panel.player] == gr.update(value=None, visible=False)
     _, step, *_ = panel.run(str(video))
     assert step[panel.player] == gr.update(value=str(video), visible=True)
     busy = answering(recognizer, dataclasses.replace(SETTINGS, max_waiting=0))
-    busy.take(str(video))
+    busy.on_new_video(str(video))
     *_, last = busy.run(str(video))
     assert busy.player not in last
-    assert "under way" in last[busy.words]
+    assert "already in progress" in last[busy.words]
 
 
-def test_an_answer_stands_without_its_preview(
+def test_the_answer_stands_without_its_preview(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = write_mp4(tmp_path / "old.avi", moving_bar(30))
     panel = answering(recognizer)
-    panel.take(str(video))
+    panel.on_new_video(str(video))
 
     def fails(*_: Any) -> None:
         raise VideoError("There is no room.")
 
-    monkeypatch.setattr("hmdb.page.service.handlers.make_preview", fails)
+    monkeypatch.setattr("hmdb.page.service.playback.make_preview", fails)
     with pytest.warns(UserWarning, match="cannot be played here. There is no room."):
         *_, last = panel.run(str(video))
     assert "There is no room." not in last[panel.words]
@@ -147,5 +145,39 @@ def test_an_answer_stands_without_its_preview(
 
 def test_a_map_does_not_wait_for_a_preview(recognizer: Recognizer, tmp_path: Path) -> None:
     panel = answering(recognizer)
-    steps = panel.steps(str(write_mp4(tmp_path / "old.avi", moving_bar(30))))
-    assert [next(iter(step)) for step in steps] == [panel.words, panel.film, panel.player, panel.trust]
+    updates = panel.updates(str(write_mp4(tmp_path / "old.avi", moving_bar(30))))
+    assert [next(iter(update)) for update in updates] == [panel.words, panel.film, panel.trust, panel.player]
+
+
+def test_the_prediction_stands_and_the_preview_follows_where_the_map_fails(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    class NoMap(Recognizer):
+        def explain(self, *args: Any, **options: Any) -> Any:
+            raise StoppedError("The map took too long.")
+
+    panel = answering(NoMap(recognizer.loaded))
+    path = str(write_mp4(tmp_path / "old.avi", moving_bar(30)))
+    panel.on_new_video(path)
+    *_, last = panel.run(path)
+    assert "The map took too long." in last[panel.trust]
+    assert "too long" not in last[panel.words]
+    assert panel.film not in last
+    assert Path(last[panel.player]["value"]).stem == "preview"
+
+
+def test_a_long_video_has_its_preview_before_it_can_be_stopped(recognizer: Recognizer, tmp_path: Path) -> None:
+    with gr.Blocks():
+        panel = TimelinePanel(Handlers(as_background(recognizer), None, SETTINGS))
+    updates = panel.updates(str(write_mp4(tmp_path / "old.avi", moving_bar(1500, (64, 48)))))
+    first = [next(iter(update)) for update in itertools.islice(updates, 4)]
+    assert first == [panel.stop, panel.words, panel.player, panel.words]
+
+
+def test_an_error_hides_the_stop_button(recognizer: Recognizer, tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("not a video")
+    with gr.Blocks():
+        panel = TimelinePanel(Handlers(as_background(recognizer), None, SETTINGS))
+    *_, last = panel.run(str(tmp_path / "text.mp4"))
+    assert last[panel.stop] == gr.update(visible=False)
+    assert "text.mp4" in last[panel.words]
