@@ -51,7 +51,7 @@ wheel: $(VENV)/.dev
 check: $(VENV)/.dev audit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy hmdb finetune benchmarks drawings tests app.py
+	$(BIN)/mypy hmdb finetune benchmarks drawings examples tests app.py
 
 # Asks PyPI's records, so it is left out, and says so, where they cannot be reached.
 audit: $(VENV)/.dev

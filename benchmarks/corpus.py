@@ -67,7 +67,7 @@ def ours(path: Path, thumbs: np.ndarray | None) -> Outcome:
     start = time.perf_counter()
     try:
         video = open_video(path)
-        indices, frames = video.counted(lambda num_frames: eight(video, num_frames))
+        indices, frames = video.retry_on_recount(lambda num_frames: eight(video, num_frames))
     except VideoError as error:
         return Outcome("refused", str(error), time.perf_counter() - start)
     kind, text = judged(frames.pixels, indices, thumbs)

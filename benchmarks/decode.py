@@ -1,4 +1,4 @@
-"""Eight equidistant frames of a video: with the worker, in this process, and with transformers' own loader."""
+"""Times the decoding of eight equidistant frames: by a worker, in this process, and by transformers' loader."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from transformers.video_utils import load_video
 from benchmarks.clips import FPS, write_clip, write_repeated
 from benchmarks.race import Row, race
 from hmdb.clips.sampling import evenly_spaced
-from hmdb.video import open_video
-from hmdb.video import worker_pool as client
+from hmdb.video import open_video, worker_pool
+from hmdb.video.worker_process import WorkerProcess
 
 
 def rows(folder: Path, rounds: int, models: Sequence[str] = ()) -> Iterator[Row]:
@@ -31,7 +31,7 @@ def rows(folder: Path, rounds: int, models: Sequence[str] = ()) -> Iterator[Row]
 def compare(work: str, path: Path, rounds: int) -> list[Row]:
     ways: dict[str, Callable[[Path], np.ndarray]] = {
         "hmdb": with_worker,
-        "hmdb, its decoding process unconfined": without_prison,
+        "hmdb, its decoding process unconfined": unconfined,
         "decord, in this process": in_sequence if path.suffix == ".avi" else at_random,
         "transformers.load_video, PyAV": with_transformers,
         "transformers.load_video, decord": partial(with_transformers, backend="decord"),
@@ -51,20 +51,20 @@ def with_worker(path: Path) -> np.ndarray:
     return video.frames_at(evenly_spaced(video.num_frames, 8)).pixels
 
 
-class FreeWorker(client.WorkerProcess):
+class FreeWorker(WorkerProcess):
     module = "benchmarks.free_worker"
 
 
-FREE = client.Pool(FreeWorker)
-atexit.register(FREE.close)
+UNCONFINED = worker_pool.Pool(FreeWorker)
+atexit.register(UNCONFINED.close)
 
 
-def without_prison(path: Path) -> np.ndarray:
-    kept, client._pool = client._pool, FREE
+def unconfined(path: Path) -> np.ndarray:
+    default, worker_pool._pool = worker_pool._pool, UNCONFINED
     try:
         return with_worker(path)
     finally:
-        client._pool = kept
+        worker_pool._pool = default
 
 
 def at_random(path: Path) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""The decoding process without its prison: what that costs is measured beside it. It is for nothing else."""
+"""The decoding process without its sandbox, to measure the cost of the sandbox. It has no other use."""
 
 from __future__ import annotations
 
+from hmdb.video.protocol import Confinement
 from hmdb.video.worker import __main__ as worker
-from hmdb.video.worker.sandbox import Confinement
 
 
 def confine_nothing(*, memory_mb: int) -> Confinement:

@@ -77,7 +77,7 @@ def visitors(folder: Path) -> Figures:
     """Many ask the app at the same moment."""
     videos = [write_clip(folder / f"{seed}.mp4", num_frames=FPS, seed=seed) for seed in range(max(VISITORS))]
     found: Figures = []
-    with running(HMDB_SHARE=str(VISITORS[-1])) as app:  # all come from one address
+    with running(HMDB_MAX_PER_ADDRESS=str(VISITORS[-1])) as app:  # all come from one address
         _ask(app, videos[:1])
         alone = statistics.median(_ask(app, videos[:1])["last"] for _ in range(5))
         memory = app.megabytes()

@@ -37,9 +37,9 @@ PAPER_CLIPS = 8 * 900  # that one of the paper's runs trains on
 NEW = {"bundled": "timesformer-compact"}  # name of a checkpoint -> of a new network like it
 
 WAYS = {
-    "finetune, bf16": Recipe(precision="bf16"),
-    "finetune, bf16, compiled": Recipe(precision="bf16", compile=True),
-    "finetune, fp32": Recipe(precision="fp32"),
+    "finetune, bf16": Recipe(precision="bfloat16"),
+    "finetune, bf16, compiled": Recipe(precision="bfloat16", compile=True),
+    "finetune, fp32": Recipe(precision="float32"),
 }
 EAGER = "finetune, bf16, transformers' attention"
 
@@ -49,7 +49,7 @@ def rows(folder: Path, rounds: int, models: Sequence[str]) -> Iterator[Row]:
     for name in models:
         work = f"a step of {BATCH} clips, {name}"
         operations = 3 * BATCH * networks.operations(new(name).network)  # backwards takes twice as much as forwards
-        for way, recipe in {**WAYS, EAGER: Recipe(precision="bf16")}.items():
+        for way, recipe in {**WAYS, EAGER: Recipe(precision="bfloat16")}.items():
             if usable_precision(recipe.precision) != recipe.precision:
                 continue
             taken = steps(name, replace(recipe, batch_size=BATCH), rounds, fused=way != EAGER, folder=folder)

@@ -46,7 +46,7 @@ REPLACED = ("*.safetensors", "*.safetensors.index.json", f"{FIGURES}/*", *LOGS) 
 
 def patterns(publication: Publication) -> tuple[str, ...]:
     """Glob patterns of the files in a run's folder that a push uploads."""
-    return (*ALWAYS, *(FRAMES if publication.frames else ()), *(LOGS if publication.logs else ()))
+    return (*ALWAYS, *(() if publication.no_frames else FRAMES), *(LOGS if publication.logs else ()))
 
 
 def default_name(init: str, data: str) -> str:

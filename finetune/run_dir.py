@@ -19,7 +19,6 @@ CLIPS = "clips"  # decoded once, shared by all processes
 LOGS = "runs"  # TensorBoard's
 RUN_FILE = "run.json"  # what the run does: written first
 REPORT_FILE = "report.json"  # what came of it: written last
-OLD_NAMES = {"averaging": "ema"}  # of settings in the run.json of earlier versions
 
 
 def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
@@ -30,7 +29,6 @@ def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
     """
     known = read_json(output / RUN_FILE)
     if resume and known is not None:
-        known = {OLD_NAMES.get(name, name): "" if value is None else value for name, value in known.items()}
         changed = [name for name in known if known[name] != settings.get(name)]
         if changed:
             told = "; ".join(f"{name} was {known[name]!r}, now {settings.get(name)!r}" for name in changed[:3])

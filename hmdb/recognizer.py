@@ -278,7 +278,9 @@ class Recognizer:
         _check_positive(max_windows=max_windows)
         spec = self.loaded.clip_spec.with_sampler(sampler)
         video = open_video(path)
-        yield from video.counted_each(lambda num_frames: self._iter_timeline(video, num_frames, spec, max_windows))
+        yield from video.iterate_with_recount(
+            lambda num_frames: self._iter_timeline(video, num_frames, spec, max_windows)
+        )
 
     def _iter_timeline(self, video: Video, num_frames: int, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
         all_windows = windows(num_frames, spec, max_windows=max_windows)

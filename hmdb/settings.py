@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -19,21 +20,24 @@ class FromEnvironment:
     """
 
     prefix: ClassVar[str]
+    former_names: ClassVar[Mapping[str, str]] = {}  # of fields that were renamed; their old variables still work
 
     @classmethod
     def from_environment(cls) -> Self:
         """The defaults, overridden by the variables that are set: prefix + NAME sets `name`.
 
         Raises:
-            DataError: a variable has a value that is not allowed.
+            DataError: a variable has a value that is not allowed, or a field is set under both its names.
         """
         kinds = get_type_hints(cls, include_extras=True)
         values: dict[str, Any] = {}
         for field in fields(cls):  # type: ignore[arg-type]
-            name = cls.prefix + field.name.upper()
-            text = os.environ.get(name)
-            if text is not None:
-                values[field.name] = _value(name, text.strip(), kinds[field.name])
+            names = [cls.prefix + name.upper() for name in (field.name, cls.former_names.get(field.name)) if name]
+            given = [name for name in names if name in os.environ]
+            if len(given) > 1:
+                raise DataError(f"{' and '.join(given)} are one setting. Set only {given[0]}.")
+            for name in given:
+                values[field.name] = _value(name, os.environ[name].strip(), kinds[field.name])
         return cls(**values)
 
 

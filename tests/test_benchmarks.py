@@ -17,7 +17,7 @@ from benchmarks import live, queueing, strangers, training
 from benchmarks.__main__ import cpu
 from benchmarks.clips import write_clip, write_exactly, write_repeated
 from benchmarks.corpus import PLAIN, alone, thumbnail
-from benchmarks.decode import FREE, with_worker, without_prison
+from benchmarks.decode import UNCONFINED, unconfined, with_worker
 from benchmarks.queueing import burst, mean_wait, servers_needed
 from benchmarks.race import _used_by, processor_seconds, race, to_json, to_markdown
 from benchmarks.scores import Scores
@@ -149,13 +149,13 @@ def test_strangers_are_drawn_as_clips() -> None:
     np.testing.assert_array_equal(np.sort(mixed, axis=None), np.sort(whole, axis=None))
 
 
-def test_the_prison_makes_no_difference_to_the_frames(tmp_path: Path) -> None:
+def test_frames_are_the_same_without_the_sandbox(tmp_path: Path) -> None:
     clip = write_clip(tmp_path / "clip.mp4", num_frames=20, size=(96, 64))
-    np.testing.assert_array_equal(without_prison(clip), with_worker(clip))
+    np.testing.assert_array_equal(unconfined(clip), with_worker(clip))
     assert confinement().memory_mb
-    (free,) = FREE.workers()
-    assert free.confinement == Confinement(memory_mb=confinement().memory_mb)
-    FREE.close()
+    (worker,) = UNCONFINED.workers()
+    assert worker.confinement == Confinement(memory_mb=confinement().memory_mb)
+    UNCONFINED.close()
 
 
 @pytest.mark.parametrize("library", PLAIN)

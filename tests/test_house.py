@@ -124,6 +124,17 @@ def test_only_the_page_knows_gradio() -> None:
             assert not {"gradio", "gradio_client", "spaces"} & {target.split(".")[0] for target in targets}, name
 
 
+def test_only_the_worker_decodes() -> None:
+    confined = {name for name in FILES if name.startswith("hmdb.video.worker.")}
+    for name, targets in IMPORTS.items():
+        packages = {target.split(".")[0] for target in targets}
+        if name.startswith("hmdb.video") and name not in confined:
+            assert not packages & {"av", "decord"}, name
+        if name not in confined:
+            assert not targets & {"hmdb.video.worker", *confined}, name
+        assert "decord" not in packages or name in confined, name
+
+
 def test_importing_the_page_reads_no_settings_and_builds_nothing() -> None:
     code = (
         "import importlib, pkgutil, gradio, hmdb.page\n"
@@ -131,7 +142,7 @@ def test_importing_the_page_reads_no_settings_and_builds_nothing() -> None:
         "    importlib.import_module(found.name)\n"
         "assert gradio.context.Context.root_block is None\n"
     )
-    environment = {**os.environ, "HMDB_AT_ONCE": "none", "HMDB_DECODE_SECONDS": "soon", "HMDB_MODEL": "no/model"}
+    environment = {**os.environ, "HMDB_CONCURRENCY": "none", "HMDB_DECODE_SECONDS": "soon", "HMDB_MODEL": "no/model"}
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
 

@@ -36,6 +36,8 @@ def test_the_wheel_holds_the_packages_their_types_and_the_bundled_checkpoint(whe
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in ("hmdb/py.typed", "finetune/py.typed", "hmdb/bundled/model.safetensors", "hmdb/bundled/README.md"):
         assert name in names
+    assets = [*(ROOT / "hmdb/page/views/static").iterdir(), *(ROOT / "hmdb/page/views/templates").iterdir()]
+    assert {path.relative_to(ROOT).as_posix() for path in assets} <= names
     assert not any(name.startswith(("tests/", "benchmarks/", "examples/")) for name in names)
 
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def test_every_setting_is_documented() -> None:
         each.__name__ for each in documented
     ]
     for settings in documented:
-        for name in settings.__dataclass_fields__:
+        for name in (*(field.name for field in fields(settings)), *settings.former_names.values()):
             assert f"`{settings.prefix}{name.upper()}`" in DEPLOYMENT
 
 

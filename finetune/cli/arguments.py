@@ -1,29 +1,40 @@
-"""Options that several jobs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 
 from finetune.config.data import DataSource
-from finetune.config.fields import add_options
+from finetune.config.fields import add_options, whole_number
+from finetune.config.push import Publication
 from finetune.config.recipe import Recipe
 from finetune.config.recipes import RECIPES
 
+EXTRA_DATA = ("more", "keep_similar")  # options of data for training alone
 REPORTERS = ("tensorboard", "trackio", "wandb", "none")
 
 
 def add_run(parser: argparse.ArgumentParser, output: Path, recipe: str = "") -> None:
-    """What every job that trains one model takes."""
-    told = recipe or "chosen for the data: small, or the paper's for its own"
-    parser.add_argument("--recipe", default=recipe, metavar="NAME", help=f"{', '.join(RECIPES)}; {told}")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --output, if there is one")
-    told = "where the loss and val figures of each epoch are logged (tensorboard); none for nowhere"
-    parser.add_argument("--report-to", nargs="+", choices=REPORTERS, default=["tensorboard"], help=told)
-    add_data(parser, more=True)
+    """Adds the options of every command that trains one model."""
+    add_recipe(parser, recipe)
+    parser.add_argument("--resume", action="store_true", help="continue the run in --output, if there is one")
+    parser.add_argument(
+        "--report-to",
+        nargs="+",
+        choices=REPORTERS,
+        default=["tensorboard"],
+        help="where loss and validation metrics of each epoch are logged (tensorboard); none for nowhere",
+    )
+    add_data(parser)
     add_output(parser, output)
     add_push(parser)
+
+
+def add_recipe(parser: argparse.ArgumentParser, default: str = "") -> None:
+    usual = default or "by default chosen for the data: paper for the paper's data, else small"
+    parser.add_argument("--recipe", default=default, metavar="NAME", help=f"{', '.join(RECIPES)}; {usual}")
 
 
 def add_push(parser: argparse.ArgumentParser) -> None:
@@ -34,31 +45,33 @@ def add_push(parser: argparse.ArgumentParser) -> None:
         const="",
         default=None,
         metavar="OWNER/NAME",
-        help="push the result; without a name to one of yours, made from model and data",
+        help="push the result; without a name, to a repository of yours named after model and data",
     )
-    add_publication(group)
+    add_options(group, Publication)
 
 
-def add_publication(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--private", action="store_true", help="only you can see the repository")
-    parser.add_argument("--replace", action="store_true", help="put the run in the place of another one there")
-    parser.add_argument("--no-frames", action="store_true", help="leave out the figures that show frames of clips")
-    parser.add_argument("--logs", action="store_true", help="push TensorBoard's files, too; they show frames")
+def add_data(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    add_options(parser.add_argument_group("data"), DataSource, without)
 
 
-def add_data(parser: argparse.ArgumentParser, *, more: bool = False) -> None:
-    add_options(parser.add_argument_group("data"), DataSource, without=() if more else ("more",))
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="seed of the splits (%(default)s)")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    told = "YAML with options of this job, `learning_rate: 1e-5` a line; those typed here come first"
-    parser.add_argument("--config", type=Path, default=None, metavar="FILE", help=told)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="YAML file with options of this command, such as `learning_rate: 1e-5`; the command line overrides it",
+    )
 
 
 def add_output(parser: argparse.ArgumentParser, default: Path) -> None:
-    parser.add_argument("--output", type=Path, default=default, metavar="DIR", help="for the results (%(default)s)")
+    parser.add_argument("--output", type=Path, default=default, metavar="DIR", help="output folder (%(default)s)")
 
 
-def add_settings(parser: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
-    group = parser.add_argument_group("settings", "in place of the recipe's; in brackets the paper's")
+def add_settings(parser: argparse.ArgumentParser, without: Collection[str] = ()) -> None:
+    group = parser.add_argument_group("settings", "override the recipe; the paper's values in brackets")
     add_options(group, Recipe, without)

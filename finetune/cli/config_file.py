@@ -1,9 +1,9 @@
-"""A YAML file -> the options of a job, which the command line may override."""
+"""Reads the options of a command from a YAML file; the command line overrides them."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,40 +14,40 @@ from hmdb.errors import DataError
 from hmdb.text import first_line
 
 
-class _Strict(argparse.ArgumentParser):
+class _StrictParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise DataError(f"{message}.")
 
 
-def settings_of(path: Path, add_options: Callable[[argparse.ArgumentParser], None]) -> dict[str, Any]:
-    """The settings in a file, each under the name that the parser keeps it by.
+def read_config(path: Path, add_arguments: Callable[[argparse.ArgumentParser], None]) -> dict[str, Any]:
+    """Reads the options in a file, each under its `dest` in the parser.
 
     The keys are the options of the command line without their dashes; `learning_rate` is `--learning-rate`. A value is
-    what the option takes: a word, a number, true or false, or a list.
+    a text, a number, true or false, or a list, as the option takes it.
 
     Args:
-        add_options: adds the options of the job to a parser.
+        add_arguments: adds the options of the command to a parser.
 
     Raises:
-        DataError: the file cannot be read, or has a key or a value that the job does not take.
+        DataError: the file cannot be read, or has a key or a value that the command does not take.
     """
-    parser = _Strict(add_help=False, allow_abbrev=False)
-    add_options(parser)
-    for each in parser._actions:
-        each.required = False
-    actions = {_key(flag): each for each in parser._actions for flag in each.option_strings}
-    found: dict[str, Any] = {}
+    parser = _StrictParser(add_help=False, allow_abbrev=False)
+    add_arguments(parser)
+    for action in parser._actions:
+        action.required = False
+    actions = {_key(flag): action for action in parser._actions for flag in action.option_strings}
+    settings: dict[str, Any] = {}
     for key, value in _read(path).items():
-        action = actions.get(_key(str(key)))
-        if action is None:
+        if _key(str(key)) not in actions:
             raise DataError(f"{path} has the key {key}, which is no setting; {_near(str(key), parser)}.")
+        action = actions[_key(str(key))]
         try:
-            parsed = parser.parse_args(_words(action, value))
+            parsed = parser.parse_args(_words(action, value, actions))
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
         if hasattr(parsed, action.dest):
-            found[action.dest] = getattr(parsed, action.dest)
-    return found
+            settings[action.dest] = getattr(parsed, action.dest)
+    return settings
 
 
 def _read(path: Path) -> dict[Any, Any]:
@@ -62,15 +62,15 @@ def _read(path: Path) -> dict[Any, Any]:
     return values
 
 
-def _words(action: argparse.Action, value: Any) -> list[str]:
-    """What one would type."""
+def _words(action: argparse.Action, value: Any, actions: Mapping[str, argparse.Action]) -> list[str]:
+    """The words to type for a value."""
     flag = next(flag for flag in action.option_strings if flag.startswith("--"))
     values = value if isinstance(value, list) else [value]
-    if not values or any(each is None or isinstance(each, dict | list) for each in values):
+    if not values or any(item is None or isinstance(item, dict | list) for item in values):
         raise DataError(f"{_key(flag)} needs a value, or a list of values.")
-    if isinstance(value, bool) and (action.nargs in (0, "?")):
+    if isinstance(value, bool) and action.nargs in (0, "?"):
         opposite = f"--no-{flag.removeprefix('--')}"
-        return [flag] if value else [opposite] if opposite in action.option_strings else []
+        return [flag] if value else [opposite] if _key(opposite) in actions else []
     if action.nargs == 0:
         raise DataError(f"{_key(flag)} is true or false, not {value}.")
     if len(values) == 1:
@@ -79,7 +79,7 @@ def _words(action: argparse.Action, value: Any) -> list[str]:
 
 
 def _near(key: str, parser: argparse.ArgumentParser) -> str:
-    known = [_key(each.option_strings[0]) for each in parser._actions if each.help != argparse.SUPPRESS]
+    known = [_key(action.option_strings[0]) for action in parser._actions if action.help != argparse.SUPPRESS]
     near = get_close_matches(_key(key), known, n=3)
     return f"near it: {', '.join(near)}" if near else f"there are {', '.join(sorted(known))}"
 

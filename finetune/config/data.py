@@ -1,4 +1,4 @@
-"""Which data set, and how it is to be split. Light: the command line reads it before anything is loaded."""
+"""Settings of a data set and its splits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SPLIT_METHODS = ("auto", "given", "paper", "official1", "official2", "official3"
 
 @dataclass(frozen=True)
 class DataSource:
-    """A data set and how it is to be split.
+    """The location of a data set and the method of its splits.
 
     Attributes:
         location: as `finetune.data.layouts.index_dataset` takes it.
@@ -38,26 +38,37 @@ class DataSource:
         flag="--data",
         metavar="WHERE",
     )
-    split: str = option("auto", "how train, val and test are made", choices=SPLIT_METHODS)
-    allow_broken: bool = option(False, "go on where over 2 % of the clips cannot be read")
-    more: str = option("", "further clips <class>/<video>, for training alone", metavar="DIR")
-    keep_similar: bool = option(False, "train on further clips even if they resemble clips of val or test")
-    test_share: float = option(0.1, "share of the clips that test", above=0, below=1)
-    val_share: float = option(0.2, "share of the rest that chooses the epoch", above=0, below=1)
+    split: str = option("auto", "how to make train, val and test", choices=SPLIT_METHODS)
+    allow_broken: bool = option(False, "continue if more than 2 % of the clips cannot be read")
+    more: str = option(
+        "",
+        "folder <class>/<video> of further clips, for training alone",
+        flag="--extra-train-data",
+        aliases=("--more",),
+        metavar="DIR",
+    )
+    keep_similar: bool = option(
+        False,
+        "train on further clips even if they resemble clips of val or test",
+        flag="--allow-near-duplicates",
+        aliases=("--keep-similar",),
+    )
+    test_share: float = option(0.1, "fraction of clips in the test split", above=0, below=1)
+    val_share: float = option(0.2, "fraction of the remaining clips in the val split", above=0, below=1)
     group_by: str = option(
         "",
         "keep clips of one person or source in one split: a csv column, folder, or a pattern such as '^([a-z]+)_'",
         metavar="WHAT",
     )
-    folds: int = option(0, "cross-validate: train K times, each fold testing once", least=0, metavar="K")
-    fold: int = option(0, "of K folds the one that tests, from 1, instead of each in turn", least=0, metavar="N")
+    folds: int = option(0, "K-fold cross-validation: each fold is the test split of one run", least=0, metavar="K")
+    fold: int = option(0, "run only fold N, from 1", least=0, metavar="N")
 
     def __post_init__(self) -> None:
         check_options(self)
         if self.folds == 1:
             raise DataError("A cross-validation has at least 2 folds, not 1.")
         if self.fold and not self.folds:
-            raise DataError(f"--fold {self.fold} is of a cross-validation: add --folds with their number.")
+            raise DataError(f"--fold {self.fold} needs --folds, their number.")
         if self.fold > self.folds:
             raise DataError(f"There is no fold {self.fold} of {self.folds}.")
         if self.group_by and self.split not in ("auto", "groups"):
@@ -69,25 +80,23 @@ class DataSource:
 
     @property
     def is_cross_validation(self) -> bool:
-        """Whether it is several divisions, one a fold."""
+        """True for one split a fold, False for a single one."""
         return bool(self.folds and not self.fold)
 
     def refuse_several(self) -> None:
-        """For what takes one division.
-
+        """
         Raises:
-            DataError: it is several.
+            DataError: these are several splits, one a fold.
         """
         if self.is_cross_validation:
             raise DataError(
-                f"--folds {self.folds} tests each clip once, in {self.folds} runs. Say of which: --fold 1, for one."
+                f"--folds {self.folds} tests each clip once, in {self.folds} runs. Choose one, such as --fold 1."
             )
 
     def refuse_share(self, split: str, why: str) -> None:
-        """For what takes no share of the clips as "test" or "val".
-
+        """
         Raises:
-            DataError: there is one other than the default.
+            DataError: the share of "test" or "val" is set, which has no effect.
         """
         name = f"{split}_share"
         if (share := getattr(self, name)) != getattr(DataSource, name):
@@ -95,5 +104,5 @@ class DataSource:
 
     @property
     def makes_splits(self) -> bool:
-        """Whether the splits are made here whatever the data set brings."""
+        """True if the splits are made here even where the data set has its own."""
         return bool(self.group_by or self.folds)

@@ -1,4 +1,4 @@
-"""Who teaches a student, and how much that counts."""
+"""Settings of distillation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from finetune.config.fields import check_options, option
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationConfig:
-    """A teacher, and how much it counts.
+    """The teacher of a student, and its share of the loss.
 
     Attributes:
         teacher: a Hub id or folder of any video classifier of transformers with the classes of the data, or
@@ -18,17 +18,21 @@ class DistillationConfig:
             (`finetune.distillation.image_teacher`).
     """
 
-    teacher: str
-    temperature: float = option(2.0, "what the logits of both are divided by before they are compared", above=0)
-    weight: float = option(0.7, "of the teacher's answers in the loss; the labels have the rest", least=0, most=1)
-    features: float = option(1.0, "how much an image model's features count beside the answers", least=0)
-    unlabelled: str = option("", "more videos, at any depth, that nobody has labelled", metavar="DIR")
+    teacher: str = option(
+        "", "a video classifier, or an image model: Hub id, folder or pypi:NAME", metavar="MODEL", required=True
+    )
+    temperature: float = option(2.0, "softmax temperature of teacher and student", above=0)
+    weight: float = option(
+        0.7, "weight of the teacher's predictions in the loss; the rest is the labels'", least=0, most=1
+    )
+    features: float = option(1.0, "weight of an image model's features in the loss", least=0)
+    unlabelled: str = option("", "folder of unlabelled videos, at any depth, to train on, too", metavar="DIR")
 
     def __post_init__(self) -> None:
         check_options(self)
 
     def public(self) -> DistillationConfig:
-        """For a report that others read: folders by their names alone."""
+        """Returns the settings for a published report: folders without the path to them."""
         return replace(
             self,
             teacher=Path(self.teacher).resolve().name if Path(self.teacher).is_dir() else self.teacher,

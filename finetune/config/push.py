@@ -4,30 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from finetune.config.fields import option
 from hmdb.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Publication:
-    """Where a run is pushed, and what of it.
+    """The repository of a push, and the files that go there.
 
     Attributes:
         repository: "owner/name", or a name alone for one of the token's owner; empty for one made from model and data.
-        private: only the owner sees the repository.
-        replace: what another run left there goes.
-        frames: the examples of the report, which show frames of the clips.
-        logs: TensorBoard's files, which show frames, too.
+        replace: overwrite another run in the repository.
 
     Raises:
-        DataError: with the logs and without frames.
+        DataError: logs without frames.
     """
 
     repository: str = ""
-    private: bool = False
-    replace: bool = False
-    frames: bool = True
-    logs: bool = False
+    private: bool = option(False, "only you can see the repository")
+    replace: bool = option(False, "overwrite another run in the repository")
+    no_frames: bool = option(False, "leave out the figures that show frames of clips")
+    logs: bool = option(False, "push TensorBoard's files, too; they show frames")
 
     def __post_init__(self) -> None:
-        if self.logs and not self.frames:
+        if self.logs and self.no_frames:
             raise DataError("--logs pushes TensorBoard's files, which show frames, too: leave it out, or --no-frames.")

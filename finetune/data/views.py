@@ -40,7 +40,7 @@ class CropView:
             VideoError: it cannot be read.
         """
         opened = open_video(video)
-        clip = opened.counted(lambda frames: next(take_clips(opened, spec, [self._window(frames, spec)], rng)))
+        clip = opened.retry_on_recount(lambda frames: next(take_clips(opened, spec, [self._window(frames, spec)], rng)))
         return self._square(clip.pixels)
 
     def _window(self, frames: int, spec: ClipSpec) -> range:

@@ -14,7 +14,7 @@ from finetune.config.data import DataSource
 from finetune.config.recipes import RECIPES, recipe_for
 from finetune.data.layouts import ClipIndex, Sample, index_dataset
 from finetune.data.leakage import content_hash, find_leaks, fingerprint
-from finetune.data.splits import Splits, divide
+from finetune.data.splits import Splits, split_dataset
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import take_clip
 from hmdb.errors import DataError, VideoError
@@ -128,7 +128,7 @@ def _try_to_split(
     collection: ClipIndex, source: DataSource, seed: int, broken: dict[str, str]
 ) -> tuple[Splits | None, str]:
     try:
-        return divide(collection, source, seed).without(broken), ""
+        return split_dataset(collection, source, seed).without(broken), ""
     except DataError as error:
         return None, str(error)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from finetune.config.data import DataSource
 from finetune.config.recipe import Recipe
+from finetune.data.layouts import ClipIndex, index_dataset
 from finetune.evaluation.metrics import mean_recall, wilson_interval
 from finetune.jobs.train import train
 from finetune.report.formatting import mean_of_classes, percent, with_interval
@@ -68,13 +69,14 @@ def cross_validate(
     name: str = "paper",
     resume: bool = False,
     report_to: Collection[str] = ("tensorboard",),
+    index: ClipIndex | None = None,
 ) -> CrossValidation:
     """Trains each fold in `<output>/fold-<number>` and writes folds.md and folds.json.
 
     Folds that are complete are not run again with `resume`.
 
     Args:
-        name, report_to: as for `finetune.jobs.train.train`.
+        name, report_to, index: as for `finetune.jobs.train.train`.
 
     Raises:
         DataError: the output folder is not empty, and what `train` raises.
@@ -82,10 +84,12 @@ def cross_validate(
     if not resume and output.exists() and any(output.iterdir()):
         raise DataError(f"{output} is not empty: --resume goes on with it. Give a new --output folder otherwise.")
     reports = []
+    index = index or index_dataset(source.location, source.group_by)
     for fold in range(1, source.folds + 1):
         log.info("Fold %d of %d", fold, source.folds)
         one = replace(source, fold=fold)
-        reports.append(train(recipe, one, output / f"fold-{fold}", name=name, resume=resume, report_to=report_to))
+        folder = output / f"fold-{fold}"
+        reports.append(train(recipe, one, folder, name=name, resume=resume, report_to=report_to, index=index))
     found = CrossValidation.of(reports)
     if is_first_process():
         (output / FOLDS_TEXT).write_text(to_markdown(found, reports), encoding="utf-8")

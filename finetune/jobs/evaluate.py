@@ -71,15 +71,17 @@ def evaluate(
         raise DataError(f"{output} is not empty. Give a new --output folder.")
     looks = crop_views(several)
     if keep and not (split == "val" and sampler is None and len(looks) == 1):
-        raise DataError("--keep is for the val split, with the clips taken the checkpoint's own way.")
+        raise DataError("--write-to-checkpoint is for the val split, with the clips taken the checkpoint's own way.")
     if len(looks) > 1 and dtype != "float32":
-        raise DataError(f"--views {several} goes with --dtype float32 alone.")
+        raise DataError(f"--views {several} needs --precision float32.")
     splits = read_all(source) if split == "all" else read_splits(source, seed)
     loaded = load_checkpoint(
         resolve_checkpoint(model, revision), torch.device("cpu") if keep or dtype == "int8" else None
     )
     if keep and loaded.checkpoint.revision:
-        raise DataError(f"{loaded.checkpoint.name} is on the Hub. --keep writes into a checkpoint that is a folder.")
+        raise DataError(
+            f"{loaded.checkpoint.name} is on the Hub. --write-to-checkpoint needs a checkpoint that is a folder."
+        )
     loaded = replace(loaded, labels=tuple(map(nfc, loaded.labels)))
     _refuse_unknown_classes(splits, loaded)
     clip_spec = loaded.clip_spec.with_sampler(sampler)

@@ -52,7 +52,7 @@ def fit_ood(model: str, source: DataSource, *, keep: float | None = None, seed: 
     """
     keep = KEEP if keep is None else keep
     if not 0 < keep <= 1:
-        raise DataError(f"--keep is a share above 0 and at most 1, not {keep:g}.")
+        raise DataError(f"--accept-rate is a share above 0 and at most 1, not {keep:g}.")
     loaded = load_checkpoint(resolve_checkpoint(model))
     name = loaded.checkpoint.name
     if loaded.checkpoint.revision:

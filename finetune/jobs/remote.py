@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from finetune.config.data import HUB_PREFIX, DataSource
-from finetune.config.recipe import SCRATCH_PREFIX
+from finetune.config.fields import flags
+from finetune.config.push import Publication
+from finetune.config.recipe import SCRATCH_PREFIX, Recipe
 from finetune.config.recipes import recipe_of
 from finetune.config.remote import ON_HUB, JobHardware
 from hmdb.errors import DataError
@@ -50,15 +52,13 @@ def compose(
             "`hf upload OWNER/NAME FOLDER --repo-type dataset` puts a folder there."
         )
     if data.more:
-        raise DataError(f"A job does not see {data.more}; leave --more out, or train here.")
+        raise DataError(f"A job does not see {data.more}; leave --extra-train-data out, or train here.")
     if data.is_cross_validation:
         raise DataError("--folds leaves no checkpoint to push; a job is for one run: add --fold.")
     if whole.inflate and not ON_HUB.fullmatch(whole.inflate):
         raise DataError(f"A job does not have {whole.inflate}; name an image model on the Hub for --inflate.")
-    given = {"data": data.location} | {name: value for name, value in source.items() if name != "location"}
-    words = _words(
-        {"recipe": recipe, **given, **settings, **({"init": init} if "init" in settings else {}), **publication}
-    )
+    start_from = {"init": init} if "init" in settings else {}
+    words = _words({"recipe": recipe, "location": data.location, **source, **settings, **start_from, **publication})
     # PyPI before the index in requirements.txt, whose torch sees no GPU.
     packages = ["--index", "https://pypi.org/simple", "--with-requirements", f"{CODE}/requirements.txt"]
     start = ["uv", "run", "--no-project", *packages, "python", "-m", "finetune"]
@@ -122,12 +122,13 @@ def _init(init: str) -> str:
 
 
 def _words(options: Mapping[str, Any]) -> list[str]:
-    """What one would type."""
+    """The words to type for options by field name."""
+    known = flags(Recipe, DataSource, Publication)
     words = []
     for name, value in options.items():
-        flag = f"--{name.replace('_', '-')}"
+        flag = known.get(name, f"--{name.replace('_', '-')}")
         if isinstance(value, bool):
-            words += [flag] if value else [f"--no-{flag.removeprefix('--')}"]
+            words.append(flag if value else flag.replace("--", "--no-", 1))
         elif value != "":
-            words.append(f"{flag}={value}")
+            words.append(f"{flag}={value}")  # a value may begin with a dash
     return words

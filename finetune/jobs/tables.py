@@ -12,6 +12,7 @@ from typing import Any
 from finetune.config.data import DataSource
 from finetune.config.hmdb_simp import HMDB_SIMP
 from finetune.config.recipes import PAPER_ROWS, RECIPES, PaperRow, differences, recipe_of
+from finetune.data.layouts import index_dataset
 from finetune.evaluation.metrics import Accuracy
 from finetune.jobs.train import train
 from finetune.report.formatting import percent
@@ -63,6 +64,7 @@ def run_tables(names: Sequence[str], source: DataSource, output: Path, changes: 
     unknown = [name for name in names if name not in PAPER_ROWS]
     if unknown:
         raise DataError(f"There is no table row {unknown[0]}; known are {', '.join(PAPER_ROWS)}.")
+    index = index_dataset(source.location, source.group_by)
     rows: list[Row] = []
     runs: dict[Any, str] = {}
     text = ""
@@ -70,7 +72,7 @@ def run_tables(names: Sequence[str], source: DataSource, output: Path, changes: 
         recipe = recipe_of(name, changes)
         run = runs.setdefault(recipe, name)
         log.info("%s%s", name, f" is the run of {run}" if run != name else "")
-        report = train(recipe, source, output / run, name=run, resume=True)
+        report = train(recipe, source, output / run, name=run, resume=True, index=index)
         rows.append(_row(name, run, report))
         text = to_markdown(rows, changes, report)
         if is_first_process():

@@ -16,9 +16,10 @@ from finetune import run_dir as folder
 from finetune.config.data import DataSource
 from finetune.config.distillation import DistillationConfig
 from finetune.config.recipe import Recipe
+from finetune.data.layouts import ClipIndex, index_dataset
 from finetune.data.load import ClipData, load_clips
 from finetune.data.more import NO_LABEL
-from finetune.data.splits import Splits, read_splits
+from finetune.data.splits import Splits, split_dataset
 from finetune.distillation.attach import attach_teacher
 from finetune.distillation.image_teacher import ProjectionHead
 from finetune.evaluation import calibrate
@@ -53,7 +54,7 @@ from hmdb.model.ood import OOD_FILE, OodDetector
 from hmdb.model.validation import check_input_shape
 
 # scikit-learn's C: a weaker head is as right on few clips, less sure of itself, and learns on more gently
-STRENGTHS = {"new": 0.5, "probe": 0.1}
+STRENGTHS = {"random": 0.5, "linear-probe": 0.1}
 MIN_CALIBRATION = 50  # val clips, below which a fitted temperature would be chance
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ def train(
     resume: bool = False,
     distillation: DistillationConfig | None = None,
     report_to: Collection[str] = ("tensorboard",),
+    index: ClipIndex | None = None,
 ) -> Report:
     """Trains, keeps the epoch with the best val top-1, evaluates it once on the test split.
 
@@ -131,6 +133,7 @@ def train(
         resume: go on with the run in `output`, if there is one; one that is complete is not run again.
         distillation: a teacher, whose answers count beside the labels.
         report_to: of "tensorboard", "trackio" and "wandb" those that are told each epoch's loss and val figures.
+        index: the clips of the data set, if they have been listed already.
 
     Raises:
         DataError: the data, the settings or the output folder do not fit, or the memory or the disk
@@ -148,10 +151,11 @@ def train(
         report_to=tuple(report_to),
     )
     if distillation and (recipe.mixup or recipe.class_weights != "none"):
-        raise DataError("A student learns from whole clips, each alike: leave out --mixup and --class-weights.")
+        raise DataError("A student learns from whole clips, each alike: leave out --mixup-alpha and --class-weights.")
     refuse_missing(plan.report_to)
     arguments = training_arguments(plan.recipe, plan.output / folder.CHECKPOINTS)
-    splits = read_splits(source, recipe.seed)
+    index = index or index_dataset(source.location, source.group_by)
+    splits = split_dataset(index, source, recipe.seed)
     arguments.run_name, arguments.project = "-".join(plan.output.parts[-2 if source.fold else -1 :]), splits.data
     with arguments.main_process_first(local=False):
         if arguments.process_index == 0:
@@ -159,7 +163,7 @@ def train(
         last = folder.last_checkpoint(plan.output / folder.CHECKPOINTS)
     if finished := reports.read(plan.output):
         return finished
-    arguments.eval_on_start = recipe.head == "probe" and last is None
+    arguments.eval_on_start = recipe.head == "linear-probe" and last is None
     with folder.released_on_error(plan.output):
         prepared = prepare(plan, splits, arguments, last, Stopwatch(began))
         with explained(prepared.trainer, prepared.origin.pixel_spec, plan.output):
@@ -197,7 +201,7 @@ def prepare(
         data, projection = attach_teacher(
             plan.distillation, data, recipe, origin.clip_spec, hidden, output / folder.CLIPS
         )
-    if (recipe.inflate or recipe.head == "probe") and not last:
+    if (recipe.inflate or recipe.head == "linear-probe") and not last:
         fit_head(
             origin.network,
             data.train,
@@ -294,9 +298,9 @@ def _start(recipe: Recipe, splits: Splits) -> InitialModel:
     )
     config = origin.network.config
     if recipe.frames and config.model_type != "timesformer":
-        raise DataError("Only a TimeSformer can train on fewer frames than it answers with; leave frames out.")
+        raise DataError("--train-num-frames is for TimeSformers alone.")
     if recipe.frames > origin.clip_spec.num_frames:
-        raise DataError(f"frames must be at most {origin.clip_spec.num_frames}, the clip of {recipe.init}.")
+        raise DataError(f"train_num_frames must be at most {origin.clip_spec.num_frames}, the clip of {recipe.init}.")
     check_input_shape(config, origin.clip_spec, origin.pixel_spec, recipe.init)
     freeze(origin.network, recipe.freeze)
     setattr(config, CLIP_SPEC_KEY, origin.clip_spec.to_dict())

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from finetune.config.data import DataSource
 from finetune.config.distillation import DistillationConfig
+from finetune.config.fields import flags
 from finetune.config.hmdb_simp import HMDB_SIMP
+from finetune.config.recipe import Recipe
 from finetune.config.recipes import PAPER, PAPER_ROWS, RECIPES, PaperRow, differences
 from finetune.report.formatting import TEMPLATES, helpers, with_interval
 from finetune.report.page import FIGURES
@@ -183,9 +186,13 @@ def command(report: Report, training: TrainingReport) -> str:
     settings = differences(training.recipe, RECIPES.get(name, PAPER))
     options |= {"student" if key == "init" and plan else key: value for key, value in settings.items()}
     words = ["python", "-m", "finetune", *(["distill"] if plan else [])]
+    known = flags(Recipe, DataSource, DistillationConfig)
     for key, value in options.items():
-        flag = key.replace("_", "-")
-        words += [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+        flag = known.get(key, f"--{key}")
+        if isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        else:
+            words += [flag, str(value)]
     return shlex.join(words)
 
 

@@ -29,11 +29,11 @@ SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_
 
 
 def usable_precision(wanted: str) -> str:
-    """The precision that was asked for, or fp32 where the device has no such."""
+    """The precision that was asked for, or float32 where the device has no such."""
     on_gpu = torch.cuda.is_available()
-    if (wanted == "fp16" and not on_gpu) or (wanted == "bf16" and on_gpu and not torch.cuda.is_bf16_supported()):
-        log.warning("This device does not train in %s; fp32 is used.", wanted)
-        return "fp32"
+    if (wanted == "float16" and not on_gpu) or (wanted == "bfloat16" and on_gpu and not torch.cuda.is_bf16_supported()):
+        log.warning("This device does not train in %s; float32 is used.", wanted)
+        return "float32"
     return wanted
 
 
@@ -76,8 +76,8 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         weight_decay=recipe.weight_decay,
         lr_scheduler_type=SCHEDULES[recipe.schedule],
         warmup_steps=recipe.warmup,
-        bf16=recipe.precision == "bf16",
-        fp16=recipe.precision == "fp16",
+        bf16=recipe.precision == "bfloat16",
+        fp16=recipe.precision == "float16",
         tf32=True if on_gpu and torch.cuda.get_device_capability() >= (8, 0) else None,
         seed=recipe.seed,
         data_seed=recipe.seed,

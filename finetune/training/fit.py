@@ -56,7 +56,7 @@ def explained(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> Iter
         kept = _keep_best(trainer, pixel_spec, output)
         raise KeyboardInterrupt(f"Stopped. {kept} Go on with --resume.") from stop
     except FloatingPointError as error:
-        half = ", or --precision bf16 or fp32" if trainer.args.fp16 else ""
+        half = ", or --precision bfloat16 or float32" if trainer.args.fp16 else ""
         raise DataError(
             f"{error}: training diverged and stops here. Lower --learning-rate (it is {trainer.args.learning_rate:g}), "
             f"or let it rise slowly with --warmup 0.1{half}.{_elsewhere(trainer, output)}"
@@ -65,7 +65,7 @@ def explained(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> Iter
         if _is_out_of_memory(error):
             raise DataError(
                 "Out of memory. Lower --batch-size (and raise --accumulation as much to keep the step the same), "
-                f"or set --activation-checkpointing, or --precision bf16.{_elsewhere(trainer, output)}"
+                f"or set --activation-checkpointing, or --precision bfloat16.{_elsewhere(trainer, output)}"
             ) from error
         if _is_full_disk(error):
             last_checkpoint(Path(str(trainer.args.output_dir)))  # removes the half that was being written

@@ -122,7 +122,9 @@ class DecodeActor:
         clips = [self._preprocess(take_clip(video, spec, rng))]
         spans: Sequence[range] = ()
         if self._job.timeline:
-            spans, window_clips = video.counted(lambda num_frames: self._decode_windows(video, num_frames, rng))
+            spans, window_clips = video.retry_on_recount(
+                lambda num_frames: self._decode_windows(video, num_frames, rng)
+            )
             clips += window_clips
         return {
             "pixels": b"".join(pixels for pixels, _ in clips),

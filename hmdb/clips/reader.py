@@ -28,7 +28,7 @@ def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) ->
     Raises:
         VideoError: a frame cannot be decoded.
     """
-    return video.counted(lambda num_frames: next(take_clips(video, spec, [range(num_frames)], rng)))
+    return video.retry_on_recount(lambda num_frames: next(take_clips(video, spec, [range(num_frames)], rng)))
 
 
 def take_clips(
@@ -37,7 +37,7 @@ def take_clips(
     """The clip of each window of an open video, taken as though the window were the video.
 
     What all of them need is decoded once, in ascending order; the clips are made one by one. Windows are made
-    for a number of frames, so this belongs into `Video.counted`.
+    for a number of frames, so this belongs into `Video.retry_on_recount`.
 
     Raises:
         VideoError: a frame cannot be decoded.

@@ -24,7 +24,8 @@ from hmdb.page.server.middleware.request_guard import RequestGuardMiddleware
 from hmdb.page.server.middleware.security_headers import SecurityHeadersMiddleware
 from hmdb.page.service.page_blocks import PageBlocks
 from hmdb.page.settings import Settings
-from hmdb.page.views.theme import CSS, HEAD, THEME, TRANSLATIONS
+from hmdb.page.views.assets import HEAD_HTML, PAGE_CSS
+from hmdb.page.views.theme import THEME, TRANSLATIONS
 from hmdb.video import Confinement, confinement
 
 log = logging.getLogger(__name__)
@@ -61,8 +62,8 @@ class PageServer:
         )
         _, self.url, _ = demo.launch(
             theme=THEME,
-            css=CSS,
-            head=HEAD,
+            css_paths=PAGE_CSS,
+            head_paths=HEAD_HTML,
             i18n=TRANSLATIONS,
             max_file_size=f"{settings.max_upload_mb}mb",
             app_kwargs={"middleware": [guard]},
@@ -83,7 +84,7 @@ class PageServer:
     def _wrap(self, app: ASGIApp) -> ASGIApp:
         """The server's app within the middleware that has to come before Gradio's own."""
         app = MonitoringMiddleware(app, health=self.health, metrics=self.settings.metrics)
-        return ClientAddressMiddleware(SecurityHeadersMiddleware(app), trusted_proxies=self.settings.proxies)
+        return ClientAddressMiddleware(SecurityHeadersMiddleware(app), trusted_proxies=self.settings.trusted_proxies)
 
     def health(self) -> dict[str, Any]:
         """How the page is, for whatever watches it; nothing of it waits for an answer or for a decoding process."""

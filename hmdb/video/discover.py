@@ -1,4 +1,4 @@
-"""The videos that a path names."""
+"""Finds the videos at a path."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from hmdb.video import VIDEO_SUFFIXES, is_frame_folder
 
 
 def find_videos(path: Path) -> list[Path]:
-    """The videos that a path names: a file, a folder of frames, or all of these inside a folder.
+    """Finds videos: a file, a folder of frames, or all of these inside a folder.
 
-    A path with nothing of the kind is returned as it is; what is wrong with it is said when it is read.
+    A path without any is returned as it is; reading it reports the error.
     """
     return (list(_walk(path)) if os.path.isdir(path) else []) or [path]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Hidden things are left out; links to folders too, as they may lead in circles. Images beside videos are no
-    frames.
+    """Yields the videos of a folder. It skips hidden entries and links to folders, which may form cycles. Images in a
+    folder that holds videos are not frames.
     """
     try:
-        with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
         if is_frame_folder(folder) and not any(map(_is_video, entries)):
             yield folder
             return

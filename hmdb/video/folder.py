@@ -1,4 +1,4 @@
-"""A folder of images in natural order is a video without a clock."""
+"""A folder of images in natural order, read as a video without a clock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hmdb.video.sniff import VIDEO_SUFFIXES
 from hmdb.video.video import Frames, Video
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # what Pillow may take an image for, whatever its name
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP")  # that Pillow may decode, whatever the suffix
 
 
 def is_frame_folder(path: Path) -> bool:
@@ -24,12 +24,12 @@ def is_frame_folder(path: Path) -> bool:
 
 
 def frame_paths(folder: Path) -> list[Path]:
-    """The images of a folder in natural order: frame 2 before frame 10."""
+    """Lists the images of a folder in natural order: frame 2 before frame 10."""
     return sorted(filter(_is_frame, folder.iterdir()), key=_natural)
 
 
 def _is_frame(path: Path) -> bool:
-    """By its name. Those that begin with a dot are a system's own: macOS writes ._1.jpg beside 1.jpg."""
+    """Judges by the name. A leading dot marks a file of the system: macOS writes ._1.jpg next to 1.jpg."""
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 

@@ -1,4 +1,4 @@
-"""What reading one video may cost. Every limit is here, and each can be set by an environment variable."""
+"""Limits on the cost of reading one video. An environment variable can set each."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class Limits(FromEnvironment):
     """Limits on reading one video. HMDB_DECODE_SECONDS sets `seconds`, and so on for each name.
 
     Attributes:
-        seconds: for one request (open, or read frames), whichever decoders it takes: decord has half of those that
-            are left when it begins, and PyAV the rest. Waiting for a decoding process is not counted.
+        seconds: for one request (open, or read frames), whichever decoders it takes: decord gets half of the time
+            left when it begins, and PyAV the rest. Waiting for a decoding process does not count.
         memory_mb: address space of a decoding process, in MiB.
         source_pixels: the largest picture that is decoded, width x height: 8K.
         pixels: the largest picture that is delivered, width x height: 720p. Larger ones are reduced.
         frames: the longest video: an hour at 120 frames per second.
         kept_mb: frames that a decoding process may keep between requests, in MiB.
         workers: decoding processes of one process; further requests wait for one.
-        requests: after so many, a decoding process is replaced by a fresh one.
+        requests: number of requests after which a decoding process is replaced.
     """
 
     prefix = "HMDB_DECODE_"
@@ -35,7 +35,7 @@ class Limits(FromEnvironment):
     requests: int = 200
 
     def fitted(self, width: int, height: int) -> tuple[int, int]:
-        """The size that a picture is delivered at, with its aspect ratio kept: (width, height).
+        """Returns the (width, height) that a picture is delivered at, with its aspect ratio kept.
 
         >>> Limits().fitted(3840, 2160), Limits().fitted(320, 240)
         ((1280, 720), (320, 240))

@@ -1,6 +1,6 @@
-"""First bytes -> container. What is not on this list is not let in, whatever its name says.
+"""Detects the container of a file by its first bytes. A format that is not on the list is refused, whatever the suffix.
 
-Playlists and other texts are refused above all: they name files and addresses, and FFmpeg opens them.
+Playlists and other texts are refused above all: they name files and addresses, which FFmpeg opens (SSRF, local files).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VIDEO_SUFFIXES = frozenset(
     {".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif"}
 )
 
-HEAD = 4096  # bytes that are looked at
+HEAD = 4096  # bytes that are read
 ADVICE = "Try an mp4, webm, mov or avi file with a picture track."
 
 
@@ -25,13 +25,13 @@ class Container:
     """A container format.
 
     Attributes:
-        demuxer: FFmpeg's name for it. PyAV is told to use this one and no other.
-        seekable: whether a frame can be jumped to by its timestamp.
-        decord: whether decord may see the file. It takes no such order, so only where FFmpeg's own guess
-            is certain; and it is right only where it can jump.
-        own_clock: whether the clock starts at zero by definition; else at the first timestamp.
-        constant_rate: whether it has no timestamps, only a rate: AVI.
-        name: what people call it where a demuxer reads several: "mp4" or "mov", "webm" or "matroska".
+        demuxer: FFmpeg's name for it. PyAV may use this one only.
+        seekable: frames can be seeked to by their timestamps.
+        decord: decord may read the file. It cannot be told the demuxer, so only where FFmpeg's own guess is
+            certain; and it is right only where it can seek.
+        own_clock: the clock starts at zero by definition; else at the first timestamp.
+        constant_rate: there are no timestamps, only a rate: AVI.
+        name: its common name where a demuxer reads several: "mp4" or "mov", "webm" or "matroska".
     """
 
     demuxer: str
@@ -99,10 +99,10 @@ PLAYLISTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"<asx",
 
 
 def sniff(path: Path) -> Container:
-    """The container of a file, by its first bytes.
+    """Detects the container of a file.
 
     Raises:
-        VideoError: it is missing, empty, no file, or nothing that is let in.
+        VideoError: it is missing, empty, not a file, or in a format that is refused.
     """
     name = display_name(path)
     try:
@@ -110,7 +110,7 @@ def sniff(path: Path) -> Container:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise VideoError(f"{name}: there is no such file.") from error
     except ValueError as error:  # a null byte
-        raise VideoError(f"{name} is no name of a file.") from error
+        raise VideoError(f"{name} is not a valid file name.") from error
     if not stat.S_ISREG(mode):
         raise VideoError(f"{name} is not a file.")
     with path.open("rb") as file:
@@ -119,7 +119,7 @@ def sniff(path: Path) -> Container:
         raise VideoError(f"{name} is empty (0 bytes).")
     demuxer = _demuxer(head)
     if demuxer is None:
-        raise VideoError(f"{name} {_what_else(head)}. {ADVICE}")
+        raise VideoError(f"{name} {_refusal(head)}. {ADVICE}")
     container = replace(CONTAINERS[demuxer], name=_name(demuxer, head))
     certain = demuxer != "mov" or head[4:8] in (b"ftyp", b"moov")
     if container.decord and not certain:
@@ -150,7 +150,7 @@ def _name(demuxer: str, head: bytes) -> str:
 
 
 def _raw_stream(head: bytes) -> str | None:
-    """H.264 or HEVC without a container: a start code, then the parameter sets or a delimiter."""
+    """Detects H.264 or HEVC without a container: a start code, then the parameter sets or a delimiter."""
     start = head.removeprefix(b"\x00")[:5]
     if not start.startswith(b"\x00\x00\x01") or len(start) < 5:
         return None
@@ -168,7 +168,7 @@ def _is_transport_stream(head: bytes) -> bool:
     return False
 
 
-def _what_else(head: bytes) -> str:
+def _refusal(head: bytes) -> str:
     for prefix, kind in PICTURES:
         if head.startswith(prefix):
             return f"is {kind} picture, not a video"

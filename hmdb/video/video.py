@@ -1,4 +1,4 @@
-"""What a video is to the rest of the library."""
+"""The interface of a video: its frames, its format, and work that survives a wrong frame count."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 class FrameCountChangedError(VideoError):
-    """A file turned out to have another number of frames than it announced; the video knows the true number by now.
+    """A damaged file has another number of frames than it declares; `num_frames` is the true number by now.
 
-    Only `Video` catches it: work on a whole video goes through `Video.counted`.
+    Only `Video` catches it: work on a whole video goes through `Video.retry_on_recount`.
     """
 
 
 @dataclass(frozen=True, kw_only=True)
 class StreamFormat:
-    """How a file is coded, as FFmpeg names it.
+    """Codec, container and pixel format of a file, by FFmpeg's names.
 
     Attributes:
         container: "mp4", "mov", "webm", "matroska", "avi", "mpegts", ...
@@ -44,8 +44,7 @@ class Frames:
 
     Attributes:
         pixels: uint8 RGB, (N, H, W, 3).
-        seconds: when each is shown, by its timestamp on the clock of the video, as a player shows it;
-            None where there is no clock.
+        seconds: when a player shows each, by its timestamp; None without a clock.
     """
 
     pixels: np.ndarray
@@ -53,17 +52,17 @@ class Frames:
 
 
 class Video(ABC):
-    """A video that is open for reading. It may be used by several threads.
+    """A video that is open for reading. Threads may share it.
 
     Attributes:
-        num_frames: how many frames it has, at least 1.
-        fps: mean frame rate; None where there is no clock.
-        size: (width, height) in pixels of the frames, as they are delivered: upright, and reduced where
+        num_frames: at least 1.
+        fps: mean frame rate; None without a clock.
+        size: (width, height) in pixels of the frames as they are delivered: upright, and reduced where
             the source is larger than `Limits.pixels`.
-        format: how it is coded; None for a folder.
-        decoder: who reads it: "decord", "PyAV" or "folder".
-        note: what is wrong with it, in a line for people; None where nothing is known to be. Reading
-            frames can change it, and `decoder`, as damage shows itself only then.
+        format: None for a folder.
+        decoder: "decord", "PyAV" or "folder".
+        note: a one-line description of damage; None where none is known. Reading frames can change it, and
+            `decoder`, as damage shows only then.
     """
 
     num_frames: int
@@ -75,7 +74,7 @@ class Video(ABC):
 
     @property
     def duration(self) -> float | None:
-        """Length in seconds; None where there is no clock."""
+        """Length in seconds; None without a clock."""
         return self.num_frames / self.fps if self.fps else None
 
     @property
@@ -83,11 +82,11 @@ class Video(ABC):
         return self.note is not None
 
     def seconds_at(self, indices: Sequence[int]) -> tuple[float, ...] | None:
-        """When the frames at these indices are shown, on the clock of `Frames.seconds`; nothing is delivered
-        for it. The index `num_frames` stands for the end: the last frame is shown for 1 / fps.
+        """Returns the timestamps of the frames at these indices, as in `Frames.seconds`, without the frames.
+        The index `num_frames` stands for the end: the last frame is shown for 1 / fps.
 
         Returns:
-            Seconds, in the order of the indices; None where there is no clock, as here.
+            Seconds, in the order of the indices; None without a clock.
 
         Raises:
             VideoError: there is no such frame, or it cannot be read.
@@ -96,29 +95,28 @@ class Video(ABC):
 
     @abstractmethod
     def frames_at(self, indices: Sequence[int]) -> Frames:
-        """The frames at these 0-based indices, in that order; an index may come twice.
+        """Decodes the frames at these 0-based indices, in that order; an index may come twice.
 
         Raises:
-            VideoError: a frame cannot be decoded, or the video turns out damaged and `num_frames` changes;
-                work that goes through `counted` is done again then.
+            VideoError: a frame cannot be decoded.
+            FrameCountChangedError: the video is damaged and `num_frames` has changed; `retry_on_recount`
+                repeats the work then.
         """
 
-    def counted(self, work: Callable[[int], T]) -> T:
-        """What `work` makes of the video and its number of frames.
-
-        Where reading shows that a damaged file has another number of frames than it announced, the work is
-        done once more, with the true number.
+    def retry_on_recount(self, work: Callable[[int], T]) -> T:
+        """Calls `work` with the number of frames, and once more if reading shows that a damaged file has
+        another number of frames than it declares.
 
         Raises:
-            VideoError: what `work` raises.
+            VideoError: raised by `work`.
         """
         try:
             return work(self.num_frames)
         except FrameCountChangedError:
             return work(self.num_frames)
 
-    def counted_each(self, work: Callable[[int], Generator[T]]) -> Generator[T]:
-        """As `counted`, for work that yields its results one by one: after a recount, from the first again."""
+    def iterate_with_recount(self, work: Callable[[int], Generator[T]]) -> Generator[T]:
+        """Generator version of `retry_on_recount`; restarts from the first result if the frame count changes."""
         try:
             yield from work(self.num_frames)
         except FrameCountChangedError:

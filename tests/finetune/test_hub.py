@@ -193,8 +193,8 @@ def test_what_goes_is_listed_and_frames_can_stay(hub: HubServer, run: Path, caps
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--private"], "--private is of a push: add --push-to-hub, or leave it out"),
-        (["--replace", "--no-frames"], "--replace is of a push"),
+        (["--private"], "--private needs --push-to-hub."),
+        (["--replace", "--no-frames"], "--replace needs --push-to-hub"),
         (["--push-to-hub", "--no-frames", "--logs"], "--logs pushes TensorBoard's files, which show frames, too"),
         (["--push-to-hub", "--logs", "--report-to", "none"], "--logs pushes TensorBoard's files, but --report-to"),
     ],

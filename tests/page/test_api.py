@@ -85,7 +85,7 @@ def test_a_timeline_at_its_deadline_ends_with_a_partial_result(recognizer: Recog
                 yield timeline
                 clock.now += 2
 
-    demo = build_demo(Slow(recognizer.loaded), settings=Settings(seconds=3))
+    demo = build_demo(Slow(recognizer.loaded), settings=Settings(answer_timeout_seconds=3))
     demo.handlers.scheduler = Scheduler(1, 3, clock=clock)
     with served(demo) as url:
         client = Client(url, verbose=False)
@@ -155,7 +155,7 @@ def test_an_answer_ends_at_its_deadline(recognizer: Recognizer, video: Path) -> 
             while True:
                 self.probabilities(*args)
 
-    with served(build_demo(Slow(recognizer.loaded), settings=Settings(seconds=1))) as url:
+    with served(build_demo(Slow(recognizer.loaded), settings=Settings(answer_timeout_seconds=1))) as url:
         client = Client(url, verbose=False)
         with pytest.raises(AppError, match="longer than 1 seconds"):
             client.predict(handle_file(video), api_name="/predict")

@@ -1,13 +1,14 @@
 """Small videos for tests. Each frame shows its own number, so that "the right frame" can be asserted.
 
 write_video(path, num_frames=30)
-assert [number(frame) for frame in open_video(path).frames_at([3, 17]).pixels] == [3, 17]
+assert read_numbers(open_video(path).frames_at([3, 17]).pixels) == [3, 17]
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import random
 import struct
 import subprocess
 import sys
@@ -25,16 +26,16 @@ from tests.support.paths import ROOT
 
 BITS = 10  # numbers up to 1023
 DARK, BRIGHT = 40, 215
-VOP = b"\x00\x00\x01\xb6"  # what an MPEG-4 picture starts with
-TOP = (200, 80, 60)  # RGB of the upper half, so that a turned or miscoloured picture shows
+VOP = b"\x00\x00\x01\xb6"  # start code of an MPEG-4 picture
+TOP_COLOR = (200, 80, 60)  # RGB of the upper half, so that a turned or miscoloured picture shows
 
 
-def numbered(index: int, size: tuple[int, int] = (160, 120)) -> np.ndarray:
-    """The picture of a frame: uint8 RGB (H, W, 3). The lower half holds the number in BITS upright bars,
-    bright for 1 and dark for 0, the highest bit first; the upper half is red, and moves a little.
+def draw_number(index: int, size: tuple[int, int] = (160, 120)) -> np.ndarray:
+    """Draws a frame, uint8 RGB (H, W, 3). The lower half holds the number in BITS upright bars, bright for 1 and dark
+    for 0, the highest bit first; the upper half is red, with a patch that moves.
     """
     width, height = size
-    picture = np.full((height, width, 3), TOP, np.uint8)
+    picture = np.full((height, width, 3), TOP_COLOR, np.uint8)
     edges = np.linspace(0, width, BITS + 1).astype(int)
     for bit in range(BITS):
         shade = BRIGHT if index >> (BITS - 1 - bit) & 1 else DARK
@@ -44,8 +45,8 @@ def numbered(index: int, size: tuple[int, int] = (160, 120)) -> np.ndarray:
     return picture
 
 
-def number(picture: np.ndarray) -> int:
-    """The number that a picture shows, at whatever size it is."""
+def read_number(picture: np.ndarray) -> int:
+    """Reads the number of a frame, of any size."""
     height, width = picture.shape[:2]
     row = picture[height * 3 // 4].mean(-1)
     edges = np.linspace(0, width, BITS + 1)
@@ -53,8 +54,8 @@ def number(picture: np.ndarray) -> int:
     return sum((middle > (DARK + BRIGHT) / 2) << (BITS - 1 - bit) for bit, middle in enumerate(middles))
 
 
-def numbers(pictures: Iterable[np.ndarray]) -> list[int]:
-    return [int(number(picture)) for picture in pictures]
+def read_numbers(pictures: Iterable[np.ndarray]) -> list[int]:
+    return [int(read_number(picture)) for picture in pictures]
 
 
 def write_video(
@@ -73,16 +74,16 @@ def write_video(
     max_b_frames: int | None = None,
     sound: bool = False,
 ) -> Path:
-    """A video of numbered frames; returns its path. SVT-AV1, which makes its process real-time, encodes in a child.
+    """Writes a video of numbered frames; returns its path. SVT-AV1 makes its process real-time, so it runs in a child.
 
     Args:
-        codec: of FFmpeg's encoders: libx264, mpeg4, libvpx, libvpx-vp9, mpeg2video, mjpeg, gif, ...
-        options: the encoder's, as {"g": "250", "bf": "2"}.
-        container_options: the muxer's, as {"movflags": "faststart"}.
-        format: the muxer; by default what the suffix says.
+        codec: FFmpeg's encoder: libx264, mpeg4, libvpx, libvpx-vp9, mpeg2video, mjpeg, gif, ...
+        options: the encoder's, such as {"g": "250", "bf": "2"}.
+        container_options: the muxer's, such as {"movflags": "faststart"}.
+        format: the muxer; by default that of the suffix.
         rotation: degrees counterclockwise that a player turns the picture by.
-        milliseconds: when each frame is shown; by default index / fps.
-        sound: whether there is a track of silence.
+        milliseconds: timestamps of the frames; by default index / fps.
+        sound: adds a silent audio track.
     """
     arguments = {name: value for name, value in locals().items() if name != "path"}
     if codec == "libsvtav1" and __name__ != "__main__":
@@ -102,7 +103,7 @@ def write_video(
             stream.set_display_rotation(rotation)
         hearing = container.add_stream("aac" if path.suffix in {".mp4", ".mov"} else "libopus") if sound else None
         for index in range(num_frames):
-            frame = av.VideoFrame.from_ndarray(numbered(index, size), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(draw_number(index, size), format="rgb24")
             frame.pts = milliseconds[index] if milliseconds else index
             frame.time_base = Fraction(1, rate)
             container.mux(stream.encode(frame))
@@ -116,7 +117,7 @@ def write_video(
 
 
 def write_sound(path: Path) -> Path:
-    """A second of silence, without a picture."""
+    """Writes a second of silence, without a picture."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=48000)
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 48000), np.float32), format="fltp", layout="mono")
@@ -127,8 +128,8 @@ def write_sound(path: Path) -> Path:
 
 
 def remux(source: Path, path: Path, *, start: int = 0, options: Mapping[str, str] | None = None) -> Path:
-    """The packets of a video in another file, as a trim without encoding makes it: those before the frame
-    `start` stay in it, and mp4 and mov hide them with an edit list.
+    """Copies the packets of a video, like a trim without encoding: those before the frame `start` are kept, and mp4
+    and mov hide them with an edit list.
     """
     with av.open(str(source)) as whole, av.open(str(path), "w", options=dict(options or {})) as part:
         track = whole.streams.video[0]
@@ -146,7 +147,7 @@ def remux(source: Path, path: Path, *, start: int = 0, options: Mapping[str, str
 
 
 def trim(source: Path, path: Path, *, first: int, num_frames: int, fps: int = 25) -> Path:
-    """An mp4 trimmed as phones do it: only the edit list says what is shown, at either end."""
+    """Trims an mp4 like a phone: only the edit list changes, at both ends."""
     data = bytearray(source.read_bytes())
     edit, movie, media = (data.find(name) for name in (b"elst", b"mvhd", b"mdhd"))
     movie_rate, media_rate = (int.from_bytes(data[at + 16 : at + 20]) for at in (movie, media))
@@ -156,8 +157,8 @@ def trim(source: Path, path: Path, *, first: int, num_frames: int, fps: int = 25
     return path
 
 
-def behead(source: Path, path: Path, num_packets: int) -> Path:
-    """The packets of a video without the first ones, from wherever that is: a recording that began in the middle."""
+def drop_first_packets(source: Path, path: Path, num_packets: int) -> Path:
+    """Copies a video without its first packets, like a recording that begins between key frames."""
     with av.open(str(source)) as whole, av.open(str(path), "w") as part:
         track = whole.streams.video[0]
         copy = part.add_stream_from_template(track, opaque=True)
@@ -169,7 +170,7 @@ def behead(source: Path, path: Path, num_packets: int) -> Path:
 
 
 def set_matrix(source: Path, path: Path, matrix: Sequence[int]) -> Path:
-    """An mp4 whose track is to be shown by this display matrix: a, b, c, d of (x, y) -> (ax + cy, bx + dy)."""
+    """Sets the display matrix of an mp4: a, b, c, d of (x, y) -> (ax + cy, bx + dy)."""
     data = bytearray(source.read_bytes())
     at = data.find(b"tkhd") + 44
     a, b, c, d = (value << 16 for value in matrix)
@@ -179,7 +180,7 @@ def set_matrix(source: Path, path: Path, matrix: Sequence[int]) -> Path:
 
 
 def shuffle_cues(source: Path, path: Path) -> Path:
-    """A Matroska file whose index leads from each key frame to the place of the next."""
+    """Breaks the index of a Matroska file: each key frame gets the position of the next."""
     data = bytearray(source.read_bytes())
     end = at = data.rfind(b"\x1c\x53\xbb\x6b")
     places = []
@@ -195,7 +196,7 @@ def shuffle_cues(source: Path, path: Path) -> Path:
 
 
 def shift_index(source: Path, path: Path) -> Path:
-    """An AVI whose index gives each packet the place of the one before."""
+    """Breaks the index of an AVI: each packet gets the position of the one before."""
     data = bytearray(source.read_bytes())
     index = data.rfind(b"idx1")
     start, end = index + 8, index + 8 + int.from_bytes(data[index + 4 : index + 8], "little")
@@ -207,8 +208,8 @@ def shift_index(source: Path, path: Path) -> Path:
     return path
 
 
-def claim_keys(path: Path) -> Path:
-    """An AVI whose index says of every packet that decoding can start there."""
+def mark_all_keyframes(path: Path) -> Path:
+    """Breaks the index of an AVI, in place: every packet is marked as a key frame."""
     data = bytearray(path.read_bytes())
     index = data.rfind(b"idx1")
     for entry in range(index + 8, index + 8 + int.from_bytes(data[index + 4 : index + 8], "little"), 16):
@@ -217,8 +218,8 @@ def claim_keys(path: Path) -> Path:
     return path
 
 
-def cut_before(source: Path, path: Path, index: int) -> Path:
-    """The packets of a video from the first key packet on that comes behind `index` others, as they are."""
+def cut_to_keyframe(source: Path, path: Path, index: int) -> Path:
+    """Copies a video from the first key packet after `index` packets on."""
     with av.open(str(source)) as whole, av.open(str(path), "w") as part:
         track = whole.streams.video[0]
         copy = part.add_stream_from_template(track)
@@ -233,7 +234,7 @@ def cut_before(source: Path, path: Path, index: int) -> Path:
 
 
 def insert_packets(source: Path, path: Path, packets: Mapping[int, bytes]) -> Path:
-    """An AVI with further packets, each behind the packet of that number."""
+    """Inserts packets into an AVI, each after the packet of that number."""
     with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
         track = whole.streams.video[0]
         base = track.time_base
@@ -251,8 +252,8 @@ def insert_packets(source: Path, path: Path, packets: Mapping[int, bytes]) -> Pa
     return path
 
 
-def packed(source: Path, path: Path) -> Path:
-    """An AVI as DivX wrote them: each B frame in the packet of the frame before, then a filler in its place."""
+def pack_b_frames(source: Path, path: Path) -> Path:
+    """Packs the B frames of an AVI like DivX: each into the packet of the frame before, with a filler in its place."""
     with av.open(str(source)) as whole:
         packets = [bytes(packet) for packet in whole.demux(whole.streams.video[0]) if packet.size]
     with av.open(str(source)) as whole, av.open(str(path), "w") as copy:
@@ -264,6 +265,21 @@ def packed(source: Path, path: Path) -> Path:
             packet = av.Packet(data)
             packet.stream, packet.dts, packet.time_base = stream, time, Fraction(1, 25)
             copy.mux(packet)
+    return path
+
+
+def truncate(path: Path, share: float) -> Path:
+    """Cuts off the end of a file, in place."""
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    return path
+
+
+def scratch(path: Path, *, first: float = 0.4, last: float = 0.9, seed: int = 0) -> Path:
+    """Replaces bytes in the middle of a file, in place."""
+    data, rng = bytearray(path.read_bytes()), random.Random(seed)
+    for _ in range(60):
+        data[rng.randrange(int(len(data) * first), int(len(data) * last))] = rng.randrange(256)
+    path.write_bytes(data)
     return path
 
 

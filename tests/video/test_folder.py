@@ -7,13 +7,13 @@ from PIL import Image
 from hmdb.errors import VideoError
 from hmdb.video import frame_paths, is_frame_folder, open_video
 from hmdb.video.limits import Limits
-from tests.support.videos import numbered, numbers
+from tests.support.videos import draw_number, read_numbers
 
 
 def write_folder(folder: Path, num_frames: int = 12, size: tuple[int, int] = (160, 120), suffix: str = ".png") -> Path:
     folder.mkdir()
     for index in range(num_frames):
-        Image.fromarray(numbered(index, size)).save(folder / f"frame_{index}{suffix}")
+        Image.fromarray(draw_number(index, size)).save(folder / f"frame_{index}{suffix}")
     return folder
 
 
@@ -21,9 +21,9 @@ def test_frames_in_natural_order_without_a_clock(tmp_path: Path) -> None:
     video = open_video(write_folder(tmp_path / "clip"))
     assert (video.num_frames, video.fps, video.size, video.decoder) == (12, None, (160, 120), "folder")
     frames = video.frames_at([11, 2, 2])
-    assert numbers(frames.pixels) == [11, 2, 2]
+    assert read_numbers(frames.pixels) == [11, 2, 2]
     assert frames.seconds is None
-    np.testing.assert_array_equal(frames.pixels[1], numbered(2))
+    np.testing.assert_array_equal(frames.pixels[1], draw_number(2))
     assert video.frames_at([]).pixels.shape == (0, 120, 160, 3)
     assert video.format is None
 
@@ -31,7 +31,7 @@ def test_frames_in_natural_order_without_a_clock(tmp_path: Path) -> None:
 def test_large_pictures_are_reduced(tmp_path: Path) -> None:
     video = open_video(write_folder(tmp_path / "clip", 2, (1600, 1200), ".jpg"), limits=Limits(pixels=320 * 240))
     assert video.size == (320, 240)
-    assert numbers(video.frames_at([1]).pixels) == [1]
+    assert read_numbers(video.frames_at([1]).pixels) == [1]
 
 
 def test_mixed_sizes_are_refused_with_their_names(tmp_path: Path) -> None:

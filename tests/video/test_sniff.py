@@ -84,7 +84,7 @@ def test_a_video_without_a_picture_track_is_refused(tmp_path: Path) -> None:
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"^gone\.mp4: there is no such file"):
         open_video(tmp_path / "gone.mp4")
-    with pytest.raises(VideoError, match="is no name of a file"):
+    with pytest.raises(VideoError, match="is not a valid file name"):
         open_video(f"{tmp_path}/a\0b.mp4")
     with pytest.raises(VideoError, match="cannot be opened: File name too long"):
         open_video(tmp_path / ("a" * 300))

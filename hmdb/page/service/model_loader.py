@@ -95,7 +95,11 @@ def load_models(settings: Settings) -> tuple[BackgroundModel, BackgroundModel | 
     On ZeroGPU both are loaded right away: what is on the GPU before the first visitor comes is there for all of them.
     """
     first = BackgroundModel(partial(load_recognizer, dtype=settings.dtype))
-    second = BackgroundModel(partial(load_recognizer, settings.compare, settings.dtype)) if settings.compare else None
+    second = (
+        BackgroundModel(partial(load_recognizer, settings.second_model, settings.dtype))
+        if settings.second_model
+        else None
+    )
     if on_zerogpu():
         for each in filter(None, (first, second)):
             each.wait()

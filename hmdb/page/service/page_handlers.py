@@ -64,10 +64,10 @@ class PageHandlers:
         self._examples = frozenset(map(str, examples))
         self._example_cache: dict[str, list[Prediction | Explanation | Faithfulness]] = {}
         self.scheduler = Scheduler(
-            settings.at_once,
-            settings.seconds,
+            settings.concurrency,
+            settings.answer_timeout_seconds,
             max_pending=settings.max_waiting,
-            max_per_address=settings.share,
+            max_per_address=settings.max_per_address,
             wait_until_ready=self._first.local,
         )
 
@@ -130,8 +130,8 @@ class PageHandlers:
         yield AnswerTrace(
             explanation=explanation,
             attention=attention,
-            seen=recognizer.model_input(prediction.clip),
-            alike=recognizer.loaded.calibration.bin_for(prediction.probability),
+            input_frames=recognizer.model_input(prediction.clip),
+            calibration_bin=recognizer.loaded.calibration.bin_for(prediction.probability),
         )
 
     @scheduled
@@ -160,7 +160,7 @@ class PageHandlers:
     def iter_timelines(self, video: Video) -> Iterator[tuple[Timeline, bool]]:
         """Yields the timeline so far, and True with the last: at the end of the video, or at the deadline."""
         timeline = None
-        max_windows = self._settings.windows
+        max_windows = self._settings.max_windows
         job = partial(jobs.follow_video, video=video, max_windows=max_windows)
         size = partial(jobs.num_windows, self._first.local(), video, max_windows)
         try:

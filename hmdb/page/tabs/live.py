@@ -13,6 +13,7 @@ from hmdb.page.service.handlers import Handlers
 from hmdb.page.service.live_stream import LiveSession, decode_jpeg
 from hmdb.page.tabs.base import BARE_HTML, HEIGHT, IMMEDIATE, SCHEDULED, recorder
 from hmdb.page.tabs.video import AnswerPanel
+from hmdb.page.views.assets import read_script, render
 from hmdb.page.views.formatting import confidence_text, duration, error_html, headline_html
 from hmdb.page.views.gallery import film_strip
 from hmdb.text import label_words
@@ -25,14 +26,6 @@ LEASE_SECONDS = 20  # after which a running camera queues again
 MIN_PICTURES = 2  # before the first headline
 
 START_WORDS = "Start your camera", "Then do something: wave, do a push-up, brush your hair."
-PRIVACY = "Pictures from your camera are sent here, classified and forgotten. Nothing is written to a disk."
-
-STOP_JS = """
-element.closest(".column").addEventListener("click", event => {
-    const button = event.target.closest(".camera button");
-    if (button?.querySelector("[title='stop recording']")) trigger("stop");
-}, true);
-"""  # Gradio's own Stop keeps the camera on; hiding the component releases it
 
 
 def add_live_tab(do: Handlers, tabs: gr.Tabs, keep_seconds: float) -> None:
@@ -91,7 +84,7 @@ class LivePanel:
                     label="The likeliest of the last seconds", num_top_classes=5, show_heading=False, visible=False
                 )
         self.strip = gr.HTML(**BARE_HTML)
-        note = gr.HTML(f'<p class="line camera-note" role="status">{PRIVACY}</p>', js_on_load=STOP_JS, **BARE_HTML)
+        note = gr.HTML(render("camera_note.html"), js_on_load=read_script("stop_camera.js"), **BARE_HTML)
         hidden = note.stop(lambda: gr.update(visible=False), None, around, **IMMEDIATE)
         hidden.then(lambda: gr.update(visible=True), None, around, **IMMEDIATE)
         camera.stream(

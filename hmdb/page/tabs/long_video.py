@@ -11,18 +11,12 @@ import gradio as gr
 from hmdb.errors import HmdbError
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.tabs.base import BARE_HTML, IMMEDIATE, Panel, Updates, drop_zone, render_here, video_player
+from hmdb.page.views.assets import read_script
 from hmdb.page.views.formatting import headline_html
 from hmdb.page.views.timeline import subtitles, summary, timeline_files, timeline_html, timeline_words
 from hmdb.results import Timeline
 
 FILE_KINDS = ("JSON", "Table (CSV)", "Subtitles (SRT)")
-
-SEEK = """
-element.addEventListener("click", event => {
-    const segment = event.target.closest("[data-start]");
-    if (segment) trigger("click", {start: Number(segment.dataset.start)});
-});
-"""
 
 
 class TimelinePanel(Panel):
@@ -42,7 +36,7 @@ class TimelinePanel(Panel):
                     self.files = [
                         gr.DownloadButton(f"⬇ {kind}", size="sm", min_width=80, visible=False) for kind in FILE_KINDS
                     ]
-        self.chart = gr.HTML(js_on_load=SEEK, **BARE_HTML)
+        self.chart = gr.HTML(js_on_load=read_script("seek_on_click.js"), **BARE_HTML)
         with gr.Accordion("The timeline as JSON", open=False, visible=False) as self.details:
             self.json = gr.JSON(label="Timeline")
         render_here(self.clear)

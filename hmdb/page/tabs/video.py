@@ -26,10 +26,11 @@ from hmdb.page.tabs.base import (
     video_player,
 )
 from hmdb.page.views.api_outputs import confidences
+from hmdb.page.views.assets import read_script
 from hmdb.page.views.formatting import faithfulness_text, headline, note_html, pending_map_text
 from hmdb.page.views.gallery import gallery
 from hmdb.page.views.overlay_video import overlay_loop
-from hmdb.page.views.social_cards import PARAMETER, SYNC_URL_JS, ExampleLinks, example_names
+from hmdb.page.views.social_cards import PARAMETER, ExampleLinks, example_names
 from hmdb.page.views.walkthrough import walkthrough_html
 from hmdb.results import Explanation, Faithfulness, Prediction
 from hmdb.text import label_words
@@ -234,6 +235,6 @@ def connect_examples(
         wanted = links.clip(request.query_params.get(PARAMETER))
         return answer_example(wanted or first) | ({tabs: gr.Tabs(selected=VIDEO)} if wanted else {})
 
-    link.change(None, link, js=SYNC_URL_JS)
+    link.change(None, link, js=read_script("sync_example_link.js"))
     panel.run_after(examples.select(on_select, None, panel.outputs, **IMMEDIATE))
     panel.run_after(demo.load(on_load, None, [*panel.outputs, tabs], **IMMEDIATE))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import html
-
+from hmdb.page.views.assets import render
 from hmdb.page.views.formatting import headline_html, label_text
 from hmdb.results import Prediction
 
@@ -18,16 +17,10 @@ def agreement_headline(runs: list[tuple[str, Prediction]]) -> str:
 
 def runs_table(runs: list[tuple[str, Prediction]]) -> str:
     """A row for each run: how the frames were taken, the answer, and a bar for its probability if it is an action."""
-    rows = "".join(
-        f'<tr><th scope="row">{html.escape(sampler_words(name, run))}</th><td>{html.escape(label_text(run))}</td>'
-        f'<td class="share">{probability_bar(run.probability) if run.is_known else ""}</td></tr>'
-        for name, run in runs
-    )
-    return f'<table class="runs"><tbody>{rows}</tbody></table>'
-
-
-def probability_bar(probability: float) -> str:
-    return f'<i style="width:{probability:.0%}"></i><span>{probability:.0%}</span>'
+    rows = [
+        (sampler_words(name, run), label_text(run), run.probability if run.is_known else None) for name, run in runs
+    ]
+    return render("runs.html", rows=rows)
 
 
 def sampler_words(name: str, run: Prediction) -> str:

@@ -6,6 +6,7 @@ import html
 import re
 from typing import TYPE_CHECKING
 
+from hmdb.page.views.assets import render
 from hmdb.results import NONE_OF_THESE, Prediction
 from hmdb.text import label_words
 
@@ -58,16 +59,13 @@ def error_html(error: HmdbError) -> str:
 
 
 def headline_html(large: str, *small: str, kind: str = "") -> str:
-    """Always the same elements, so that what listens for changes of them hears each."""
-    return (
-        f'<div class="headline {kind}" role="status" aria-live="polite"><strong>{html.escape(large)}</strong>'
-        f"<span>{html.escape(' '.join(small))}</span></div>"
-    )
+    """A line in large type over one in small; a screen reader announces its changes."""
+    return render("headline.html", large=large, small=" ".join(small), kind=kind)
 
 
 def note_html(words: str) -> str:
-    """A line of text, as it is."""
-    return f'<p class="line">{html.escape(words)}</p>'
+    """A line of plain text."""
+    return render("note.html", words=words)
 
 
 def pending_map_text(label: str) -> str:

@@ -13,6 +13,7 @@ from PIL import Image
 from hmdb.clips.clip import Clip, ClipFrame
 from hmdb.page.server.file_store import ANSWERS, FILES
 from hmdb.page.server.session import client_address
+from hmdb.page.views.assets import render
 
 if TYPE_CHECKING:
     from hmdb.results import Explanation
@@ -77,7 +78,11 @@ def film_strip(pixels: np.ndarray) -> str:
     strip = Image.new("RGB", (size[0] * len(pixels), STRIP_HEIGHT))
     for index, frame in enumerate(pixels):
         strip.paste(Image.fromarray(frame).resize(size), (index * size[0], 0))
+    return render("film_strip.html", url=jpeg_data_url(strip, quality=70))
+
+
+def jpeg_data_url(picture: Image.Image, *, quality: int = 80) -> str:
+    """A picture as a JPEG within a URL."""
     file = io.BytesIO()
-    strip.save(file, "JPEG", quality=70)
-    data = base64.b64encode(file.getvalue()).decode()
-    return f'<img class="film" src="data:image/jpeg;base64,{data}" alt="The frames that it looks at just now">'
+    picture.save(file, "JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -67,7 +67,7 @@ def make_preview(path: VideoLike, target: str | Path, *, seconds: float = PREVIE
         indices, rate = _shown(video, num_frames, seconds)
         return encode_video(_frames(video, indices), target, size, rate)
 
-    return video.counted(write)
+    return video.retry_on_recount(write)
 
 
 def _shown(video: Video, num_frames: int, seconds: float) -> tuple[list[int], float]:

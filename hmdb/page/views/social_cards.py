@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,25 +11,17 @@ import numpy as np
 from gradio.route_utils import API_PREFIX
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from hmdb.page.views.assets import render
 from hmdb.page.views.theme import INTRO, TITLE
 from hmdb.text import label_words
 from hmdb.video import open_video
 
-PARAMETER = "example"  # of an address, which names the example to open with
+PARAMETER = "example"  # of an address, names the example to open with; sync_example_link.js reads it, too
 CARD_SIZE = (1200, 630)  # pixels of a picture, as the sites that show one recommend
 BAND_HEIGHT = 150  # pixels of it, for words
 PAPER, INK = (30, 27, 75), (255, 255, 255)
 CARDS = "cards"  # folder of the pictures, beside the examples
 PAGE_CARD = "cards.jpg"  # the picture of the page
-SYNC_URL_JS = """
-link => {
-    const address = new URL(location), [, clip] = link.match(/\\?PARAMETER=([^"]*)/) ?? [];
-    if (!address.searchParams.has("PARAMETER")) return;
-    if (clip) address.searchParams.set("PARAMETER", decodeURIComponent(clip));
-    else address.searchParams.delete("PARAMETER");
-    history.replaceState(history.state, "", address);
-}
-""".replace("PARAMETER", PARAMETER)  # an address that names an example names the one that is shown, or none
 GRADIO_META_TAGS = re.compile(rb'<meta\s+(?:property|name)="(?:og|twitter):[^"]*"\s+content="[^"]*"\s*/>\s*')
 
 
@@ -56,8 +47,7 @@ class ExampleLinks:
 
     def link(self, clip: Path) -> str:
         """A line with the address of an example."""
-        address = f"?{PARAMETER}={quote(clip.stem)}"
-        return f'<p class="line">To share this: <a href="{address}">a link to this example</a>.</p>'
+        return render("example_link.html", address=f"?{PARAMETER}={quote(clip.stem)}")
 
     def tagged(self, page: bytes, root: str, query: str) -> bytes:
         """The page's HTML with tags for other sites in place of Gradio's, at its start: some read no further.
@@ -68,20 +58,17 @@ class ExampleLinks:
         """
         (name,) = parse_qs(query).get(PARAMETER, [""])[:1]
         clip = self.clip(name)
-        title = _title(clip) if clip else TITLE
-        tags = {"og:type": "website", "og:title": title, "og:description": INTRO}
-        tags["og:url"] = f"{root}/?{PARAMETER}={quote(clip.stem)}" if clip else f"{root}/"
-        if self.clips:
-            picture = f"{CARDS}/{quote(clip.stem)}.jpg" if clip else PAGE_CARD
-            tags["og:image"] = f"{root}{API_PREFIX}/file=examples/{picture}"
-            tags |= {"og:image:width": str(CARD_SIZE[0]), "og:image:height": str(CARD_SIZE[1])}
-        lines = [f'<meta property="{key}" content="{html.escape(words)}" />' for key, words in tags.items()]
-        lines += [
-            '<meta name="twitter:card" content="summary_large_image" />',
-            f'<meta name="description" content="{html.escape(INTRO)}" />',
-            f"<title>{html.escape(title)}</title>",
-        ]
-        return GRADIO_META_TAGS.sub(b"", page).replace(b"<head>", "\n".join(["<head>", *lines]).encode(), 1)
+        picture = f"{CARDS}/{quote(clip.stem)}.jpg" if clip else PAGE_CARD
+        tags = render(
+            "meta_tags.html",
+            title=_title(clip) if clip else TITLE,
+            description=INTRO,
+            url=f"{root}/?{PARAMETER}={quote(clip.stem)}" if clip else f"{root}/",
+            picture=f"{root}{API_PREFIX}/file=examples/{picture}" if self.clips else None,
+            width=CARD_SIZE[0],
+            height=CARD_SIZE[1],
+        )
+        return GRADIO_META_TAGS.sub(b"", page).replace(b"<head>", f"<head>\n{tags}".encode(), 1)
 
 
 def _title(clip: Path) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import re
 import tempfile
+from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 from hmdb.page.server.file_store import publish_copy
+from hmdb.page.views.assets import render
 from hmdb.results import NONE_OF_THESE, Segment, Timeline
 from hmdb.text import label_words
 
@@ -60,39 +62,39 @@ def subtitles(timeline: Timeline) -> str:
 
 
 def timeline_html(timeline: Timeline) -> str:
-    """Which action when, as a bar whose parts can be clicked, with a legend of what was seen for how long."""
-    segments = timeline.segments
-    length = timeline.num_frames / (timeline.fps or 1) if timeline.has_clock else timeline.num_frames
+    """A bar whose parts can be clicked, one for each segment, with a scale and a legend of the actions."""
+    clocked, segments = timeline.has_clock, timeline.segments
+    length = timeline.num_frames / (timeline.fps or 1) if clocked else timeline.num_frames
     total = max(length, *(_span(segment)[1] for segment in segments))  # the clock need not begin at zero
-    colors: dict[str | None, str] = {None: NO_ACTION_COLOR}
-    for segment in segments:
-        colors.setdefault(segment.label, COLORS[(len(colors) - 1) % len(COLORS)])
-    parts = "".join(_part(segment, colors[segment.label], total, clocked=timeline.has_clock) for segment in segments)
-    used = dict.fromkeys(segment.label for segment in segments)
-    legend = "".join(
-        f'<li><i style="background:{colors[label]}"></i>{html.escape(label_words(label or NONE_OF_THESE))}</li>'
-        for label in used
+    labels = list(dict.fromkeys(segment.label for segment in segments))
+    colors: dict[str | None, str] = dict(
+        zip((label for label in labels if label is not None), cycle(COLORS), strict=False)
     )
-    marks = "".join(f"<span>{_mark(total * part / 4, total, timeline.has_clock)}</span>" for part in range(5))
-    return (
-        f'<div class="timeline"><div class="parts" role="group" aria-label="Timeline">{parts}</div>'
-        f'<div class="marks">{marks}</div><ul class="legend">{legend}</ul></div>'
+    colors[None] = NO_ACTION_COLOR
+    return render(
+        "timeline.html",
+        parts=[_part(segment, colors[segment.label], total, clocked=clocked) for segment in segments],
+        marks=[_mark(total * part / 4, total, clocked) for part in range(5)],
+        legend=[(_name(label), colors[label]) for label in labels],
     )
 
 
-def _part(segment: Segment, color: str, total: float, *, clocked: bool) -> str:
+def _part(segment: Segment, color: str, total: float, *, clocked: bool) -> dict[str, Any]:
+    """A segment's part of the bar: label, color, description, place and width in 0..1, and seconds to seek to."""
     start, end = _span(segment)
-    words = (
-        f"{label_words(segment.label or NONE_OF_THESE)}, {_moment(start, clocked)} to {_moment(end, clocked)}, "
-        f"{segment.probability:.0%}"
-    )
-    inside = start + min(SEEK_MARGIN_SECONDS, (end - start) / 2)
-    go = f'data-start="{inside:.2f}"' if clocked else "disabled"
-    return (
-        f'<button type="button" {go} title="{html.escape(words)}" aria-label="{html.escape(words)}" '
-        f'style="left:{start / total:.2%};width:{(end - start) / total:.2%};background:{color}">'
-        f"<span>{html.escape(label_words(segment.label or NONE_OF_THESE))}</span></button>"
-    )
+    label = _name(segment.label)
+    return {
+        "label": label,
+        "color": color,
+        "description": f"{label}, {_moment(start, clocked)} to {_moment(end, clocked)}, {segment.probability:.0%}",
+        "left": start / total,
+        "width": (end - start) / total,
+        "seek_to": start + min(SEEK_MARGIN_SECONDS, (end - start) / 2) if clocked else None,
+    }
+
+
+def _name(label: str | None) -> str:
+    return label_words(label or NONE_OF_THESE)
 
 
 def _span(segment: Segment) -> tuple[float, float]:

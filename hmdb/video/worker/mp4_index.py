@@ -1,6 +1,6 @@
-"""When the pictures of a long mp4 or mov are shown, from its index alone. Runs in a worker.
+"""Reads the composition offsets of a long mp4 or mov from its index.
 
-FFmpeg keeps of that index when each packet is decoded, and hands out when it is shown only with the packet: a
+FFmpeg's index has the decoding time of each packet; the presentation time comes only with the packet itself, at a
 microsecond each, most of what an hour of video costs. The difference is a table of its own (ISO/IEC 14496-12, 8.6.1.3).
 """
 
@@ -12,15 +12,15 @@ from typing import BinaryIO
 import numpy as np
 
 MAX_INDEX = 64 * 2**20  # bytes
-MAX_BOXES = 1000  # of a file that are looked through; a recording without fragments has a handful
+MAX_BOXES = 1000  # top-level boxes that are searched; a recording without fragments has a handful
 
 
 def composition_offsets(file: BinaryIO, num_packets: int) -> np.ndarray | None:
-    """By how much each packet of the picture track is shown later than it is decoded, in its own time base.
+    """Reads the presentation time minus the decoding time of each packet of the video track, in its time base.
 
     Returns:
-        int64 (num_packets,); or None where the index does not tell in this one way: fragments, several tracks
-        of pictures, packets without a picture, another number of packets.
+        int64 (num_packets,); None for fragments, several video tracks, packets without a picture, or another
+        number of packets.
     """
     index = _index(file)
     if index is None or any(name == b"mvex" for name, _ in _boxes(index)):
@@ -45,7 +45,7 @@ def composition_offsets(file: BinaryIO, num_packets: int) -> np.ndarray | None:
 
 
 def _boxes(data: bytes | memoryview) -> Iterator[tuple[bytes, memoryview]]:
-    """Name and content of each box."""
+    """Yields the name and content of each box."""
     rest = memoryview(data)
     while len(rest) >= 8:
         size = int.from_bytes(rest[:4])
@@ -56,9 +56,7 @@ def _boxes(data: bytes | memoryview) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _index(file: BinaryIO) -> bytes | None:
-    """The content of the box that is the index; None if it is missing, too large, no more than a beginning, or where
-    there is no end of boxes.
-    """
+    """Returns the content of the moov box; None if it is missing, too large or truncated, or behind too many boxes."""
     at, index = 0, None
     for _ in range(MAX_BOXES):
         file.seek(at)
@@ -80,7 +78,7 @@ def _index(file: BinaryIO) -> bytes | None:
 
 
 def _sample_table(track: memoryview) -> dict[bytes, memoryview]:
-    """The tables of a track of pictures; none of another."""
+    """Returns the sample tables of a video track; none for another track."""
     media = dict(_boxes(dict(_boxes(track)).get(b"mdia", b"")))
     if bytes(media.get(b"hdlr", b"")[8:12]) != b"vide":
         return {}

@@ -1,23 +1,24 @@
-"""What a decoding process gives up before it reads a byte of a video. Linux; elsewhere only what POSIX has.
+"""Sandbox of the decoding process: it drops its rights before it reads a byte of a video. Linux; elsewhere only what
+POSIX has.
 
-A decoder can be taken over by the file that it decodes: decord's FFmpeg is of 2018. So the worker loads its
-libraries, and then gives up, for good and for all its threads:
+A file can take over its decoder: decord's FFmpeg is of 2018. So the worker loads its libraries, and then drops, for
+good and for all its threads:
 
     priority           it cannot become real-time and starve the machine
-    no new privileges  no program that it starts could be more than it is
-    not dumpable       no process of the same user can look into it or attach to it
-    Landlock           no file or folder can be opened, made or deleted, no TCP port used, no process outside
+    no new privileges  no program that it starts could have more rights
+    not dumpable       no process of the same user can read its memory or attach to it
+    Landlock           no file or folder can be opened, created or deleted, no TCP port used, no process outside
                        signalled
     seccomp            only the system calls on the list below: memory, its own threads, the clock, and reading and
                        writing what is open already
 
-Open are: requests in, answers out, its own complaints, and the one file that came with the request, for reading.
-So even a worker that does a file's bidding opens no file, looks into no process, connects to nothing, listens to
-nothing, starts nothing, deletes nothing and stops nobody. Landlock and seccomp each bar most of this alone, for
-kernels and containers that lack the other. `Limits` bound its memory and time besides.
+Open are: requests in, replies out, its own stderr, and the one file that came with the request, for reading.
+So even a worker that a file has taken over opens no file, reads no other process, connects to nothing, listens to
+nothing, starts nothing, deletes nothing and stops nothing. Landlock and seccomp each bar most of this alone, for
+kernels and containers that lack the other. `Limits` bound its memory and time as well.
 
 Not covered: such a worker can answer wrongly, and read the videos that come to it later, until it is replaced
-(`Limits.requests`). Nor are what the processor's caches tell, and faults of the kernel in the calls that are left.
+(`Limits.requests`). Side channels of the processor's caches, and kernel bugs in the calls that are left.
 """
 
 from __future__ import annotations
@@ -29,15 +30,14 @@ import platform
 import struct
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
 
 from hmdb.machine import give_up_real_time
+from hmdb.video.protocol import Confinement
 
 # <linux/prctl.h>
 PR_SET_DUMPABLE, PR_SET_NAME, PR_SET_NO_NEW_PRIVS = 4, 15, 38
 
-# <linux/landlock.h>: what each version of the interface can bar
+# <linux/landlock.h>: what each version of the interface can deny
 LANDLOCK_CREATE_RULESET, LANDLOCK_RESTRICT_SELF = 444, 446  # the same number on every architecture
 LANDLOCK_CREATE_RULESET_VERSION = 1
 LANDLOCK_FILES = {1: 13, 2: 14, 3: 15, 5: 16}  # bits, one for each way to use a file
@@ -53,7 +53,7 @@ CLONE_THREAD = 0x00010000
 PROT_EXEC = 4
 
 
-# The system calls that are let through: their numbers on x86-64 and on 64-bit ARM, from the kernel's
+# The allowed system calls: their numbers on x86-64 and on 64-bit ARM, from the kernel's
 # arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h.
 CALLS = {
     "read": (0, 63),
@@ -108,50 +108,13 @@ SECCOMP = (317, 277)
 ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column, AUDIT_ARCH_...
 
 
-@dataclass(frozen=True, kw_only=True)
-class Confinement:
-    """Which parts of the confinement hold in a decoding process.
-
-    Attributes:
-        no_new_privileges, not_dumpable: by prctl(2).
-        landlock: version of the kernel's interface; 0 without.
-        seccomp: whether the list of system calls is in force.
-        memory_mb: address space that it has at most, in MiB; 0 without a limit.
-    """
-
-    no_new_privileges: bool = False
-    not_dumpable: bool = False
-    landlock: int = 0
-    seccomp: bool = False
-    memory_mb: int = 0
-
-    @property
-    def complete(self) -> bool:
-        return all(vars(self).values())
-
-    @classmethod
-    def checked(cls, values: Mapping[str, Any]) -> Self:
-        """What a worker states, if it can be true.
-
-        Raises:
-            ValueError: it cannot.
-        """
-        try:
-            told = cls(**values)
-        except TypeError as error:
-            raise ValueError("a confinement of another kind") from error
-        if any(type(value) is not type(getattr(cls, name)) for name, value in vars(told).items()):
-            raise ValueError("a confinement of another kind")
-        return told
-
-
 def confine(*, memory_mb: int) -> Confinement:
-    """Gives up what a decoder does not need; whatever this system cannot take, stays. There is no way back.
+    """Drops every right that a decoder does not need, as far as this system can. This cannot be undone.
 
-    The libraries must be loaded, and no other thread must run.
+    The libraries must be loaded, and no other thread may run.
 
     Args:
-        memory_mb: limit on memory that is in force, to report.
+        memory_mb: the memory limit in force, to report.
     """
     if sys.platform != "linux":
         return Confinement(memory_mb=memory_mb)
@@ -171,7 +134,7 @@ def confine(*, memory_mb: int) -> Confinement:
 
 
 def _landlock(libc: ctypes.CDLL) -> int:
-    """Bars everything that the kernel's Landlock can bar; returns its version, or 0."""
+    """Denies everything that the kernel's Landlock can deny; returns its version, or 0."""
     version = libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), LANDLOCK_CREATE_RULESET_VERSION)
     if version < 1:
         return 0
@@ -181,18 +144,18 @@ def _landlock(libc: ctypes.CDLL) -> int:
     descriptor = libc.syscall(LANDLOCK_CREATE_RULESET, ruleset, ctypes.c_size_t(size), 0)
     if descriptor < 0:
         return 0
-    barred = libc.syscall(LANDLOCK_RESTRICT_SELF, descriptor, 0) == 0
+    denied = libc.syscall(LANDLOCK_RESTRICT_SELF, descriptor, 0) == 0
     os.close(descriptor)
-    return version if barred else 0
+    return version if denied else 0
 
 
 def _bits(table: Mapping[int, int], version: int) -> int:
-    """All bits that a version knows."""
+    """Returns all bits that a version defines."""
     return (1 << max((bits for since, bits in table.items() if since <= version), default=0)) - 1
 
 
 def _seccomp(libc: ctypes.CDLL) -> bool:
-    """Bars all system calls but those listed, for all threads."""
+    """Denies all system calls but those listed, for all threads."""
     if platform.machine() not in ARCHITECTURES:
         return False
     column, architecture = ARCHITECTURES[platform.machine()]
@@ -205,7 +168,7 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
 
 
 def _program(column: int, architecture: int) -> bytes:
-    """The filter in the kernel's packet language: what is not let through fails with EPERM."""
+    """Assembles the filter as a BPF program: a call that is not allowed fails with EPERM."""
     conditions = {
         "clone": _argument(0, JUMP_IF_ANY_BIT, CLONE_THREAD),  # a thread, and no process
         "mmap": _argument(2, JUMP_IF_ANY_BIT, PROT_EXEC, when=False),
@@ -233,12 +196,12 @@ def _program(column: int, architecture: int) -> bytes:
 
 
 def _argument(index: int, compare: int, value: int, *, when: bool = True) -> bytes:
-    """Denies the call unless its argument (the lower half; all of these are ints) compares as it should."""
+    """Assembles a condition: denies the call unless the lower half of its argument (all are ints) matches."""
     denied = _instruction(RETURN, SECCOMP_RET_ERRNO | errno.EPERM)
     skip = {"then": 1} if when else {"otherwise": 1}
     return _instruction(LOAD_WORD, ARGUMENTS + 8 * index) + _instruction(compare, value, **skip) + denied
 
 
 def _instruction(code: int, value: int, *, then: int = 0, otherwise: int = 0) -> bytes:
-    """struct sock_filter; jumps are counted in instructions from the next one."""
+    """Packs a struct sock_filter; jumps are counted in instructions from the next one."""
     return struct.pack("=HBBI", code, then, otherwise, value)

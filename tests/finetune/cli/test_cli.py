@@ -4,18 +4,18 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finetune import cli
-from finetune.cli import JOBS, main
+from finetune.cli import COMMANDS, main, train
 from finetune.config.fields import add_options, given
 from finetune.config.recipe import Recipe
+from finetune.data import layouts
 from finetune.report.schema import Report
 from tests.support.datasets import write_dataset
+from tests.support.hub import HubServer
 
 
 def test_unknown_names_are_answered_with_the_known(
@@ -24,7 +24,7 @@ def test_unknown_names_are_answered_with_the_known(
     for words, reason in (
         (
             ["dance"],
-            "invalid choice: 'dance' (choose from 'train', 'distill', 'tables', 'check', 'evaluate', 'known'",
+            "invalid choice: 'dance' (choose from 'train', 'distill', 'tables', 'check', 'evaluate', 'fit-ood'",
         ),
         (["--sampler", "dense"], "invalid choice: 'dense' (choose from 'uniform'"),
         (["--split", "thirds"], "invalid choice: 'thirds' (choose from 'auto'"),
@@ -39,61 +39,112 @@ def test_unknown_names_are_answered_with_the_known(
     assert "There is no data folder /nowhere" in caplog.text
 
 
-@pytest.mark.parametrize("job", JOBS)
-def test_every_job_has_help(job: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        main([job, "--help"])
+        main([command, "--help"])
     assert stop.value.code == 0
-    assert f"python -m finetune {job}" in capsys.readouterr().out
+    assert f"python -m finetune {command}" in capsys.readouterr().out
 
 
-def test_help_lists_the_jobs_without_importing_what_only_they_need() -> None:
+def test_help_lists_the_commands_and_imports_no_heavy_library() -> None:
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "finetune", "--help"], capture_output=True, text=True, check=True
     )
-    for job in cli.JOBS:
-        assert f"    {job} " in run.stdout
+    for command in COMMANDS:
+        assert f"    {command} " in run.stdout
     imported = {line.rpartition("|")[2].strip() for line in run.stderr.splitlines()}
     assert "finetune.cli" in imported
     assert not {"torch", "transformers", "sklearn", "huggingface_hub"} & imported
 
 
-def test_old_flags_still_work_and_no_help_tells_of_them(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "settings"),
+    [
+        ("--accumulation 2 --gradient-accumulation-steps 3", {"accumulation": 3}),
+        ("--schedule cosine", {"schedule": "cosine"}),
+        ("--warmup 0.1 --ema 0.5", {"warmup": 0.1, "ema": 0.5}),
+        (
+            "--warmup-ratio 0.1 --ema-decay 0.5 --lr-scheduler constant",
+            {"warmup": 0.1, "ema": 0.5, "schedule": "constant"},
+        ),
+        ("--mixup 0.4 --freeze 2 --frames 4", {"mixup": 0.4, "freeze": 2, "frames": 4}),
+        ("--mixup-alpha 0.4 --freeze-blocks 2 --train-num-frames 4", {"mixup": 0.4, "freeze": 2, "frames": 4}),
+        ("--half --patience 1", {"half": True, "patience": 1}),
+        ("--save-fp16 --early-stopping-patience 1", {"half": True, "patience": 1}),
+        ("--save-fp16 --no-half", {"half": False}),
+        ("--head probe --pixels checkpoint", {"head": "linear-probe", "pixels": "checkpoint"}),
+        ("--head-init linear-probe --preprocessing checkpoint", {"head": "linear-probe", "pixels": "checkpoint"}),
+        ("--extension after --precision bf16", {"extension": "after", "precision": "bfloat16"}),
+        ("--extend-short-clips after --dtype float16", {"extension": "after", "precision": "float16"}),
+    ],
+)
+def test_short_names_of_settings_are_accepted(words: str, settings: dict[str, Any]) -> None:
     parser = argparse.ArgumentParser()
     add_options(parser, Recipe)
-    assert given(parser.parse_args(["--averaging", "0.5"]), Recipe) == {"ema": 0.5}
-    assert "--averaging" not in parser.format_help()
+    assert given(parser.parse_args(words.split()), Recipe) == settings
+
+
+def test_help_lists_each_option_once_and_no_opposite_of_a_default(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        main(["evaluate", "--help"])
-    assert "--part" not in capsys.readouterr().out
+        main(["train", "--help"])
+    text = capsys.readouterr().out
+    assert "--head-init {random,linear-probe}" in text
+    assert "--save-fp16" in text
+    for word in ("--head ", "--half", "--no-save-fp16", "--no-compile", "--accumulation", "--averaging"):
+        assert word not in text
+
+
+def test_old_names_of_commands_are_accepted(capsys: pytest.CaptureFixture[str]) -> None:
+    for old, command in (("known", "fit-ood"), ("leaks", "leakage")):
+        with pytest.raises(SystemExit):
+            main([old, "--help"])
+        assert f"python -m finetune {command} " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("leakage", ["--allow-near-duplicates", "--allow-broken", "--extra-train-data"]),
+        ("check", ["--allow-near-duplicates", "--allow-broken", "--extra-train-data"]),
+        ("evaluate", ["--allow-near-duplicates", "--extra-train-data"]),
+        ("tables", ["--allow-near-duplicates", "--extra-train-data"]),
+    ],
+)
+def test_options_without_effect_are_not_offered(
+    command: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    text = capsys.readouterr().out
+    assert "--data" in text
+    assert not [option for option in options if option in text]
 
 
 def test_ctrl_c_and_full_disks_end_in_one_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    train = cli.JOBS["train"]
-
     def stopped(_: Any) -> None:
         raise KeyboardInterrupt("Stopped. Go on with --resume.")
 
     def full(_: Any) -> None:
         raise OSError(28, "No space left on device", "runs/x")
 
-    monkeypatch.setitem(cli.JOBS, "train", replace(train, run=stopped))
+    monkeypatch.setattr(train, "run", stopped)
     assert main([]) == 130
-    monkeypatch.setitem(cli.JOBS, "train", replace(train, run=full))
+    monkeypatch.setattr(train, "run", full)
     assert main([]) == 1
     assert "runs/x: No space left on device" in caplog.text
 
 
-def test_subset_leaks_evaluate_and_distill(
+def test_subset_leakage_evaluate_and_distill(
     finished: tuple[Path, Report], dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = tmp_path / "part"
     words = ["--classes", "circle", "square", "--clips", "12"]
     assert main(["subset", "--data", str(dataset), "--output", str(part), *words]) == 0
     assert "2 classes in" in capsys.readouterr().out
-    assert main(["leaks", "--data", str(part)]) == 0
+    assert main(["leakage", "--data", str(part)]) == 0
     assert "source video unknown for 24 of 24" in capsys.readouterr().out
     output = ["--output", str(tmp_path / "report")]
     assert main(["evaluate", "--model", str(finished[0]), "--data", str(part), *output]) == 0
@@ -131,7 +182,7 @@ def test_without_a_terminal_a_run_tells_its_epochs_in_lines(
     assert "{" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [["evaluate", "--model", "x", "--batch-size", "0"], ["leaks", "--seed", "-1"]])
+@pytest.mark.parametrize("words", [["evaluate", "--model", "x", "--batch-size", "0"], ["leakage", "--seed", "-1"]])
 def test_numbers_out_of_range_are_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(words)
@@ -172,7 +223,7 @@ def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
     second = json.loads((tmp_path / "run" / "fold-2" / "report.json").read_text())["data"]["split"]
     words = ["evaluate", "--model", str(tmp_path / "run" / "fold-2"), "--data", str(root), "--folds", "3"]
     assert main([*words, "--output", str(tmp_path / "which")]) == 1
-    assert "Say of which: --fold 1, for one" in caplog.text
+    assert "Choose one, such as --fold 1" in caplog.text
     assert main([*words, "--fold", "2", "--output", str(tmp_path / "second")]) == 0
     assert json.loads((tmp_path / "second" / "report.json").read_text())["data"]["split"] == second
     card = (tmp_path / "run" / "fold-3" / "README.md").read_text()
@@ -183,3 +234,20 @@ def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
     assert "all: top-1" in told
     assert "top-5" not in told
     assert "| all | 27 |" in (tmp_path / "all" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("words", [["--push-to-hub", "newton/tiny"], ["--folds", "3"]])
+def test_a_data_set_is_listed_once_in_a_run(
+    words: list[str], hub: HubServer, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = []
+    list_clips = layouts._index_layout
+
+    def count(location: str, group_by: str) -> layouts.ClipIndex:
+        listed.append(location)
+        return list_clips(location, group_by)
+
+    monkeypatch.setattr(layouts, "_index_layout", count)
+    run = ["--data", str(dataset), "--init", "scratch:tiny", "--epochs", "1", "--output", str(tmp_path / "run")]
+    assert main([*run, *words]) == 0
+    assert listed == [str(dataset)]

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from finetune.cli import JOBS, main
-from finetune.cli.config_file import settings_of
+from finetune.cli import COMMANDS, main
+from finetune.cli.config_file import read_config
 from finetune.report import schema as reports
 from hmdb.errors import DataError
 from tests.finetune.conftest import training
 
-TRAIN = JOBS["train"].options
+TRAIN = COMMANDS["train"].add_arguments
 
 
 def written(folder: Path, text: str) -> Path:
@@ -23,7 +23,7 @@ def test_each_kind_of_value(tmp_path: Path) -> None:
         "data: my videos\nlearning-rate: 2e-5\nepochs: 3\ngroup_by: ^([a-z]+)_\n"
         "compile: false\nallow_broken: true\nresume: no\npush_to_hub: true\nmore: -odd\n"
     )
-    assert settings_of(written(tmp_path, text), TRAIN) == {
+    assert read_config(written(tmp_path, text), TRAIN) == {
         "location": "my videos",
         "learning_rate": 2e-5,
         "epochs": 3,
@@ -35,14 +35,14 @@ def test_each_kind_of_value(tmp_path: Path) -> None:
         "more": "-odd",
     }
     lists = written(tmp_path, "classes: [run, walk]\ndata: HMDB51\n")
-    assert settings_of(lists, JOBS["subset"].options) == {"classes": ["run", "walk"], "data": "HMDB51"}
+    assert read_config(lists, COMMANDS["subset"].add_arguments) == {"classes": ["run", "walk"], "data": "HMDB51"}
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("learning_rat: 1", r"run.yaml has the key learning_rat, which is no setting; near it: learning_rate\."),
-        ("colour: red", "the key colour, which is no setting; there are accumulation"),
+        ("colour: red", "the key colour, which is no setting; there are activation_checkpointing"),
         ("epochs: many", "run.yaml: argument --epochs: invalid int value: 'many'"),
         ("epochs:", "epochs needs a value"),
         ("epochs: {a: 1}", "epochs needs a value"),
@@ -58,17 +58,17 @@ def test_each_kind_of_value(tmp_path: Path) -> None:
 )
 def test_what_is_no_setting_is_named(text: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=reason):
-        settings_of(written(tmp_path, text), TRAIN)
+        read_config(written(tmp_path, text), TRAIN)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.yaml cannot be read"):
-        settings_of(tmp_path / "none.yaml", TRAIN)
+        read_config(tmp_path / "none.yaml", TRAIN)
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
-        settings_of(tmp_path, TRAIN)
+        read_config(tmp_path, TRAIN)
     (tmp_path / "run.yaml").write_bytes(b"data: caf\xe9")
     with pytest.raises(DataError, match="is not YAML"):
-        settings_of(tmp_path / "run.yaml", TRAIN)
+        read_config(tmp_path / "run.yaml", TRAIN)
 
 
 def test_the_command_line_comes_first(dataset: Path, tmp_path: Path) -> None:
@@ -95,7 +95,16 @@ def test_what_a_job_needs_may_be_in_the_file(
 
 
 def test_a_file_for_every_job(tmp_path: Path) -> None:
-    for job in JOBS.values():
+    for command in COMMANDS.values():
         parser = argparse.ArgumentParser()
-        job.options(parser)
-        assert settings_of(written(tmp_path, "data: x" if "--data" in parser.format_help() else "to: x"), job.options)
+        command.add_arguments(parser)
+        text = "data: x" if "--data" in parser.format_help() else "to: x"
+        assert read_config(written(tmp_path, text), command.add_arguments)
+
+
+def test_keys_and_values_of_short_names_are_read(tmp_path: Path) -> None:
+    text = "head: probe\nprecision: bf16\naccumulation: 2\nhalf: false\n"
+    settings = read_config(written(tmp_path, text), TRAIN)
+    assert settings == {"head": "linear-probe", "precision": "bfloat16", "accumulation": 2, "half": False}
+    text = "head_init: linear-probe\ngradient-accumulation-steps: 2\nsave_fp16: true\n"
+    assert read_config(written(tmp_path, text), TRAIN) == {"head": "linear-probe", "accumulation": 2, "half": True}

@@ -67,15 +67,15 @@ def test_a_bare_size_is_of_the_recipes_family() -> None:
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"frames": -1}, "frames must be at least 0"),
-        ({"frames": 4}, "frames is of augmented clips"),
+        ({"frames": -1}, "train_num_frames must be at least 0"),
+        ({"frames": 4}, "--train-num-frames needs --augment clips"),
         ({"frames": 4, "augment": "clips", "activation_checkpointing": True}, "do not go together"),
         (
             {"inflate": "facebook/dinov2-small"},
             r"inflate fills a new network \(scratch:NAME\), not facebook/timesformer",
         ),
-        ({"mixup": 1e-300}, "mixup must be 0 or from 0.01 to 10, not 1e-300"),
-        ({"ema": 1.0}, "ema must be at least 0 and below 1"),
+        ({"mixup": 1e-300}, "mixup_alpha must be 0 or from 0.01 to 10, not 1e-300"),
+        ({"ema": 1.0}, "ema_decay must be at least 0 and below 1"),
     ],
 )
 def test_what_does_not_fit_together_is_refused(settings: dict[str, Any], reason: str) -> None:
@@ -94,7 +94,7 @@ def test_a_recipe_is_chosen_for_the_data() -> None:
     ("settings", "reason"),
     [
         ({"seed": -1}, "seed must be at least 0"),
-        ({"patience": -1}, "patience must be at least 0"),
+        ({"patience": -1}, "early_stopping_patience must be at least 0"),
         ({"weight_decay": -0.1}, "weight_decay must be at least 0"),
         ({"weight_decay": float("nan")}, "weight_decay must be at least 0, not nan"),
         ({"learning_rate": float("inf")}, "learning_rate must be above 0, not inf"),
@@ -104,3 +104,10 @@ def test_a_recipe_is_chosen_for_the_data() -> None:
 def test_numbers_that_are_no_settings_are_refused(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         Recipe(**settings)
+
+
+def test_old_spellings_of_values_are_read() -> None:
+    old = Recipe(head="probe", precision="bf16")
+    assert old == Recipe(head="linear-probe", precision="bfloat16")
+    assert hash(old) == hash(Recipe(head="linear-probe", precision="bfloat16"))
+    assert Recipe(head="new", precision="fp32") == PAPER

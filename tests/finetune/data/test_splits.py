@@ -136,7 +136,7 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
     for fold in folds:
         assert not {sample.source for sample in fold.test} & {sample.source for sample in (*fold.train, *fold.val)}
     assert "fold 2 of 3 as test" in folds[1].origin
-    with pytest.raises(DataError, match=r"--folds 3 tests each clip once, in 3 runs. Say of which: --fold 1, for one"):
+    with pytest.raises(DataError, match=r"--folds 3 tests each clip once, in 3 runs. Choose one, such as --fold 1"):
         read_splits(source)
 
 
@@ -154,7 +154,7 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
         ({"folds": 3, "split": "given"}, "--folds makes the splits itself; leave out --split given"),
         ({"folds": 3, "split": "official2"}, "--folds makes the splits itself; leave out --split official2"),
         ({"folds": 3, "test_share": 0.3}, "--test-share 0.3 has no effect: each of the 3 folds tests as many"),
-        ({"fold": 1}, "--fold 1 is of a cross-validation: add --folds"),
+        ({"fold": 1}, "--fold 1 needs --folds"),
         ({"test_share": 0.99}, "leaves too few"),
         ({"test_share": 1.5}, "test_share must be above 0 and below 1, not 1.5"),
         ({"group_by": "who", "split": "given"}, "--group-by makes the splits itself; leave out --split given"),

@@ -190,7 +190,7 @@ def test_an_image_model_teaches_in_one_process_alone(
 
 def test_only_a_timesformer_trains_on_fewer_frames(dataset: Path, tmp_path: Path) -> None:
     recipe = recipe_of("paper", IMAGES | {"init": "scratch:vivit-tiny"})
-    with pytest.raises(DataError, match="Only a TimeSformer can train on fewer frames"):
+    with pytest.raises(DataError, match="--train-num-frames is for TimeSformers alone"):
         train(recipe, DataSource(str(dataset)), tmp_path / "run")
 
 

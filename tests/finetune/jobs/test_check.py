@@ -57,7 +57,7 @@ def test_a_class_whose_training_clips_are_all_damaged_is_named(
 def test_of_a_cross_validation_one_fold_is_checked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = write_dataset(tmp_path / "data", 6)
     assert main(["check", "--data", str(root), "--folds", "3"]) == 1
-    assert "Say of which: --fold 1, for one" in caplog.text
+    assert "Choose one, such as --fold 1" in caplog.text
     assert "Nothing could be trained" not in caplog.text
     found = check(DataSource(str(root), folds=3, fold=2))
     assert any("fold 2 of 3 as test" in line for line in found.lines())

@@ -73,7 +73,7 @@ def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], d
         (same,) = (each for each in on_test(finished[1]).answers if each.clip == answer.clip)
         assert answer.top[0][0] == same.top[0][0]
         assert answer.top[0][1] == pytest.approx(same.top[0][1], abs=2e-4)
-    with pytest.raises(DataError, match="--views 2x3 goes with --dtype float32 alone"):
+    with pytest.raises(DataError, match="--views 2x3 needs --precision float32"):
         evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "int8", several="2x3", dtype="int8")
 
 
@@ -238,7 +238,7 @@ def test_bfloat16_is_reported_too_and_kept_beside_it(
     [{"dtype": "float32"}, {"dtype": "int8"}, {"split": "val", "dtype": "int8", "sampler": "random"}],
 )
 def test_only_what_the_page_would_answer_with_is_kept(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--keep is for the val split, with the clips taken"):
+    with pytest.raises(DataError, match="--write-to-checkpoint is for the val split, with the clips taken"):
         evaluate("anything", DataSource("anywhere"), tmp_path / "report", keep=True, **options)
 
 

@@ -46,7 +46,7 @@ def test_further_clips_count_among_the_known(folder: Path, dataset: Path, capsys
 
 @pytest.mark.parametrize("keep", [0.0, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(keep: float) -> None:
-    with pytest.raises(DataError, match="--keep is a share above 0 and at most 1"):
+    with pytest.raises(DataError, match="--accept-rate is a share above 0 and at most 1"):
         fit_ood("anything", DataSource("anywhere"), keep=keep)
 
 

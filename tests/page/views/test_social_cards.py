@@ -62,7 +62,7 @@ def test_names_are_text(tmp_path: Path) -> None:
     links = ExampleLinks([clip], [np.zeros((48, 64, 3), np.uint8)])
     page = links.tagged(b"<head></head>", "http://x", "example=%22%3E%3Cb%3E").decode()
     assert "<b>" not in page + links.link(clip)
-    assert "&quot;&gt;&lt;b&gt;!" in page
+    assert "&#34;&gt;&lt;b&gt;!" in page
 
 
 def test_without_examples_there_is_no_picture() -> None:

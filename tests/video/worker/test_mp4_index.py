@@ -8,18 +8,18 @@ import pytest
 from hmdb.video import open_video
 from hmdb.video.limits import Limits
 from hmdb.video.sniff import sniff
-from hmdb.video.worker import scan
 from hmdb.video.worker.mp4_index import composition_offsets
-from hmdb.video.worker.scan import Scan
-from tests.support.videos import behead, numbers, remux, write_video
+from hmdb.video.worker.packet_index import PacketIndex
+from hmdb.video.worker.scan import Scan, scan
+from tests.support.videos import drop_first_packets, read_numbers, remux, write_video
 
 
-def scanned(path: Path) -> Scan:
+def scan_file(path: Path) -> Scan:
     with path.open("rb", buffering=0) as file:
-        return replace(scan.scan(file, sniff(path), Limits()), suits_decord=False)
+        return replace(scan(file, sniff(path), Limits()), suits_decord=False)
 
 
-def offsets(path: Path, num_packets: int) -> list[int] | None:
+def read_offsets(path: Path, num_packets: int) -> list[int] | None:
     with path.open("rb") as file:
         found = composition_offsets(file, num_packets)
     return None if found is None else found.tolist()
@@ -42,18 +42,18 @@ MADE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", MADE)
-def test_the_index_tells_what_the_packets_do(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_and_packets_agree(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_video(tmp_path / name, num_frames=60, **MADE[name])
-    assert offsets(path, 60) is not None
+    assert read_offsets(path, 60) is not None
     with monkeypatch.context() as only_index:
-        only_index.delattr(scan._PacketIndex, "add")  # no packets are counted
-        from_index = scanned(path)
-    monkeypatch.setattr(scan._PacketIndex, "look_up", lambda *_: False)
-    assert scanned(path) == from_index
+        only_index.delattr(PacketIndex, "add")  # no packets are counted
+        from_index = scan_file(path)
+    monkeypatch.setattr(PacketIndex, "load_from_mp4_index", lambda *_: False)
+    assert scan_file(path) == from_index
     assert len(from_index.pts) == 60
 
 
-def test_where_the_index_does_not_tell_packets_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packets_are_counted_where_the_index_is_incomplete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = write_video(tmp_path / "whole.mp4", num_frames=60, options={"g": "12", "bf": "2"})
     fragments = write_video(
         tmp_path / "fragments.mp4", num_frames=60, container_options={"movflags": "frag_keyframe+empty_moov"}
@@ -61,7 +61,7 @@ def test_where_the_index_does_not_tell_packets_do(tmp_path: Path, monkeypatch: p
     paths = [
         fragments,
         remux(whole, tmp_path / "cut.mp4", start=17),
-        behead(whole, tmp_path / "headless.mp4", 3),
+        drop_first_packets(whole, tmp_path / "headless.mp4", 3),
         tmp_path / "truncated.mp4",
         tmp_path / "lies.mp4",
     ]
@@ -70,19 +70,19 @@ def test_where_the_index_does_not_tell_packets_do(tmp_path: Path, monkeypatch: p
     paths[3].write_bytes(data[: len(data) * 2 // 3])
     table = data.find(b"ctts") + 12
     paths[4].write_bytes(data[: table + 4] + b"\x00\x01\x00\x00" + data[table + 8 :])
-    found = list(map(scanned, paths))
-    monkeypatch.setattr(scan._PacketIndex, "look_up", lambda *_: False)
-    assert list(map(scanned, paths)) == found
-    assert offsets(fragments, 60) is None
+    found = list(map(scan_file, paths))
+    monkeypatch.setattr(PacketIndex, "load_from_mp4_index", lambda *_: False)
+    assert list(map(scan_file, paths)) == found
+    assert read_offsets(fragments, 60) is None
 
 
-def test_a_long_video_is_jumped_in_by_its_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeking_in_a_long_video_by_its_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"g": "12", "preset": "ultrafast"}
     path = write_video(tmp_path / "long.mp4", num_frames=3200, size=(160, 64), options=options)
     video = open_video(path)
     assert (video.num_frames, video.decoder, video.note) == (3200, "PyAV", None)
     indices = [0, 700, 701, 1000, 999]
-    assert numbers(video.frames_at(indices).pixels) == indices
+    assert read_numbers(video.frames_at(indices).pixels) == indices
     seconds = video.frames_at([3199]).seconds
     assert seconds is not None
     assert seconds[0] == pytest.approx(3199 / 25)
@@ -100,13 +100,13 @@ def test_a_long_video_is_jumped_in_by_its_index(tmp_path: Path, monkeypatch: pyt
     ],
     ids=range(6),
 )
-def test_what_is_no_index_tells_nothing(tmp_path: Path, data: bytes) -> None:
+def test_an_invalid_index_has_no_offsets(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "some.mp4"
     path.write_bytes(data)
-    assert offsets(path, 3) is None
+    assert read_offsets(path, 3) is None
 
 
-def test_a_damaged_index_tells_nothing_or_something(tmp_path: Path) -> None:
+def test_a_damaged_index_never_fails(tmp_path: Path) -> None:
     whole = write_video(tmp_path / "whole.mp4", num_frames=30, options={"bf": "2"})
     data, rng = whole.read_bytes(), np.random.default_rng(0)
     start = data.rfind(b"moov")
@@ -115,5 +115,5 @@ def test_a_damaged_index_tells_nothing_or_something(tmp_path: Path) -> None:
         for at in rng.integers(start, len(data), 8):
             damaged[at] = rng.integers(256)
         whole.write_bytes(damaged)
-        found = offsets(whole, 30)
+        found = read_offsets(whole, 30)
         assert found is None or len(found) == 30

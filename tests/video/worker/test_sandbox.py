@@ -1,4 +1,4 @@
-"""What a worker can still do. PROBES run inside the real one, in place of its decoders."""
+"""The sandbox of a worker. PROBES run inside a real one, in place of its decoders."""
 
 import ctypes
 import json
@@ -16,10 +16,9 @@ from pathlib import Path
 import pytest
 
 import hmdb.video
-from hmdb.errors import VideoError
-from hmdb.video import open_video
-from hmdb.video.worker.sandbox import ARCHITECTURES, CALLS, Confinement, _program
-from hmdb.video.worker_pool import ROOT, default_pool
+from hmdb.video.protocol import Confinement
+from hmdb.video.worker.sandbox import ARCHITECTURES, CALLS, _program
+from hmdb.video.worker_process import ROOT
 from tests.support.videos import write_video
 
 pytestmark = pytest.mark.skipif(
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 libc = ctypes.CDLL(None)
 
-# Each tries something that a decoder has no business with. A module by itself: it runs where there are no tests.
+# Each tries something that a decoder never needs. A module of its own, which also runs without the tests.
 PROBES = r"""
 import ctypes, errno, mmap, os, resource, socket
 
@@ -113,12 +112,12 @@ def outcome(name):
     return "done"
 """
 IN_WORKER = """
-import hmdb.video.worker.decoders as decoders, probes
+import hmdb.video.worker.decord_reader as decord_reader, probes
 def frames(self, indices):
     raise Exception(probes.outcome(list(probes.PROBES)[indices[0]]))
-decoders.DecordReader.frames = frames
+decord_reader.DecordReader.frames = frames
 """
-# The interpreter may lie where only its owner can start it, so another user is what both become later.
+# Only its owner may be able to start the interpreter, so both processes change their user later.
 ANOTHER_USER = """
 import os, hmdb.video.worker.sandbox as sandbox
 def confine(memory_mb, confine=sandbox.confine):
@@ -160,11 +159,11 @@ WITHOUT = {
     "seccomp": "import hmdb.video.worker.sandbox as s; s._seccomp = lambda libc: False\n",
     "Landlock": "import hmdb.video.worker.sandbox as s; s._landlock = lambda libc: 0\n",
 }
-BARRED = {"EPERM", "EACCES"}
-# What needs rights that a container may withhold even from root.
+DENIED = {"EPERM", "EACCES"}
+# These need rights that a container may withhold even from root.
 NOT_EVERYWHERE = {"attach to the page", "read the page's memory", "open the page's memory", "leave a namespace"}
 NOT_EVERYWHERE |= {"become real-time", "raise its priority"}
-# What Landlock alone does not see.
+# Landlock does not cover these.
 BY_SECCOMP_ALONE = {
     "look whether there is a file",
     "change rights",
@@ -183,7 +182,7 @@ BY_SECCOMP_ALONE = {
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Any user may look into it, which holds for none of pytest's own."""
+    """A folder that any user can read, unlike pytest's own."""
     with tempfile.TemporaryDirectory() as name, socket.create_server(("127.0.0.1", 0)) as server:
         path = Path(name)
         path.chmod(0o777)
@@ -204,18 +203,18 @@ def run(folder: Path, code: str, *arguments: str) -> str:
 
 
 def outcomes(folder: Path, *, as_nobody: bool = False, without: str = "") -> dict[str, str]:
-    """What becomes of each probe in a worker."""
+    """Returns the result of each probe in a worker."""
     inside = WITHOUT.get(without, "") + ANOTHER_USER * as_nobody + IN_WORKER
     folder.joinpath("sitecustomize.py").write_text(inside)
-    told: dict[str, str] = json.loads(run(folder, ASK, str(folder / "clip.mp4"), *["nobody"] * as_nobody))
-    return told
+    results: dict[str, str] = json.loads(run(folder, ASK, str(folder / "clip.mp4"), *["nobody"] * as_nobody))
+    return results
 
 
-def barred(told: Mapping[str, str]) -> set[str]:
-    return {name for name, what in told.items() if what in BARRED}
+def denied(results: Mapping[str, str]) -> set[str]:
+    return {name for name, result in results.items() if result in DENIED}
 
 
-def test_the_probes_do_what_they_say(folder: Path) -> None:
+def test_probes_work_outside_the_sandbox(folder: Path) -> None:
     done = set(run(folder, FREE).splitlines())
     assert done | NOT_EVERYWHERE == set(re.findall(r'^    "(.*?)":', PROBES, re.MULTILINE))
 
@@ -225,40 +224,34 @@ def test_the_probes_do_what_they_say(folder: Path) -> None:
 def test_a_worker_can_only_decode(folder: Path, as_nobody: bool, without: str) -> None:
     if as_nobody and os.geteuid() != 0:
         pytest.skip("only root can become somebody else")
-    told = outcomes(folder, as_nobody=as_nobody, without=without)
-    assert len(told) >= 20
-    assert {name: what for name, what in told.items() if name not in barred(told)} == {}
+    results = outcomes(folder, as_nobody=as_nobody, without=without)
+    assert len(results) >= 20
+    assert {name: result for name, result in results.items() if name not in denied(results)} == {}
     assert folder.joinpath("secret").read_text() == "secret"
 
 
-@pytest.mark.skipif(libc.syscall(444, None, 0, 1) < 6, reason="Landlock bars less in older kernels")
-def test_landlock_alone_bars_most(folder: Path) -> None:
-    told = outcomes(folder, without="seccomp")
-    assert set(told) - barred(told) <= BY_SECCOMP_ALONE
+@pytest.mark.skipif(libc.syscall(444, None, 0, 1) < 6, reason="Landlock denies less in older kernels")
+def test_landlock_alone_denies_most(folder: Path) -> None:
+    results = outcomes(folder, without="seccomp")
+    assert set(results) - denied(results) <= BY_SECCOMP_ALONE
 
 
-def test_it_is_told_which_parts_hold() -> None:
-    told = hmdb.video.confinement()
-    assert told.complete
-    assert told == Confinement(
-        no_new_privileges=True, not_dumpable=True, landlock=told.landlock, seccomp=True, memory_mb=3072
+def test_the_confinement_is_reported() -> None:
+    confinement = hmdb.video.confinement()
+    assert confinement.complete
+    assert confinement == Confinement(
+        no_new_privileges=True, not_dumpable=True, landlock=confinement.landlock, seccomp=True, memory_mb=3072
     )
     assert not Confinement().complete
 
 
-@pytest.mark.parametrize("wrong", [{"seccomp": "yes"}, {"landlock": True}, {"more": 1}], ids=str)
-def test_what_a_worker_says_of_itself_is_checked(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="a confinement of another kind"):
-        Confinement.checked(vars(Confinement()) | wrong)
-
-
 @pytest.mark.parametrize("machine", ARCHITECTURES)
-def test_the_filter_lets_through_what_is_listed_and_nothing_else(machine: str) -> None:
+def test_the_filter_allows_only_the_listed_calls(machine: str) -> None:
     column, architecture = ARCHITECTURES[machine]
     program = [instruction for (instruction,) in struct.iter_unpack("8s", _program(column, architecture))]
 
     def verdict(call: int, *arguments: int, of: int = architecture) -> int:
-        """As the kernel runs it."""
+        """Runs the filter like the kernel."""
         data = struct.pack("=iIQ6Q", call, of, 0, *arguments, *[0] * (6 - len(arguments)))
         at = value = 0
         while True:
@@ -287,26 +280,3 @@ def test_the_filter_lets_through_what_is_listed_and_nothing_else(machine: str) -
     assert verdict(number["mmap"], 0, 0, 7) == verdict(number["mprotect"], 0, 0, 5) == eperm
     assert verdict(number["tgkill"], os.getpid()) == allowed
     assert verdict(number["prlimit64"], 1) == eperm
-
-
-def test_a_file_that_is_exchanged_is_read_anew(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "clip.mp4", num_frames=30)
-    video = open_video(path)
-    write_video(tmp_path / "other.mp4", num_frames=20).replace(path)
-    with pytest.raises(VideoError, match="has 20 frames, not 30"):
-        video.frames_at([3])
-    path.unlink()
-    with pytest.raises(VideoError, match=r"^clip\.mp4 cannot be opened: No such file"):
-        video.frames_at([3])
-
-
-def test_no_descriptor_is_left_over(tmp_path: Path) -> None:
-    paths = [write_video(tmp_path / f"{n}.mp4", num_frames=n) for n in (5, 6, 7)]
-    default_pool().close()
-    counts = []
-    for path in paths * 4:
-        open_video(path).frames_at([1])
-        (worker,) = default_pool().workers()
-        counts.append((len(os.listdir(f"/proc/{worker.pid}/fd")), len(os.listdir("/proc/self/fd"))))
-    for held in zip(*counts, strict=True):
-        assert max(held) - min(held) <= 1  # the last may be on its way

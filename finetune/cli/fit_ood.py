@@ -1,0 +1,41 @@
+"""`python -m finetune fit-ood`: fits the out-of-distribution detector of a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+
+from finetune.cli.arguments import add_data, add_seed
+from finetune.config.data import DataSource
+from finetune.config.fields import given
+
+HELP = "Fit the out-of-distribution detector of a checkpoint."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, metavar="DIR", help="the folder of a checkpoint")
+    parser.add_argument(
+        "--accept-rate",
+        "--keep",
+        dest="keep",
+        type=float,
+        default=None,
+        metavar="SHARE",
+        help="share of the correct val predictions that the detector accepts; by default as after training",
+    )
+    add_seed(parser)
+    add_data(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """
+    Raises:
+        HmdbError: as `finetune.jobs.fit_ood.fit_ood` raises it.
+    """
+    from finetune.jobs.fit_ood import fit_ood
+
+    source = DataSource(**given(options, DataSource))
+    result = fit_ood(options.model, source, keep=options.keep, seed=options.seed)
+    print(
+        f"Fitted to the features of {result.clips} clips and written beside the weights of {options.model}. "
+        f"Accepted of the correct predictions: {result.val_kept:.1%} on val, {result.test_kept:.1%} on test."
+    )
