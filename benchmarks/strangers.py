@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from finetune.config.data import DataSource
 from finetune.data.dataset import ClipDataset
-from finetune.data.layouts import Sample
+from finetune.data.sample import Sample
 from finetune.data.splits import read_splits
 from finetune.evaluation.ood import SHRINKAGE
 from finetune.models.linear_probe import SMALLEST_SPREAD, probe

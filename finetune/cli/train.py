@@ -21,7 +21,7 @@ from hmdb.machine import is_first_process
 
 if TYPE_CHECKING:
     from finetune.config.push import Publication
-    from finetune.data.layouts import ClipIndex
+    from finetune.data.sample import ClipIndex
 
 HELP = "Fine-tune a video transformer, by default with the recipe that suits the data."
 DEFAULT_OUTPUT = Path("runs/timesformer")

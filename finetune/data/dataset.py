@@ -18,7 +18,7 @@ import torch
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from finetune.data.layouts import Sample
+from finetune.data.sample import Sample
 from finetune.data.splits import Splits
 from finetune.data.views import WHOLE_FRAME, CropView
 from hmdb.clips.clip import ClipSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from finetune.data.dataset import ClipDataset
-from finetune.data.layouts import Sample
+from finetune.data.sample import Sample
 from finetune.data.splits import Splits
 from hmdb.video import frame_paths
 
@@ -95,7 +95,7 @@ def find_leaks(splits: Splits, prints: Mapping[str, Fingerprint]) -> LeakReport:
     everything = [sample for split in by_name.values() for sample in split]
     return LeakReport(
         found=tuple(found),
-        unknown_sources=sum(sample.source is None for sample in everything),
+        unknown_sources=sum(sample.group is None for sample in everything),
         clips=len(everything),
     )
 
@@ -113,12 +113,13 @@ class Fingerprint:
     motion: np.ndarray
 
 
-def fingerprints(*datasets: ClipDataset) -> dict[str, Fingerprint]:
-    """Clip name -> its fingerprint, of 8 frames at most, spread over the clip."""
+def fingerprints(*datasets: ClipDataset, only: Collection[str] | None = None) -> dict[str, Fingerprint]:
+    """Fingerprints clips, by name, from at most 8 evenly spaced frames; with `only`, the clips of these names."""
     return {
         sample.name: fingerprint(dataset.frames(index)[_evenly_spaced(dataset.num_frames)])
         for dataset in datasets
         for index, sample in enumerate(dataset.samples)
+        if only is None or sample.name in only
     }
 
 
@@ -193,7 +194,7 @@ def _same(keys: Mapping[str, Any], other_keys: Mapping[str, Any]) -> Iterable[tu
 
 
 def _sources(samples: Iterable[Sample]) -> dict[str, str]:
-    return {sample.name: sample.source for sample in samples if sample.source is not None}
+    return {sample.name: sample.group for sample in samples if sample.group is not None}
 
 
 def _same_content(clips: Sequence[Sample], others: Sequence[Sample]) -> Iterable[tuple[str, str]]:

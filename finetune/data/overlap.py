@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from finetune.data.layouts import Sample, nfc
+from finetune.data.sample import Sample, nfc
 from finetune.data.splits import row_of
 
 SAME_SPLITS = "Give the --seed and the other options of the splits that it was trained with."

@@ -16,7 +16,8 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from finetune.config.data import DataSource
-from finetune.data.layouts import SPLITS, ClipIndex, Sample, index_dataset
+from finetune.data.layouts import index_dataset
+from finetune.data.sample import SPLITS, ClipIndex, Sample
 from hmdb.errors import DataError
 
 
@@ -171,7 +172,7 @@ def _completed(collection: ClipIndex, source: DataSource, seed: int) -> tuple[di
 
 def _apart(samples: list[Sample], share: float, seed: int) -> tuple[list[Sample], list[Sample], str]:
     """The rest and about a share of the samples, cut by source video if that leaves each class on both sides."""
-    if all(sample.source for sample in samples):
+    if all(sample.group for sample in samples):
         with suppress(DataError):
             rest, taken = _grouped(samples, share, seed)
             if {sample.label for sample in rest} == {sample.label for sample in taken}:
@@ -204,7 +205,7 @@ def _made(
     by = "stratified by class (paper, section 3)"
     if grouped:
         whose = f"group ({source.group_by})" if source.group_by else "source video"
-        unknown = sum(sample.source is None for sample in samples)
+        unknown = sum(sample.group is None for sample in samples)
         by = f"stratified by class, the clips of a {whose} together"
         by += f" (unknown for {unknown} clips, each taken by itself)" if unknown else ""
     if source.folds:
@@ -273,7 +274,7 @@ def _fold(samples: list[Sample], source: DataSource, seed: int, *, grouped: bool
 
 
 def _groups(samples: Sequence[Sample]) -> list[str]:
-    return [sample.source or sample.name for sample in samples]
+    return [sample.group or sample.name for sample in samples]
 
 
 def _classes(samples: Sequence[Sample], cut: tuple[np.ndarray, np.ndarray]) -> int:

@@ -12,8 +12,9 @@ from PIL import Image
 
 from finetune.config.data import DataSource
 from finetune.config.recipes import RECIPES, recipe_for
-from finetune.data.layouts import ClipIndex, Sample, index_dataset
+from finetune.data.layouts import index_dataset
 from finetune.data.leakage import content_hash, find_leaks, fingerprint
+from finetune.data.sample import ClipIndex, Sample
 from finetune.data.splits import Splits, split_dataset
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import take_clip

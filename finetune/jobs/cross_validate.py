@@ -13,7 +13,8 @@ import numpy as np
 
 from finetune.config.data import DataSource
 from finetune.config.recipe import Recipe
-from finetune.data.layouts import ClipIndex, index_dataset
+from finetune.data.layouts import index_dataset
+from finetune.data.sample import ClipIndex
 from finetune.evaluation.metrics import mean_recall, wilson_interval
 from finetune.jobs.train import train
 from finetune.report.formatting import mean_of_classes, percent, with_interval

@@ -12,8 +12,8 @@ import torch
 
 from finetune.config.data import DataSource
 from finetune.data.dataset import ClipDataset, refuse_many_broken
-from finetune.data.layouts import nfc
 from finetune.data.overlap import SAME_SPLITS, training_overlap
+from finetune.data.sample import nfc
 from finetune.data.splits import Splits, read_all, read_splits
 from finetune.data.views import crop_views
 from finetune.evaluation.calibrate import counted

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from finetune.config.data import DataSource
-from finetune.data.layouts import Sample, index_dataset
+from finetune.data.layouts import index_dataset
+from finetune.data.sample import Sample
 from finetune.data.splits import Splits, read_splits
 from hmdb.errors import DataError
 

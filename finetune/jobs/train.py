@@ -16,9 +16,9 @@ from finetune import run_dir as folder
 from finetune.config.data import DataSource
 from finetune.config.distillation import DistillationConfig
 from finetune.config.recipe import Recipe
-from finetune.data.layouts import ClipIndex, index_dataset
-from finetune.data.load import ClipData, load_clips
-from finetune.data.more import NO_LABEL
+from finetune.data.layouts import index_dataset
+from finetune.data.load import NO_LABEL, ClipData, load_clips
+from finetune.data.sample import ClipIndex
 from finetune.data.splits import Splits, split_dataset
 from finetune.distillation.attach import attach_teacher
 from finetune.distillation.image_teacher import ProjectionHead

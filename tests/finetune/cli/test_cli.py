@@ -13,6 +13,7 @@ from finetune.cli import COMMANDS, main, train
 from finetune.config.fields import add_options, given
 from finetune.config.recipe import Recipe
 from finetune.data import layouts
+from finetune.data.sample import ClipIndex
 from finetune.report.schema import Report
 from tests.support.datasets import write_dataset
 from tests.support.hub import HubServer
@@ -243,7 +244,7 @@ def test_a_data_set_is_listed_once_in_a_run(
     listed = []
     list_clips = layouts._index_layout
 
-    def count(location: str, group_by: str) -> layouts.ClipIndex:
+    def count(location: str, group_by: str) -> ClipIndex:
         listed.append(location)
         return list_clips(location, group_by)
 

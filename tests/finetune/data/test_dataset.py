@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from finetune.data.dataset import UNLABELLED, ClipDataset, refuse_many_broken
-from finetune.data.layouts import Sample, index_dataset
+from finetune.data.layouts import index_dataset
+from finetune.data.sample import Sample
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
 from hmdb.errors import DataError

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from finetune.config.data import DataSource
-from finetune.data.layouts import group_of, index_dataset
+from finetune.data.hmdb51 import group_of
+from finetune.data.layouts import index_dataset
 from finetune.data.splits import read_splits
 from hmdb.errors import DataError
 from tests.support.datasets import shape_clip, write_clip, write_dataset, write_tables
@@ -114,7 +115,7 @@ def test_official_splits(tmp_path: Path, place: str) -> None:
     assert set(found.official) == {1, 2}
     assert len(found.official[1]["train"]) == 4  # 1, 2, 0, 1 in each class
     assert len(found.official[1]["test"]) == 2
-    assert found.samples[0].source == "film_0"
+    assert found.samples[0].group == "film_0"
 
 
 def test_official_splits_of_another_data_set_are_none_of_this_one(tmp_path: Path) -> None:
@@ -160,7 +161,7 @@ def test_a_csv_of_path_and_label(tmp_path: Path) -> None:
     found = index_dataset(str(table))
     assert found.classes == ("circle", "square")
     assert found.samples[0].path == root / "circle" / "clip_00"
-    assert found.samples[0].source == "film 0"
+    assert found.samples[0].group == "film 0"
     table.write_text("path,label\ndata/circle/none.avi,circle\n")
     with pytest.raises(DataError, match=r"data/circle/none\.avi, which is no video"):
         index_dataset(str(table))
@@ -204,7 +205,7 @@ def test_a_csv_may_divide_itself(tmp_path: Path) -> None:
         "data/square/clip_02",
     ]
     table.write_text("\n".join(["path,label,split", *rows[1:3], *rows[4:6]]))
-    with pytest.raises(DataError, match="names splits, but no clip that trains"):
+    with pytest.raises(DataError, match="names splits, but no train split"):
         index_dataset(str(table))
     table.write_text("\n".join(["path,label,split", rows[0], rows[3].replace("train", "third")]))
     with pytest.raises(DataError, match="the split third; known are train"):
@@ -313,7 +314,7 @@ def test_the_hubs_video_folder(form: str, tmp_path: Path) -> None:
     write(root, "")
     whole = index_dataset(str(root), "person")
     assert {split: len(samples) for split, samples in whole.given.items()} == {"train": 4, "test": 4}
-    assert {sample.source for sample in whole.samples} == {"p0", "p1", "p2", "p3"}
+    assert {sample.group for sample in whole.samples} == {"p0", "p1", "p2", "p3"}
     (root / f"metadata.{form}").unlink()
     for split in ("train/", "test/"):
         write(root / split, split)

@@ -6,7 +6,6 @@ from PIL import Image, ImageEnhance
 
 from finetune.config.data import DataSource
 from finetune.data.dataset import read_thumbnails
-from finetune.data.layouts import Sample
 from finetune.data.leakage import (
     _moves_alike,
     content_hash,
@@ -16,6 +15,7 @@ from finetune.data.leakage import (
     mirrored,
     perceptual_hashes,
 )
+from finetune.data.sample import Sample
 from finetune.data.splits import Splits, read_splits
 from tests.support.datasets import shape_clip, write_clip, write_dataset, write_people
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from finetune.config.data import DataSource
-from finetune.data.layouts import Sample
+from finetune.data.sample import Sample
 from finetune.data.splits import Splits, read_splits
 from hmdb.errors import DataError
 from tests.finetune.data.test_layouts import empty_videos
@@ -29,7 +29,7 @@ def test_the_papers_split_is_900_225_125_with_each_class_in_its_share(tmp_path: 
 def test_groups_keep_a_source_video_on_one_side(tmp_path: Path) -> None:
     root = empty_videos(tmp_path, run=40, wave=40)
     splits = read_splits(DataSource(str(root), "groups"))
-    sources = [{sample.source for sample in part} for part in splits.by_name().values()]
+    sources = [{sample.group for sample in part} for part in splits.by_name().values()]
     assert not sources[0] & sources[1]
     assert not sources[0] & sources[2]
     assert not sources[1] & sources[2]
@@ -55,7 +55,7 @@ def test_official_split_with_val_taken_from_its_train_part(tmp_path: Path) -> No
     assert "official split 1" in splits.origin
     assert len(splits.test) == 8
     assert len(splits.train) + len(splits.val) == 28
-    assert not {s.source for s in splits.train} & {s.source for s in splits.val}
+    assert not {s.group for s in splits.train} & {s.group for s in splits.val}
     with pytest.raises(DataError, match=r"_test_split3\.txt"):
         read_splits(DataSource(str(root), "official3"))
 
@@ -121,7 +121,7 @@ PEOPLE_ROWS = [(label, f"p{person}") for label in ("jump", "run") for person in 
 def test_nobody_is_in_two_splits(group_by: str, tmp_path: Path) -> None:
     source = table(tmp_path, PEOPLE_ROWS, group_by=group_by, test_share=0.3, val_share=0.3)
     splits = read_splits(source)
-    people = [{sample.source for sample in samples} for samples in splits.by_name().values()]
+    people = [{sample.group for sample in samples} for samples in splits.by_name().values()]
     assert len(set.union(*people)) == sum(map(len, people)) == 6
     assert all(people)
     assert group_by in splits.origin
@@ -134,7 +134,7 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
     tested = [sample.name for fold in folds for sample in fold.test]
     assert len(tested) == len(set(tested)) == 24
     for fold in folds:
-        assert not {sample.source for sample in fold.test} & {sample.source for sample in (*fold.train, *fold.val)}
+        assert not {sample.group for sample in fold.test} & {sample.group for sample in (*fold.train, *fold.val)}
     assert "fold 2 of 3 as test" in folds[1].origin
     with pytest.raises(DataError, match=r"--folds 3 tests each clip once, in 3 runs. Choose one, such as --fold 1"):
         read_splits(source)
@@ -199,7 +199,7 @@ def test_val_is_cut_from_a_given_train_split_by_source_where_each_class_has_some
     splits = read_splits(DataSource(str(tmp_path / "table.csv")))
     assert [len(part) for part in splits.by_name().values()] == [24, 6, 10]
     assert {sample.label for sample in splits.val} == {"jump", "run"}
-    shared = {sample.source for sample in splits.train} & {sample.source for sample in splits.val}
+    shared = {sample.group for sample in splits.train} & {sample.group for sample in splits.val}
     assert bool(shared) != apart
     assert ("by source video" in splits.origin) == apart
 

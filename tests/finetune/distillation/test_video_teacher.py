@@ -13,7 +13,8 @@ from finetune.config.data import DataSource
 from finetune.config.distillation import DistillationConfig
 from finetune.config.recipes import recipe_of
 from finetune.data.dataset import UNLABELLED, ClipDataset
-from finetune.data.more import find_extra
+from finetune.data.leakage import fingerprints
+from finetune.data.load import find_extra
 from finetune.data.splits import read_splits
 from finetune.distillation.loss import loss_with_teacher
 from finetune.distillation.video_teacher import Teacher, find_teacher, teach
@@ -109,12 +110,12 @@ def test_clips_of_val_and_test_never_teach(dataset: Path, tmp_path: Path) -> Non
     (more / "broken" / "0.png").write_bytes(b"no image")
     write_clip(more / ".thumbnails" / "new", shape_clip(3, 98))
     (more / "in circles").symlink_to(more)
-    found = find_extra(str(more), splits, evaluated)
+    found = find_extra(str(more), splits, evaluated, fingerprints(*evaluated))
     assert [sample.name for sample in found] == ["more/new"]
     with pytest.raises(DataError, match="no videos but those that resemble clips of val or test"):
-        find_extra(str(dataset), splits, evaluated)
+        find_extra(str(dataset), splits, evaluated, fingerprints(*evaluated))
     with pytest.raises(DataError, match="There is no folder"):
-        find_extra(str(tmp_path / "none"), splits, evaluated)
+        find_extra(str(tmp_path / "none"), splits, evaluated, fingerprints(*evaluated))
 
 
 def test_more_clips_have_labels_of_the_data(dataset: Path, tmp_path: Path) -> None:
@@ -123,11 +124,11 @@ def test_more_clips_have_labels_of_the_data(dataset: Path, tmp_path: Path) -> No
     more = tmp_path / "more"
     write_clip(more / "circle" / "new", shape_clip(0, 99))
     shutil.copytree(splits.test[0].path, more / "square" / "a copy")
-    found = find_extra(str(more), splits, evaluated, labelled=True)
+    found = find_extra(str(more), splits, evaluated, fingerprints(*evaluated), labelled=True)
     assert [(sample.name, sample.label) for sample in found] == [("more/circle/new", "circle")]
     write_clip(more / "hexagon" / "new", shape_clip(3, 99))
     with pytest.raises(DataError, match="has a folder hexagon, which is no class of shapes"):
-        find_extra(str(more), splits, evaluated, labelled=True)
+        find_extra(str(more), splits, evaluated, fingerprints(*evaluated), labelled=True)
 
 
 def test_a_student_is_trained(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:

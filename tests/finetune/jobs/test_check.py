@@ -6,7 +6,7 @@ from PIL import Image
 
 from finetune.cli import main
 from finetune.config.data import DataSource
-from finetune.data.layouts import SPLITS
+from finetune.data.sample import SPLITS
 from finetune.jobs.check import check
 from tests.support.datasets import shape_clip, write_clip, write_dataset, write_tables
 

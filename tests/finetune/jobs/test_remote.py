@@ -62,9 +62,9 @@ def test_the_command_that_is_sent_is_one_that_this_program_takes(
     assert "--init=/code/hmdb/bundled" in command
     words = command[command.index("finetune") + 1 :]
     assert main(["check", *(word for word in words if word.startswith(("--data", "--group", "--test")))]) == 1
-    assert "The data set newton/videos cannot be had from the Hub" in caplog.text
+    assert "The data set newton/videos cannot be downloaded from the Hub" in caplog.text
     assert main([word.replace("/code/", "") for word in words]) == 1
-    assert caplog.text.count("The data set newton/videos cannot be had from the Hub") == 2
+    assert caplog.text.count("The data set newton/videos cannot be downloaded from the Hub") == 2
 
 
 @pytest.mark.parametrize(
