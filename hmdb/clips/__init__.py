@@ -1,1 +1,1 @@
-"""Number of frames -> virtual frames -> clip."""
+"""Samples clips: number of frames -> virtual frames -> clip."""

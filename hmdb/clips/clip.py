@@ -1,4 +1,4 @@
-"""What passes between the stages: how a clip is taken, and the clip itself."""
+"""Clips: the sampling settings and the sampled frames."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 EXTENSIONS: tuple[Extension, ...] = get_args(Extension)
 
 MAX_NUM_FRAMES = 256
-MAX_STRIDE = 1024  # frames; with MAX_NUM_FRAMES it bounds what an extension can grow to
+MAX_STRIDE = 1024  # frames; with MAX_NUM_FRAMES it bounds the size of an extension
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
-    """How the frames of a clip are taken from a video. It travels in a checkpoint's config.json.
+    """Sampling settings of a clip, saved in a checkpoint's config.json.
 
     Attributes:
         num_frames: frames in a clip, 1 to 256. TimeSformer 8, ViViT 32.
         stride: source frames from one sampled frame to the next, for "uniform" and "centered".
         sampler: "uniform", "equidistant" or "random" (paper, section 3); "centered" is ViViT's.
-        extension: whether "uniform" lengthens a short video "before" or "after" it samples
-            (paper, table 5). The other samplers need no extension.
+        extension: "uniform" lengthens a short video "before" or "after" it samples (paper, table 5).
+            The other samplers need no extension.
 
     Raises:
-        ModelError: a value outside these.
+        ModelError: a value is out of range.
     """
 
     num_frames: int = 8
@@ -51,11 +51,11 @@ class ClipSpec:
 
     @property
     def min_source_frames(self) -> int:
-        """Frames that a video needs to be sampled without extension, "uniform" only: 8 x 32 = 256."""
+        """Frames that "uniform" needs to sample a video without extension: 8 x 32 = 256."""
         return self.num_frames * self.stride
 
     def with_sampler(self, sampler: str | None) -> ClipSpec:
-        """The same spec with another sampler; unchanged where None is given."""
+        """Replaces the sampler; None keeps it."""
         return self if sampler is None else replace(self, sampler=sampler)  # type: ignore[arg-type]
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class ClipSpec:
     def from_dict(cls, values: object) -> ClipSpec:
         """
         Raises:
-            ModelError: not an object, unknown settings or values out of range.
+            ModelError: not an object, an unknown setting, or a value out of range.
         """
         if not isinstance(values, Mapping):
             raise ModelError(f"A clip spec must be an object with settings, not {values!r}.")
@@ -79,13 +79,13 @@ class ClipSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipFrame:
-    """Where one frame of a clip came from.
+    """The source of one frame of a clip.
 
     Attributes:
-        sources: the 1 to 3 source frames it is made of, as 0-based indices in ascending order.
-        seconds: its moment in the video (the weighted mean of its sources'); None where the source
-            has no clock, as a folder of frames has none.
-        kind: "real", or what was done to it, joined by " + ": "interpolated", "reversed", "brightened".
+        sources: the 1 to 3 source frames that it is made of, as 0-based indices in ascending order.
+        seconds: its timestamp in the video (the weighted mean of its sources'); None where the source has no
+            clock, such as a folder of frames.
+        kind: "real", or its operations joined by " + ": "interpolated", "reversed", "brightened".
     """
 
     sources: tuple[int, ...]
@@ -94,19 +94,19 @@ class ClipFrame:
 
 
 STILL_GREY_LEVELS = 2.0  # grey levels between the means of two blocks, below which nothing has moved
-MOTION_BLOCK = 16  # pixels a side, at least; the mean over so many is free of the camera's noise
+MOTION_BLOCK = 16  # pixels a side, at least; the mean over so many averages out the camera's noise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clip:
-    """The frames a model looks at.
+    """The frames that a model classifies.
 
     Attributes:
         pixels: uint8 RGB, (T, H, W, 3).
-        frames: where each of the T frames came from.
-        spec: how they were taken.
-        decoder: who decoded them: "decord", "PyAV" or "folder".
-        notes: what is wrong with the video, in lines for people.
+        frames: the sources of the T frames.
+        spec: sampling settings.
+        decoder: "decord", "PyAV" or "folder".
+        notes: descriptions of damage in the video, a line each.
     """
 
     pixels: np.ndarray
@@ -122,7 +122,7 @@ class Clip:
 
     @property
     def moves(self) -> bool:
-        """Whether anything changes between its frames, apart from what was done to lengthen the video."""
+        """True if anything changes between the frames, apart from brightening that lengthened the video."""
         plain = [index for index, frame in enumerate(self.frames) if "brightened" not in frame.kind]
         moments = {frame.sources for frame in self.frames}
         if len(moments) < 2 or len(plain) < 2:

@@ -1,4 +1,4 @@
-"""File -> Clip: counts the frames, samples, decodes only what the sample needs, renders it."""
+"""Reads clips: samples a video, decodes only the frames that the sample needs, and renders the clip."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hmdb.video import Video, VideoLike, open_video
 
 
 def read_clip(path: VideoLike, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
-    """The clip of a video file, a folder of frames or an open video.
+    """Reads the clip of a video file, a folder of frames or an open video.
 
     Raises:
         VideoError: it cannot be read.
@@ -23,7 +23,7 @@ def read_clip(path: VideoLike, spec: ClipSpec, rng: random.Random | None = None)
 
 
 def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) -> Clip:
-    """The clip of an open video. `rng` draws the frames of the "random" sampler.
+    """Reads the clip of an open video. `rng` draws the frames of the "random" sampler.
 
     Raises:
         VideoError: a frame cannot be decoded.
@@ -34,10 +34,10 @@ def take_clip(video: Video, spec: ClipSpec, rng: random.Random | None = None) ->
 def take_clips(
     video: Video, spec: ClipSpec, windows: Sequence[range], rng: random.Random | None = None
 ) -> Iterator[Clip]:
-    """The clip of each window of an open video, taken as though the window were the video.
+    """Yields the clip of each window of an open video, sampled as if the window were the video.
 
-    What all of them need is decoded once, in ascending order; the clips are made one by one. Windows are made
-    for a number of frames, so this belongs into `Video.retry_on_recount`.
+    All frames that the windows need are decoded once, in ascending order; the clips are rendered one by one. Windows
+    depend on the number of frames, so call this within `Video.retry_on_recount`.
 
     Raises:
         VideoError: a frame cannot be decoded.
@@ -68,16 +68,16 @@ def take_clips(
 
 
 def render(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:
-    """The pixels of a virtual frame: uint8 (H, W, 3), from those of its sources, the same.
+    """Computes the pixels of a virtual frame, uint8 (H, W, 3), from those of its sources, of the same shape.
 
-    Gains clip to 0..255, each in its place; rounding happens once, at the end.
+    Each gain clips to 0..255; rounding happens once, at the end.
     """
     values = _evaluate(frame, pixels)
     return values if values.dtype == np.uint8 else np.rint(values).astype(np.uint8)
 
 
 def _evaluate(frame: VirtualFrame, pixels: Mapping[int, np.ndarray]) -> np.ndarray:
-    """float32; uint8 where nothing has been calculated."""
+    """Returns float32, or uint8 where nothing was computed."""
     match frame:
         case Source(index):
             return pixels[index]

@@ -1,9 +1,8 @@
-"""Which frames a clip shows: pure index arithmetic from the number of frames in a video.
+"""Samples the frames of a clip: pure index arithmetic on the number of frames in a video.
 
-A clip is a list of *virtual frames*. Each is a small expression over source frames: a source, the
-mean of two virtual frames, a gain on one. Extending a video to 256 frames and sampling eight of
-them is work on such expressions, so it costs nothing, and only the sources that the eight need are
-ever decoded.
+A clip is a list of *virtual frames*. Each is a small expression over source frames: a source, the mean of two virtual
+frames, a gain on one. Extending a video to 256 frames and sampling eight of them only builds such expressions, so it
+costs nothing, and only the sources of the eight are decoded.
 
     >>> [frame.sources for frame in sample(90, ClipSpec())]  # 90 -> 179 -> 357 -> cut to 256
     [(0,), (16,), (32,), (48,), (64,), (80,), (82,), (66,)]
@@ -28,30 +27,30 @@ MAX_ROUNDS = 5
 
 
 class VirtualFrame(ABC):
-    """What one frame of a clip shows, as an expression over source frames."""
+    """A frame of a clip, as an expression over source frames."""
 
     __slots__ = ()
 
     @property
     @abstractmethod
     def weights(self) -> dict[int, float]:
-        """How much each source frame contributes, gains apart; the weights sum to 1."""
+        """Source frame -> its share of the pixels, before gains; the shares sum to 1."""
 
     @property
     @abstractmethod
-    def steps(self) -> frozenset[str]:
-        """What was done to the sources: "interpolated", "reversed", "brightened" or nothing."""
+    def operations(self) -> frozenset[str]:
+        """The operations on the sources: "interpolated", "reversed", "brightened" or none."""
 
     @property
     def sources(self) -> tuple[int, ...]:
-        """The source frames it is made of, in ascending order."""
+        """The source frames that it is made of, in ascending order."""
         return tuple(sorted(self.weights))
 
     @property
     def kind(self) -> str:
-        """The steps in words: "real", "reversed", "interpolated + brightened", ..."""
+        """The operations joined by " + ": "real", "reversed", "interpolated + brightened", ..."""
         known = ("interpolated", "reversed", "brightened")
-        return " + ".join(step for step in known if step in self.steps) or "real"
+        return " + ".join(each for each in known if each in self.operations) or "real"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ class Source(VirtualFrame):
         return {self.index: 1.0}
 
     @property
-    def steps(self) -> frozenset[str]:
+    def operations(self) -> frozenset[str]:
         return frozenset()
 
 
@@ -85,15 +84,15 @@ class Mean(VirtualFrame):
         return total
 
     @property
-    def steps(self) -> frozenset[str]:
-        return self.first.steps | self.second.steps | {"interpolated"}
+    def operations(self) -> frozenset[str]:
+        return self.first.operations | self.second.operations | {"interpolated"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Altered(VirtualFrame):
-    """One other virtual frame, after one more step."""
+    """Another virtual frame after one more operation."""
 
-    step: ClassVar[str]
+    operation: ClassVar[str]
     frame: VirtualFrame
 
     @property
@@ -101,60 +100,60 @@ class _Altered(VirtualFrame):
         return self.frame.weights
 
     @property
-    def steps(self) -> frozenset[str]:
-        return self.frame.steps | {self.step}
+    def operations(self) -> frozenset[str]:
+        return self.frame.operations | {self.operation}
 
 
 @dataclass(frozen=True, slots=True)
 class Gain(_Altered):
-    """A frame made darker or brighter: its pixels times `factor`, clipped to 0..255."""
+    """A darkened or brightened frame: its pixels times `factor`, clipped to 0..255."""
 
-    step: ClassVar[str] = "brightened"
+    operation: ClassVar[str] = "brightened"
     factor: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reversed(_Altered):
-    """A frame met on the way back: the same pixels, in reversed time."""
+    """A frame on the way back of a ping-pong: the same pixels, in reversed time."""
 
-    step: ClassVar[str] = "reversed"
+    operation: ClassVar[str] = "reversed"
 
 
 def interpolate(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
-    """Between each two neighbours their mean: n -> 2n - 1."""
+    """Inserts the mean between neighbours: n -> 2n - 1."""
     between = [Mean(first, second) for first, second in itertools.pairwise(frames)]
     return [frame for pair in zip(frames, between, strict=False) for frame in pair] + list(frames[-1:])
 
 
 def ping_pong(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
-    """The list, then the list in reverse without the frame it turns at: n -> 2n - 1."""
+    """Appends the list in reverse, without its last frame: n -> 2n - 1."""
     return [*frames, *(Reversed(frame) for frame in frames[-2::-1])]
 
 
 def brighten(frames: Sequence[VirtualFrame]) -> list[VirtualFrame]:
-    """The list, then once more with each of GAINS: n -> 5n."""
+    """Appends the list with each of GAINS: n -> 5n."""
     return [*frames, *(Gain(frame, gain) for gain in GAINS for frame in frames)]
 
 
 def extend(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFrame]:
-    """The list lengthened to `num_frames`, each step over all that the one before it made.
+    """Lengthens a list to `num_frames`: interpolates, ping-pongs, brightens, and again, until it is long enough.
 
-    12 frames -> 23 (interpolated) -> 45 (and back) -> 225 (brightened) -> 449, cut to 256.
+    12 frames -> 23 (interpolated) -> 45 (ping-pong) -> 225 (brightened) -> 449, cut to 256.
     A list that is long enough is returned whole.
     """
     result = list(frames)
     if len(result) >= num_frames:
         return result
-    for step in (interpolate, ping_pong, brighten) * MAX_ROUNDS:
-        result = step(result)
+    for operation in (interpolate, ping_pong, brighten) * MAX_ROUNDS:
+        result = operation(result)
         if len(result) >= num_frames:
             break
     return result[:num_frames]
 
 
 def repeat(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFrame]:
-    """A sampled list lengthened to `num_frames`: interpolated once, then its reverse appended until
-    there are enough (table 5, "after sampling"). The frame it turns at is shown twice.
+    """Lengthens a sampled list to `num_frames`: interpolates once, then appends its reverse until there are enough
+    (table 5, "after sampling"). The frame at which it turns is shown twice.
 
     3 frames a b c -> a ab b bc c | c bc b | ...
     """
@@ -167,7 +166,7 @@ def repeat(frames: Sequence[VirtualFrame], num_frames: int) -> list[VirtualFrame
 
 
 def evenly_spaced(num_source_frames: int, num_frames: int) -> list[int]:
-    """`num_frames` indices over the whole video, int(i * n / num_frames); repeated where n is smaller.
+    """Returns `num_frames` indices over the whole video, int(i * n / num_frames); they repeat where n is smaller.
 
     >>> evenly_spaced(20, 8)
     [0, 2, 5, 7, 10, 12, 15, 17]
@@ -176,7 +175,7 @@ def evenly_spaced(num_source_frames: int, num_frames: int) -> list[int]:
 
 
 def sample(num_source_frames: int, spec: ClipSpec, rng: random.Random | None = None) -> tuple[VirtualFrame, ...]:
-    """The virtual frames of a clip of a video with `num_source_frames` frames.
+    """Samples the virtual frames of a clip from a video with `num_source_frames` frames.
 
     - "uniform": every `stride`-th frame, the first `num_frames` of them. A video of fewer than
       num_frames * stride frames is extended first ("before"), or the few frames that were sampled
@@ -188,7 +187,7 @@ def sample(num_source_frames: int, spec: ClipSpec, rng: random.Random | None = N
       int(i * n / num_frames) where the video is shorter than that.
 
     Raises:
-        VideoError: a video without frames.
+        VideoError: the video has no frames.
     """
     n, wanted = num_source_frames, spec.num_frames
     if n < 1:

@@ -1,8 +1,7 @@
-"""A long video as windows, the answers of the windows as segments, the segments as files.
+"""Splits a long video into windows.
 
-A window is a range of source frames, sampled as though it were the whole video. Windows are spread so
-that there are never more than MAX_WINDOWS of them, since each costs one forward pass: short videos get
-windows that overlap by half, long ones windows with gaps between them.
+A window is a range of source frames, sampled as if it were the whole video. Each costs a forward pass, so there are
+never more than MAX_WINDOWS: in short videos they overlap by half, in long ones there are gaps between them.
 
     >>> windows(600, ClipSpec())  # 256 frames each
     (range(0, 256), range(115, 371), range(229, 485), range(344, 600))
@@ -16,17 +15,17 @@ from collections.abc import Sequence
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import VideoError
 
-MAX_WINDOWS = 48  # forward passes that somebody waits for: about two minutes of TimeSformer-base on two cores
+MAX_WINDOWS = 48  # forward passes: about two minutes of TimeSformer-base on two cores
 OVERLAP = 0.5  # of neighbouring windows, where MAX_WINDOWS allows it
 
 
 def windows(num_source_frames: int, spec: ClipSpec, *, max_windows: int = MAX_WINDOWS) -> tuple[range, ...]:
-    """The windows of a video, in order: the first begins with it, the last ends with it.
+    """Splits a video into windows, in order: the first begins with it, the last ends with it.
 
-    Each spans what `spec` spans, num_frames * stride frames; a video no longer than that is one window.
+    Each has num_frames * stride frames of `spec`; a video no longer than that is one window.
 
     Raises:
-        VideoError: a video without frames.
+        VideoError: the video has no frames.
     """
     n, span = num_source_frames, spec.min_source_frames
     if n < 1:
@@ -40,15 +39,15 @@ def windows(num_source_frames: int, spec: ClipSpec, *, max_windows: int = MAX_WI
     return tuple(range(start, start + span) for start in starts)
 
 
-def boundaries(of: Sequence[range]) -> tuple[int, ...]:
-    """Where what each of these neighbouring windows stands for begins, and where the last ends: frames.
+def boundaries(spans: Sequence[range]) -> tuple[int, ...]:
+    """Returns the first frame of the part that each of these neighbouring windows represents, and the end of the last.
 
-    A border lies in the middle between the centres of the windows beside it.
+    A boundary lies halfway between the centres of its two windows.
     """
-    centres = [(window.start + window.stop) / 2 for window in of]
-    return (0, *(round((a + b) / 2) for a, b in itertools.pairwise(centres)), of[-1].stop)
+    centres = [(window.start + window.stop) / 2 for window in spans]
+    return (0, *(round((a + b) / 2) for a, b in itertools.pairwise(centres)), spans[-1].stop)
 
 
-def chunked(of: Sequence[range], size: int) -> list[Sequence[range]]:
-    """`size` neighbours at a time, in order, so that a video is read forward."""
-    return [of[start : start + size] for start in range(0, len(of), size)]
+def chunked(spans: Sequence[range], size: int) -> list[Sequence[range]]:
+    """Groups `size` neighbouring windows at a time, in order, so that a video is read forward."""
+    return [spans[start : start + size] for start in range(0, len(spans), size)]

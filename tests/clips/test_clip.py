@@ -10,7 +10,7 @@ from hmdb.errors import ModelError
 from hmdb.results import Prediction
 
 
-def test_a_spec_survives_json() -> None:
+def test_a_spec_round_trips_through_json() -> None:
     spec = ClipSpec(num_frames=32, stride=2, sampler="centered", extension="after")
     assert ClipSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
@@ -29,7 +29,7 @@ def test_a_spec_survives_json() -> None:
         (None, "must be an object with settings, not None"),
     ],
 )
-def test_a_spec_refuses_what_it_cannot_mean(change: Any, message: str) -> None:
+def test_invalid_specs_are_refused(change: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         ClipSpec.from_dict(change)
 
@@ -42,7 +42,7 @@ def test_a_clip_checks_its_shape() -> None:
         Clip(pixels=np.zeros((1, 4, 4, 3), np.float32), frames=(frame,), spec=ClipSpec())
 
 
-def test_a_prediction_is_json() -> None:
+def test_a_prediction_as_json() -> None:
     frame = ClipFrame(sources=(3, 4), seconds=0.5, kind="interpolated")
     clip = Clip(pixels=np.zeros((1, 4, 4, 3), np.uint8), frames=(frame,), spec=ClipSpec(num_frames=1))
     prediction = Prediction(labels=("golf", "wave"), probabilities=(0.7, 0.2), clip=clip, model="me/it", revision="abc")
@@ -53,14 +53,14 @@ def test_a_prediction_is_json() -> None:
     assert answer["clip_spec"]["num_frames"] == 1
 
 
-def still_or_moving(pixels: np.ndarray, kinds: Sequence[str], sources: Sequence[int]) -> bool:
+def moves(pixels: np.ndarray, kinds: Sequence[str], sources: Sequence[int]) -> bool:
     frames = tuple(
         ClipFrame(sources=(source,), seconds=None, kind=kind) for source, kind in zip(sources, kinds, strict=True)
     )
     return Clip(pixels=pixels, frames=frames, spec=ClipSpec(num_frames=len(frames))).moves
 
 
-def test_a_clip_moves_where_something_in_it_does() -> None:
+def test_motion_is_detected_above_noise() -> None:
     rng = np.random.default_rng(0)
     green = np.full((4, 64, 80, 3), (0, 128, 0), np.uint8)
     noisy = (green + rng.normal(0, 4, green.shape)).clip(0, 255).astype(np.uint8)
@@ -68,23 +68,23 @@ def test_a_clip_moves_where_something_in_it_does() -> None:
     for index in range(4):
         moving[index, 10:20, 10 * index : 10 * index + 10] = 255
     real = ["real"] * 4
-    assert not still_or_moving(green, real, range(4))
-    assert not still_or_moving(noisy, real, range(4))
-    assert still_or_moving(moving, real, range(4))
-    assert not still_or_moving(moving, ["real", *["brightened"] * 3], [0] * 4)
+    assert not moves(green, real, range(4))
+    assert not moves(noisy, real, range(4))
+    assert moves(moving, real, range(4))
+    assert not moves(moving, ["real", *["brightened"] * 3], [0] * 4)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (3, 40), (99, 161), (500, 70), (720, 1280)])
-def test_what_moves_is_told_from_the_means_of_blocks(size: tuple[int, int]) -> None:
+def test_motion_is_measured_by_block_means(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 250, (1, *size, 3), dtype=np.uint8).repeat(3, axis=0)
     block = max(16, min(size) // 32)
     pixels[1, :block, :block, 1] += 2
-    assert not still_or_moving(pixels, ["real"] * 3, range(3))
+    assert not moves(pixels, ["real"] * 3, range(3))
     pixels[2, : min(size[0], block), : min(size[1], block), 1] += 3
-    assert still_or_moving(pixels, ["real"] * 3, range(3))
+    assert moves(pixels, ["real"] * 3, range(3))
 
 
-def test_what_lengthened_a_video_is_no_movement() -> None:
+def test_brightening_is_no_motion() -> None:
     pixels = np.full((3, 40, 40, 3), 100, np.uint8)
     pixels[2] = 140
-    assert not still_or_moving(pixels, ["real", "real", "brightened"], range(3))
+    assert not moves(pixels, ["real", "real", "brightened"], range(3))

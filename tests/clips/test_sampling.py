@@ -1,4 +1,4 @@
-"""The paper's sampling, case by case, and against the same done to real pixels."""
+"""The paper's samplers, case by case and against a brute-force version on pixels."""
 
 import random
 from itertools import pairwise
@@ -31,7 +31,7 @@ def singles(*indices: int) -> list[tuple[int, ...]]:
 
 
 @pytest.mark.parametrize("spec", [PAPER, AFTER, EQUIDISTANT, RANDOM, VIVIT])
-def test_no_frames_is_an_error_not_a_black_clip(spec: ClipSpec) -> None:
+def test_a_video_without_frames_is_refused(spec: ClipSpec) -> None:
     with pytest.raises(VideoError, match="no frames"):
         sample(0, spec)
 
@@ -56,7 +56,7 @@ def test_uniform(num_frames: int, expected: list[tuple[int, ...]]) -> None:
     assert sources(num_frames, PAPER) == expected
 
 
-def test_twelve_frames_show_every_kind() -> None:
+def test_twelve_frames_give_every_kind() -> None:
     shown = kinds(12, PAPER)
     assert shown[:3] == ["real", "real", "reversed"]
     assert shown[3] == "interpolated + brightened"
@@ -65,16 +65,16 @@ def test_twelve_frames_show_every_kind() -> None:
 
 
 @pytest.mark.parametrize("num_frames", [57, 90, 200, 255])
-def test_from_57_frames_on_nothing_synthetic_is_shown(num_frames: int) -> None:
+def test_57_frames_need_no_synthetic_ones(num_frames: int) -> None:
     assert set(kinds(num_frames, PAPER)) <= {"real", "reversed"}
 
 
-def test_56_frames_show_something_synthetic() -> None:
+def test_56_frames_need_synthetic_ones() -> None:
     assert not set(kinds(56, PAPER)) <= {"real", "reversed"}
 
 
 def brute_force(pixels: np.ndarray, wanted: int) -> list[np.ndarray]:
-    """The paper's extension done to pixels, as its text says it, rounding once at the end."""
+    """Extends pixels like the text of the paper, rounding once at the end."""
     frames = [frame.astype(np.float64) for frame in pixels]
     if len(frames) >= wanted:
         return frames
@@ -91,7 +91,7 @@ def brute_force(pixels: np.ndarray, wanted: int) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 7, 8, 12, 29, 56, 90, 255, 256, 300])
-def test_virtual_frames_show_what_extending_the_pixels_shows(num_frames: int) -> None:
+def test_virtual_frames_equal_extended_pixels(num_frames: int) -> None:
     pixels = np.random.default_rng(num_frames).integers(0, 256, (num_frames, 4, 5, 3), np.uint8)
     expected = brute_force(pixels, 256)[::32][:8]
     shown = [render(frame, dict(enumerate(pixels))) for frame in sample(num_frames, PAPER)]
@@ -101,7 +101,7 @@ def test_virtual_frames_show_what_extending_the_pixels_shows(num_frames: int) ->
         assert np.abs(got - want).max() <= 0.5 + 1e-3
 
 
-def test_extended_is_as_long_as_asked_and_starts_with_the_video() -> None:
+def test_length_and_start_of_extensions() -> None:
     for num_frames in range(1, 300):
         frames = extend([Source(index) for index in range(num_frames)], 256)
         assert len(frames) == max(256, num_frames)
@@ -139,13 +139,13 @@ def test_equidistant(num_frames: int, expected: list[int]) -> None:
     assert set(kinds(num_frames, EQUIDISTANT)) == {"real"}
 
 
-def test_random_draws_without_replacement_and_keeps_the_order_drawn() -> None:
+def test_random_draws_without_replacement_in_drawn_order() -> None:
     drawn = [index for (index,) in sources(90, RANDOM)]
     assert len(set(drawn)) == 8
     assert drawn != sorted(drawn)
 
 
-def test_random_repeats_frames_only_where_there_are_too_few() -> None:
+def test_random_repeats_frames_of_short_videos_only() -> None:
     assert {index for (index,) in sources(8, RANDOM)} == set(range(8))
     assert {index for (index,) in sources(7, RANDOM)} <= set(range(7))
 
@@ -157,7 +157,7 @@ def test_random_is_seeded() -> None:
     assert first == sample(90, RANDOM, random.Random(1))
 
 
-def test_vivit_takes_the_middle_of_a_long_video_and_spreads_over_a_short_one() -> None:
+def test_centered() -> None:
     assert sources(100, VIVIT) == singles(*range(18, 82, 2))
     assert sources(64, VIVIT) == singles(*range(0, 64, 2))
     assert sources(63, VIVIT) == singles(*evenly_spaced(63, 32))

@@ -1,43 +1,15 @@
-import csv
-import io
-import json
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from hmdb import ClipSpec, VideoError
 from hmdb.clips.reader import take_clip, take_clips
-from hmdb.clips.windows import MAX_WINDOWS, boundaries, windows
-from hmdb.recognizer import Recognizer
-from hmdb.results import Timeline, WindowAnswer
-from hmdb.video import Frames, Video, open_video
-from hmdb.video.video import FrameCountChangedError
-from tests.support.clips import moving_bar, write_frames, write_mp4
-from tests.support.videos import write_video
+from hmdb.clips.windows import MAX_WINDOWS, windows
+from tests.support.clips import NumberedVideo
 
 SPEC = ClipSpec()  # 256 frames
+
+
 SHORT = ClipSpec(num_frames=8, stride=4)  # 32 frames
-
-
-class Numbered(Video):
-    """A video whose frame i is the number i; it remembers what was asked for."""
-
-    def __init__(self, num_frames: int) -> None:
-        self.num_frames, self.fps, self.size = num_frames, 25.0, (2, 1)
-        self.asked: list[list[int]] = []
-
-    def seconds_at(self, indices: Sequence[int]) -> tuple[float, ...]:
-        return tuple(index / 25 for index in indices)
-
-    def frames_at(self, indices: object) -> Frames:
-        numbers = list(indices)  # type: ignore[call-overload]
-        self.asked.append(numbers)
-        pixels = np.array([number % 256 for number in numbers], np.uint8)[:, None, None, None] * np.ones(
-            (1, 1, 2, 3), np.uint8
-        )
-        return Frames(pixels=pixels, seconds=tuple(number / 25 for number in numbers))
 
 
 @pytest.mark.parametrize("n", [257, 300, 511, 512, 1000, 6400, 90_000])
@@ -57,7 +29,7 @@ def test_a_short_video_is_one_window(n: int) -> None:
     assert windows(n, SPEC) == (range(n),)
 
 
-def test_windows_overlap_by_half_where_there_are_few() -> None:
+def test_few_windows_overlap_by_half() -> None:
     assert windows(512, SPEC) == (range(256), range(128, 384), range(256, 512))
 
 
@@ -66,178 +38,23 @@ def test_the_number_of_windows_is_bounded(most: int) -> None:
     assert len(windows(100_000, SPEC, max_windows=most)) == most
 
 
-def test_no_frames_no_windows() -> None:
+def test_a_video_without_frames_has_no_windows() -> None:
     with pytest.raises(VideoError, match="no frames"):
         windows(0, SPEC)
 
 
-def test_a_window_is_sampled_as_though_it_were_the_video() -> None:
-    video = Numbered(200)
+def test_a_window_is_sampled_like_a_video() -> None:
+    video = NumberedVideo(200)
     first, second = take_clips(video, SHORT, [range(32), range(100, 132)])
     assert [frame.sources for frame in first.frames] == [(i,) for i in range(0, 32, 4)]
     assert [frame.sources for frame in second.frames] == [(i,) for i in range(100, 132, 4)]
     assert second.pixels[:, 0, 0, 0].tolist() == list(range(100, 132, 4))
     assert second.frames[0].seconds == 4.0
-    assert video.asked == [[*range(0, 32, 4), *range(100, 132, 4)]]
+    assert video.requests == [[*range(0, 32, 4), *range(100, 132, 4)]]
 
 
 def test_the_window_of_a_whole_video_is_its_clip() -> None:
     for n in (5, 90, 300):
-        whole, (window,) = take_clip(Numbered(n), SPEC), take_clips(Numbered(n), SPEC, [range(n)])
+        whole, (window,) = take_clip(NumberedVideo(n), SPEC), take_clips(NumberedVideo(n), SPEC, [range(n)])
         assert whole.frames == window.frames
         np.testing.assert_array_equal(whole.pixels, window.pixels)
-
-
-def timeline(labels: str, *, clock: bool = True, num_windows: int | None = None) -> Timeline:
-    """One window of 20 frames for each letter, every 10 frames; "-" is none of these."""
-    answers = tuple(
-        WindowAnswer(
-            frames=range(10 * i, 10 * i + 20), label=None if letter == "-" else letter, probability=(i + 1) / 10
-        )
-        for i, letter in enumerate(labels)
-    )
-    count = num_windows or len(labels)
-    return Timeline(
-        answers=answers,
-        num_windows=count,
-        num_frames=10 * count + 10,
-        fps=10.0 if clock else None,
-        model="m",
-        revision=None,
-        spec=SHORT,
-        seconds=tuple(frame / 10 for frame in boundaries([answer.frames for answer in answers])) if clock else None,
-    )
-
-
-def test_neighbours_with_one_label_are_joined() -> None:
-    segments = timeline("aab-a").segments
-    assert [segment.label for segment in segments] == ["a", "b", None, "a"]
-    assert [(segment.start_frame, segment.end_frame) for segment in segments] == [(0, 25), (25, 35), (35, 45), (45, 60)]
-    assert [segment.probability for segment in segments] == pytest.approx([0.15, 0.3, 0.4, 0.5])
-    assert segments[1].start_seconds == 2.5
-
-
-def test_an_unfinished_timeline_ends_where_it_has_come_to() -> None:
-    so_far = timeline("aa", num_windows=5)
-    assert not so_far.is_complete
-    assert so_far.segments[-1].end_frame == 30
-    assert so_far.coverage == pytest.approx(30 / 60)
-    assert timeline("aaaaa").coverage == 1
-
-
-def test_exports() -> None:
-    found = timeline("aab-")
-    data = json.loads(found.to_json())
-    assert data["segments"][0] == {
-        "label": "a", "probability": pytest.approx(0.15), "start_frame": 0, "end_frame": 25,
-        "start_seconds": 0.0, "end_seconds": 2.5,
-    }  # fmt: skip
-    assert data["clip_spec"] == SHORT.to_dict()
-    rows = list(csv.DictReader(io.StringIO(found.to_csv())))
-    assert [row["label"] for row in rows] == ["a", "b", ""]
-    assert rows[0]["end_seconds"] == "2.5"
-    assert found.to_srt() == (
-        "1\n00:00:00,000 --> 00:00:02,500\na (15%)\n\n"
-        "2\n00:00:02,500 --> 00:00:03,500\nb (30%)\n\n"
-        "3\n00:00:03,500 --> 00:00:05,000\nnone of these (40%)\n"
-    )
-
-
-def test_without_a_clock_there_are_no_subtitles() -> None:
-    assert timeline("ab").has_clock
-    found = timeline("ab", clock=False)
-    assert not found.has_clock
-    assert found.segments[0].start_seconds is None
-    assert "start_seconds" in found.to_csv()
-    with pytest.raises(VideoError, match=r"^This video has no timestamps, so it has no subtitles\.$"):
-        found.to_srt()
-
-
-@pytest.fixture(scope="module")
-def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_mp4(tmp_path_factory.mktemp("long") / "long.mp4", moving_bar(900))
-
-
-def test_a_long_video(recognizer: Recognizer, long_video: Path) -> None:
-    calls: list[tuple[int, int]] = []
-    found = recognizer.timeline(long_video, progress=lambda done, total: calls.append((done, total)))
-    expected = windows(900, recognizer.loaded.clip_spec)
-    assert [answer.frames for answer in found.answers] == list(expected)
-    assert calls[-1] == (len(expected), len(expected))
-    assert len(calls) == -(-len(expected) // 4)
-    assert found.is_complete
-    assert found.segments[-1].end_seconds == pytest.approx(36)
-    video = open_video(long_video)
-    for window, answer in zip(expected, found.answers, strict=True):
-        (clip,) = take_clips(video, recognizer.loaded.clip_spec, [window])
-        assert recognizer.predict(clip).probability == pytest.approx(answer.probability, abs=1e-5)
-
-
-@pytest.mark.parametrize(("name", "start"), [("varying.mp4", 0), ("late.mp4", 700), ("late.ts", 700)])
-def test_borders_are_shown_when_their_timestamps_say(
-    recognizer: Recognizer, tmp_path: Path, name: str, start: int
-) -> None:
-    times = [start + 200 * i for i in range(25)]  # 5 frames a second, then 50
-    times += [times[-1] + 20 * (i + 1) for i in range(300)]
-    path = write_video(tmp_path / name, num_frames=325, milliseconds=times, max_b_frames=0)
-    found = recognizer.timeline(path)
-    clock = dict(enumerate(open_video(path).frames_at(range(325)).seconds or ()))
-    assert clock[24] - clock[0] == pytest.approx(4.8, abs=0.002)
-    mean = (clock[324] - clock[0]) / 324
-    assert found.seconds == pytest.approx([*(clock[frame] for frame in found.borders[:-1]), clock[324] + mean])
-    assert found.segments[0].start_seconds == clock[0]
-    assert found.seconds is not None
-    assert found.segments[-1].end_seconds == found.seconds[-1]
-
-
-def test_a_raw_stream_has_frames_and_no_seconds(recognizer: Recognizer, tmp_path: Path) -> None:
-    found = recognizer.timeline(write_video(tmp_path / "raw.h264"))
-    assert not found.has_clock
-    assert found.segments[-1].end_frame == 30
-
-
-def test_work_ends_when_nobody_follows(recognizer: Recognizer, long_video: Path) -> None:
-    steps = recognizer.iter_timeline(long_video)
-    first = next(steps)
-    steps.close()
-    assert 0 < len(first.answers) < first.num_windows
-
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        recognizer.timeline(long_video, progress=stop)
-
-
-def test_a_folder_of_few_frames_is_one_segment(recognizer: Recognizer, tmp_path: Path) -> None:
-    found = recognizer.timeline(write_frames(tmp_path / "frames", moving_bar(12)))
-    (segment,) = found.segments
-    assert (segment.start_frame, segment.end_frame, segment.start_seconds) == (0, 12, None)
-    assert segment.label in recognizer.labels
-
-
-def test_no_more_frames_are_held_than_a_batch_needs(recognizer: Recognizer) -> None:
-    video = Numbered(100_000)
-    recognizer.timeline(video, max_windows=12)
-    assert max(map(len, video.asked)) <= 4 * 8
-    flat = [index for batch in video.asked for index in batch]
-    assert flat == sorted(flat)
-    assert len(video.asked) == 3
-
-
-class Shrinking(Numbered):
-    """A damaged video that turns out shorter once its end is asked for."""
-
-    def frames_at(self, indices: object) -> Frames:
-        frames = super().frames_at(indices)
-        if self.num_frames == 2000 and self.asked[-1][-1] >= 900:
-            self.num_frames = 900
-            raise FrameCountChangedError("900 frames, not 2000")
-        return frames
-
-
-def test_a_damaged_video_is_followed_to_where_it_can_be_read(recognizer: Recognizer) -> None:
-    found = recognizer.timeline(Shrinking(2000))
-    assert found.is_complete
-    assert found.num_frames == 900
-    assert [answer.frames for answer in found.answers] == list(windows(900, recognizer.loaded.clip_spec))

@@ -1,16 +1,19 @@
-"""Small clips, as arrays, mp4 files and folders of frames."""
+"""Small clips, as arrays, videos, mp4 files and folders of frames."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 from PIL import Image
 
+from hmdb.video import Frames, Video
+
 
 def moving_bar(num_frames: int, size: tuple[int, int] = (160, 120)) -> np.ndarray:
-    """uint8 (N, H, W, 3): a bright bar that wanders over a dark field, so that every frame differs."""
+    """Draws a bright bar that moves over a dark field, so that all frames differ: uint8 (N, H, W, 3)."""
     width, height = size
     frames = np.full((num_frames, height, width, 3), (30, 60, 45), np.uint8)
     for index, frame in enumerate(frames):
@@ -35,3 +38,19 @@ def write_frames(folder: Path, frames: np.ndarray, suffix: str = ".png") -> Path
     for index, frame in enumerate(frames):
         Image.fromarray(frame).save(folder / f"frame_{index}{suffix}")
     return folder
+
+
+class NumberedVideo(Video):
+    """A video of 25 fps in which each pixel of a frame is the frame's index modulo 256. It records the requests."""
+
+    def __init__(self, num_frames: int) -> None:
+        self.num_frames, self.fps, self.size = num_frames, 25.0, (4, 2)
+        self.requests: list[list[int]] = []
+
+    def seconds_at(self, indices: Sequence[int]) -> tuple[float, ...]:
+        return tuple(index / 25 for index in indices)
+
+    def frames_at(self, indices: Sequence[int]) -> Frames:
+        self.requests.append(list(indices))
+        pixels = np.stack([np.full((2, 4, 3), index % 256, np.uint8) for index in indices])
+        return Frames(pixels=pixels, seconds=self.seconds_at(indices))

@@ -34,7 +34,7 @@ def test_large_pictures_are_reduced(tmp_path: Path) -> None:
     assert read_numbers(video.frames_at([1]).pixels) == [1]
 
 
-def test_mixed_sizes_are_refused_with_their_names(tmp_path: Path) -> None:
+def test_frames_of_different_sizes_are_named(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "clip")
     Image.new("RGB", (32, 24)).save(folder / "frame_5.png")
     with pytest.raises(
@@ -43,7 +43,7 @@ def test_mixed_sizes_are_refused_with_their_names(tmp_path: Path) -> None:
         open_video(folder)
 
 
-def test_what_is_no_image_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "clip", 3)
     (folder / "frame_1.png").write_bytes(b"text")
     with pytest.raises(VideoError, match=r"^clip/frame_1\.png cannot be read as an image"):
@@ -53,7 +53,7 @@ def test_what_is_no_image_is_named(tmp_path: Path) -> None:
         open_video(folder).frames_at([1])
 
 
-def test_limits_hold(tmp_path: Path) -> None:
+def test_folders_over_a_limit_are_refused(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "clip", 3)
     with pytest.raises(VideoError, match="holds 3 frames; at most 2"):
         open_video(folder, limits=Limits(frames=2))
@@ -71,7 +71,7 @@ def test_a_folder_without_frames(tmp_path: Path) -> None:
         open_video(tmp_path)
 
 
-def test_whatever_digits_names_hold_they_have_an_order(tmp_path: Path) -> None:
+def test_natural_order_of_unicode_digits(tmp_path: Path) -> None:
     folder = tmp_path / "clip"
     folder.mkdir()
     for name in ("10.png", "²3.png", "2.png", "01.png", "1.png", "٣.png"):
@@ -79,9 +79,9 @@ def test_whatever_digits_names_hold_they_have_an_order(tmp_path: Path) -> None:
     assert [path.name for path in frame_paths(folder)] == ["01.png", "1.png", "2.png", "٣.png", "10.png", "²3.png"]
 
 
-def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
+def test_hidden_files_are_skipped(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "clip", 3)
-    (folder / "._frame_1.png").write_bytes(b"\0\5\x16\7 what macOS knows of frame_1.png")
+    (folder / "._frame_1.png").write_bytes(b"\0\5\x16\7 metadata of macOS")
     assert open_video(folder).num_frames == 3
     hidden = tmp_path / "hidden"
     hidden.mkdir()
@@ -89,7 +89,7 @@ def test_hidden_files_are_no_frames(tmp_path: Path) -> None:
     assert not is_frame_folder(hidden)
 
 
-def test_an_error_is_one_line_whatever_a_frame_is_called(tmp_path: Path) -> None:
+def test_control_characters_in_a_frame_name(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "clip", 2)
     Image.new("RGB", (32, 24)).save(folder / "frame\n\x1b[2J.png")
     with pytest.raises(VideoError, match=r"frame\?\?\[2J\.png is 32 x 24") as caught:

@@ -12,7 +12,7 @@ def test_the_environment_sets_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "0", "-1", "soon", "nan", "inf"])
-def test_a_setting_that_is_no_positive_number_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_invalid_limits_are_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("HMDB_DECODE_SECONDS", value)
     with pytest.raises(DataError, match="HMDB_DECODE_SECONDS must be a positive number"):
         Limits.from_environment()
@@ -26,5 +26,5 @@ def test_large_pictures_are_reduced_in_proportion(size: tuple[int, int], fitted:
     assert Limits().fitted(*size) == fitted
 
 
-def test_no_side_of_a_reduced_picture_vanishes() -> None:
+def test_a_reduced_side_has_at_least_one_pixel() -> None:
     assert min(Limits().fitted(10**7, 3)) >= 1

@@ -12,7 +12,7 @@ from hmdb.video.sniff import sniff
 from tests.support.videos import write_sound, write_video
 
 TS = b"\x47\x40\x00\x10" + bytes(184)
-NOT_LET_IN = {
+REFUSED = {
     "text.mp4": (b"hello there, no video here", "cannot be read as a video"),
     "page.mp4": (b"<!DOCTYPE html><html></html>", "cannot be read as a video"),
     "zip.mp4": (b"PK\x03\x04" + bytes(100), "cannot be read as a video"),
@@ -32,9 +32,9 @@ NOT_LET_IN = {
 }
 
 
-@pytest.mark.parametrize("name", NOT_LET_IN)
-def test_what_is_no_video_is_refused_by_name_in_one_line(tmp_path: Path, name: str) -> None:
-    data, reason = NOT_LET_IN[name]
+@pytest.mark.parametrize("name", REFUSED)
+def test_other_files_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    data, reason = REFUSED[name]
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(VideoError) as error:
@@ -64,13 +64,13 @@ def test_what_is_no_video_is_refused_by_name_in_one_line(tmp_path: Path, name: s
         (b"FLV\x01\x05", "flv"),
     ],
 )
-def test_the_first_bytes_tell_the_container_whatever_the_name(tmp_path: Path, head: bytes, demuxer: str) -> None:
+def test_containers_are_detected_by_their_first_bytes(tmp_path: Path, head: bytes, demuxer: str) -> None:
     path = tmp_path / "clip.txt"
     path.write_bytes(head)
     assert sniff(path).demuxer == demuxer
 
 
-def test_decord_sees_no_file_that_it_could_take_for_something_else(tmp_path: Path) -> None:
+def test_decord_gets_no_ambiguous_file(tmp_path: Path) -> None:
     path = tmp_path / "wide.mov"
     path.write_bytes(b"\x00\x00\x00\x08wide\x00\x00\x00\x10mdat")
     assert not sniff(path).decord
@@ -81,7 +81,7 @@ def test_a_video_without_a_picture_track_is_refused(tmp_path: Path) -> None:
         open_video(write_sound(tmp_path / "sound.mp4"))
 
 
-def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_invalid_paths_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match=r"^gone\.mp4: there is no such file"):
         open_video(tmp_path / "gone.mp4")
     with pytest.raises(VideoError, match="is not a valid file name"):
@@ -93,7 +93,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         open_video(tmp_path / "pipe.mp4")
 
 
-def test_a_hostile_name_is_shown_in_one_line(tmp_path: Path) -> None:
+def test_control_characters_in_a_file_name(tmp_path: Path) -> None:
     path = tmp_path / ("new\nline" + "y" * 200 + ".mp4")
     path.write_bytes(b"text")
     with pytest.raises(VideoError) as error:
@@ -103,14 +103,14 @@ def test_a_hostile_name_is_shown_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["% d.mp4", "ümläut é.mp4", "-rf.mp4", "http:a.mp4", "a|b;c'd\".mp4", "name"])
-def test_odd_names_are_only_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_special_characters_in_a_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     write_video(tmp_path / "plain.mp4", num_frames=3).rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert open_video(name).num_frames == 3
 
 
-class Visited(http.server.BaseHTTPRequestHandler):
-    """Remembers that it was asked."""
+class RequestRecorder(http.server.BaseHTTPRequestHandler):
+    """Records the paths of requests."""
 
     paths: ClassVar[list[str]] = []
 
@@ -127,8 +127,8 @@ class Visited(http.server.BaseHTTPRequestHandler):
     [b"", b"G" + bytes(187), b"\x00\x00\x00\x14ftypisom" + bytes(8), b"\x00\x00\x00\x40free", b"\x00\x00\x01\xba"],
     ids=["list", "ts", "ftyp", "free", "ps"],
 )
-def test_no_address_that_a_file_names_is_asked(tmp_path: Path, front: bytes) -> None:
-    with http.server.HTTPServer(("127.0.0.1", 0), Visited) as server:
+def test_addresses_in_a_file_are_not_requested(tmp_path: Path, front: bytes) -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), RequestRecorder) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         address = f"http://127.0.0.1:{server.server_port}/part.ts"
@@ -141,4 +141,4 @@ def test_no_address_that_a_file_names_is_asked(tmp_path: Path, front: bytes) -> 
                 open_video(path)
         server.shutdown()
         thread.join()
-    assert Visited.paths == []
+    assert RequestRecorder.paths == []
