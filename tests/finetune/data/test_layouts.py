@@ -217,7 +217,7 @@ def test_a_data_set_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
     hub.add("someone/shapes", root, repo_type="dataset")
     found = index_dataset("hub:someone/shapes")
     assert (found.name, found.on_hub, len(found.samples)) == ("someone/shapes", True, 4)
-    with pytest.raises(DataError, match="someone/none cannot be had"):
+    with pytest.raises(DataError, match="someone/none cannot be downloaded"):
         index_dataset("hub:someone/none")
 
 
