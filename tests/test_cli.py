@@ -87,7 +87,7 @@ def test_an_empty_folder_is_said(tmp_path: Path, checkpoint: Path, capsys: pytes
 
 def test_a_model_that_is_not_there_is_one_line(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(video), "--model", "./nothing"]) == 1
-    assert capsys.readouterr().err == "./nothing is neither a folder here nor a Hub id of the form owner/name.\n"
+    assert capsys.readouterr().err == "./nothing is neither a local folder nor a Hub id of the form owner/name.\n"
 
 
 @pytest.mark.parametrize("target", ["nowhere/x.csv", "folder", "x" * 300])

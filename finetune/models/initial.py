@@ -125,7 +125,7 @@ def load_initial(
         network, new = load_network(checkpoint, num_labels=len(classes), **labels)
         refuse_non_finite(network.state_dict(), base)
         if body := sorted(key for key in new if not key.startswith("classifier.")):
-            raise ModelError(f"{init} lacks weights that its config.json asks for: {', '.join(body[:3])} ...")
+            raise ModelError(f"{init} lacks weights that its config.json requires: {', '.join(body[:3])} ...")
         if [names.get(str(index)) for index in range(len(names))] != list(classes):
             # a head of the same size would be kept, and its classes taken for others
             log.info("%s knows other classes, so the %d-way head is new.", base, len(classes))

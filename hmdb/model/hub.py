@@ -1,4 +1,4 @@
-"""Finds a checkpoint: a local folder, or the Hub, from which only safetensors are downloaded."""
+"""Resolves a checkpoint: a local folder, or a Hub id, of which only safetensors are downloaded."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hmdb.errors import ModelError
 from hmdb.model.processor_defaults import PIXELS_FILE, VIDEO_PIXELS_FILE
 from hmdb.text import first_line
 
-HUB_SECONDS = 2.5  # until the Hub counts as out of reach; its own client retries for 23 s
+HUB_SECONDS = 2.5  # time limit for reaching the Hub; its client would retry for 23 s
 FILES = ("config.json", PIXELS_FILE, VIDEO_PIXELS_FILE, "*.safetensors", "*.safetensors.index.json")
-# The `main` of these holds a pickle only; their safetensors wait in the pull request of the Hub's
-# conversion robot, and others' are looked for. A pull request can move, and its commit is not pinned here;
-# whatever it moves to is still read as safetensors only, which cannot carry code, and the answer names its commit.
+# The main branch of these has only a pickle; their safetensors are in a pull request of the Hub's conversion robot,
+# which is searched for in other repositories. A pull request may change and is not pinned to a commit: its files are
+# still read as safetensors only, which cannot contain code, and predictions name the commit.
 SAFETENSORS_REVISIONS = {
     "facebook/timesformer-base-finetuned-k400": "refs/pr/5",
     "facebook/timesformer-base-finetuned-ssv2": "refs/pr/5",
@@ -34,7 +34,7 @@ class HubUnreachableError(ModelError):
     """The Hub did not answer in time."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} cannot be fetched: the Hub is out of reach.")
+        super().__init__(f"{name} cannot be downloaded: the Hub cannot be reached.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,9 @@ class Checkpoint:
     """A checkpoint on this machine's disk.
 
     Attributes:
-        folder: where config.json, preprocessor_config.json and the safetensors are.
-        name: what to call it: its Hub id, its folder's name, "bundled".
-        revision: its commit on the Hub; None for a local one.
+        folder: contains config.json, preprocessor_config.json and the safetensors.
+        name: Hub id, folder name or "bundled".
+        revision: commit on the Hub; None for a local checkpoint.
     """
 
     folder: Path
@@ -53,23 +53,23 @@ class Checkpoint:
 
 
 def resolve_checkpoint(model: str | Path, revision: str | None = None, *, online: bool = True) -> Checkpoint:
-    """The checkpoint of a local folder or a Hub id, downloaded if need be.
+    """Finds the checkpoint of a local folder or a Hub id, and downloads it if necessary.
 
     Args:
-        online: whether the Hub may be asked; if not, only what an earlier download left is found.
+        online: False to use only the local cache of the Hub.
 
     Raises:
-        HubUnreachableError: the Hub does not answer and nothing was downloaded before.
-        ModelError: there is no such folder or id, it holds no safetensors, or a revision of a folder.
+        HubUnreachableError: the Hub does not answer and the checkpoint is not in the cache.
+        ModelError: there is no such folder or id, it has no safetensors, or a revision was given for a folder.
     """
     folder = Path(model)
     if folder.is_dir():
         if revision is not None:
-            raise ModelError(f"{folder.resolve().name} is a folder here and has no revisions, so no {revision}.")
+            raise ModelError(f"{folder.resolve().name} is a local folder, which has no revisions such as {revision}.")
         return Checkpoint(folder=folder, name=folder.resolve().name)
     name = str(model)
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise ModelError(f"{name} is neither a folder here nor a Hub id of the form owner/name.")
+        raise ModelError(f"{name} is neither a local folder nor a Hub id of the form owner/name.")
     cause = None
     if online:
         try:
@@ -83,22 +83,22 @@ def resolve_checkpoint(model: str | Path, revision: str | None = None, *, online
 
 
 def _safetensors_revision(name: str, revision: str | None) -> str | None:
-    """The revision to download: the one asked for, else `main` if it has safetensors, else a conversion of it."""
+    """The revision to download: the requested one, or else `main` if it has safetensors, or else a conversion."""
     if _has_safetensors(name, revision):
         return revision
     if revision is not None:
-        raise ModelError(f"{name} has no weights as safetensors at {revision}, and pickles are not loaded.")
+        raise ModelError(f"{name} has no safetensors at {revision}, and pickles are not loaded.")
     for conversion in _conversions(name):
         try:
             if _has_safetensors(name, conversion):
                 return conversion
         except HubUnreachableError:
             raise
-        except ModelError:  # a pull request that is gone
+        except ModelError:  # a pull request that was deleted
             continue
     raise ModelError(
-        f"{name} has no weights as safetensors on the Hub, and pickles are not loaded: "
-        "ask for a conversion at https://huggingface.co/spaces/safetensors/convert."
+        f"{name} has no safetensors on the Hub, and pickles are not loaded: "
+        "request a conversion at https://huggingface.co/spaces/safetensors/convert."
     )
 
 
@@ -107,7 +107,7 @@ def _has_safetensors(name: str, revision: str | None) -> bool:
 
 
 def _conversions(name: str) -> Iterator[str]:
-    """Revisions that may hold the weights as safetensors; not every pull request holds what its title says."""
+    """Revisions that may have safetensors; not every pull request contains what its title says."""
     if name in SAFETENSORS_REVISIONS:
         yield SAFETENSORS_REVISIONS[name]
     try:
@@ -119,31 +119,31 @@ def _conversions(name: str) -> Iterator[str]:
 
 
 def _files_on_hub(name: str, revision: str | None) -> list[str]:
-    """Lists a repository, and is the one probe that tells whether the Hub can be reached.
+    """Lists a repository, within `HUB_SECONDS`.
 
-    It runs in a thread of its own because no time-out of the client covers the name look-up.
+    Runs in its own thread because no timeout of the client covers DNS.
     """
-    answer: list[list[str]] = []
+    files: list[list[str]] = []
     failure: list[Exception] = []
 
-    def ask() -> None:
+    def request() -> None:
         try:
             info = HfApi().model_info(name, revision=revision, timeout=HUB_SECONDS)
-            answer.append([file.rfilename for file in info.siblings or []])
-        except Exception as error:  # handed to the caller's thread, which sorts it
+            files.append([file.rfilename for file in info.siblings or []])
+        except Exception as error:  # classified below, in the caller's thread
             failure.append(error)
 
-    thread = threading.Thread(target=ask, name="hub-probe", daemon=True)
+    thread = threading.Thread(target=request, name="hub-probe", daemon=True)
     thread.start()
     thread.join(HUB_SECONDS)
-    if answer:
-        return answer[0]
+    if files:
+        return files[0]
     cause = failure[0] if failure else None
     match cause:
         case GatedRepoError():
             raise ModelError(f"{name} is gated: accept its terms on the Hub and set HF_TOKEN.") from cause
         case RepositoryNotFoundError():
-            raise ModelError(f"{name} is not on the Hub, or is private: set HF_TOKEN to see it.") from cause
+            raise ModelError(f"{name} is not on the Hub, or is private: set HF_TOKEN to access it.") from cause
         case RevisionNotFoundError():
             raise ModelError(f"{name} has no revision {revision}.") from cause
         case HfHubHTTPError():
@@ -154,7 +154,7 @@ def _files_on_hub(name: str, revision: str | None) -> list[str]:
 
 
 def _cached_conversions(name: str) -> list[str]:
-    """The conversions of a repository that may have been downloaded before."""
+    """The conversions of a repository that may be in the local cache."""
     if name in SAFETENSORS_REVISIONS:
         return [SAFETENSORS_REVISIONS[name]]
     refs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs"
@@ -164,6 +164,6 @@ def _cached_conversions(name: str) -> list[str]:
 def _download(name: str, revision: str | None, *, online: bool) -> Checkpoint:
     try:
         folder = snapshot_download(name, revision=revision, allow_patterns=list(FILES), local_files_only=not online)
-    except Exception as error:  # the client raises its HTTP library's errors beside its own
+    except Exception as error:  # the client also raises errors of its HTTP library
         raise ModelError(f"{name} cannot be downloaded: {first_line(error)}") from error
     return Checkpoint(folder=Path(folder), name=name, revision=Path(folder).name)

@@ -1,4 +1,4 @@
-"""Layers of transformers that take less time for the same answer, which `hmdb.model.optimize` puts in place."""
+"""Faster equivalents of layers, put in place by `hmdb.model.optimize`."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from torch import nn
 from torch.nn import functional
 from transformers.activations import FastGELUActivation, GELUActivation, GELUTanh, NewGELUActivation
 
-# Those of transformers that torch has as one operation, by how it approximates them there.
+# transformers' activations that torch has as one operation, with torch's name of the approximation.
 GELUS: dict[type[nn.Module], str] = {
     GELUActivation: "none",
     FastGELUActivation: "tanh",
     GELUTanh: "tanh",
     NewGELUActivation: "tanh",
 }
-BLOCK, MANY_ROWS = 16, 1024  # rows of a product that oneDNN takes together, and from how many on it matters
+BLOCK, MANY_ROWS = 16, 1024  # oneDNN processes rows in blocks, which matters from this number of rows on
 
 
 class InferenceLinear(nn.Linear):
-    """A linear layer that takes any floating dtype, multiplies in that of its weight and returns that.
+    """A linear layer that takes any floating dtype, and multiplies and returns in the dtype of its weight.
 
     Attributes:
-        gelu: how the GELU that follows is approximated, as torch calls it ("none", "tanh"); None where none does.
+        gelu: torch's name of the approximation of a fused GELU ("none", "tanh"); None without GELU.
     """
 
     gelu: str | None = None
@@ -33,7 +33,7 @@ class InferenceLinear(nn.Linear):
 
 
 class OneDnnLinear(InferenceLinear):
-    """The same on a CPU by oneDNN, the way that torch's own compiler takes; it has no gradient."""
+    """The same by oneDNN on a CPU, with the operation that torch's compiler uses; without gradients."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
         """(..., in) -> (..., out)."""
@@ -49,26 +49,24 @@ class OneDnnLinear(InferenceLinear):
 
 
 class Mlp(nn.Module):
-    """The two linear layers of a transformer's MLP and the activation between them, at once: what oneDNN wants added
-    to the rows is added once for both.
-    """
+    """A transformer's MLP: two linear layers and the activation between them. The rows are padded once for both."""
 
-    def __init__(self, rise: nn.Linear, activation: nn.Module, fall: nn.Linear) -> None:
+    def __init__(self, up: nn.Linear, activation: nn.Module, down: nn.Linear) -> None:
         super().__init__()
-        self.rise, self.activation, self.fall = rise, activation, fall
+        self.up, self.activation, self.down = up, activation, down
 
     def fold_gelu(self, dtype: torch.dtype) -> None:
-        """Makes a GELU one operation, or, after an `InferenceLinear`, a part of its product. Others stay as they are.
+        """Makes a GELU one operation or, after an `InferenceLinear`, fuses it into the product. Others stay.
 
         Args:
-            dtype: of what the products return. In bfloat16 the exact GELU is on average within a tenth of the rounding
-                of one approximated by tanh, and is the faster one.
+            dtype: dtype of the products. In bfloat16 the exact GELU, which is faster, replaces the tanh approximation:
+                on average they differ by less than a tenth of the rounding error.
         """
         if type(self.activation) not in GELUS:
             return
         approximate = "none" if dtype == torch.bfloat16 else GELUS[type(self.activation)]
-        if isinstance(self.rise, InferenceLinear):
-            self.rise.gelu = approximate
+        if isinstance(self.up, InferenceLinear):
+            self.up.gelu = approximate
             self.activation = nn.Identity()
         else:
             self.activation = nn.GELU(approximate)
@@ -76,13 +74,13 @@ class Mlp(nn.Module):
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(..., C) -> (..., C)."""
         rows = hidden.reshape(-1, hidden.shape[-1])
-        values = pad_to_blocks(rows, self.rise.weight.dtype) if isinstance(self.rise, OneDnnLinear) else rows
-        found: torch.Tensor = self.fall(self.activation(self.rise(values)))
-        return found[: len(rows)].view(*hidden.shape[:-1], found.shape[-1])
+        values = pad_to_blocks(rows, self.up.weight.dtype) if isinstance(self.up, OneDnnLinear) else rows
+        result: torch.Tensor = self.down(self.activation(self.up(values)))
+        return result[: len(rows)].view(*hidden.shape[:-1], result.shape[-1])
 
 
 class ClassTokenNorm(nn.LayerNorm):
-    """Normalises the class token and drops the other tokens."""
+    """A layer norm that normalizes the class token and drops the other tokens."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
         """(B, N, C) -> (B, 1, C)."""
@@ -90,9 +88,9 @@ class ClassTokenNorm(nn.LayerNorm):
 
 
 def pad_to_blocks(values: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Rows as oneDNN likes them: (N, C) -> (at least N, C), with rows of zeros at the end.
+    """Pads rows with zeros to a multiple of oneDNN's block: (N, C) -> (at least N, C).
 
-    It takes a quarter longer for the 3137 tokens of a ViViT-base than for 3136 or 3152.
+    The 3137 tokens of ViViT-base take a quarter longer than 3136 or 3152.
     """
     missing = -len(values) % BLOCK
     if len(values) < MANY_ROWS or not missing:

@@ -1,7 +1,6 @@
-"""Finds a checkpoint and loads it: a local folder, the Hub, the one that is bundled.
+"""Loads a checkpoint: a local folder, one from the Hub, or the bundled one.
 
-Safetensors only and no remote code. Whatever is loaded says where it came from and, where it is
-not what was asked for, why.
+Reads only safetensors and runs no remote code. A loaded model names its source and, if it is a fallback, the reason.
 """
 
 from __future__ import annotations
@@ -45,29 +44,27 @@ MODEL_VARIABLE = "HMDB_MODEL"
 BUNDLED = Path(__file__).parents[1] / "bundled"
 
 CLIP_SPEC_KEY = "clip_spec"  # in config.json
-CALIBRATION_KEY = "calibration"  # in config.json; it may be missing
+CALIBRATION_KEY = "calibration"  # in config.json, optional
 
-
-NVIDIA = Path("/dev/nvidiactl")  # the driver's, wherever it has a GPU
+NVIDIA = Path("/dev/nvidiactl")  # exists if the NVIDIA driver has a GPU
 
 MAX_MESSAGE = 300  # characters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LoadedModel:
-    """A checkpoint ready to answer.
+    """A checkpoint in memory, ready for inference.
 
     Attributes:
         network: the video classifier, in eval mode; float32 on a CPU.
         labels: the label of each logit.
-        clip_spec: how its clips are taken.
-        pixel_spec: what is done to their pixels.
-        checkpoint: which one it is.
-        calibration: how its logits become probabilities.
+        clip_spec: frame sampling of its clips.
+        pixel_spec: preprocessing of their pixels.
+        checkpoint: source of the model.
+        calibration: converts logits to probabilities.
         ood_detector: scores how far a clip is out of distribution; None if the checkpoint has none.
-        precision_costs: what "bfloat16" and "int8" cost it, as far as somebody has measured that.
-        notes: what its user should know, a sentence each: why it answers in place of another,
-            what it did not say about itself.
+        precision_costs: measured accuracy cost of "bfloat16" and "int8"; without those not measured.
+        notes: sentences for the user: reasons for a fallback, and assumptions about missing configuration.
     """
 
     network: PreTrainedModel
@@ -82,21 +79,21 @@ class LoadedModel:
 
     @property
     def int8_unavailable_reason(self) -> str | None:
-        """Why int8 is not to be offered, in a sentence; None where it may be."""
+        """A sentence that says why int8 is not offered; None if it is."""
         if self.network.device.type != "cpu":
-            return "int8 is for a CPU."
+            return "int8 needs a CPU."
         cost = self.precision_costs.get("int8")
         if cost is None:
-            return f"nobody has measured what it costs {self.checkpoint.name}."
+            return f"its cost for {self.checkpoint.name} has not been measured."
         if not cost.within_tolerance("int8"):
             return (
-                f"{self.checkpoint.name} loses {-cost.top1_change:.1f} points of top-1 by it on {cost.clips} "
+                f"{self.checkpoint.name} loses {-cost.top1_change:.1f} points of top-1 with it on {cost.clips} "
                 f"{cost.part} clips, more than {MAX_TOP1_LOSS['int8']:g}."
             )
         return None
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the network and where it lies, ready for JSON."""
+        """Everything except the network and its folder, ready for JSON."""
         costs = {dtype: cost.to_dict() for dtype, cost in self.precision_costs.items()}
         return {
             "model": self.checkpoint.name,
@@ -113,26 +110,25 @@ class LoadedModel:
 
 
 def load(model: str | Path | None = None, revision: str | None = None, device: str | None = None) -> LoadedModel:
-    """The model to answer with.
+    """Loads a model.
 
     Args:
-        model: a local folder or a Hub id. With none, the environment variable HMDB_MODEL; where that
-            cannot be loaded the Kinetics-400 weights, and where those cannot either the bundled
-            checkpoint, with the reasons in `notes`. Without the variable the bundled checkpoint at
-            once; the network is not asked.
+        model: a local folder or a Hub id. The default is the environment variable HMDB_MODEL; if that model cannot be
+            loaded, the Kinetics-400 weights, and if they cannot be loaded either, the bundled checkpoint, with the
+            reasons in `notes`. Without the variable it is the bundled checkpoint, without network access.
         revision: branch, tag or commit on the Hub.
-        device: as torch names it; a GPU where there is one, if not given.
+        device: a torch device; a GPU by default if there is one.
 
     Raises:
-        ModelError: the model asked for by argument cannot be loaded, or there is no such device, or no
-            model that the revision could be of.
+        ModelError: the model named by argument cannot be loaded, the device is not available, or a revision was given
+            without a model.
     """
     target = _device(device)
     if model is not None:
         return load_checkpoint(resolve_checkpoint(model, revision), target)
     wanted = os.environ.get(MODEL_VARIABLE, "").strip()
     if revision is not None and not wanted:
-        raise ModelError(f"No model is named that {revision} could be a revision of.")
+        raise ModelError(f"The revision {revision} needs a model: name one by argument or in {MODEL_VARIABLE}.")
     notes: list[str] = []
     online = True
     for candidate in dict.fromkeys((wanted, KINETICS_400)) if wanted else ():
@@ -150,12 +146,11 @@ def load(model: str | Path | None = None, revision: str | None = None, device: s
 
 
 def load_checkpoint(checkpoint: Checkpoint, device: torch.device | None = None) -> LoadedModel:
-    """Reads a checkpoint from disk.
+    """Loads a checkpoint from disk and validates it.
 
     Raises:
-        ModelError: a file is missing or wrong, the architecture is not known, labels are missing or
-            mangled, the weights are not those that config.json asks for or not finite, or the clip spec
-            does not fit the network.
+        ModelError: a file is missing or invalid, the architecture is not supported, labels are missing or invalid, the
+            weights do not match config.json or are not finite, or the clip spec does not fit the network.
     """
     with _summarize(checkpoint.name):
         return _load_checkpoint(checkpoint, device or _device(None))
@@ -173,15 +168,15 @@ def _load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> LoadedMode
     else:
         usual = FAMILIES[model_type].clip_spec
         clip_spec = replace(usual, num_frames=config.get("num_frames", usual.num_frames))
-        notes.append(f"{name} does not say how its clips were sampled; the usual way of its family is used.")
+        notes.append(f"{name} does not say how its clips were sampled; the default of its family is used.")
     pixel_spec = read_pixel_spec(folder, name, model_type)
     calibration = Calibration.from_dict(config.get(CALIBRATION_KEY, {}))
     precision_costs = read_costs(config)
     network, new, unused = _load_network(checkpoint)
     if new:
-        raise ModelError(f"{name} lacks weights that its config.json asks for: {_shorten(new)}")
+        raise ModelError(f"{name} lacks weights that its config.json requires: {_shorten(new)}")
     if unused:
-        raise ModelError(f"{name} has weights that its config.json has no place for: {_shorten(unused)}")
+        raise ModelError(f"{name} has weights that its config.json does not describe: {_shorten(unused)}")
     if not all(bool(edge.isfinite()) for value in network.state_dict().values() for edge in value.aminmax()):
         raise ModelError(f"The weights of {name} are damaged: some are not finite numbers.")
     check_input_shape(network.config, clip_spec, pixel_spec, name)
@@ -190,7 +185,7 @@ def _load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> LoadedMode
     try:
         network.train(False).to(device)
     except RuntimeError as error:
-        raise ModelError(f"{name} does not go onto {device}: {first_line(error)}") from error
+        raise ModelError(f"{name} cannot be moved to {device}: {first_line(error)}") from error
     return LoadedModel(
         network=network,
         labels=labels,
@@ -205,14 +200,17 @@ def _load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> LoadedMode
 
 
 def load_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str]]:
-    """The network of a checkpoint, in float32 on the CPU, and the names of its weights that are new
-    because the checkpoint holds none of that name and shape.
+    """Loads only the network of a checkpoint, in float32 on the CPU.
 
     Args:
-        changes: to its configuration, as `from_pretrained` takes them; another number of labels, say.
+        changes: changes of its configuration, such as another number of labels, as for `from_pretrained`.
+
+    Returns:
+        The network, and the names of its newly initialized weights: those without a counterpart of the same name and
+        shape in the checkpoint.
 
     Raises:
-        ModelError: an unknown architecture, or weights that are missing, broken or no safetensors.
+        ModelError: the architecture is not supported, or the weights are missing, broken or not safetensors.
     """
     with _summarize(checkpoint.name):
         network, new, _ = _load_network(checkpoint, **changes)
@@ -220,14 +218,14 @@ def load_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMode
 
 
 def _load_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedModel, frozenset[str], frozenset[str]]:
-    """The network, the names of its weights that are new, and those in the checkpoint that it has no place for."""
+    """The network, the names of its new weights, and those of the checkpoint's weights that it does not use."""
     name, folder = checkpoint.name, checkpoint.folder
     check_files(folder, name)
     config = read_json(folder / "config.json", name)
     read_model_type(config, name)
     check_config_limits(config, name)
     if not any(folder.glob("*.safetensors")):
-        raise ModelError(f"{name} has no weights as safetensors, and other formats are not loaded.")
+        raise ModelError(f"{name} has no safetensors, and other formats are not loaded.")
     try:
         with _without_load_report():
             check_parameter_count(folder)
@@ -241,7 +239,7 @@ def _load_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMod
                 ignore_mismatched_sizes=True,
                 **changes,
             )
-    except Exception as error:  # a mangled file fails in any part of transformers
+    except Exception as error:  # a broken file can fail anywhere in transformers
         raise ModelError(f"The weights of {name} cannot be loaded: {error or type(error).__name__}") from error
     new = frozenset(report["missing_keys"]) | {key for key, *_ in report["mismatched_keys"]}
     return network, new, frozenset(report["unexpected_keys"])
@@ -249,7 +247,7 @@ def _load_network(checkpoint: Checkpoint, **changes: Any) -> tuple[PreTrainedMod
 
 @contextmanager
 def _summarize(name: str) -> Iterator[None]:
-    """Whatever a mangled checkpoint makes raise becomes a ModelError of one line."""
+    """Turns any exception caused by a broken checkpoint into a ModelError of one line."""
     try:
         yield
     except Exception as error:
@@ -259,20 +257,20 @@ def _summarize(name: str) -> Iterator[None]:
 
 @contextmanager
 def _without_load_report() -> Iterator[None]:
-    """Keeps transformers from printing, in this thread; what matters of its table of weights is raised."""
+    """Silences transformers' report of loaded weights in this thread; mismatches raise a ModelError instead."""
     thread = threading.get_ident()
 
-    def others(record: logging.LogRecord) -> bool:
+    def is_other_thread(record: logging.LogRecord) -> bool:
         return record.thread != thread
 
     handlers = tuple(logging.getLogger("transformers").handlers)
     for handler in handlers:
-        handler.addFilter(others)
+        handler.addFilter(is_other_thread)
     try:
         yield
     finally:
         for handler in handlers:
-            handler.removeFilter(others)
+            handler.removeFilter(is_other_thread)
 
 
 def _shorten(names: frozenset[str]) -> str:
@@ -287,15 +285,15 @@ def _device(device: str | None) -> torch.device:
         target = torch.device(device)
         if target.type != "cuda":
             torch.zeros(1, device=target).cpu()
-    except Exception as error:  # each kind of device has its own way to be missing
-        raise ModelError(f"{device} is not a device that torch knows here; try cpu or cuda.") from error
+    except Exception as error:  # kinds of device differ in what they raise
+        raise ModelError(f"{device} is not a device that torch supports here; try cpu or cuda.") from error
     if target.type == "cuda" and not torch.cuda.is_available():
-        raise ModelError("There is no CUDA GPU here; try the device cpu.")
+        raise ModelError("There is no CUDA GPU here; use the device cpu.")
     return target
 
 
 def _warn_of_unused_gpu() -> None:
-    """Logs a warning where torch was built without CUDA although an NVIDIA GPU is there, or is lent (ZeroGPU)."""
+    """Logs a warning if there is an NVIDIA GPU, or a lent one (ZeroGPU), but torch was built without CUDA."""
     if torch.version.cuda is None and (NVIDIA.exists() or os.environ.get("SPACES_ZERO_GPU")):
         logging.getLogger(__name__).warning(
             "There is a GPU, but torch %s was built without CUDA and cannot use it. `make app TORCH=cuda` installs "

@@ -1,14 +1,12 @@
-"""Whether a clip shows any of the actions at all.
+"""Out-of-distribution detection: rejects clips that show none of the actions.
 
-A network gives some label to whatever it sees. Two things tell strangers, each of another kind: what looks like
-nothing that was trained on lies far from every class (Mahalanobis distance of features of length 1; Mueller & Hein
-2025, "Mahalanobis++"), and another action of people, which lies near, has little energy (Liu et al. 2020, the
-log-sum-exp of the logits). Both are measured in standard deviations of validation clips and added.
+A classifier gives some label to any input. Two scores detect out-of-distribution clips. Clips unlike the training data
+are far from every class: the Mahalanobis distance of L2-normalized features (Mueller & Hein 2025, "Mahalanobis++").
+Other human actions are nearer, but have low energy: the log-sum-exp of the logits (Liu et al. 2020). Both are
+standardized by validation clips and added. The probability has to reach the threshold of the calibration in addition.
 
-An answer has to be likely enough besides, as without these statistics.
-
-What that takes is a safetensors file beside the weights and a few numbers in config.json. A checkpoint without them
-decides by its probability.
+The statistics are a safetensors file next to the weights and a few numbers in config.json. For a checkpoint without
+them, the probability alone decides.
 """
 
 from __future__ import annotations
@@ -27,20 +25,20 @@ from hmdb.text import first_line
 
 OOD_FILE = "known.safetensors"
 OOD_KEY = "known"  # in config.json
-MAX_FILE_BYTES = 1e6  # of a number among the statistics
+MAX_STATISTIC = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
 class OodScale:
-    """What the two measures of clips that show one of the actions are, and from where on a clip counts as one.
+    """Standardization and threshold of the two scores, from validation clips.
 
     Attributes:
-        energy_mean, energy_std: of the log-sum-exp of their logits.
-        distance_mean, distance_std: of the distance from the nearest class.
-        threshold: of the sum of both, in standard deviations.
+        energy_mean, energy_std: of the log-sum-exp of the logits.
+        distance_mean, distance_std: of the squared Mahalanobis distance from the nearest class.
+        threshold: smallest sum of the standardized scores of an in-distribution clip.
 
     Raises:
-        ModelError: a value that is no such number.
+        ModelError: a value is not a number or out of range.
     """
 
     energy_mean: float
@@ -51,29 +49,29 @@ class OodScale:
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            low = 1e-9 if name.endswith("_std") else -MAX_FILE_BYTES
-            if type(value) not in (int, float) or not low <= value <= MAX_FILE_BYTES:
+            low = 1e-9 if name.endswith("_std") else -MAX_STATISTIC
+            if type(value) not in (int, float) or not low <= value <= MAX_STATISTIC:
                 raise ModelError(f"{name} of {OOD_KEY} in config.json must be a number from {low:g}, not {value!r}.")
 
     @classmethod
     def from_dict(cls, values: object) -> OodScale:
         """
         Raises:
-            ModelError: not an object, other settings than those above, or values out of range.
+            ModelError: the value is not an object, or has other keys or values out of range.
         """
         if not isinstance(values, Mapping) or set(values) != {field.name for field in fields(cls)}:
-            raise ModelError(f"What config.json says of {OOD_KEY} is not what this version knows: {values}.")
+            raise ModelError(f"{OOD_KEY} in config.json is not supported by this version: {values}.")
         return cls(**values)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OodDetector:
-    """Statistics of the features of the classes.
+    """An out-of-distribution detector, from statistics of the features of each class.
 
     Attributes:
-        means: float32 (K, C), of the whitened features of length 1 of each class.
-        whitening: float32 (C, C), after which their shared covariance is the identity.
-        scale: of the measures.
+        means: float32 (K, C): mean of the whitened L2-normalized features of each class.
+        whitening: float32 (C, C): makes the shared covariance of the classes the identity.
+        scale: standardization and threshold of the scores.
     """
 
     means: np.ndarray
@@ -81,10 +79,10 @@ class OodDetector:
     scale: OodScale
 
     def score(self, features: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """How far clips are on the known side: float32 (N,), below 0 for none of the labels.
+        """In-distribution scores, float32 (N,): larger for clips like the training data, below 0 is OOD.
 
         Args:
-            features: float32 (N, C), which the classifier reads.
+            features: float32 (N, C), the input of the classifier.
             logits: float32 (N, K).
         """
         scale = self.scale
@@ -95,58 +93,59 @@ class OodDetector:
         return (energy - distance - scale.threshold).astype(np.float32)
 
     def save(self, folder: Path) -> dict[str, Any]:
-        """Writes the statistics into a folder; returns what belongs into its config.json."""
+        """Writes the statistics into a folder, and returns the value of `OOD_KEY` for its config.json."""
         values = {"means": self.means, "whitening": self.whitening}
         save_file({name: np.ascontiguousarray(value) for name, value in values.items()}, folder / OOD_FILE)
         return asdict(self.scale)
 
     @classmethod
     def load(cls, folder: Path, config: Mapping[str, Any], *, labels: int, width: int, name: str) -> OodDetector | None:
-        """Those of a checkpoint; None where it has none.
+        """Loads the detector of a checkpoint; None if it has none.
 
         Args:
-            config: the contents of its config.json.
-            labels, width: how many labels and features its network has.
+            config: contents of its config.json.
+            labels, width: number of labels and features of its network.
+            name: name of the checkpoint, for errors.
 
         Raises:
-            ModelError: they do not fit the network, are not finite, or one half of them is missing.
+            ModelError: the statistics do not fit the network, are not finite, or the file or the key is missing.
         """
         path = folder / OOD_FILE
         if OOD_KEY not in config and not path.exists():
             return None
         if OOD_KEY not in config or not path.exists():
             missing = OOD_FILE if OOD_KEY in config else f"{OOD_KEY} in config.json"
-            raise ModelError(f"{name} has only half of the statistics that tell strangers: {missing} is missing.")
+            raise ModelError(f"The out-of-distribution detector of {name} is incomplete: {missing} is missing.")
         scale = OodScale.from_dict(config[OOD_KEY])
         try:
-            found = load_file(path)
+            arrays = load_file(path)
         except (OSError, SafetensorError, ValueError, TypeError, KeyError) as error:
             raise ModelError(f"{OOD_FILE} of {name} cannot be read: {first_line(error)}") from error
         for key, shape in {"means": (labels, width), "whitening": (width, width)}.items():
-            if key not in found or found[key].shape != shape or found[key].dtype != np.float32:
-                has = f"{found[key].dtype} {found[key].shape}" if key in found else "nothing"
-                raise ModelError(f"{key} in {OOD_FILE} of {name} must be float32 {shape}, and is {has}.")
-            if not np.isfinite(found[key]).all():
+            if key not in arrays or arrays[key].shape != shape or arrays[key].dtype != np.float32:
+                actual = f"{arrays[key].dtype} {arrays[key].shape}" if key in arrays else "missing"
+                raise ModelError(f"{key} in {OOD_FILE} of {name} must be float32 {shape}, and is {actual}.")
+            if not np.isfinite(arrays[key]).all():
                 raise ModelError(f"{key} in {OOD_FILE} of {name} are damaged: some are not finite numbers.")
-        return cls(means=found["means"], whitening=found["whitening"], scale=scale)
+        return cls(means=arrays["means"], whitening=arrays["whitening"], scale=scale)
 
 
 def energy_scores(logits: np.ndarray) -> np.ndarray:
-    """(N, K) -> float64 (N,): the log-sum-exp of the logits."""
-    found: np.ndarray = np.logaddexp.reduce(logits.astype(np.float64), axis=1)
-    return found
+    """The log-sum-exp of logits: (N, K) -> float64 (N,)."""
+    energies: np.ndarray = np.logaddexp.reduce(logits.astype(np.float64), axis=1)
+    return energies
 
 
 def l2_normalize(features: np.ndarray) -> np.ndarray:
-    """(N, C) -> float64 (N, C)."""
+    """Features of length 1: (N, C) -> float64 (N, C)."""
     features = features.astype(np.float64)
-    found: np.ndarray = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    return found
+    normalized: np.ndarray = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    return normalized
 
 
 def mahalanobis_distances(features: np.ndarray, means: np.ndarray, whitening: np.ndarray) -> np.ndarray:
-    """(N, C) -> float64 (N,): the squared Mahalanobis distance from the nearest class."""
+    """The squared Mahalanobis distance from the nearest class: (N, C) -> float64 (N,)."""
     white = l2_normalize(features) @ whitening.astype(np.float64).T
     gaps = white[:, None] - means[None]
-    found: np.ndarray = np.square(gaps).sum(axis=2).min(axis=1)
-    return found
+    distances: np.ndarray = np.square(gaps).sum(axis=2).min(axis=1)
+    return distances

@@ -1,17 +1,16 @@
-"""How a network is computed: its own answer, in fewer and cheaper operations.
+"""Optimizes a network for inference: the same result in fewer and cheaper operations.
 
-`optimize_for_inference` changes a network in place, for answering alone:
+`optimize_for_inference` changes a network in place:
 
-- Its linear layers multiply as a short measurement found to be fastest on this CPU: by oneDNN or, as torch does by
-  itself, by MKL, and in bfloat16 where that was asked for or saves much.
-- In bfloat16 they have bfloat16 weights. What lies between them stays float32: residuals,
-  normalisation, embeddings, the classifier and its logits. In int8 what is rounded to 8 bits is their weights
-  and their inputs; what they return is of the dtype that "auto" would take by its width alone.
-- What a family can do in fewer operations is done so (`Family.fuse_layer`).
-- The GELU of an MLP is computed by the product before it, except in int8, where it is an operation of its own
-  (`hmdb.model.layers.Mlp`).
-- Where a class token answers, the last layer's MLP is computed for it alone, since nothing else of it is read, and
-  so is its attention, where it is over all tokens and that is much (`Family.prune_last_attention`).
+- Linear layers use the kernel that a short measurement finds fastest on this CPU: oneDNN or MKL (torch's default), and
+  bfloat16 if requested or much faster.
+- In bfloat16, only the linear layers have bfloat16 weights. Residuals, normalization, embeddings, the classifier and
+  the logits stay float32. In int8, their weights and inputs are quantized; their outputs have the dtype that "auto"
+  would choose by the width of the network alone.
+- Operations of a layer are fused (`Family.fuse_layer`).
+- The GELU of an MLP is fused into the product before it, or one operation in int8 (`hmdb.model.layers.Mlp`).
+- With a class token, the last layer computes its MLP, and joint attention (`Family.prune_last_attention`), for the
+  class token alone.
 """
 
 from __future__ import annotations
@@ -33,51 +32,52 @@ from hmdb.model.layers import ClassTokenNorm, InferenceLinear, Mlp, OneDnnLinear
 from hmdb.model.precision_cost import PrecisionCost
 
 DTYPES = ("auto", "float32", "bfloat16", "int8")
-MIN_WIDTH_FOR_BF16 = 512  # hidden size, below which bfloat16 may move answers more than anybody has measured
-ROUNDS, TOKENS = 3, 1024  # of a measurement; of the products that are measured: with few, oneDNN looks too good
-REQUIRED_SPEEDUP = 0.95  # of the time of the usual product is what another must need, lest noise decide
-BF16_REQUIRED_SPEEDUP = 0.8  # likewise of float32: it moves answers
+MIN_WIDTH_FOR_BF16 = 512  # hidden size of the networks that use bfloat16 without a measured cost
+ROUNDS, TOKENS = 3, 1024  # of the measurement; with few tokens oneDNN looks too good
+REQUIRED_SPEEDUP = 0.95  # relative time at which another kernel beats the default, despite noise
+BF16_REQUIRED_SPEEDUP = 0.8  # the same for bfloat16 relative to float32, as it changes logits
 
 
 def optimize_for_inference(
     network: PreTrainedModel, dtype: str = "auto", bfloat16_cost: PrecisionCost | None = None
 ) -> PreTrainedModel:
-    """Makes a fused classifier answer faster. It cannot be trained or saved any more.
+    """Makes a classifier faster, in place. It can no longer be trained or saved.
 
-    Answers in float32 stay the same to 1e-4. In bfloat16 logits move by about 1 % of their range, in int8 by
-    as much as the checkpoint makes of it, which is to be measured.
+    Logits in float32 stay the same to 1e-4. In bfloat16 they change by about 1 % of their range; in int8 the change
+    depends on the checkpoint and has to be measured.
 
     Args:
-        dtype: of the products: "float32", "bfloat16", "int8" (on a CPU), or "auto", which is bfloat16 on a CPU
-            that is measured to be faster by it, for a network that loses at most half a point of top-1 by it, else
-            float32. The same dtype and product give the same answer each time; another product moves float32 logits
-            by about 1e-6.
-        bfloat16_cost: what it loses; where nobody has measured that, a wide network counts as one that loses little.
+        network: a classifier with recorded attention (`hmdb.model.families.use_recorded_attention`).
+        dtype: precision of the products: "float32", "bfloat16", "int8" (CPU only), or "auto". "auto" is bfloat16 on a
+            CPU that is measured to be faster with it, for a network that loses at most half a point of top-1 accuracy,
+            and float32 otherwise. Results are reproducible for a given dtype and kernel; another kernel changes float32
+            logits by about 1e-6.
+        bfloat16_cost: measured cost of bfloat16. Without it, "auto" assumes that wide networks lose little.
 
     Returns:
         The network.
 
     Raises:
-        ModelError: no such dtype, or int8 elsewhere than on a CPU, or a network that has been through this.
+        ModelError: the dtype is unknown, int8 is requested off the CPU, or the network is optimized already.
     """
     if dtype not in DTYPES:
         raise ModelError(f"The dtype must be one of {', '.join(DTYPES)}, not {dtype!r}.")
     config: Any = network.config
-    product = MatmulKernel(InferenceLinear, torch.float32)
+    kernel = MatmulKernel(InferenceLinear, torch.float32)
     if network.device.type == "cpu":
-        holds: bool = config.hidden_size >= MIN_WIDTH_FOR_BF16
+        tolerated: bool = config.hidden_size >= MIN_WIDTH_FOR_BF16
         if bfloat16_cost and dtype == "auto":
-            holds = bfloat16_cost.within_tolerance("bfloat16")
-        asked = {"float32": False, "bfloat16": True}.get(dtype, None if holds else False)
-        product = fastest_kernel(config.hidden_size, config.intermediate_size, bfloat16=asked)
+            tolerated = bfloat16_cost.within_tolerance("bfloat16")
+        bfloat16 = {"float32": False, "bfloat16": True}.get(dtype, None if tolerated else False)
+        kernel = fastest_kernel(config.hidden_size, config.intermediate_size, bfloat16=bfloat16)
     elif dtype == "bfloat16":
-        product = MatmulKernel(InferenceLinear, torch.bfloat16)
+        kernel = MatmulKernel(InferenceLinear, torch.bfloat16)
     if dtype == "int8" and network.device.type != "cpu":
-        raise ModelError(f"int8 is for a CPU, and the model is on {network.device}: take another dtype or device.")
+        raise ModelError(f"int8 needs a CPU, and the model is on {network.device}: use another dtype or device.")
     family = family_of(config)
     layers = family.layers(network)
     if any(isinstance(module, Mlp) for module in layers.modules()):
-        raise ModelError("The network is optimized for inference already. Load it again for another dtype.")
+        raise ModelError("The network is already optimized for inference. Load it again for another dtype.")
     with torch.no_grad():
         for layer in layers:
             family.fuse_layer(layer)
@@ -86,18 +86,18 @@ def optimize_for_inference(
         family.prune_last_attention(layers[-1])
     for module in layers.modules():
         if type(module) is nn.Linear and dtype == "int8":
-            to_int8(module, product.dtype)
+            to_int8(module, kernel.dtype)
         elif type(module) is nn.Linear:
-            module.__class__ = product.layer
-            module.to(product.dtype)
+            module.__class__ = kernel.layer
+            module.to(kernel.dtype)
     for module in layers.modules():
         if isinstance(module, Mlp):
-            module.fold_gelu(product.dtype)
+            module.fold_gelu(kernel.dtype)
     return network
 
 
 def precision_of(network: PreTrainedModel) -> str:
-    """The dtype of the products of a network, optimized for inference or not: "float32", "bfloat16", "int8", ..."""
+    """The dtype of the products of a network, optimized or not: "float32", "bfloat16", "int8", ..."""
     for module in network.modules():
         if isinstance(module, InferenceLinear | Int8Linear):
             return str(module.weight.dtype).removeprefix("torch.")
@@ -105,12 +105,12 @@ def precision_of(network: PreTrainedModel) -> str:
 
 
 def weight_bytes(network: PreTrainedModel) -> int:
-    """What the weights of a network take in memory."""
+    """The memory of the parameters and buffers of a network."""
     return sum(each.nbytes for each in (*network.parameters(), *network.buffers()))
 
 
 class MatmulKernel(NamedTuple):
-    """A way to multiply: by which layer, and in which dtype."""
+    """An implementation of matrix products: the layer that computes them, and their dtype."""
 
     layer: type[InferenceLinear]
     dtype: torch.dtype
@@ -118,50 +118,49 @@ class MatmulKernel(NamedTuple):
 
 @lru_cache
 def fastest_kernel(inner: int, outer: int, *, bfloat16: bool | None) -> MatmulKernel:
-    """The product that a short measurement on this CPU finds to be fastest.
+    """The kernel that is fastest on this CPU, by a short measurement.
 
-    Which one that is differs between CPUs by a factor of two and more, in both directions, whatever instructions
-    they say they have.
+    CPUs differ by a factor of two and more, in both directions, whatever instructions they claim to have.
 
     Args:
-        inner, outer: width of what comes in and of what goes out.
-        bfloat16: whether to multiply in bfloat16; None for where it pays.
+        inner, outer: number of inputs and outputs of the linear layer.
+        bfloat16: True to multiply in bfloat16, False for float32, None for bfloat16 if it is much faster.
     """
-    by_onednn = hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    layers = (OneDnnLinear, InferenceLinear) if by_onednn else (InferenceLinear,)
+    has_onednn = hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    layers = (OneDnnLinear, InferenceLinear) if has_onednn else (InferenceLinear,)
     if bfloat16:
         return MatmulKernel(layers[0], torch.bfloat16)
     exact = [MatmulKernel(layer, torch.float32) for layer in layers]
     rounded = [MatmulKernel(layers[0], torch.bfloat16)] if bfloat16 is None and has_fast_bfloat16() else []
     if len(exact + rounded) == 1:
         return exact[0]
-    taken = time_kernels([*exact, *rounded], inner, outer)
-    best = min(exact, key=lambda product: taken[product] * (REQUIRED_SPEEDUP if product == exact[0] else 1))
-    return next((product for product in rounded if taken[product] < BF16_REQUIRED_SPEEDUP * taken[best]), best)
+    seconds = time_kernels([*exact, *rounded], inner, outer)
+    best = min(exact, key=lambda kernel: seconds[kernel] * (REQUIRED_SPEEDUP if kernel == exact[0] else 1))
+    return next((kernel for kernel in rounded if seconds[kernel] < BF16_REQUIRED_SPEEDUP * seconds[best]), best)
 
 
-def time_kernels(products: Sequence[MatmulKernel], inner: int, outer: int) -> dict[MatmulKernel, float]:
-    """How long each keeps this thread busy at best, in turn; what else the machine does counts little.
+def time_kernels(kernels: Sequence[MatmulKernel], inner: int, outer: int) -> dict[MatmulKernel, float]:
+    """The least CPU time of each kernel in one thread, in seconds, measured in turn to be robust to other load.
 
-    One thread alone: of two, one would be busy waiting for the other, which other work keeps from its core.
+    With two threads, one would busy-wait for the other whenever that one loses its core to other work.
     """
     values = torch.randn(TOKENS, inner)
     layers = {}
-    for product in products:
-        layers[product] = nn.Linear(inner, outer, dtype=product.dtype)
-        layers[product].__class__ = product.layer
-    taken = dict.fromkeys(products, float("inf"))
+    for kernel in kernels:
+        layers[kernel] = nn.Linear(inner, outer, dtype=kernel.dtype)
+        layers[kernel].__class__ = kernel.layer
+    seconds = dict.fromkeys(kernels, float("inf"))
     with one_thread(), torch.inference_mode():
         for layer in layers.values():
-            layer(values)  # it is built at its first call
+            layer(values)  # the first call builds the kernel
         for _ in range(ROUNDS):
-            for product, layer in layers.items():
+            for kernel, layer in layers.items():
                 began = time.thread_time()
                 layer(values)
-                taken[product] = min(taken[product], time.thread_time() - began)
-    return taken
+                seconds[kernel] = min(seconds[kernel], time.thread_time() - began)
+    return seconds
 
 
 def has_fast_bfloat16() -> bool:
-    """Whether this CPU has instructions for products of bfloat16."""
+    """True if this CPU has instructions for bfloat16 products."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,7 +1,7 @@
-"""What a rougher precision costs a checkpoint, as its own validation clips say.
+"""Accuracy that a checkpoint loses by lower precision, measured on validation clips.
 
-The same products in bfloat16 or int8 change one checkpoint's answers much and another's not at all, so which of them
-may answer is measured and not guessed: `python -m finetune evaluate --dtype bfloat16 --keep` does it.
+Products in bfloat16 or int8 change the predictions of one checkpoint a lot and those of another not at all, so the cost
+is measured: `python -m finetune evaluate --dtype bfloat16 --keep`.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Any
 
 from hmdb.errors import ModelError
 
-# Points of top-1 that may be lost: by what is chosen without being asked for, and by what is asked for.
+# Tolerated loss of top-1 in points: bfloat16 is chosen automatically, int8 only on request.
 MAX_TOP1_LOSS = {"bfloat16": 0.5, "int8": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionCost:
-    """What a precision costs a checkpoint beside float32. It travels in config.json, under the name of the precision.
+    """The cost of a precision relative to float32. Stored in config.json under the name of the precision.
 
     Attributes:
-        top1_change: in points, on the same clips; negative where the precision is worse.
-        clips: how many they were, at least 1.
-        part: of the data set.
-        same_top1: how many of the clips kept their first answer; None where that was not written down.
-        relative_time: of an answer where it was measured, float32 being 1; None likewise. Other CPUs differ.
+        top1_change: change of top-1 accuracy in points, on the same clips; negative if the precision is worse.
+        clips: number of clips, at least 1.
+        part: split of the data set, "val" or "test".
+        same_top1: number of clips whose top-1 label did not change; None if not recorded.
+        relative_time: time of an answer on the measuring machine, relative to float32; None if not recorded.
 
     Raises:
-        ModelError: a value that is no such thing.
+        ModelError: a value is out of range.
     """
 
     top1_change: float
@@ -51,35 +51,32 @@ class PrecisionCost:
             raise ModelError(f"The relative_time of a precision must be a number above 0, not {time!r}.")
 
     def within_tolerance(self, dtype: str) -> bool:
-        """Whether it is small enough for this precision, which is "bfloat16" or "int8", to answer."""
+        """True if the loss is tolerated for this precision, "bfloat16" or "int8"."""
         return self.top1_change >= -MAX_TOP1_LOSS[dtype]
 
     def to_dict(self) -> dict[str, Any]:
-        """What is known, ready for JSON."""
+        """The recorded values, ready for JSON."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def from_dict(cls, values: object, dtype: str) -> PrecisionCost:
         """
         Args:
-            dtype: whose cost it is.
+            dtype: the precision, for errors.
 
         Raises:
-            ModelError: not an object, other settings than those above, or values out of range.
+            ModelError: the value is not an object, or has other keys or values out of range.
         """
         known = {field.name for field in fields(cls)}
         if not isinstance(values, Mapping) or not {"top1_change", "clips", "part"} <= set(values) <= known:
-            raise ModelError(f"What config.json says of {dtype} is not what this version knows: {values}.")
+            raise ModelError(f"{dtype} in config.json is not supported by this version: {values}.")
         return cls(**values)
 
 
 def read_costs(config: Mapping[str, Any]) -> dict[str, PrecisionCost]:
-    """What each precision that was measured costs, by its name.
-
-    Args:
-        config: the contents of a config.json.
+    """The measured costs in the contents of a config.json, by the name of the precision.
 
     Raises:
-        ModelError: something else stands there.
+        ModelError: an entry is not a valid cost.
     """
     return {dtype: PrecisionCost.from_dict(config[dtype], dtype) for dtype in MAX_TOP1_LOSS if dtype in config}

@@ -1,9 +1,9 @@
-"""Clip pixels -> the float tensor that a checkpoint wants.
+"""Preprocessing: the pixels of a clip -> the float tensor that a network takes.
 
-Two steps, so that training can keep the result of the first and do the second on its device:
-`fit` resizes and crops (uint8 stays uint8), `normalize` makes floats of it. What they do is a
-`PixelSpec`, which travels as the checkpoint's preprocessor_config.json. It is read here without
-transformers' own processors because those resize differently with and without torchvision.
+It has two steps, so that training can cache the result of the first and run the second on its device: `resize_and_crop`
+(uint8 to uint8) and `normalize` (uint8 to float32). A `PixelSpec` configures both and is stored as the checkpoint's
+preprocessor_config.json. transformers' processors are not used, because they resize differently with and without
+torchvision.
 """
 
 from __future__ import annotations
@@ -19,31 +19,30 @@ import torch
 from PIL import Image
 
 from hmdb.errors import ModelError
-from hmdb.model.processor_defaults import PIXELS_FILE, VIDEO_PIXELS_FILE, WRITTEN, with_defaults
+from hmdb.model.processor_defaults import PIXELS_FILE, VIDEO_PIXELS_FILE, WRITTEN_TYPES, with_defaults
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-MAX_SIZE = 1024  # pixels, of a side
-SMALLEST, LARGEST = 1e-6, 1e3  # numbers that float32 survives being divided or multiplied by
+MAX_SIZE = 1024  # pixels
+SMALLEST, LARGEST = 1e-6, 1e3  # divisors and factors that keep float32 finite
 REQUIRED_STEPS = ("do_resize", "do_rescale", "do_normalize")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelSpec:
-    """What is done to the pixels of a frame before the model sees them.
+    """The preprocessing of the frames of a checkpoint.
 
     Attributes:
-        size: (height, width) that a frame is squashed to, or the length that its short side gets.
-        crop: (height, width) that is then cut from the middle; None for no crop.
-        resample: PIL's number of the filter; 2 is bilinear.
-        scale: multiplies the 0..255 values.
-        offset: whether 1 is then subtracted, as ViViT wants it.
-        mean, std: subtracted and divided by, per channel, after that.
+        size: (height, width) that a frame is resized to, or the new length of its short side.
+        crop: (height, width) of the center crop after resizing; None for no crop.
+        resample: PIL's number of the resampling filter; 2 is bilinear.
+        scale: factor of the 0..255 values.
+        offset: True to subtract 1 after scaling, as for ViViT.
+        mean, std: per channel, subtracted and divided by after that.
 
     Raises:
-        ModelError: a value that is none of these, a crop larger than the frame it is cut from, or frames
-            larger than 1024x1024.
+        ModelError: a value is invalid, the crop is larger than the frame, or frames are larger than 1024x1024.
     """
 
     size: tuple[int, int] | int
@@ -62,7 +61,7 @@ class PixelSpec:
                     f"{name} in {PIXELS_FILE} must be whole numbers of pixels, at most {MAX_SIZE}, not {pair!r}."
                 )
         if self.crop and any(cut > side for cut, side in zip(self.crop, sizes["size"], strict=True)):
-            raise ModelError(f"crop_size in {PIXELS_FILE} is larger than the size that it is cut from.")
+            raise ModelError(f"crop_size in {PIXELS_FILE} is larger than size.")
         if not _is_numeric_tuple((self.resample,), 1, (int, Image.Resampling), 0, max(Image.Resampling)):
             raise ModelError(f"resample in {PIXELS_FILE} must be PIL's number of a filter, not {self.resample!r}.")
         for name, values, count, low in (
@@ -75,19 +74,19 @@ class PixelSpec:
                     f"{name} in {PIXELS_FILE} must be numbers from {low:g} to {LARGEST:g}, {count} in all, "
                     f"not {values!r}."
                 )
-        _ = self.shape  # raises where there is none
+        _ = self.shape  # raises if there is none
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width) of a frame as the model gets it."""
+        """(height, width) of a preprocessed frame."""
         if self.crop:
             return self.crop
         if isinstance(self.size, int):
-            raise ModelError(f"{PIXELS_FILE} scales the short side but crops nothing, so frames have no fixed shape.")
+            raise ModelError(f"{PIXELS_FILE} resizes the short side without a crop, so frames have no fixed shape.")
         return self.size
 
     def region(self, height: int, width: int) -> tuple[float, float, float, float]:
-        """(top, left, bottom, right) of what the model sees of a frame, as fractions of its height and width."""
+        """(top, left, bottom, right) of the area of a frame that the model sees, as fractions of height and width."""
         rows, columns = self._resized(height, width)
         top, left = (rows - self.shape[0]) // 2, (columns - self.shape[1]) // 2
         return top / rows, left / columns, (top + self.shape[0]) / rows, (left + self.shape[1]) / columns
@@ -101,21 +100,20 @@ class PixelSpec:
 
     @classmethod
     def paper(cls, image_size: int) -> PixelSpec:
-        """The paper's: squashed to a square, ImageNet mean and std (code)."""
+        """The paper's preprocessing (from its code): resized to a square, with ImageNet mean and std."""
         return cls(size=(image_size, image_size), mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any], processor: str | None = None) -> PixelSpec:
-        """From the contents of a preprocessor_config.json, also one of transformers 4.
+        """Reads the contents of a preprocessor_config.json, of transformers 4 too.
 
-        A setting that is missing is what transformers takes for it.
+        Missing settings take transformers' defaults.
 
         Args:
-            processor: the class in transformers, where the file names none.
+            processor: transformers' class if the file names none.
 
         Raises:
-            ModelError: a setting makes no sense, a step is switched off that is always done here, or the file
-                is that of another processor.
+            ModelError: a setting is invalid, a required step is turned off, or the processor is not supported.
         """
         for step in REQUIRED_STEPS:
             if config.get(step, True) is not True:
@@ -136,13 +134,13 @@ class PixelSpec:
                 std=tuple(settings["image_std"]),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"{PIXELS_FILE} lacks or mangles a setting: {error}.") from error
+            raise ModelError(f"{PIXELS_FILE} has a missing or invalid setting: {error}.") from error
 
     def to_dict(self) -> dict[str, Any]:
-        """The contents of a preprocessor_config.json that transformers reads alike."""
+        """The contents of a preprocessor_config.json, with the same meaning in transformers."""
         crop = self.crop or self.shape
         config: dict[str, Any] = {
-            "image_processor_type": WRITTEN[self.offset],
+            "image_processor_type": WRITTEN_TYPES[self.offset],
             "do_resize": True,
             "size": {"shortest_edge": self.size}
             if isinstance(self.size, int)
@@ -159,12 +157,10 @@ class PixelSpec:
         return config | ({"offset": True} if self.offset else {})
 
     def save(self, folder: Path) -> None:
-        """Writes preprocessor_config.json, and video_preprocessor_config.json, which says the same to transformers'
-        video processors.
-        """
+        """Writes preprocessor_config.json and its equivalent for video processors, video_preprocessor_config.json."""
         image = self.to_dict()
         video = {"video_processor_type": image["image_processor_type"].replace("Image", "Video"), **image}
-        for name in ("image_processor_type", "offset"):  # the class itself stands for the offset
+        for name in ("image_processor_type", "offset"):  # the class implies the offset
             video.pop(name, None)
         for file, contents in ((PIXELS_FILE, image), (VIDEO_PIXELS_FILE, video)):
             (folder / file).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
@@ -179,7 +175,7 @@ def _pair(size: Any) -> Any:
 
 
 def _is_numeric_tuple(values: Any, count: int, kinds: tuple[type, ...], low: float, high: float) -> bool:
-    """Whether it is a tuple of so many numbers in low..high; neither bool nor NaN is one."""
+    """True for a tuple of `count` numbers in low..high; bool and NaN are not numbers."""
     return (
         isinstance(values, tuple)
         and len(values) == count
@@ -188,7 +184,7 @@ def _is_numeric_tuple(values: Any, count: int, kinds: tuple[type, ...], low: flo
 
 
 def resize_and_crop(pixels: np.ndarray, spec: PixelSpec) -> np.ndarray:
-    """Resizes and crops.
+    """Resizes and crops frames.
 
     Args:
         pixels: uint8 RGB (T, H, W, 3).
@@ -205,7 +201,7 @@ def resize_and_crop(pixels: np.ndarray, spec: PixelSpec) -> np.ndarray:
 
 
 def normalize(pixels: torch.Tensor, spec: PixelSpec) -> torch.Tensor:
-    """uint8 (..., T, height, width, 3) -> float32 (..., T, 3, height, width), on the same device."""
+    """Normalizes: uint8 (..., T, height, width, 3) -> float32 (..., T, 3, height, width), on the same device."""
     mean = torch.tensor(spec.mean, device=pixels.device)
     std = torch.tensor(spec.std, device=pixels.device)
     values = (pixels.float() * spec.scale - float(spec.offset) - mean) / std
@@ -213,5 +209,5 @@ def normalize(pixels: torch.Tensor, spec: PixelSpec) -> torch.Tensor:
 
 
 def preprocess(pixels: np.ndarray, spec: PixelSpec) -> torch.Tensor:
-    """Both steps: uint8 RGB (T, H, W, 3) -> float32 (T, 3, height, width)."""
+    """Runs both steps: uint8 RGB (T, H, W, 3) -> float32 (T, 3, height, width)."""
     return normalize(torch.from_numpy(resize_and_crop(pixels, spec)), spec)

@@ -289,6 +289,6 @@ def address() -> str:
 def test_a_model_missing_on_another_machine_is_named(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     model = tmp_path / "model"
     shutil.copytree(checkpoint, model)
-    message = f"Ray has given up: {model} is neither a folder here nor a Hub id of the form owner/name. The same"
+    message = f"Ray has given up: {model} is neither a local folder nor a Hub id of the form owner/name. The same"
     with pytest.raises(DataError, match=re.escape(message)):
         batch([videos / "0.mp4"], tmp_path / "out", model=model, on_progress=lambda _: shutil.rmtree(model))

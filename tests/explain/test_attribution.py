@@ -332,5 +332,5 @@ def test_networks_without_a_map_are_refused() -> None:
         rollout(timesformer("space_only"), torch.zeros(1, TIMES, 3, SIDE, SIDE))
     with pytest.raises(ModelError, match="without mean pooling"):
         rollout(videomae(use_mean_pooling=False), torch.zeros(1, 2 * TIMES, 3, SIDE, SIDE))
-    with pytest.raises(ModelError, match="vjepa2 is no family of networks that is known here: timesformer, vivit"):
+    with pytest.raises(ModelError, match="vjepa2 models are not supported, only timesformer, vivit"):
         patch_grid(VJEPA2Config())

@@ -117,7 +117,7 @@ def test_int8_is_for_a_cpu(checkpoint: Path) -> None:
     elsewhere = copy.deepcopy(network)
     module: torch.nn.Module = elsewhere
     module.to("meta")
-    with pytest.raises(ModelError, match="int8 is for a CPU, and the model is on meta: take another dtype or device"):
+    with pytest.raises(ModelError, match="int8 needs a CPU, and the model is on meta: use another dtype or device"):
         optimize_for_inference(elsewhere, "int8")
 
 

@@ -21,7 +21,7 @@ from hmdb.errors import ModelError
 from hmdb.model import KINETICS_400
 from hmdb.model import loading as model
 from hmdb.model.hub import CONVERSION_ROBOT, HUB_SECONDS, Checkpoint
-from hmdb.model.validation import SIZES
+from hmdb.model.validation import MAX_SIZES
 from hmdb.recognizer import Recognizer
 from tests.support.checkpoints import write_checkpoint
 from tests.support.hub import HubServer
@@ -83,11 +83,11 @@ def test_half_precision_on_disk_is_single_on_a_cpu(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_type": "bert"}, "copy is a bert model; known are timesformer, vivit, videomae"),
+        ({"model_type": "bert"}, "copy is a bert model; supported are timesformer, vivit, videomae"),
         ({"id2label": None}, "does not name its labels"),
         ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "does not name its labels"),
         ({"id2label": {"0": "a", "2": "b"}}, "not numbered 0 to 1"),
-        ({"num_frames": 16}, "lacks weights that its config.json asks for: timesformer.embeddings.time_embeddings"),
+        ({"num_frames": 16}, "lacks weights that its config.json requires: timesformer.embeddings.time_embeddings"),
         ({"clip_spec": {"num_frames": 16}}, "takes 8 frames, not the 16 of its clip spec"),
         ({"clip_spec": {"sampler": "psychic"}}, "sampler must be one of"),
     ],
@@ -188,7 +188,8 @@ def test_a_mangled_checkpoint_in_the_variable_falls_back_with_its_reason(
     loaded = model.load()
     assert loaded.checkpoint.name == "tiny"
     assert loaded.notes == (
-        f"{copy} is not in use: {key} in config.json of copy must be a whole number from 1 to {SIZES[key]}, not 'x'.",
+        f"{copy} is not in use: {key} in config.json of copy must be a whole number from 1 to {MAX_SIZES[key]}, "
+        "not 'x'.",
     )
 
 
@@ -227,10 +228,10 @@ def test_what_is_no_file_of_the_folder_is_refused_and_not_waited_for(copy: Path,
     path, outside = copy / name, tmp_path / "outside"
     outside.write_bytes(path.read_bytes() if path.exists() else b"")
     cases: tuple[tuple[Callable[[], object], str], ...] = (
-        (lambda: os.mkfifo(path), "is no regular file, and is not read"),
-        (lambda: path.symlink_to("/dev/zero"), "is a link that leads out of its folder, and is not read"),
-        (lambda: path.symlink_to(outside), "is a link that leads out of its folder, and is not read"),
-        (lambda: path.symlink_to("../outside"), "is a link that leads out of its folder, and is not read"),
+        (lambda: os.mkfifo(path), "is not a regular file, so it is not read"),
+        (lambda: path.symlink_to("/dev/zero"), "is a link that leads out of its folder, so it is not read"),
+        (lambda: path.symlink_to(outside), "is a link that leads out of its folder, so it is not read"),
+        (lambda: path.symlink_to("../outside"), "is a link that leads out of its folder, so it is not read"),
         (lambda: path.symlink_to("gone"), "cannot be read: No such file or directory"),
         (lambda: path.symlink_to(path), "copy"),  # round and round
     )
@@ -260,12 +261,12 @@ def test_large_json_and_weights_elsewhere_are_not_read(copy: Path) -> None:
     index = copy / "model.safetensors.index.json"
     for value in ("../model.safetensors", "/dev/zero", 3):
         index.write_text(json.dumps({"weight_map": {"classifier.bias": value}}))
-        with pytest.raises(ModelError, match="names weights elsewhere than in its folder"):
+        with pytest.raises(ModelError, match="names weights outside its folder"):
             model.load(copy)
     index.unlink()
     with (copy / "config.json").open("a") as file:
         file.write(" " * (16 * 2**20))
-    with pytest.raises(ModelError, match="of copy has more than 16 MB, and is not read"):
+    with pytest.raises(ModelError, match="of copy has more than 16 MB, so it is not read"):
         model.load(copy)
 
 
@@ -281,7 +282,7 @@ def test_no_memory_is_taken_for_a_network_that_its_files_do_not_hold(
 
     monkeypatch.setattr(AutoModelForVideoClassification, "from_config", recorded)
     monkeypatch.setattr(AutoModelForVideoClassification, "from_pretrained", lambda *_, **__: pytest.fail("built"))
-    with pytest.raises(ModelError, match=r"config.json asks for \d+ numbers, and they are \d+ bytes"):
+    with pytest.raises(ModelError, match=r"config.json describes \d+ parameters, but the files have \d+ bytes"):
         model.load(copy)
     assert devices == ["meta"]
 
@@ -307,7 +308,7 @@ def test_an_answer_that_is_not_finite_is_refused(copy: Path, video: Path) -> Non
 
 def test_weights_that_have_no_place_are_refused(copy: Path) -> None:
     change_config(copy, num_hidden_layers=1)
-    with pytest.raises(ModelError, match=r"no place for: timesformer\.encoder\.layer\.1\."):
+    with pytest.raises(ModelError, match=r"does not describe: timesformer\.encoder\.layer\.1\."):
         model.load(copy)
 
 
@@ -340,7 +341,7 @@ def test_a_missing_file_is_named(copy: Path, file: str) -> None:
 def test_a_pickle_is_not_loaded(copy: Path) -> None:
     torch.save({}, copy / "pytorch_model.bin")
     (copy / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="no weights as safetensors, and other formats are not loaded"):
+    with pytest.raises(ModelError, match="no safetensors, and other formats are not loaded"):
         model.load(copy)
 
 
@@ -391,16 +392,16 @@ def test_an_unknown_device_is_refused(checkpoint: Path, device: str) -> None:
 
 
 def test_a_revision_is_one_of_the_hub(checkpoint: Path) -> None:
-    with pytest.raises(ModelError, match="tiny is a folder here and has no revisions, so no v1"):
+    with pytest.raises(ModelError, match="tiny is a local folder, which has no revisions such as v1"):
         model.load(checkpoint, "v1")
-    with pytest.raises(ModelError, match="No model is named that v1 could be a revision of"):
+    with pytest.raises(ModelError, match="The revision v1 needs a model"):
         model.load(None, revision="v1")
 
 
 def test_without_a_variable_the_bundled_checkpoint_answers_without_the_network(
     monkeypatch: pytest.MonkeyPatch, video: Path
 ) -> None:
-    monkeypatch.setattr(model, "find", lambda *_: pytest.fail("the network was asked"))
+    monkeypatch.setattr(model, "resolve_checkpoint", lambda *_: pytest.fail("the network was asked"))
     recognizer = Recognizer.from_pretrained(device="cpu")
     assert recognizer.loaded.checkpoint.name == "bundled"
     assert recognizer.loaded.notes == ()
@@ -448,20 +449,20 @@ def test_out_of_reach_the_bundled_checkpoint_answers_after_one_question_and_says
     assert HUB_SECONDS < 4, "which is all that a start without the Hub waits for"
     assert loaded.checkpoint.name == "bundled"
     assert loaded.notes == (
-        "someone/timesformer is not in use: someone/timesformer cannot be fetched: the Hub is out of reach.",
-        f"{KINETICS_400} is not in use: {KINETICS_400} cannot be fetched: the Hub is out of reach.",
+        "someone/timesformer is not in use: someone/timesformer cannot be downloaded: the Hub cannot be reached.",
+        f"{KINETICS_400} is not in use: {KINETICS_400} cannot be downloaded: the Hub cannot be reached.",
     )
 
 
 @pytest.mark.usefixtures("no_hub")
 def test_a_model_that_was_named_is_never_replaced() -> None:
-    with pytest.raises(ModelError, match=r"^someone/timesformer cannot be fetched: the Hub is out of reach\.$"):
+    with pytest.raises(ModelError, match=r"^someone/timesformer cannot be downloaded: the Hub cannot be reached\.$"):
         model.load("someone/timesformer")
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "/no/such", "./missing", "justaname"])
 def test_what_is_neither_folder_nor_id_is_said(name: str) -> None:
-    with pytest.raises(ModelError, match="neither a folder here nor a Hub id"):
+    with pytest.raises(ModelError, match="neither a local folder nor a Hub id"):
         model.load(name)
 
 
@@ -504,7 +505,7 @@ def test_without_the_hub_a_revision_is_not_replaced_by_another(hub: HubServer, c
         hub.add_pull_request(KINETICS_400, f"Change {number}", "someone", files)
     model.load(KINETICS_400)
     hub.broken[".*"] = 0
-    with pytest.raises(ModelError, match="Hub is out of reach"):
+    with pytest.raises(ModelError, match="Hub cannot be reached"):
         model.load(KINETICS_400, "v9")
 
 
@@ -524,7 +525,7 @@ def test_other_pickles_are_loaded_as_the_robot_converted_them(hub: HubServer, ch
     pickled = {name: content for name, content in files.items() if name != "model.safetensors"}
     hub.add("someone/pickle", pickled)
     hub.add_pull_request("someone/pickle", "Adding `safetensors` variant of this model", "an-impostor", files)
-    with pytest.raises(ModelError, match="no weights as safetensors on the Hub, and pickles are not loaded"):
+    with pytest.raises(ModelError, match="no safetensors on the Hub, and pickles are not loaded"):
         model.load("someone/pickle")
     hub.add_pull_request("someone/pickle", "Adding `safetensors` variant of this model", CONVERSION_ROBOT, files)
     assert (
@@ -543,7 +544,7 @@ def test_a_conversion_is_searched_among_pull_requests_that_hold_none(hub: HubSer
     for number in range(1, 5):
         hub.add_pull_request(KINETICS_600, f"Change {number}", "someone", configs)
     hub.add_pull_request(KINETICS_600, "fix config files", "someone", configs)
-    with pytest.raises(ModelError, match="pickles are not loaded: ask for a conversion at"):
+    with pytest.raises(ModelError, match="pickles are not loaded: request a conversion at"):
         model.load(KINETICS_600)
     hub.add_pull_request(KINETICS_600, "Adding `safetensors` variant of this model", CONVERSION_ROBOT, configs)
     hub.add_pull_request(KINETICS_600, "Adding `safetensors` variant of this model", CONVERSION_ROBOT, files)
@@ -574,7 +575,7 @@ def test_a_variable_that_names_nothing_falls_back_to_kinetics(
     loaded = model.load()
     assert loaded.checkpoint.name == KINETICS_400
     assert loaded.notes == (
-        "someone/missing is not in use: someone/missing is not on the Hub, or is private: set HF_TOKEN to see it.",
+        "someone/missing is not in use: someone/missing is not on the Hub, or is private: set HF_TOKEN to access it.",
     )
 
 
@@ -583,7 +584,7 @@ def test_a_variable_that_names_nothing_falls_back_to_kinetics(
     [
         ("someone/missing", None, "not on the Hub, or is private"),
         ("someone/model", "v9", "has no revision v9"),
-        ("bad//name", None, "neither a folder here nor a Hub id"),
+        ("bad//name", None, "neither a local folder nor a Hub id"),
         ("a b/c", None, "not a valid Hub id"),
     ],
 )

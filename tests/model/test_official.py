@@ -86,7 +86,7 @@ def test_golden_logits(golden: Golden) -> None:
     try:
         exact = logits(golden, "float32")
     except HubUnreachableError:
-        pytest.skip("the Hub is out of reach")
+        pytest.skip("the Hub cannot be reached")
     torch.testing.assert_close(exact[: len(golden.logits)], torch.tensor(golden.logits), atol=1e-3, rtol=0)
     faster = logits(golden, "auto")
     assert (faster - exact).abs().max() <= 0.02 * (exact.max() - exact.min())

@@ -33,7 +33,7 @@ def test_it_travels_as_json() -> None:
         cost = PrecisionCost(**COST, **more)
         assert cost.to_dict() == COST | more
         assert read_costs({"bfloat16": cost.to_dict(), "dtype": "float32"}) == {"bfloat16": cost}
-    with pytest.raises(ModelError, match=r"What config\.json says of int8 is not what this version knows"):
+    with pytest.raises(ModelError, match=r"int8 in config\.json is not supported by this version"):
         read_costs({"int8": {"clips": 3}})
 
 

@@ -1,4 +1,4 @@
-"""The families of video transformers that can answer, a file each; a further one is a file and a line here."""
+"""The supported families of video transformers. To add one, write a module and add it to `FAMILIES`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def family_of(config: Any) -> Family:
     """The family of a network, by its configuration.
 
     Raises:
-        ModelError: none that is known.
+        ModelError: the family is not supported.
     """
     if config.model_type not in FAMILIES:
-        raise ModelError(f"{config.model_type} is no family of networks that is known here: {', '.join(FAMILIES)}.")
+        raise ModelError(f"{config.model_type} models are not supported, only {', '.join(FAMILIES)}.")
     return FAMILIES[config.model_type]
 
 
@@ -32,22 +32,22 @@ def patch_grid(config: Any) -> Grid:
     """The token grid of a network, by its configuration.
 
     Raises:
-        ModelError: another family, or one whose answers have no map over the clip.
+        ModelError: the family is not supported, or the network has no map over the clip.
     """
     return family_of(config).grid(config)
 
 
 def use_recorded_attention(network: Network) -> Network:
-    """Gives a network, in place, attention that is fused and can be recorded.
+    """Makes a network, in place, use `hmdb.model.attention.fused_attention`, which can be recorded.
 
-    Logits stay the same to 1e-4, training and dropout work as before, and so does asking a TimeSformer for
-    output_attentions. Parameters and their names do not change. Repeating it does nothing.
+    Logits stay the same to 1e-4; training, dropout and TimeSformer's output_attentions work as before. Parameters and
+    their names do not change. A second call has no effect.
 
     Returns:
         The network.
 
     Raises:
-        ModelError: a family that is not known.
+        ModelError: the family is not supported.
     """
     family_of(network.config).use_recorded_attention(network)
     return network

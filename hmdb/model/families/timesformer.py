@@ -16,7 +16,7 @@ from hmdb.model.families.base import Family, Grid, center_keys, fuse_mlp
 
 
 class FusedSelfAttention(TimesformerSelfAttention):
-    """TimeSformer's attention through `attend`; transformers has the eager one alone."""
+    """TimeSformer's attention through `fused_attention`; transformers has only an eager implementation."""
 
     def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> tuple[torch.Tensor, ...]:
         """(B, N, C) -> ((B, N, C),)."""
@@ -37,14 +37,16 @@ class TimeSformer(Family):
     time_major = False
 
     def use_recorded_attention(self, network: PreTrainedModel) -> None:
-        """transformers does not let it choose its attention, so each module is given another class."""
+        """Replaces the class of each attention module, as TimeSformer does not support transformers' registry."""
         for module in network.modules():
             if type(module) is TimesformerSelfAttention:
                 module.__class__ = FusedSelfAttention
 
     def grid(self, config: Any) -> Grid:
         if config.attention_type == "space_only":
-            raise ModelError("A TimeSformer with space_only attention sees single frames; it has no map over a clip.")
+            raise ModelError(
+                "A TimeSformer with space_only attention sees single frames, so it has no map over the clip."
+            )
         side = config.image_size // config.patch_size
         return Grid(config.num_frames, side, side, 1, (config.patch_size, config.patch_size))
 
@@ -58,7 +60,7 @@ class TimeSformer(Family):
         return [layer.temporal_attention.attention, space] if hasattr(layer, "temporal_attention") else [space]
 
     def fuse_layer(self, layer: Any) -> None:
-        """The two dense layers after temporal attention, with nothing between them, become one as well."""
+        """Also merges the two consecutive linear layers after temporal attention."""
         attentions = [(layer.attention, layer.layernorm_before)]
         if hasattr(layer, "temporal_attention"):
             attentions.append((layer.temporal_attention, layer.temporal_layernorm))
@@ -72,7 +74,7 @@ class TimeSformer(Family):
 
 
 def _merged(first: nn.Linear, second: nn.Linear) -> nn.Linear:
-    """One layer that does what two do, one after the other."""
+    """One linear layer equivalent to two consecutive ones."""
     merged = nn.Linear(first.in_features, second.out_features, device=first.weight.device)
     merged.weight.copy_(second.weight @ first.weight)
     merged.bias.copy_(second(first.bias))

@@ -1,4 +1,4 @@
-"""VideoMAE (Tong et al. 2022), fine-tuned: all tokens attend to one another, and their mean answers."""
+"""VideoMAE (Tong et al. 2022), fine-tuned: joint attention, and classification of the mean of all tokens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ class VideoMAE(Family):
 
     def grid(self, config: Any) -> Grid:
         if not config.use_mean_pooling:
-            raise ModelError("A VideoMAE without mean pooling answers from one corner; it has no map over the clip.")
+            raise ModelError(
+                "A VideoMAE without mean pooling classifies one corner token, so it has no map over the clip."
+            )
         side = config.image_size // config.patch_size
         frames = config.tubelet_size
         return Grid(config.num_frames // frames, side, side, frames, (config.patch_size, config.patch_size))

@@ -1,4 +1,4 @@
-"""ViViT (Arnab et al. 2021), its first model: all tokens attend to one another."""
+"""ViViT (Arnab et al. 2021), model 1: joint attention over all tokens."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hmdb.model.layers import Mlp
 
 
 class ClassTokenAttention(VivitAttention):
-    """ViViT's attention, asked for by the class token alone."""
+    """ViViT's attention with the class token as the only query."""
 
-    def forward(  # type: ignore[override]  # less than transformers passes on
+    def forward(  # type: ignore[override]  # fewer arguments than in transformers
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any
     ) -> tuple[torch.Tensor, None]:
-        """(B, N, C) -> ((B, 1, C), no weights). Clips have no mask."""
+        """(B, N, C) -> ((B, 1, C), None). The mask is ignored: clips have none."""
         query, key, value = (
             projection(tokens).unflatten(-1, (self.num_attention_heads, -1)).transpose(1, 2)
             for projection, tokens in (

@@ -92,7 +92,7 @@ def test_any_video_classifier_teaches(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not know 1 of the 2 classes: hexagon"):
         teach(teacher, clips(dataset, "test"), ("circle", "hexagon"), 2)
     (tmp_path / "mae" / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="mae has no weights as safetensors"):
+    with pytest.raises(ModelError, match="mae has no safetensors"):
         find_teacher(str(tmp_path / "mae"), CPU)
 
 

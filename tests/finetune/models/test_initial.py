@@ -50,7 +50,7 @@ def test_without_the_hub_the_weights_that_are_here_are_named(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.broken[".*"] = 0
-    told = r"^someone/model cannot be fetched: the Hub is out of reach. Start from weights that are here"
+    told = r"^someone/model cannot be downloaded: the Hub cannot be reached. Start from weights that are here"
     for place, shown in ((BUNDLED.parents[1], Path("hmdb/bundled")), (tmp_path, BUNDLED)):
         monkeypatch.chdir(place)
         with pytest.raises(ModelError, match=told) as caught:

@@ -31,8 +31,8 @@ def test_a_model_loads_once(recognizer: Recognizer) -> None:
     ("change", "dtype", "note"),
     [
         (-1.0, "int8", None),
-        (-1.3, "float32", "int8 is not in use: copy loses 1.3 points of top-1 by it on 225 val clips, more than 1."),
-        (None, "float32", "int8 is not in use: nobody has measured what it costs copy."),
+        (-1.3, "float32", "int8 is not in use: copy loses 1.3 points of top-1 with it on 225 val clips, more than 1."),
+        (None, "float32", "int8 is not in use: its cost for copy has not been measured."),
     ],
 )
 def test_int8_is_refused_to_checkpoints_that_lose_much(
