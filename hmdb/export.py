@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -59,6 +60,7 @@ def export(loaded: LoadedModel, output: Path) -> Exported:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ModelError(f"{output} is not an empty folder. Give a new --output folder.")
     try:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else a device id in the home folder, and events
         import onnxruntime
         import onnxscript  # noqa: F401 - torch's exporter needs it
     except ImportError as error:

@@ -3,14 +3,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Before any library reads them: the tests ask no network and leave no trace in the home folder.
+# Set before any library reads them: the tests ask no network and write nothing into the home folder.
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_XET"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+os.environ.setdefault("MPLCONFIGDIR", str(Path(__file__).parents[1] / ".pytest_cache" / "matplotlib"))
 os.environ.pop("HMDB_MODEL", None)
-# The networks here are tiny, and two threads on a busy machine wait for each other by spinning: each of the processes
-# that run the tests has one, and so has every thread that a test starts.
+# One thread per process and per thread of a test: the networks here are tiny, and on a busy machine two threads wait
+# for each other by spinning.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest

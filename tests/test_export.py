@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from hmdb.model.preprocess import preprocess
 from hmdb.model.validation import read_pixel_spec
 from hmdb.recognizer import Recognizer
 from tests.support.checkpoints import write_checkpoint
+from tests.support.paths import ROOT
 
 onnxruntime = pytest.importorskip("onnxruntime")
 
@@ -102,3 +105,14 @@ def test_a_network_that_answers_differently_is_refused(exported: tuple[Path, Exp
         head.bias += 2e-4
     with pytest.raises(ModelError, match=r"^checkpoint answers differently in ONNX Runtime: a logit is off by 0\.0002"):
         largest_difference(loaded, session)
+
+
+@pytest.mark.slow
+def test_the_command_writes_nothing_into_the_home_folder(checkpoint: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    command = [sys.executable, "-m", "hmdb", "export", checkpoint, "--output", tmp_path / "onnx"]
+    subprocess.run(command, cwd=ROOT, env=environment | {"HOME": str(home)}, check=True)
+    assert (tmp_path / "onnx/model.onnx").exists()
+    assert [path for path in home.rglob("*") if path.is_file()] == []
