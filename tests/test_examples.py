@@ -61,7 +61,7 @@ def test_call_api_with_curl_prints_the_events(url: str, recognizer: Recognizer) 
 
 @pytest.mark.skipif(not shutil.which("curl") or not shutil.which("sh"), reason="curl or sh is not installed")
 def test_call_api_with_curl_fails_without_a_page() -> None:
-    command = [str(shutil.which("sh")), EXAMPLES / "call_api.sh", EXAMPLES / "golf.mp4", "http://127.0.0.1:9"]
+    command = [str(shutil.which("sh")), str(EXAMPLES / "call_api.sh"), str(EXAMPLES / "golf.mp4"), "http://127.0.0.1:9"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode != 0
     assert finished.stdout == ""

@@ -112,7 +112,7 @@ def test_the_command_writes_nothing_into_the_home_folder(checkpoint: Path, tmp_p
     home = tmp_path / "home"
     home.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
-    command = [sys.executable, "-m", "hmdb", "export", checkpoint, "--output", tmp_path / "onnx"]
+    command = [sys.executable, "-m", "hmdb", "export", str(checkpoint), "--output", str(tmp_path / "onnx")]
     subprocess.run(command, cwd=ROOT, env=environment | {"HOME": str(home)}, check=True)
     assert (tmp_path / "onnx/model.onnx").exists()
     assert [path for path in home.rglob("*") if path.is_file()] == []
