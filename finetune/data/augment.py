@@ -1,7 +1,7 @@
-"""What training does to its clips, on the device that trains.
+"""Augmentation of training clips, on the device that trains.
 
-A `ClipAugmentation` is drawn first and looked through afterwards, so that what belongs to the same pixels, a teacher's
-feature maps say, can be cut, mirrored and reversed with them.
+A `ClipAugmentation` is drawn first and applied afterwards, so that maps of the same pixels, such as a teacher's
+features, are cropped, mirrored and reversed with them.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ NOISE = 6.0  # grey levels, standard deviation at most
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ClipAugmentation:
-    """What is seen of each clip of a batch.
+    """The frames and the crop of each clip of a batch.
 
     Attributes:
-        moments: int64 (B, T'), the frames that are seen, in their order.
-        window: float32 (B, 2, 3), the affine map from the seen frame to the whole one, both in -1..1.
+        moments: int64 (B, T'), indices of the frames, in order.
+        window: float32 (B, 2, 3), the affine map from the crop to the whole frame, both in -1..1.
     """
 
     moments: torch.Tensor
@@ -34,12 +34,12 @@ class ClipAugmentation:
     def draw(
         cls, batch: int, frames: int, *, kept: int | None = None, device: torch.device | None = None
     ) -> ClipAugmentation:
-        """A crop of 0.4 to 1 of the area, mirrored for half of the clips; a stretch of the clip's time for half
-        of them, as if sampled more densely, and backwards for half.
+        """Draws a crop of 0.4 to 1 of the area, mirrored for half of the clips; half of the clips are cut to a stretch
+        of time, as if sampled more densely, and half run backwards.
 
         Args:
             frames: T, of the clips.
-            kept: T', how many of the frames are seen, drawn anew for each clip; all with None.
+            kept: T', the number of frames to keep, drawn for each clip; None for all.
         """
 
         def uniform(low: float, high: float) -> torch.Tensor:
@@ -62,7 +62,7 @@ class ClipAugmentation:
         return cls(moments=moments, window=window)
 
     def of(self, values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
-        """What is seen of clips or of maps that belong to them.
+        """Applies it to clips, or to maps of them.
 
         Args:
             values: (B, T, H, W, C) of any dtype.
@@ -84,8 +84,8 @@ class MixupCutmix:
     """Clips of a batch mixed with others of it (Zhang et al. 2018, "mixup"; Yun et al. 2019, "CutMix").
 
     Attributes:
-        partner: int64 (B,), with which of the batch each is mixed.
-        kept: (B, 1, H, W, 1), how much of each place stays; the rest is the partner's.
+        partner: int64 (B,), the index in the batch that each clip is mixed with.
+        kept: (B, 1, H, W, 1), the share of each pixel that stays; the rest is the partner's.
         share: of each clip that stays, 0..1.
     """
 
@@ -95,7 +95,7 @@ class MixupCutmix:
 
     @classmethod
     def draw(cls, batch: int, size: tuple[int, int], alpha: float, device: torch.device | None = None) -> MixupCutmix:
-        """For half of the batches all places are mixed alike, for the others a box is the partner's, in every frame.
+        """Draws mixup for half of the batches, CutMix, with the same box in every frame, for the others.
 
         Args:
             size: (H, W).
@@ -111,19 +111,19 @@ class MixupCutmix:
         return cls(partner=torch.randperm(batch, device=device), kept=kept.expand(batch, -1, -1, -1, -1), share=share)
 
     def of(self, clips: torch.Tensor) -> torch.Tensor:
-        """(B, T, H, W, C) of any dtype -> float32, the same."""
+        """Mixes clips (B, T, H, W, C) of any dtype; float32 of the same shape."""
         clips = clips.float()
         return clips * self.kept + clips[self.partner] * (1 - self.kept)
 
 
 def _cut(side: int, share: float) -> tuple[int, int]:
-    """Where a box of a share of the side's length begins and ends; what sticks out is cut off."""
+    """Draws the begin and the end of a box of a share of the side's length, clipped to the side."""
     half, middle = share * side / 2, float(torch.rand(())) * side
     return round(max(middle - half, 0)), round(min(middle + half, side))
 
 
 def color_jitter(clips: torch.Tensor) -> torch.Tensor:
-    """Other contrast, brightness and tint for each clip, and some noise.
+    """Changes contrast, brightness and tint of each clip, and adds noise.
 
     Args:
         clips: float32 (B, T, H, W, 3) in 0..255.

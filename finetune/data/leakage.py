@@ -1,4 +1,4 @@
-"""What train, val and test share that they should not: source videos, files, frames."""
+"""Leakage between train, val and test: shared source videos, files and frames."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from finetune.data.splits import Splits
 from hmdb.video import frame_paths
 
 SAME_SOURCE = "same source video"  # a kind of leak
-HASH_SIDE = 9  # pixels of a small copy, whose 9 x 8 + 8 x 9 comparisons of neighbours are the bits
+HASH_SIDE = 9  # pixels of a thumbnail; 9 x 8 + 8 x 9 comparisons of neighbours are the bits
 HASH_BITS = 2 * HASH_SIDE * (HASH_SIDE - 1)
 NEAR_BITS = 18  # of 144 that may differ between frames of one scene; on HMDB51, pairs of other scenes begin at 22
-MAX_FRAMES = 8  # of a clip that are compared
-COMMON = 0.1  # share of the clips of a split, from which on a scene that they show is their background
-MOTION_SIDE = 32  # pixels of a small copy of what moves
-STILL = 10.0  # grey levels that a pixel may differ from the clip's median without having moved
+MAX_FRAMES = 8  # compared of a clip
+COMMON = 0.1  # share of the clips of a split; a scene that more of them show is a background
+MOTION_SIDE = 32  # pixels of a motion map
+STILL = 10.0  # grey levels by which a still pixel may differ from the clip's median
 SAME_MOTION = 0.95  # cosine
-FLAT = 6.0  # grey levels, standard deviation below which a frame has nothing to compare
-BLOCK_ROWS = 512  # frames compared with all others at a time
+FLAT = 6.0  # grey levels; frames of a smaller standard deviation are not compared
+BLOCK_ROWS = 512  # frames compared with all others at once
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Leak:
 
     Attributes:
         kind: "same source video", "same file" or "near-duplicate frames".
-        clip, split: the one that evaluates: in test, or in val.
-        other, other_split: the one that it resembles.
+        clip, split: the clip in test or val.
+        other, other_split: the clip that it resembles.
     """
 
     kind: str
@@ -50,12 +50,12 @@ class Leak:
 
 @dataclass(frozen=True, kw_only=True)
 class LeakReport:
-    """What was found.
+    """The leaks between splits.
 
     Attributes:
         found: at most one of a kind for each clip and other split.
-        unknown_sources: clips whose source video nothing tells, so that the first kind cannot be seen.
-        clips: all there are.
+        unknown_sources: number of clips of unknown source video, which are not compared by source.
+        clips: number of clips in all splits.
     """
 
     found: tuple[Leak, ...]
@@ -63,50 +63,50 @@ class LeakReport:
     clips: int
 
     def lines(self) -> list[str]:
-        """What people read: a line for each kind and pair of splits, with an example."""
+        """Describes the leaks, a line for each kind and pair of splits, with an example."""
         groups: dict[tuple[str, str, str], list[Leak]] = defaultdict(list)
         for leak in self.found:
             groups[leak.kind, leak.split, leak.other_split].append(leak)
-        found = [
+        lines = [
             f"{kind}: {len(leaks)} clip(s) of {split} and {other} ({leaks[0].clip} and {leaks[0].other}, for one)"
             + ("; --split groups keeps the clips of a source in one split" if kind == SAME_SOURCE else "")
             for (kind, split, other), leaks in sorted(groups.items())
         ]
         if self.unknown_sources:
-            found.append(f"source video unknown for {self.unknown_sources} of {self.clips} clips, so not compared")
-        return found or ["no source video, file or near-duplicate frame is in two splits"]
+            lines.append(f"source video unknown for {self.unknown_sources} of {self.clips} clips, so not compared")
+        return lines or ["no source video, file or near-duplicate frame is in two splits"]
 
 
 def find_leaks(splits: Splits, prints: Mapping[str, Fingerprint]) -> LeakReport:
-    """Compares each two splits.
+    """Compares every two splits.
 
     Args:
-        prints: by name of the clip; clips that are not there are not compared by frames.
+        prints: by name of the clip; a clip without one is not compared by frames.
     """
     by_name = splits.by_name()
-    found: list[Leak] = []
+    leaks: list[Leak] = []
     for other, split in combinations(by_name, 2):  # train before val before test
         for kind, pairs in (
-            (SAME_SOURCE, _same(_sources(by_name[split]), _sources(by_name[other]))),
+            (SAME_SOURCE, _matches(_groups(by_name[split]), _groups(by_name[other]))),
             ("same file", _same_content(by_name[split], by_name[other])),
-            ("near-duplicate frames", _near(by_name[split], by_name[other], prints)),
+            ("near-duplicate frames", _near_duplicates(by_name[split], by_name[other], prints)),
         ):
-            found += [Leak(kind, clip, split, resembled, other) for clip, resembled in pairs]
-    everything = [sample for split in by_name.values() for sample in split]
+            leaks += [Leak(kind, clip, split, resembled, other) for clip, resembled in pairs]
+    samples = [sample for split in by_name.values() for sample in split]
     return LeakReport(
-        found=tuple(found),
-        unknown_sources=sum(sample.group is None for sample in everything),
-        clips=len(everything),
+        found=tuple(leaks),
+        unknown_sources=sum(sample.group is None for sample in samples),
+        clips=len(samples),
     )
 
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """What a clip is recognised by.
+    """The perceptual hashes of a clip's frames, and its motion.
 
     Attributes:
-        hashes: float32 (n, 144), of its frames that are not flat.
-        motion: float16 (n, 1024), of unit length: where its frames differ from the median of all of them.
+        hashes: float32 (n, 144), of the frames that are not flat.
+        motion: float16 (n, 1024), of unit length: the pixels of each frame that differ from the clip's median.
     """
 
     hashes: np.ndarray
@@ -124,10 +124,7 @@ def fingerprints(*datasets: ClipDataset, only: Collection[str] | None = None) ->
 
 
 def fingerprint(frames: np.ndarray) -> Fingerprint:
-    """
-    Args:
-        frames: uint8 (T, H, W, 3).
-    """
+    """Fingerprints the frames of a clip, uint8 (T, H, W, 3)."""
     size = (MOTION_SIDE, MOTION_SIDE)
     grey = np.stack(
         [
@@ -146,14 +143,14 @@ def _evenly_spaced(num_frames: int) -> list[int]:
 
 
 def perceptual_hashes(frames: np.ndarray) -> np.ndarray:
-    """Which of two neighbours is the brighter, in a small grey copy of each frame.
+    """Compares the brightness of neighbours in a small grey copy of each frame.
 
     Args:
         frames: uint8 (T, H, W, 3).
 
     Returns:
-        float32 (n, 144) of -1 and 1, a row for each of the n frames that are not flat: first whether
-        the right one of two is brighter (9 x 8), then whether the lower one is (8 x 9).
+        float32 (n, 144), a row for each of the n frames that are not flat: 1 where the right neighbour is
+        brighter (9 x 8), then where the lower one is (8 x 9); else -1.
     """
     rows = []
     for frame in frames:
@@ -166,7 +163,7 @@ def perceptual_hashes(frames: np.ndarray) -> np.ndarray:
 
 
 def mirrored(hashes: np.ndarray) -> np.ndarray:
-    """The hashes (n, 144) of the same frames, left and right exchanged."""
+    """Returns the hashes (n, 144) of the mirrored frames."""
     right, down = np.split(hashes, 2, axis=1)
     right = -right.reshape(-1, HASH_SIDE, HASH_SIDE - 1)[:, :, ::-1]
     down = down.reshape(-1, HASH_SIDE - 1, HASH_SIDE)[:, :, ::-1]
@@ -176,36 +173,36 @@ def mirrored(hashes: np.ndarray) -> np.ndarray:
 def similar_pairs(
     clips: Sequence[Sample], others: Sequence[Sample], prints: Mapping[str, Fingerprint]
 ) -> dict[str, str]:
-    """The names of clips that are another by source, content or frames -> the name of that other."""
+    """Matches clips with others of the same source, content or scene: name -> name of the other."""
     return dict(
         pair
         for pairs in (
-            _same(_sources(clips), _sources(others)),
+            _matches(_groups(clips), _groups(others)),
             _same_content(clips, others),
-            _near(clips, others, prints),
+            _near_duplicates(clips, others, prints),
         )
         for pair in pairs
     )
 
 
-def _same(keys: Mapping[str, Any], other_keys: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+def _matches(keys: Mapping[str, Any], other_keys: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     holders = {key: name for name, key in other_keys.items()}
     return [(name, holders[key]) for name, key in keys.items() if key in holders]
 
 
-def _sources(samples: Iterable[Sample]) -> dict[str, str]:
+def _groups(samples: Iterable[Sample]) -> dict[str, str]:
     return {sample.name: sample.group for sample in samples if sample.group is not None}
 
 
 def _same_content(clips: Sequence[Sample], others: Sequence[Sample]) -> Iterable[tuple[str, str]]:
-    """Pairs with the same bytes. Only what has the size of something on the other side is read at all."""
+    """Pairs clips of the same bytes. Only files of equal size are read."""
     sizes, other_sizes = ({sample: _size(sample.path) for sample in part} for part in (clips, others))
     both = set(sizes.values()) & set(other_sizes.values())
     contents, other_contents = (
         {sample.name: content_hash(sample.path) for sample, size in part.items() if size in both}
         for part in (sizes, other_sizes)
     )
-    return _same(contents, other_contents)
+    return _matches(contents, other_contents)
 
 
 def _size(clip: Path) -> int:
@@ -213,7 +210,7 @@ def _size(clip: Path) -> int:
 
 
 def content_hash(clip: Path) -> bytes:
-    """The same for two clips only where their files hold the same bytes."""
+    """Hashes the bytes of a video, or of all frames of a folder, with SHA-256."""
     digest = hashlib.sha256()
     for path in frame_paths(clip) if clip.is_dir() else [clip]:
         with path.open("rb") as file:
@@ -221,38 +218,38 @@ def content_hash(clip: Path) -> bytes:
     return digest.digest()
 
 
-def _near(
+def _near_duplicates(
     clips: Sequence[Sample], others: Sequence[Sample], prints: Mapping[str, Fingerprint]
 ) -> Iterable[tuple[str, str]]:
-    """Pairs with frames of one scene. Where that scene is the background of many clips, what moves must agree, too."""
+    """Pairs clips with frames of one scene. If it is the background of many clips, the motion must match, too."""
     rows, owners = _stacked(clips, prints)
     columns, other_owners = _stacked(others, prints)
     if not len(rows) or not len(columns):
         return []
-    alike: dict[str, dict[str, None]] = defaultdict(dict)  # ordered sets
+    candidates: dict[str, dict[str, None]] = defaultdict(dict)  # ordered sets
     for first in range(0, len(rows), BLOCK_ROWS):
         block = rows[first : first + BLOCK_ROWS]
         agreement = np.maximum(block @ columns.T, block @ mirrored(columns).T)  # bits - 2 x differing ones
         for row, column in np.argwhere(agreement >= HASH_BITS - 2 * NEAR_BITS):
-            alike[owners[first + row]][other_owners[column]] = None
+            candidates[owners[first + row]][other_owners[column]] = None
     common = max(2, COMMON * len(others))
-    found: dict[str, str] = {}
-    for name, candidates in alike.items():
-        background = len(candidates) > common
-        for other in candidates:
-            if not background or _moves_alike(prints[name].motion, prints[other].motion):
-                found.setdefault(name, other)
-    return list(found.items())
+    pairs: dict[str, str] = {}
+    for name, names in candidates.items():
+        background = len(names) > common
+        for other in names:
+            if not background or _same_motion(prints[name].motion, prints[other].motion):
+                pairs.setdefault(name, other)
+    return list(pairs.items())
 
 
-def _moves_alike(motion: np.ndarray, other: np.ndarray) -> bool:
-    """Whether half of the frames show what a frame of the other clip shows, mirrored or not; so do two still clips."""
+def _same_motion(motion: np.ndarray, other: np.ndarray) -> bool:
+    """Tests for the same motion in half of the frames, mirrored or not; two still clips match."""
     if not len(motion) or not len(other):
         return len(motion) == len(other)
     sideways = other.reshape(-1, MOTION_SIDE, MOTION_SIDE)[:, :, ::-1].reshape(other.shape)
     return any(
-        np.mean((motion.astype(np.float32) @ each.astype(np.float32).T).max(axis=1) >= SAME_MOTION) >= 0.5
-        for each in (other, sideways)
+        np.mean((motion.astype(np.float32) @ side.astype(np.float32).T).max(axis=1) >= SAME_MOTION) >= 0.5
+        for side in (other, sideways)
     )
 
 

@@ -1,4 +1,4 @@
-"""Which clips a checkpoint has seen in training, by the tables that its run left beside it."""
+"""Overlap of a data set with the training data of a checkpoint, by the tables of splits in its folder."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ SAME_SPLITS = "Give the --seed and the other options of the splits that it was t
 
 
 def training_overlap(folder: Path, samples: Sequence[Sample], *, chosen_too: bool = True) -> str:
-    """How many of these clips a checkpoint was trained on or chosen by; empty where none are known.
+    """Says how many of these clips a checkpoint was trained on or chosen by; empty if none is known.
 
-    Clips are the same if class and name are.
+    Clips are equal if class and name are.
 
     Args:
         folder: of the checkpoint; a finished run and a clone of a push have train.csv and val.csv in it.
-        chosen_too: count those that it was chosen by; of val clips that is expected.
+        chosen_too: count the clips that it was chosen by, which is expected of val clips.
     """
     rows = {row_of(sample) for sample in samples}
-    found = []
-    for split, what in (("train", "trained on"), ("val", "chosen by"))[: 1 + chosen_too]:
+    counts = []
+    for split, purpose in (("train", "trained on"), ("val", "chosen by"))[: 1 + chosen_too]:
         if count := len(rows & _rows(folder / f"{split}.csv")):
-            found.append(f"was {what} {count}")
-    return f"{' and '.join(found)} of these {len(rows)} clips" if found else ""
+            counts.append(f"was {purpose} {count}")
+    return f"{' and '.join(counts)} of these {len(rows)} clips" if counts else ""
 
 
 def _rows(table: Path) -> set[tuple[str, str]]:

@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance
 from finetune.config.data import DataSource
 from finetune.data.dataset import read_thumbnails
 from finetune.data.leakage import (
-    _moves_alike,
+    _same_motion,
     content_hash,
     find_leaks,
     fingerprint,
@@ -96,7 +96,7 @@ def test_one_background_for_all_is_no_near_duplicate_and_a_copy_before_it_is(tmp
 def test_what_moves_is_the_same_mirrored_and_two_still_clips_are_alike() -> None:
     frames = shape_clip(0, 1)
     there, back, still = (fingerprint(each).motion for each in (frames, frames[:, :, ::-1], frames[:1].repeat(8, 0)))
-    assert _moves_alike(there, back)
-    assert not _moves_alike(there, fingerprint(shape_clip(0, 2)).motion)
-    assert _moves_alike(still, still)
-    assert not _moves_alike(still, there)
+    assert _same_motion(there, back)
+    assert not _same_motion(there, fingerprint(shape_clip(0, 2)).motion)
+    assert _same_motion(still, still)
+    assert not _same_motion(still, there)

@@ -77,7 +77,7 @@ def test_bad_splits(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "more", 4)
     with pytest.raises(DataError, match="no split dense; known are auto, given"):
         DataSource(str(root), "dense")
-    with pytest.raises(DataError, match="does not say which clips train"):
+    with pytest.raises(DataError, match="comes without splits; --split paper makes them"):
         read_splits(DataSource(str(root), "given"))
     both = [("circle", "clip_00"), ("square", "clip_00")]
     write_tables(root, train=both, val=[("circle", "clip_01"), ("square", "clip_01")], test=[("circle", "clip_02")])
@@ -170,7 +170,7 @@ def test_shares_of_splits_that_the_data_bring_are_refused(tmp_path: Path) -> Non
     for label in ("run", "wave"):
         lines = [f"{path.name} {1 + n // 4}" for n, path in enumerate(sorted((root / label).iterdir()))]
         (root / f"{label}_test_split1.txt").write_text("\n".join(lines))
-    with pytest.raises(DataError, match=r"--test-share 0\.3 has no effect: data brings its test split"):
+    with pytest.raises(DataError, match=r"--test-share 0\.3 has no effect: data comes with a test split"):
         read_splits(DataSource(str(root), test_share=0.3))
     assert "30% of its train part" in read_splits(DataSource(str(root), val_share=0.3)).origin
     read_splits(DataSource(str(root), "paper")).write(root)
@@ -179,7 +179,7 @@ def test_shares_of_splits_that_the_data_bring_are_refused(tmp_path: Path) -> Non
         ("val", DataSource(str(root), val_share=0.3)),
     ):
         with pytest.raises(
-            DataError, match=f"--{split}-share 0.3 has no effect: data brings its {split} split. --split"
+            DataError, match=f"--{split}-share 0.3 has no effect: data comes with a {split} split. --split"
         ):
             read_splits(source)
     assert read_splits(DataSource(str(root), "paper", test_share=0.3, val_share=0.3))
