@@ -1,7 +1,6 @@
-"""Overlays and charts: arrays in, images or figures out. The only place that imports matplotlib.
+"""Heat map overlays and charts: arrays in, images or figures out.
 
-matplotlib is imported when a colour map or a chart is asked for, and without pyplot, whose state is one
-for the whole process.
+matplotlib is imported here alone, on first use, and without pyplot, whose state is global to the process.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def overlay(
     opacity: float = 0.7,
     region: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
 ) -> np.ndarray:
-    """Lays a heat map over the frames it belongs to. What is not relevant stays as it is.
+    """Blends heat maps over frames; pixels without relevance stay as they are.
 
     Args:
         frames: uint8 RGB (T, H, W, 3).
@@ -44,7 +43,7 @@ def overlay(
     from matplotlib import colormaps
 
     colors = (colormaps[COLOR_MAP](np.arange(256))[:, :3] * 255).astype(np.float32)  # (256, 3)
-    smooth = _spread(heat, frames.shape[1:3], region)  # (T, H, W)
+    smooth = _upsample(heat, frames.shape[1:3], region)  # (T, H, W)
     result = np.empty_like(frames)
     for frame, warmth, out in zip(frames, smooth, result, strict=True):  # one at a time: floats are large
         alpha = (opacity * warmth)[..., None]
@@ -52,8 +51,8 @@ def overlay(
     return result
 
 
-def _spread(heat: np.ndarray, size: tuple[int, int], region: tuple[float, float, float, float]) -> np.ndarray:
-    """(T, rows, columns) -> float32 (T, H, W), smoothly, with 0 outside the region."""
+def _upsample(heat: np.ndarray, size: tuple[int, int], region: tuple[float, float, float, float]) -> np.ndarray:
+    """Resizes maps bicubically: (T, rows, columns) -> float32 (T, H, W) in 0..1, with 0 outside the region."""
     height, width = size
     top, bottom = (round(edge * height) for edge in region[::2])
     left, right = (round(edge * width) for edge in region[1::2])
@@ -65,32 +64,31 @@ def _spread(heat: np.ndarray, size: tuple[int, int], region: tuple[float, float,
 
 
 def sheet(frames: np.ndarray, *, columns: int = 4, gap: int = 4) -> np.ndarray:
-    """The frames side by side in rows: uint8 RGB (T, H, W, 3) -> (rows of them, 3), white between."""
+    """Tiles frames, uint8 RGB (T, H, W, 3), into one picture (height, width, 3), with white gaps of `gap` pixels."""
     count, height, width, _ = frames.shape
     columns = min(columns, count)
     rows = -(-count // columns)
-    page = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
+    tiled = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
     for index, frame in enumerate(frames):
         top, left = index // columns * (height + gap), index % columns * (width + gap)
-        page[top : top + height, left : left + width] = frame
-    return page
+        tiled[top : top + height, left : left + width] = frame
+    return tiled
 
 
 def timeline_chart(timeline: Timeline) -> Figure:
-    """Which label when: a row for each label that occurs, in the order of its first segment, darker where
-    the model is surer.
+    """Draws the segments over time: a row for each label, in the order of first occurrence, darker for higher
+    probabilities.
     """
     segments = timeline.segments
-    names = list(dict.fromkeys(segment.label for segment in segments))
-    named = [label_words(name or NONE_OF_THESE) for name in names]
-    figure = new_figure(6.5, 1.1 + 0.34 * len(names))
+    labels = list(dict.fromkeys(segment.label for segment in segments))
+    figure = new_figure(6.5, 1.1 + 0.34 * len(labels))
     axes = figure.subplots()
     for segment in segments:
         start, end = segment.start_seconds, segment.end_seconds
         if start is None or end is None:
             start, end = segment.start_frame, segment.end_frame
         axes.barh(
-            names.index(segment.label),
+            labels.index(segment.label),
             end - start,
             left=start,
             height=0.7,
@@ -98,23 +96,24 @@ def timeline_chart(timeline: Timeline) -> Figure:
             alpha=0.25 + 0.75 * segment.probability,
             edgecolor="white",
         )
-    axes.set_yticks(range(len(names)), named)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_yticks(range(len(labels)), [label_words(label or NONE_OF_THESE) for label in labels])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     end = timeline.num_frames / (timeline.fps or 1) if timeline.fps or not timeline.has_clock else 0.0
     axes.set_xlim(0, max(end, segments[-1].end_seconds or 0.0))  # the clock need not begin at zero
     axes.set_xlabel("seconds" if timeline.has_clock else "frames")
-    bare(axes)
+    strip_axes(axes)
     return figure
 
 
 def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
-def bare(axes: object) -> None:
-    """Takes away what says nothing: the box, the tick marks."""
+def strip_axes(axes: object) -> None:
+    """Removes the box and the tick marks."""
     from matplotlib.axes import Axes
 
     assert isinstance(axes, Axes)  # noqa: S101 - matplotlib types subplots() loosely

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.font_manager import FontProperties, findfont, get_font
 
-from hmdb.figures import ACCENT, FAINT, INK, bare, new_figure, sheet
+from hmdb.figures import ACCENT, FAINT, INK, new_figure, sheet, strip_axes
 from hmdb.text import label_words
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def answer_figure(
     bars.set_xlim(0, 1.08)
     for place, probability in zip(places, probabilities, strict=True):
         bars.text(probability + 0.01, place, f"{probability:.1%}", va="center", color=INK)
-    bare(bars)
+    strip_axes(bars)
     bars.set_xticks([])
     return figure
 
@@ -77,7 +77,7 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("answer")
     axes.set_ylabel("right class")
-    bare(axes)
+    strip_axes(axes)
     return figure
 
 
@@ -96,5 +96,5 @@ def reliability_chart(confidence: np.ndarray, accuracy: np.ndarray, weight: np.n
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("probability of the answer")
     axes.set_ylabel("share of right answers")
-    bare(axes)
+    strip_axes(axes)
     return figure

@@ -57,7 +57,7 @@ class PageServer:
             files=FILES,
             drain=self.drain,
             max_upload_bytes=settings.max_upload_mb * 2**20,
-            rewrite_index=demo.links.tagged,
+            rewrite_index=demo.links.with_meta_tags,
             local_url=lambda: demo.local_url or "",
         )
         _, self.url, _ = demo.launch(

@@ -13,7 +13,7 @@ from hmdb.page.service.handlers import Handlers
 from hmdb.page.tabs.base import BARE_HTML, IMMEDIATE, Panel, Updates, drop_zone, render_here, video_player
 from hmdb.page.views.assets import read_script
 from hmdb.page.views.formatting import headline_html
-from hmdb.page.views.timeline import subtitles, summary, timeline_files, timeline_html, timeline_words
+from hmdb.page.views.timeline import subtitles, summary, timeline_files, timeline_html, timeline_text
 from hmdb.results import Timeline
 
 FILE_KINDS = ("JSON", "Table (CSV)", "Subtitles (SRT)")
@@ -74,7 +74,7 @@ class TimelinePanel(Panel):
         done = len(timeline.answers)
         large = summary(timeline) if finished else f"{done / timeline.num_windows:.0%}"
         return {
-            self.words: headline_html(large, timeline_words(timeline, finished=finished, pieces="pieces")),
+            self.words: headline_html(large, timeline_text(timeline, finished=finished, pieces="pieces")),
             self.chart: timeline_html(timeline),
             self.stop: gr.update(visible=not finished),
             self.json: timeline.to_dict(),

@@ -1,4 +1,4 @@
-"""Answers as the API's components take them."""
+"""Answers in the form that the components of the API take."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from hmdb.page.views.formatting import escape_markup, label_text
-from hmdb.page.views.timeline import timeline_files, timeline_words
+from hmdb.page.views.timeline import timeline_files, timeline_text
 from hmdb.results import NONE_OF_THESE, Prediction, Timeline
 from hmdb.text import label_words
 
 
 def confidences(prediction: Prediction) -> dict[str, float]:
-    """The top five for gr.Label."""
+    """The top five for gr.Label: action, probability."""
     return dict(zip(map(label_words, prediction.labels), prediction.probabilities, strict=True))
 
 
@@ -23,7 +23,7 @@ def chart(prediction: Prediction) -> pd.DataFrame:
 
 
 def prediction_markdown(prediction: Prediction, num_labels: int) -> str:
-    """The answer in a sentence, with what is uncertain about it."""
+    """The answer as a sentence in Markdown, with the notes on the clip."""
     name = escape_markup(label_words(prediction.label))
     sentence = f"Probably **{name}**, at {prediction.probability:.0%}."
     if not prediction.is_known:
@@ -35,7 +35,7 @@ def prediction_markdown(prediction: Prediction, num_labels: int) -> str:
 
 
 def timeline_outputs(timeline: Timeline, name: str, *, finished: bool) -> tuple[Any, ...]:
-    """Words, chart, table, files (once finished) and JSON of a timeline."""
+    """Text, chart, table, files (None until finished) and JSON of a timeline."""
     from hmdb.figures import timeline_chart
 
     rows = [
@@ -48,22 +48,22 @@ def timeline_outputs(timeline: Timeline, name: str, *, finished: bool) -> tuple[
         for segment in timeline.segments
     ]
     files = timeline_files(timeline, name) if finished else None
-    return timeline_words(timeline, finished=finished), timeline_chart(timeline), rows, files, timeline.to_dict()
+    return timeline_text(timeline, finished=finished), timeline_chart(timeline), rows, files, timeline.to_dict()
 
 
 def comparison(runs: list[tuple[str, Prediction]]) -> pd.DataFrame:
-    """A column for each run, a row for each rank; a model of fewer labels than another has empty cells."""
+    """The top five of all runs: a column for each run, a row for each rank; missing ranks are empty."""
     return pd.DataFrame({name: pd.Series(ranks(run)) for name, run in runs}).fillna("")
 
 
 def ranks(prediction: Prediction) -> list[str]:
-    """The top five in words, as the command line has them."""
+    """The top five as text, in the format of the command line."""
     first, *others = [f"{label} {probability:.0%}" for label, probability in confidences(prediction).items()]
     return [first if prediction.is_known else f"{NONE_OF_THESE}: {first}", *others]
 
 
 def agreement(runs: list[tuple[str, Prediction]]) -> str:
-    """Whether the runs answer alike, in words."""
+    """A sentence in Markdown that names the answers of all runs."""
     answers = {escape_markup(name): escape_markup(label_text(run)) for name, run in runs}
     if len(set(answers.values())) == 1:
         return f"All {len(runs)} agree: **{escape_markup(label_text(runs[0][1]))}**."

@@ -1,4 +1,4 @@
-"""The page's files that are not Python: style sheet, head, scripts and HTML templates."""
+"""Reads the page's files that are not Python: style sheet, head, scripts and HTML templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers as components show them: words, rows, pictures with captions."""
+"""Headlines, notes and other short texts about an answer, as plain text, Markdown or HTML."""
 
 from __future__ import annotations
 
@@ -14,48 +14,46 @@ if TYPE_CHECKING:
     from hmdb.errors import HmdbError
     from hmdb.results import Faithfulness
 
-SURE, PROBABLE = 0.8, 0.5  # probabilities from which on an answer is called so
+HIGH_CONFIDENCE, MODERATE_CONFIDENCE = 0.8, 0.5  # probabilities, at least
 
 
 def escape_markup(text: str) -> str:
-    """Text from elsewhere, as it is: without the meaning that HTML or Markdown would give to parts of it."""
+    """Escapes untrusted text for Markdown and HTML."""
     return re.sub(r"([\\`*_\[\]()!~|])", r"\\\1", html.escape(text, quote=False))
 
 
 def label_text(prediction: Prediction) -> str:
-    """The likeliest action, or that it may be none of them."""
+    """The likeliest action, or "none of these"."""
     return label_words(prediction.label if prediction.is_known else NONE_OF_THESE)
 
 
 def headline(prediction: Prediction, num_labels: int) -> str:
-    """The answer in large, with a line about it; read out by a screen reader as it changes."""
+    """The answer as a headline, with a line on its confidence and on the clip."""
     name, notes = label_words(prediction.label), prediction.clip.notes
     if not prediction.is_known:
-        doubt = prediction.rejection_reason or ""
-        return headline_html(
-            f"None of the {num_labels} actions", doubt, f"The likeliest of them would be {name}.", *notes
-        )
+        likeliest = f"The likeliest of them would be {name}."
+        return headline_html(f"None of the {num_labels} actions", prediction.rejection_reason or "", likeliest, *notes)
     return headline_html(name, confidence_text(prediction.probability), *notes)
 
 
 def confidence_text(probability: float) -> str:
     """
     >>> confidence_text(0.44)
-    'A guess: other actions are likely, too.'
+    'Low confidence: other actions are likely too.'
     """
-    if probability >= SURE:
-        return "It is sure."
-    if probability >= PROBABLE:
-        return "It is fairly sure."
-    return "A guess: other actions are likely, too."
+    if probability >= HIGH_CONFIDENCE:
+        return "High confidence."
+    if probability >= MODERATE_CONFIDENCE:
+        return "Moderate confidence."
+    return "Low confidence: other actions are likely too."
 
 
 def busy_html() -> str:
-    return headline_html("…", "Looking at it.")
+    return headline_html("…", "Working on it.")
 
 
 def error_html(error: HmdbError) -> str:
-    return headline_html("That did not work", str(error), kind="problem")
+    return headline_html("No answer", str(error), kind="problem")
 
 
 def headline_html(large: str, *small: str, kind: str = "") -> str:
@@ -69,15 +67,15 @@ def note_html(words: str) -> str:
 
 
 def pending_map_text(label: str) -> str:
-    return f"Looking for what speaks for “{label_words(label)}” …"
+    return f"Looking for the evidence for “{label_words(label)}” …"
 
 
 def faithfulness_text(faithfulness: Faithfulness) -> str:
-    """What a map is worth, in one short line."""
+    """Says in one line how faithful a map is to the model."""
     share, before, without = faithfulness.shares[1], faithfulness.probability, faithfulness.deleted[1]
     change = f"“{label_words(faithfulness.label)}” goes from {percent(before)} to {percent(without)}"
     counts = faithfulness.above_chance and without < before
-    worth = "it rests on these places" if counts else "do not read much into this map"
+    worth = "the answer depends on these places" if counts else "do not read much into this map"
     return (
         f"With the brightest {share:.0%} of the picture hidden, {change}: {worth}. "
         f"Trust in the map: {max(faithfulness.score, 0):.2f} out of 1."

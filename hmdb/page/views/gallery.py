@@ -1,4 +1,4 @@
-"""Frames of a clip as pictures: files with captions, and a strip within the page."""
+"""Frames of a clip as pictures: files with captions for gr.Gallery, and data URLs for HTML."""
 
 from __future__ import annotations
 
@@ -22,13 +22,10 @@ if TYPE_CHECKING:
 FRAME_SIDE = 480  # pixels, the longest side of a frame in a gallery
 FRAME_QUALITY = 88  # of its JPEG
 STRIP_HEIGHT = 72  # pixels
-FRAME_KIND_WORDS = {
-    "reversed": "backwards",
-    "interpolated": "blended",
-    "brightened": "brightened",
-}  # of frames that are not real
+STRIP_QUALITY = 70
+FRAME_KIND_WORDS = {"reversed": "backwards", "interpolated": "blended", "brightened": "brightened"}
 
-Gallery = list[tuple[str, str]]  # files and captions
+Gallery = list[tuple[str, str]]  # path of a file, caption
 
 
 def gallery(clip: Clip) -> Gallery:
@@ -37,7 +34,7 @@ def gallery(clip: Clip) -> Gallery:
 
 
 def overlays(explanation: Explanation, opacity: float) -> Gallery:
-    """The frames under their map."""
+    """The frames of a clip under their map, with their captions."""
     from hmdb.figures import overlay
 
     clip = explanation.prediction.clip
@@ -46,7 +43,7 @@ def overlays(explanation: Explanation, opacity: float) -> Gallery:
 
 
 def caption(frame: ClipFrame) -> str:
-    """ "0.5 s, backwards"; a folder of frames has no clock, so there the frame's number."""
+    """Describes a frame: "0.5 s, backwards", or "frame 12" where the clip has no clock."""
     moment = f"frame {frame.sources[0]}" if frame.seconds is None else f"{frame.seconds:.1f} s"
     return ", ".join(
         (moment, *(FRAME_KIND_WORDS[step] for step in frame.kind.split(" + ") if step in FRAME_KIND_WORDS))
@@ -54,10 +51,16 @@ def caption(frame: ClipFrame) -> str:
 
 
 def publish_pictures(pixels: Iterable[np.ndarray], captions: Iterable[str]) -> Gallery:
-    """Writes pictures, small enough to send, into a folder that the current client gets them from.
+    """Writes pictures as JPEGs of at most FRAME_SIDE into a stored folder of the current client.
 
-    Left to Gradio, the same picture of two visitors would be one file, written again while it is read, and
-    WebP, which takes longer to write than the network to answer.
+    Gradio would name a file by its content, so that two visitors with the same picture would share one, rewritten
+    while it is read; and it would write WebP, whose encoding takes longer than the network takes to answer.
+
+    Args:
+        pixels: uint8 RGB (H, W, 3) each.
+
+    Raises:
+        StorageFullError: the store has no room for them.
     """
     found = []
     with FILES.create_folder(ANSWERS, client_address()) as folder:
@@ -72,17 +75,17 @@ def publish_pictures(pixels: Iterable[np.ndarray], captions: Iterable[str]) -> G
 
 
 def film_strip(pixels: np.ndarray) -> str:
-    """The frames side by side, as one picture within the page."""
+    """An `<img>` of frames, uint8 RGB (T, H, W, 3), side by side."""
     scale = STRIP_HEIGHT / pixels.shape[1]
     size = (max(round(pixels.shape[2] * scale), 1), STRIP_HEIGHT)
     strip = Image.new("RGB", (size[0] * len(pixels), STRIP_HEIGHT))
     for index, frame in enumerate(pixels):
         strip.paste(Image.fromarray(frame).resize(size), (index * size[0], 0))
-    return render("film_strip.html", url=jpeg_data_url(strip, quality=70))
+    return render("film_strip.html", url=jpeg_data_url(strip, quality=STRIP_QUALITY))
 
 
 def jpeg_data_url(picture: Image.Image, *, quality: int = 80) -> str:
-    """A picture as a JPEG within a URL."""
+    """Encodes a picture as a JPEG in a data URL."""
     file = io.BytesIO()
     picture.save(file, "JPEG", quality=quality)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""What other sites show of a link to the page, or to one of its examples: a title, a line and a picture."""
+"""Link previews: Open Graph tags and pictures for the page and each of its examples."""
 
 from __future__ import annotations
 
@@ -17,44 +17,47 @@ from hmdb.text import label_words
 from hmdb.video import open_video
 
 PARAMETER = "example"  # of an address, names the example to open with; sync_example_link.js reads it, too
-CARD_SIZE = (1200, 630)  # pixels of a picture, as the sites that show one recommend
-BAND_HEIGHT = 150  # pixels of it, for words
-PAPER, INK = (30, 27, 75), (255, 255, 255)
-CARDS = "cards"  # folder of the pictures, beside the examples
-PAGE_CARD = "cards.jpg"  # the picture of the page
+CARD_SIZE = (1200, 630)  # pixels, as social networks recommend
+BAND_HEIGHT = 150  # pixels of the band with the title
+BACKGROUND, TEXT_COLOR = (30, 27, 75), (255, 255, 255)
+CARD_QUALITY = 85
+CARDS = "cards"  # folder of the pictures of examples, in that of the examples
+PAGE_CARD = "cards.jpg"  # picture of the page
 GRADIO_META_TAGS = re.compile(rb'<meta\s+(?:property|name)="(?:og|twitter):[^"]*"\s+content="[^"]*"\s*/>\s*')
 
 
 class ExampleLinks:
-    """Addresses of the page and what is shown of them.
+    """The examples with their addresses and link previews; their pictures are written when it is made.
 
     Attributes:
-        clips: the examples, in a folder whose files are served.
-        frames: uint8 RGB (H, W, 3) of each.
+        clips: the examples, in the public folder of the store.
+        frames: a frame of each, uint8 RGB (H, W, 3).
     """
 
     def __init__(self, clips: Sequence[Path] = (), frames: Sequence[np.ndarray] = ()) -> None:
         self.clips, self.frames = clips, frames
         for clip, frame in zip(clips, frames, strict=True):
-            path = _made(clip.parent / CARDS / f"{clip.stem}.jpg")
-            social_card(Image.fromarray(frame), _title(clip)).save(path, quality=85)
+            (clip.parent / CARDS).mkdir(exist_ok=True)
+            card = social_card(Image.fromarray(frame), _title(clip))
+            card.save(clip.parent / CARDS / f"{clip.stem}.jpg", quality=CARD_QUALITY)
         if clips:
-            social_card(_sheet(frames), TITLE).save(clips[0].parent / PAGE_CARD, quality=85)
+            social_card(_contact_sheet(frames), TITLE).save(clips[0].parent / PAGE_CARD, quality=CARD_QUALITY)
 
     def clip(self, name: str | None) -> Path | None:
-        """The example that an address names."""
+        """The example with this name; None if there is none."""
         return next((clip for clip in self.clips if clip.stem == name), None)
 
     def link(self, clip: Path) -> str:
-        """A line with the address of an example."""
+        """A line of HTML with the address of an example."""
         return render("example_link.html", address=f"?{PARAMETER}={quote(clip.stem)}")
 
-    def tagged(self, page: bytes, root: str, query: str) -> bytes:
-        """The page's HTML with tags for other sites in place of Gradio's, at its start: some read no further.
+    def with_meta_tags(self, page: bytes, root: str, query: str) -> bytes:
+        """Replaces Gradio's link preview tags, at the start of the head: some sites read no further.
 
         Args:
-            root: the page's address as the asker sees it.
-            query: of the address that was asked for.
+            page: the page's HTML.
+            root: the page's address as the client sees it.
+            query: the query of the requested address.
         """
         (name,) = parse_qs(query).get(PARAMETER, [""])[:1]
         clip = self.clip(name)
@@ -76,39 +79,34 @@ def _title(clip: Path) -> str:
 
 
 def social_card(picture: Image.Image, words: str) -> Image.Image:
-    """The picture with words under it, in the size in which sites show one."""
-    whole = Image.new("RGB", CARD_SIZE, PAPER)
+    """Draws a card of CARD_SIZE: a picture over a band with words."""
+    whole = Image.new("RGB", CARD_SIZE, BACKGROUND)
     whole.paste(ImageOps.fit(picture, (CARD_SIZE[0], CARD_SIZE[1] - BAND_HEIGHT)))
     font = ImageFont.load_default(size=BAND_HEIGHT * 0.4)
     ImageDraw.Draw(whole).text(
-        (CARD_SIZE[0] / 2, CARD_SIZE[1] - BAND_HEIGHT / 2), words, fill=INK, font=font, anchor="mm"
+        (CARD_SIZE[0] / 2, CARD_SIZE[1] - BAND_HEIGHT / 2), words, fill=TEXT_COLOR, font=font, anchor="mm"
     )
     return whole
 
 
-def _sheet(frames: Sequence[np.ndarray]) -> Image.Image:
-    """The frames in two rows."""
+def _contact_sheet(frames: Sequence[np.ndarray]) -> Image.Image:
+    """Tiles the frames in two rows."""
     columns = -(-len(frames) // 2)
     size = (CARD_SIZE[0] // columns, (CARD_SIZE[1] - BAND_HEIGHT) // 2)
-    sheet = Image.new("RGB", (size[0] * columns, size[1] * 2), PAPER)
+    sheet = Image.new("RGB", (size[0] * columns, size[1] * 2), BACKGROUND)
     for index, frame in enumerate(frames):
         place = (index % columns * size[0], index // columns * size[1])
         sheet.paste(ImageOps.fit(Image.fromarray(frame), size), place)
     return sheet
 
 
-def _made(path: Path) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    return path
-
-
 def example_names(clips: Sequence[Path]) -> list[str]:
-    """What each shows, as people write it."""
+    """The actions that the examples show, as people write them."""
     return [label_words(clip.stem) for clip in clips]
 
 
 def middle_frame(clip: Path) -> np.ndarray:
-    """A frame from the middle, uint8 RGB (H, W, 3)."""
+    """Decodes the middle frame, uint8 RGB (H, W, 3)."""
     video = open_video(clip)
     frame: np.ndarray = video.frames_at([video.num_frames // 2]).pixels[0]
     return frame

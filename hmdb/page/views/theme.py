@@ -1,4 +1,4 @@
-"""How the page looks: its theme, and the little that the theme has no option for."""
+"""The page's title, Gradio theme and changed captions; static/page.css has what the theme has no option for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ THEME = gr.themes.Soft(
 ).set(
     body_background_fill="*neutral_50",
     body_background_fill_dark="*neutral_950",
-    body_text_color_subdued="*neutral_600",  # 4.5 to 1 and more, on both backgrounds
+    body_text_color_subdued="*neutral_600",  # contrast of 4.5 to 1 and more, on both backgrounds
     body_text_color_subdued_dark="*neutral_300",
     block_label_text_color="*neutral_700",
     block_label_text_color_dark="*neutral_200",
@@ -40,4 +40,4 @@ TRANSLATIONS = gr.I18n(
         "upload_text.click_to_upload": "click to choose one",
         "audio.record": "Start",
     }
-)  # where Gradio's own say something else than what happens
+)  # in place of Gradio's own captions, which do not fit here

@@ -1,4 +1,4 @@
-"""The timeline of a long video: the bar, its words and its files."""
+"""The timeline of a long video as HTML, text, subtitles and files."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from hmdb.results import NONE_OF_THESE, Segment, Timeline
 from hmdb.text import label_words
 
 COLORS = ("#4f46e5", "#0f766e", "#b45309", "#be185d", "#4d7c0f", "#0369a1", "#7e22ce", "#b91c1c")
-MAX_HEADLINE_ACTIONS = 5  # actions in a headline
-NO_ACTION_COLOR = "#64748b"  # for what shows none of the actions
-SEEK_MARGIN_SECONDS = (
-    0.1  # seconds after the start of a segment, where its picture and subtitle are and no longer those before
-)
-FEW_SECONDS = 20  # of a video whose quarters fall between the seconds
-SRT_TIMESTAMP = re.compile(r"(\d\d:\d\d:\d\d),(\d{3})")  # SRT has a comma where WebVTT has a point
+MAX_HEADLINE_ACTIONS = 5
+NO_ACTION_COLOR = "#64748b"  # of segments that show none of the actions
+SEEK_MARGIN_SECONDS = 0.1  # past the start of a segment, so that the player shows its own picture and subtitle
+TENTHS_BELOW_SECONDS = 20  # length of a video up to which the scale has tenths of seconds
+SRT_TIMESTAMP = re.compile(r"(\d\d:\d\d:\d\d),(\d{3})")  # WebVTT has a point in place of the comma
 
 
 def summary(timeline: Timeline) -> str:
-    """The actions in the order in which they first come, as a headline."""
+    """The actions in the order of their first segment, as a headline."""
     names = list(dict.fromkeys(segment.label for segment in timeline.segments if segment.label))
     if not names:
         return NONE_OF_THESE.capitalize()
@@ -32,17 +30,18 @@ def summary(timeline: Timeline) -> str:
     return ", ".join(map(label_words, names[:MAX_HEADLINE_ACTIONS])) + more
 
 
-def timeline_words(timeline: Timeline, *, finished: bool, pieces: str = "windows") -> str:
-    words = f"Looked at {len(timeline.answers)} of {timeline.num_windows} {pieces}."
+def timeline_text(timeline: Timeline, *, finished: bool, pieces: str = "windows") -> str:
+    """Says how much of the video has been classified; `pieces` is the word for windows."""
+    text = f"Classified {len(timeline.answers)} of {timeline.num_windows} {pieces}."
     if timeline.coverage < 1 and timeline.is_complete:
-        words += f" They cover {timeline.coverage:.0%} of the video, as it is long."
+        text += f" They cover {timeline.coverage:.0%} of the video."
     if finished and not timeline.is_complete:
-        words += " Stopped there, as it took too long; a shorter video or a faster machine gets to the end."
-    return words
+        text += " Stopped at the time limit; a shorter video would be finished in time."
+    return text
 
 
 def timeline_files(timeline: Timeline, name: str) -> list[str]:
-    """The segments as JSON, CSV and, where the video has a clock, subtitles."""
+    """Writes the segments as JSON, CSV and, where the video has a clock, SRT; returns the paths of the files."""
     texts = {"json": timeline.to_json(), "csv": timeline.to_csv()}
     if timeline.has_clock:
         texts["srt"] = timeline.to_srt()
@@ -54,7 +53,7 @@ def timeline_files(timeline: Timeline, name: str) -> list[str]:
 
 
 def subtitles(timeline: Timeline) -> str:
-    """A file with each segment's action, while it lasts, as players read it (WebVTT)."""
+    """Writes the segments as subtitles in WebVTT for the player; returns the path of the file."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "actions.vtt"
         path.write_text("WEBVTT\n\n" + SRT_TIMESTAMP.sub(r"\1.\2", timeline.to_srt()), encoding="utf-8")
@@ -65,7 +64,7 @@ def timeline_html(timeline: Timeline) -> str:
     """A bar whose parts can be clicked, one for each segment, with a scale and a legend of the actions."""
     clocked, segments = timeline.has_clock, timeline.segments
     length = timeline.num_frames / (timeline.fps or 1) if clocked else timeline.num_frames
-    total = max(length, *(_span(segment)[1] for segment in segments))  # the clock need not begin at zero
+    total = max(length, *(_span(segment)[1] for segment in segments))  # its clock need not begin at zero
     labels = list(dict.fromkeys(segment.label for segment in segments))
     colors: dict[str | None, str] = dict(
         zip((label for label in labels if label is not None), cycle(COLORS), strict=False)
@@ -74,45 +73,46 @@ def timeline_html(timeline: Timeline) -> str:
     return render(
         "timeline.html",
         parts=[_part(segment, colors[segment.label], total, clocked=clocked) for segment in segments],
-        marks=[_mark(total * part / 4, total, clocked) for part in range(5)],
-        legend=[(_name(label), colors[label]) for label in labels],
+        marks=[_mark_text(total * part / 4, total, clocked) for part in range(5)],
+        legend=[(_label_text(label), colors[label]) for label in labels],
     )
 
 
 def _part(segment: Segment, color: str, total: float, *, clocked: bool) -> dict[str, Any]:
     """A segment's part of the bar: label, color, description, place and width in 0..1, and seconds to seek to."""
     start, end = _span(segment)
-    label = _name(segment.label)
+    label = _label_text(segment.label)
+    times = f"{_time_text(start, clocked)} to {_time_text(end, clocked)}"
     return {
         "label": label,
         "color": color,
-        "description": f"{label}, {_moment(start, clocked)} to {_moment(end, clocked)}, {segment.probability:.0%}",
+        "description": f"{label}, {times}, {segment.probability:.0%}",
         "left": start / total,
         "width": (end - start) / total,
         "seek_to": start + min(SEEK_MARGIN_SECONDS, (end - start) / 2) if clocked else None,
     }
 
 
-def _name(label: str | None) -> str:
+def _label_text(label: str | None) -> str:
     return label_words(label or NONE_OF_THESE)
 
 
 def _span(segment: Segment) -> tuple[float, float]:
-    """In seconds, or in frames where the video has no clock."""
+    """Start and end in seconds, or in frames where the video has no clock."""
     if segment.start_seconds is None or segment.end_seconds is None:
         return segment.start_frame, segment.end_frame
     return segment.start_seconds, segment.end_seconds
 
 
-def _mark(at: float, total: float, clocked: bool) -> str:
+def _mark_text(at: float, total: float, clocked: bool) -> str:
     """
-    >>> [_mark(part * 9 / 4, 9, True) for part in range(3)], _mark(22.5, 90, True)
+    >>> [_mark_text(part * 9 / 4, 9, True) for part in range(3)], _mark_text(22.5, 90, True)
     (['0.0 s', '2.2 s', '4.5 s'], '0:22')
     """
-    return f"{at:.1f} s" if clocked and total < FEW_SECONDS else _moment(round(at), clocked)
+    return f"{at:.1f} s" if clocked and total < TENTHS_BELOW_SECONDS else _time_text(round(at), clocked)
 
 
-def _moment(at: float, clocked: bool) -> str:
+def _time_text(at: float, clocked: bool) -> str:
     return clock(at) if clocked else f"frame {at:.0f}"
 
 

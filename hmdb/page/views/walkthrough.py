@@ -86,7 +86,7 @@ def _frame_row(
     shares: np.ndarray | None = None,
     attention: PatchAttention | None = None,
 ) -> FrameRow:
-    """Frames with a caption, a bar where there are shares, and the patch outlined where there is its attention."""
+    """A row of frames with captions, bars in proportion to `shares`, and the patch of `attention` outlined."""
     row: FrameRow = []
     for index, (frame, words) in enumerate(zip(frames, captions, strict=True)):
         picture = _enlarge(frame, FRAME_SIDE // 2)

@@ -60,11 +60,11 @@ def test_nothing_is_said_of_gradio(url: str) -> None:
 def test_names_are_text(tmp_path: Path) -> None:
     clip = tmp_path / '"><b>.mp4'
     links = ExampleLinks([clip], [np.zeros((48, 64, 3), np.uint8)])
-    page = links.tagged(b"<head></head>", "http://x", "example=%22%3E%3Cb%3E").decode()
+    page = links.with_meta_tags(b"<head></head>", "http://x", "example=%22%3E%3Cb%3E").decode()
     assert "<b>" not in page + links.link(clip)
     assert "&#34;&gt;&lt;b&gt;!" in page
 
 
 def test_without_examples_there_is_no_picture() -> None:
-    assert b"og:image" not in ExampleLinks().tagged(b"<head></head>", "http://x", "")
+    assert b"og:image" not in ExampleLinks().with_meta_tags(b"<head></head>", "http://x", "")
     assert ExampleLinks().clip(OPENS_WITH) is None
