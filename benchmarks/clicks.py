@@ -67,7 +67,7 @@ def own(visit: Visit, video: Path) -> Locator:
     visit.tab("Video")
     visit.panel().get_by_text("picture hidden").wait_for(timeout=WAIT)
     visit.choose(video)
-    visit.panel().locator(".headline", has_text="Looking at it").wait_for(timeout=WAIT)
+    visit.panel().locator(".headline", has_text="Working on it").wait_for(timeout=WAIT)
     return visit.panel().locator(".confidence-set").locator("visible=true").first
 
 

@@ -69,7 +69,7 @@ def test_explain(client: Client, video: Path) -> None:
 
 def test_timeline(client: Client, long_clip: Path) -> None:
     words, _, segments, files, timeline = client.predict(handle_file(long_clip), api_name="/timeline")
-    assert words == "Looked at 11 of 11 windows."
+    assert words == "Classified 11 of 11 windows."
     assert len(segments["data"]) == len(timeline["segments"])
     assert [Path(file).suffix for file in files] == [".json", ".csv", ".srt"]
     assert json.loads(Path(files[0]).read_text())["segments"] == timeline["segments"]
@@ -91,7 +91,7 @@ def test_a_timeline_at_its_deadline_ends_with_a_partial_result(recognizer: Recog
         client = Client(url, verbose=False)
         words, *_, timeline = client.predict(handle_file(long_clip), api_name="/timeline")
         client.close()
-    assert "Stopped there, as it took too long" in words
+    assert "Stopped at the time limit" in words
     assert 0 < timeline["num_answered"] < timeline["num_windows"]
 
 

@@ -183,7 +183,7 @@ def test_a_new_video_empties_the_old_answer_at_once(recognizer: Recognizer, vide
         gate.clear()
         upload(panel, video)
         expect(bars(panel)).to_have_count(0)
-        expect(headline(panel)).to_contain_text("Looking at it")
+        expect(headline(panel)).to_contain_text("Working on it")
         gate.set()
         expect(bars(panel)).to_have_count(5, timeout=30_000)
 
@@ -395,7 +395,7 @@ def test_a_long_video_becomes_a_timeline_with_files(url: str, long_clip: Path) -
     with open_page(url) as (page, watch):
         panel = tab(page, "Long video")
         upload(panel, long_clip)
-        expect(panel.get_by_text("Looked at 11 of 11 pieces.")).to_be_visible(timeout=60_000)
+        expect(panel.get_by_text("Classified 11 of 11 pieces.")).to_be_visible(timeout=60_000)
         for kind in ("JSON", "CSV", "SRT"):
             with page.expect_download() as download:
                 panel.get_by_role("button", name=re.compile(f"⬇.*{kind}")).click()
@@ -416,7 +416,7 @@ def test_a_slow_browser_misses_nothing(url: str, long_clip: Path) -> None:
         panel = tab(page, "Long video")
         page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 8})
         upload(panel, long_clip)
-        expect(panel.get_by_text("Looked at 11 of 11 pieces.")).to_be_visible(timeout=60_000)
+        expect(panel.get_by_text("Classified 11 of 11 pieces.")).to_be_visible(timeout=60_000)
         expect(panel.get_by_role("button", name=re.compile("⬇.*JSON"))).to_be_visible(timeout=20_000)
 
 
@@ -433,7 +433,7 @@ def test_a_long_video_can_be_stopped(recognizer: Recognizer, long_clip: Path, vi
     with served(build_demo(Slow(recognizer.loaded), settings=SETTINGS)) as url, open_page(url) as (page, _):
         panel = tab(page, "Long video")
         upload(panel, long_clip)
-        expect(panel.get_by_text("Looked at 4 of 11 pieces.")).to_be_visible(timeout=30_000)
+        expect(panel.get_by_text("Classified 4 of 11 pieces.")).to_be_visible(timeout=30_000)
         panel.get_by_role("button", name="Stop").click()
         expect(headline(panel)).to_contain_text("Stopped")
         stopped = time.monotonic()
@@ -472,7 +472,7 @@ def test_two_videos_are_answered_at_the_same_time(recognizer: Recognizer, video:
         panel = tab(page, "Compare")
         for number in range(2):
             panel.locator("input[type=file]").nth(number).set_input_files(video)
-            expect(panel.get_by_text("Looking at it")).to_have_count(number + 1)
+            expect(panel.get_by_text("Working on it")).to_have_count(number + 1)
         gate.set()
         expect(panel.locator(".runs tr")).to_have_count(6, timeout=30_000)
         watch.check()

@@ -1,4 +1,4 @@
-"""What other sites show of a link."""
+"""Link previews."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.page.conftest import CLIPS
 
 
 def tags(url: str, query: str = "", **headers: str) -> dict[str, str]:
-    """The tags that other sites read, each of which there is once, near the beginning."""
+    """The link preview tags; each occurs once, near the start of the page."""
     begin = httpx.get(url + query, headers=headers, timeout=60).text[:32_000]
     found = re.findall(r'<meta\s+(?:property|name)="([^"]+)"\s+content="([^"]*)"', begin)
     assert len(found) == len(dict(found))
     return dict(found)
 
 
-def test_the_page_has_a_title_a_line_and_a_picture(url: str) -> None:
+def test_the_page_has_a_title_a_description_and_a_picture(url: str) -> None:
     found = tags(url)
     assert found["og:title"] == "What are they doing?"
     assert "names the action" in found["og:description"]
@@ -33,7 +33,7 @@ def test_the_page_has_a_title_a_line_and_a_picture(url: str) -> None:
     assert picture.size == CARD_SIZE
 
 
-def test_each_example_has_its_own(url: str) -> None:
+def test_each_example_has_its_own_preview(url: str) -> None:
     found = {clip.stem: tags(url, f"?example={clip.stem}") for clip in CLIPS}
     assert found["ride_bike"]["og:title"] == "What are they doing? Ride bike!"
     assert found["golf"]["og:url"] == f"{url}?example=golf"
@@ -42,22 +42,22 @@ def test_each_example_has_its_own(url: str) -> None:
 
 
 @pytest.mark.parametrize("query", ["?example=juggling", "?example=", "?example=%00", "?example=../golf", "?exam", "?%"])
-def test_a_wrong_name_is_just_the_page(url: str, query: str) -> None:
+def test_unknown_examples_get_the_preview_of_the_page(url: str, query: str) -> None:
     assert tags(url, query) == tags(url)
 
 
-def test_addresses_are_those_that_the_asker_sees(url: str) -> None:
+def test_addresses_are_those_that_the_client_sees(url: str) -> None:
     behind = {"x-forwarded-host": "a.example", "x-forwarded-proto": "https"}
     assert tags(url, **behind)["og:image"].startswith("https://a.example/gradio_api/file=examples/")
-    wicked = {"x-forwarded-host": 'a"><script>'}
-    assert "<script>" not in str(tags(url, **wicked))
+    malicious = {"x-forwarded-host": 'a"><script>'}
+    assert "<script>" not in str(tags(url, **malicious))
 
 
-def test_nothing_is_said_of_gradio(url: str) -> None:
+def test_gradios_own_tags_are_removed(url: str) -> None:
     assert "header-image" not in httpx.get(url, timeout=60).text
 
 
-def test_names_are_text(tmp_path: Path) -> None:
+def test_names_are_escaped(tmp_path: Path) -> None:
     clip = tmp_path / '"><b>.mp4'
     links = ExampleLinks([clip], [np.zeros((48, 64, 3), np.uint8)])
     page = links.with_meta_tags(b"<head></head>", "http://x", "example=%22%3E%3Cb%3E").decode()
@@ -65,6 +65,6 @@ def test_names_are_text(tmp_path: Path) -> None:
     assert "&#34;&gt;&lt;b&gt;!" in page
 
 
-def test_without_examples_there_is_no_picture() -> None:
+def test_no_picture_without_examples() -> None:
     assert b"og:image" not in ExampleLinks().with_meta_tags(b"<head></head>", "http://x", "")
     assert ExampleLinks().clip(OPENS_WITH) is None
