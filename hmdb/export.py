@@ -1,4 +1,4 @@
-"""A checkpoint -> ONNX, for runtimes without torch: the network, and beside it all that an answer needs."""
+"""Export of a checkpoint to ONNX, with the configuration that inference needs, for runtimes without torch."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ from hmdb.model.loading import CLIP_SPEC_KEY, LoadedModel
 
 NETWORK_FILE = "model.onnx"
 INPUT, OUTPUT = "pixel_values", "logits"
-TOLERANCE = 1e-4  # of logits in ONNX Runtime, beside torch's
-MOST_CLIPS = 1024  # in a batch
-TRIED_CLIPS = 2
-NOISY = "torch.onnx._internal.exporter._registration"  # warns that torchvision is missing, which nothing here needs
+TOLERANCE = 1e-4  # difference of logits between ONNX Runtime and torch
+MAX_BATCH = 1024  # clips
+TEST_CLIPS = 2
+NOISY_LOGGER = "torch.onnx._internal.exporter._registration"  # warns that torchvision is missing, which is not needed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A network in ONNX.
+    """An exported network.
 
     Attributes:
-        folder: holds model.onnx, config.json with the labels, the clip spec and the calibration, and
-            preprocessor_config.json.
-        difference: the largest between a logit of ONNX Runtime and torch's, on clips of noise.
+        folder: contains model.onnx, preprocessor_config.json, and config.json with labels, clip spec and calibration.
+        difference: largest difference between the logits of ONNX Runtime and torch, on clips of noise.
     """
 
     folder: Path
@@ -44,21 +43,21 @@ class Exported:
 
 
 def export(loaded: LoadedModel, output: Path) -> Exported:
-    """Writes the network of a checkpoint as ONNX, tried in ONNX Runtime, and beside it labels, clip spec and processor.
+    """Writes a model as ONNX with its configuration, after comparing its logits in ONNX Runtime with torch's.
 
-    The network takes `pixel_values`, float32 (clips, frames, 3, height, width) as `hmdb.model.preprocess` makes them,
-    any number of clips, and gives `logits`, float32 (clips, labels).
+    The network takes `pixel_values`, float32 (clips, frames, 3, height, width) as made by `hmdb.model.preprocess`, for
+    1 to `MAX_BATCH` clips, and returns `logits`, float32 (clips, labels).
 
     Args:
-        loaded: on the CPU, and not optimized for inference.
+        loaded: a model on the CPU, not optimized for inference.
         output: a new or empty folder.
 
     Raises:
-        ModelError: the folder is not empty or cannot be written, what is needed for it is not installed, the
-            network cannot be expressed, or ONNX Runtime answers differently.
+        ModelError: the folder is not empty or cannot be written, a package is missing, the network cannot be converted,
+            or its logits differ.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ModelError(f"{output} is not an empty folder. Give a new --output folder.")
+        raise ModelError(f"{output} is not an empty folder. Name a new --output folder.")
     try:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else a device id in the home folder, and events
         import onnxruntime
@@ -96,7 +95,7 @@ class _Logits(nn.Module):
 
 
 def _write_network(loaded: LoadedModel, path: Path) -> None:
-    clips = torch.export.Dim("clips", min=1, max=MOST_CLIPS)
+    clips = torch.export.Dim("clips", min=1, max=MAX_BATCH)
     try:
         with _quietly():
             program: Any = torch.onnx.export(
@@ -110,7 +109,7 @@ def _write_network(loaded: LoadedModel, path: Path) -> None:
             )
             program.save(path)
     except torch.onnx.errors.OnnxExporterError as error:
-        raise ModelError(f"{loaded.checkpoint.name} cannot be expressed in ONNX.") from error
+        raise ModelError(f"{loaded.checkpoint.name} cannot be converted to ONNX.") from error
 
 
 def _write_config(loaded: LoadedModel, folder: Path) -> None:
@@ -119,37 +118,37 @@ def _write_config(loaded: LoadedModel, folder: Path) -> None:
 
 
 def largest_difference(loaded: LoadedModel, session: Any) -> float:
-    """The largest difference of a logit between a session of ONNX Runtime and the network itself, on clips of noise.
+    """The largest difference between the logits of a session of ONNX Runtime and of the network, on clips of noise.
 
     Raises:
-        ModelError: it is larger than 1e-4, or no number.
+        ModelError: it exceeds 1e-4 or is NaN.
     """
     clips = _noise(loaded)
     with torch.inference_mode():
         expected = loaded.network(pixel_values=clips).logits.numpy()
-    (found,) = session.run([OUTPUT], {INPUT: clips.numpy()})
-    difference = float(np.abs(found - expected).max())
+    (actual,) = session.run([OUTPUT], {INPUT: clips.numpy()})
+    difference = float(np.abs(actual - expected).max())
     if not difference <= TOLERANCE:
         raise ModelError(
-            f"{loaded.checkpoint.name} answers differently in ONNX Runtime: a logit is off by {difference:.2g}, "
+            f"{loaded.checkpoint.name} has other logits in ONNX Runtime: the largest difference is {difference:.2g}, "
             f"more than {TOLERANCE:g}."
         )
     return difference
 
 
 def _noise(loaded: LoadedModel) -> torch.Tensor:
-    shape = (TRIED_CLIPS, loaded.clip_spec.num_frames, 3, *loaded.pixel_spec.shape)
+    shape = (TEST_CLIPS, loaded.clip_spec.num_frames, 3, *loaded.pixel_spec.shape)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    logger = logging.getLogger(NOISY)
+    logger = logging.getLogger(NOISY_LOGGER)
     before = logger.level
     logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch's, of its own use of its own functions
+            warnings.simplefilter("ignore", FutureWarning)  # raised by torch's use of its own functions
             yield
     finally:
         logger.setLevel(before)

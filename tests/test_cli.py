@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hmdb.cli import COMMANDS, main
-from hmdb.cli.classify import Answer, to_table
+from hmdb.cli.classify import VideoResult, to_table
 from hmdb.recognizer import Recognizer
 from hmdb.video.discover import find_videos
 from tests.support.clips import moving_bar, write_frames, write_mp4
@@ -200,7 +200,7 @@ def test_a_row_ends_with_what_is_to_be_said_of_its_answer(tmp_path: Path, recogn
     still = write_mp4(tmp_path / "still.mp4", np.full((30, 120, 160, 3), 90, np.uint8))
     moving = write_mp4(tmp_path / "moving.mp4", moving_bar(20))
     answers = [
-        Answer(video=path, prediction=recognizer(path, top_k=1).to_dict() | {"notes": notes}, error=None)
+        VideoResult(video=path, prediction=recognizer(path, top_k=1).to_dict() | {"notes": notes}, error=None)
         for path, notes in ((still, []), (moving, []), (still, ["Damaged."]), (moving, ["Damaged."]))
     ]
     lines = to_table(answers).splitlines()
@@ -233,13 +233,13 @@ def test_a_reader_that_has_seen_enough_is_no_error(video: Path, checkpoint: Path
 def test_an_empty_name_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([""])
-    assert "a name is empty" in capsys.readouterr().err
+    assert "the path is empty" in capsys.readouterr().err
 
 
 def test_a_revision_of_no_model_is_refused(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([str(video), "--revision", "main"])
-    assert "--revision is that of a model on the Hub" in capsys.readouterr().err.splitlines()[-1]
+    assert "--revision needs a model on the Hub" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "²", "many"])

@@ -1,7 +1,7 @@
 """The command line of hmdb: `python -m hmdb VIDEO...`, and further commands by name.
 
-A command is a module with three things: `HELP`, a line; `add_arguments(parser)`; and `run(options, parser)`,
-which returns the exit status. Heavy libraries are imported in `run`, so that --help is quick.
+A command is a module with a line `HELP`, `add_arguments(parser)` and `run(options, parser)`, which returns the exit
+status. Heavy libraries are imported in `run`, so that --help is fast.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from hmdb.machine import silence_stdout
 from hmdb.version import __version__
 
 COMMANDS = {"classify": classify, "batch": batch, "annotate": annotate, "export": export}
-DEFAULT_COMMAND = "classify"  # the command that needs no name
+DEFAULT_COMMAND = "classify"  # the command that runs if none is named
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; `classify` where none is named first.
+    """Runs the command named by the first argument, or `classify`.
 
     Returns:
-        The exit status: 0 where all went well, 1 where something did not, 130 where somebody pressed Ctrl-C.
+        The exit status: 0 on success, 1 on an error, 130 after Ctrl-C.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] not in (*COMMANDS, "-h", "--help", "--version"):
         given.insert(0, DEFAULT_COMMAND)
-    parser, options = _parsed(given)
+    parser, options = _parse(given)
     try:
         status = int(COMMANDS[options.command].run(options, parser))
         sys.stdout.flush()
@@ -44,13 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _parsed(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    """The parser of the command that is named, for errors that show later, and what it made of the arguments."""
+def _parse(arguments: Sequence[str]) -> tuple[argparse.ArgumentParser, argparse.Namespace]:
+    """Returns the parser of the command, for errors found later, and the parsed options."""
     prog = "python -m hmdb"
     parser = argparse.ArgumentParser(
         prog=prog,
-        description="Says what someone in a video is doing.",
-        epilog=f"{prog} VIDEO... is short for {prog} {DEFAULT_COMMAND} VIDEO...; {prog} COMMAND --help tells more.",
+        description="Recognizes human actions in videos.",
+        epilog=f"{prog} VIDEO... is short for {prog} {DEFAULT_COMMAND} VIDEO...; see {prog} COMMAND --help.",
     )
     parser.add_argument("--version", action="version", version=f"hmdb {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

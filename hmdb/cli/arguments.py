@@ -1,4 +1,4 @@
-"""Arguments that several commands share."""
+"""Arguments shared by several commands."""
 
 from __future__ import annotations
 
@@ -10,31 +10,37 @@ from hmdb.clips.clip import SAMPLERS
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which model answers, how precisely, and how many labels it gives."""
-    parser.add_argument("--model", help="Hub id or folder; if not given, HMDB_MODEL or the bundled checkpoint")
+    """Adds the options of the model, its precision, the sampler and the number of labels."""
+    parser.add_argument("--model", help="Hub id or folder (default: HMDB_MODEL, or the bundled checkpoint)")
     parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
-    parser.add_argument("--device", help="cpu, cuda, ...; if not given, a GPU where there is one")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16, int8: the precision (%(default)s)")
-    parser.add_argument("--sampler", choices=SAMPLERS, help="how frames are taken; if not given, the checkpoint's way")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     parser.add_argument(
-        "--top-k", type=positive_int, default=5, metavar="K", help="answers for each video (%(default)s)"
+        "--dtype", default="auto", help="precision: auto, float32, bfloat16 or int8 (default: %(default)s)"
+    )
+    parser.add_argument("--sampler", choices=SAMPLERS, help="frame sampler (default: the checkpoint's)")
+    parser.add_argument(
+        "--top-k",
+        type=positive_int,
+        default=5,
+        metavar="K",
+        help="number of labels for each video (default: %(default)s)",
     )
 
 
 def check_revision(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     if options.revision and not (options.model or os.environ.get("HMDB_MODEL")):
-        parser.error("--revision is that of a model on the Hub: name it with --model or HMDB_MODEL")
+        parser.error("--revision needs a model on the Hub: name one with --model or HMDB_MODEL")
 
 
 def nonempty_path(text: str) -> Path:
-    """A path, as `type` of an argument. One that is empty would be the folder one is in."""
+    """An argument's `type`: a path. An empty one would mean the current folder."""
     if not text:
-        raise argparse.ArgumentTypeError("a name is empty")
+        raise argparse.ArgumentTypeError("the path is empty")
     return Path(text)
 
 
 def positive_int(text: str) -> int:
-    """A whole number of at least 1, as `type` of an argument."""
+    """An argument's `type`: a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)

@@ -1,4 +1,4 @@
-"""`python -m hmdb VIDEO...`: a handful of videos, answered one after the other by one process."""
+"""`python -m hmdb VIDEO...`: classifies a few videos, one after the other."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from hmdb.text import display_name, label_words, one_line
 from hmdb.video import prepare
 from hmdb.video.discover import find_videos
 
-HELP = "Says what someone in a video is doing."
-MANY = 4  # videos, from which on a progress bar is shown
+HELP = "Recognizes the human action in each video."
+MANY = 4  # number of videos from which on a progress bar is shown
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Answer:
-    """What came of one video: a prediction as a dictionary, without its pixels, or the reason why there is none."""
+class VideoResult:
+    """The result of one video: the prediction as a dictionary, without pixels, or the error."""
 
     video: Path
     prediction: dict[str, Any] | None
@@ -38,32 +38,31 @@ class Answer:
 
 
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
-    """Classifies the videos that are named.
+    """Classifies the videos and prints or writes the results.
 
     Returns:
-        The exit status: 0 where all were answered, 1 where one was not.
+        The exit status: 0 if every video was classified, 1 if not.
 
     Raises:
-        HmdbError: the model cannot be loaded, or the table cannot be written.
+        HmdbError: the model cannot be loaded, or the CSV file cannot be written.
     """
     check_revision(options, parser)
-    form = to_json if options.json else to_csv if options.csv else to_table
-    with _file(options.csv) if options.csv else contextlib.nullcontext(print) as write:
-        answers = _answers(options)
-        if text := form(answers):
+    to_text = to_json if options.json else to_csv if options.csv else to_table
+    with _atomic_file(options.csv) if options.csv else contextlib.nullcontext(print) as write:
+        results = _classify(options)
+        if text := to_text(results):
             write(text)
-    return 1 if any(answer.error for answer in answers) else 0
+    return 1 if any(result.error for result in results) else 0
 
 
-def _answers(options: argparse.Namespace) -> list[Answer]:
-    """Loads the model and asks it about each video.
+def _classify(options: argparse.Namespace) -> list[VideoResult]:
+    """Loads the model and classifies each video.
 
     Raises:
-        ModelError: it cannot be loaded.
+        ModelError: the model cannot be loaded.
     """
     videos = [video for path in options.videos for video in find_videos(path)]
-    prepare()  # another process, which starts beside what follows
-    # torch and transformers take seconds; --help need not wait for them
+    prepare()  # starts a decoding process while torch and transformers are imported
     with gc_paused():
         from transformers.utils.logging import disable_progress_bar
 
@@ -77,31 +76,31 @@ def _answers(options: argparse.Namespace) -> list[Answer]:
     for note in recognizer.loaded.notes:
         print(f"Note: {note}", file=sys.stderr)
 
-    answers = []
+    results = []
     quiet = len(videos) < MANY or not sys.stderr.isatty()
     for video in tqdm(videos, unit="video", disable=quiet):
         try:
             prediction = recognizer(video, top_k=options.top_k, sampler=options.sampler).to_dict()
-            answers.append(Answer(video=video, prediction=prediction, error=None))
+            results.append(VideoResult(video=video, prediction=prediction, error=None))
         except HmdbError as error:
-            answers.append(Answer(video=video, prediction=None, error=str(error)))
+            results.append(VideoResult(video=video, prediction=None, error=str(error)))
             tqdm.write(str(error), file=sys.stderr)
-    return answers
+    return results
 
 
 @contextlib.contextmanager
-def _file(target: Path) -> Iterator[Callable[[str], None]]:
-    """Writes a file whole or not at all. That it cannot be written is known before there is anything to write.
+def _atomic_file(target: Path) -> Iterator[Callable[[str], None]]:
+    """Yields a function that replaces a file atomically. The path is checked first, before videos are classified.
 
     Raises:
-        DataError: it cannot be written.
+        DataError: the file cannot be written.
     """
-    with _named(target):
+    with _as_data_error(target):
         part = _part(target)
 
     def write(text: str) -> None:
-        with _named(target):
-            part.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files are any bytes
+        with _as_data_error(target):
+            part.write_text(text, encoding="utf-8", errors="surrogateescape")  # file names may be any bytes
             if part != target:
                 part.replace(target.resolve())
 
@@ -113,7 +112,7 @@ def _file(target: Path) -> Iterator[Callable[[str], None]]:
 
 
 def _part(target: Path) -> Path:
-    """An empty file beside the target, to take its place; a pipe or a device is written itself."""
+    """An empty temporary file next to the target; the target itself if it is a pipe or a device."""
     if target.exists():
         if not (target.is_file() or target.is_dir()):
             return target
@@ -125,7 +124,7 @@ def _part(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _named(target: Path) -> Iterator[None]:
+def _as_data_error(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -134,7 +133,11 @@ def _named(target: Path) -> Iterator[None]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "videos", nargs="+", type=nonempty_path, metavar="VIDEO", help="file, folder of frames, or folder of these"
+        "videos",
+        nargs="+",
+        type=nonempty_path,
+        metavar="VIDEO",
+        help="video file, folder of frames, or folder of these",
     )
     add_model_arguments(parser)
     form = parser.add_mutually_exclusive_group()
@@ -142,17 +145,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--csv", type=Path, metavar="FILE", help="write CSV to a file instead of printing a table")
 
 
-def to_table(answers: Sequence[Answer]) -> str:
-    """A line per video: its name, or its path where another has that name, then its labels with their
-    probabilities, the best first, the first behind "none of these" where it is taken to show none. Last comes why
-    that is so, and what is wrong with the video.
+def to_table(results: Sequence[VideoResult]) -> str:
+    """A line per video: its name (its path if the name is not unique), the labels with their probabilities, best first,
+    after "none of these" if the clip was rejected, and at the end the reason and any notes on the video.
     """
-    names = [display_name(answer.video) for answer in answers]
-    often = Counter(names)
+    names = [display_name(result.video) for result in results]
+    counts = Counter(names)
     rows = [
-        [name if name and often[name] == 1 else one_line(str(answer.video)), *_cells(answer.prediction)]
-        for name, answer in zip(names, answers, strict=True)
-        if answer.prediction
+        [name if name and counts[name] == 1 else one_line(str(result.video)), *_cells(result.prediction)]
+        for name, result in zip(names, results, strict=True)
+        if result.prediction
     ]
     if not rows:
         return ""
@@ -166,29 +168,29 @@ def _cells(prediction: dict[str, Any]) -> list[str]:
     return [first if prediction["is_known"] else f"none of these: {first}", *others, " ".join(remarks).strip()]
 
 
-def to_json(answers: Sequence[Answer]) -> str:
-    """A list of objects: `video` with the answer as `Prediction.to_dict` gives it, or with `error`."""
+def to_json(results: Sequence[VideoResult]) -> str:
+    """A list of objects with `video`, and the keys of `Prediction.to_dict` or `error`."""
     return json.dumps(
-        [{"video": str(answer.video)} | (answer.prediction or {"error": answer.error}) for answer in answers],
+        [{"video": str(result.video)} | (result.prediction or {"error": result.error}) for result in results],
         indent=2,
     )
 
 
-def to_csv(answers: Sequence[Answer]) -> str:
-    """A row per video and rank: video, rank, label, probability, error, is_known; a failed video has one row.
+def to_csv(results: Sequence[VideoResult]) -> str:
+    """A row per video and rank: video, rank, label, probability, error, is_known; one row for a failed video.
 
-    `is_known` is that of the answer: false where the video perhaps shows none of the labels.
+    `is_known` is false on all rows of a clip that was rejected as none of the labels.
     """
     file = io.StringIO()
     rows = csv.writer(file, lineterminator="\n")
     rows.writerow(("video", "rank", "label", "probability", "error", "is_known"))
-    for answer in answers:
-        if answer.prediction:
-            known = json.dumps(answer.prediction["is_known"])
+    for result in results:
+        if result.prediction:
+            known = json.dumps(result.prediction["is_known"])
             rows.writerows(
-                (answer.video, rank, each["label"], f"{each['probability']:.6f}", "", known)
-                for rank, each in enumerate(answer.prediction["top"], start=1)
+                (result.video, rank, each["label"], f"{each['probability']:.6f}", "", known)
+                for rank, each in enumerate(result.prediction["top"], start=1)
             )
         else:
-            rows.writerow((answer.video, "", "", "", answer.error, ""))
+            rows.writerow((result.video, "", "", "", result.error, ""))
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""`python -m hmdb export CHECKPOINT --output DIR`: a checkpoint as ONNX."""
+"""`python -m hmdb export CHECKPOINT --output DIR`: converts a checkpoint to ONNX."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-HELP = "Writes a checkpoint as ONNX, with its labels, clip spec and processor beside it."
+HELP = "Converts a checkpoint to ONNX, with its labels, clip spec and processor configuration."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     """Exports the checkpoint.
 
     Raises:
-        ModelError: it cannot be loaded or exported, or the folder is not empty.
+        ModelError: the checkpoint cannot be loaded or exported, or the folder is not empty.
     """
     from transformers.utils.logging import disable_progress_bar
 
@@ -30,8 +30,8 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     loaded = load(options.checkpoint, options.revision, "cpu")
     for note in loaded.notes:
         print(f"Note: {note}", file=sys.stderr)
-    made = export(loaded, options.output)
-    size = sum(path.stat().st_size for path in made.folder.iterdir())
-    print(f"{loaded.checkpoint.name} is in {made.folder}, {size / 1e6:.1f} MB.")
-    print(f"In ONNX Runtime its logits differ from torch's by at most {made.difference:.1g}.")
+    exported = export(loaded, options.output)
+    size = sum(path.stat().st_size for path in exported.folder.iterdir())
+    print(f"Wrote {loaded.checkpoint.name} to {exported.folder}, {size / 1e6:.1f} MB.")
+    print(f"Its logits in ONNX Runtime differ from PyTorch's by at most {exported.difference:.1g}.")
     return 0
