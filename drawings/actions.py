@@ -1,14 +1,8 @@
-"""What the figure does: a pose, and the things it handles, as a function of time.
-
-An action is called with the seconds since the clip began and gives a `Moment`. Its `Setting` says what
-suits it. Names are labels of HMDB_simp.
-"""
+"""The actions that can be drawn: functions from the seconds since the clip began to a `Moment`, by HMDB_simp label."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 
@@ -27,64 +21,11 @@ from drawings.figure import (
     shoulders,
     toward,
 )
+from drawings.moment import STAND, Drawing, Moment, Setting, between, hand_of, smooth, swing
 
-Drawing: TypeAlias = Callable[[Canvas], None]
-
-STAND = SHIN + THIGH + ANKLE - 0.008
 WOOD: Color = (150, 100, 60)
 STEEL: Color = (150, 155, 165)
 DARK: Color = (50, 52, 60)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Moment:
-    """A pose, and what is drawn behind and before it.
-
-    Attributes:
-        travel: how far the camera has followed, in body heights.
-        crossed: whether both arms are before the body.
-    """
-
-    pose: Pose
-    behind: Drawing | None = None
-    before: Drawing | None = None
-    travel: float = 0.0
-    crossed: bool = False
-    shadow: float = 0.3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What suits an action: scenes, how tall the figure is (share of the picture), seconds of a clip.
-
-    Attributes:
-        gist: the seconds from and to which it has to be seen to be known.
-    """
-
-    scenes: tuple[str, ...]
-    tall: float
-    gist: tuple[float, float]
-    seconds: float = 4.0
-    left: float = 0.5  # where x = 0 is, share of the width
-
-
-def smooth(x: float) -> float:
-    """0 before 0, 1 after 1, softly in between."""
-    x = min(max(x, 0.0), 1.0)
-    return x * x * (3 - 2 * x)
-
-
-def between(x: float, start: float, end: float) -> float:
-    return smooth((x - start) / (end - start))
-
-
-def swing(t: float, period: float = 1.0) -> float:
-    """0..1..0, softly."""
-    return float(0.5 - 0.5 * np.cos(2 * np.pi * t / period))
-
-
-def hand_of(shoulder: Point, angle: float, length: float = UPPER_ARM + FOREARM) -> Point:
-    return shoulder + length * toward(angle)
 
 
 def wave(t: float) -> Moment:

@@ -1,8 +1,8 @@
-"""An action and a seed -> the frames of a drawn clip.
+"""Renders a clip from an action and a seed.
 
-    frames = render("golf", seed=3)  # uint8 (N, 240, 320, 3), always the same
+    frames = render("golf", seed=3)  # uint8 (N, 240, 320, 3), the same each time
 
-The seed chooses the figure's looks, the scene, the side it faces, its pace and the camera.
+The seed determines the figure's looks, the scene, the side it faces, its pace and the camera.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from drawings.scenes import GROUND, background
 
 SIZE = (320, 240)  # width, height
 FPS = 25
-SPARE = 1.6  # widths of background to pan over
+BACKGROUND_WIDTHS = 1.6  # width of the background, in frame widths, to pan over
 
 SKINS: tuple[Color, ...] = ((246, 205, 175), (225, 170, 130), (190, 130, 92), (140, 92, 64), (100, 66, 48))
 HAIRS: tuple[Color, ...] = ((48, 36, 32), (96, 62, 38), (190, 146, 84), (150, 72, 40), (30, 30, 36), (150, 146, 142))
@@ -31,12 +31,12 @@ SHOES: tuple[Color, ...] = ((235, 235, 235), (60, 56, 56), (180, 60, 60), (90, 1
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
-    """Where the figure is in the picture.
+    """The position and size of the figure in the picture.
 
     Attributes:
-        zoom: its size against the one that suits the action.
-        aside: how far it is moved to the right, share of the width.
-        ground: where it stands, share of the height.
+        zoom: size relative to the action's default.
+        aside: shift to the right, as a fraction of the width.
+        ground: height of the ground, as a fraction of the height from the top.
     """
 
     zoom: float = 1.0
@@ -48,7 +48,7 @@ CAMERA = Camera()
 
 
 def generator(action: str, seed: int) -> np.random.Generator:
-    """The source of a clip's chances: first those of `random_look`, then those of the scene and the camera."""
+    """The random generator of a clip; `random_look` draws from it first, then the scene and the camera."""
     return np.random.default_rng([seed, sorted(ACTIONS).index(action)])
 
 
@@ -68,19 +68,20 @@ def render(
 
     Args:
         action: one of `ACTIONS`, which are labels of HMDB_simp.
-        seed: of everything that is left to chance.
-        scene: one of `drawings.scenes`; one of `SCENES` that suits the action, if not given.
-        seconds: how long it is; as long as suits the action, if not given.
+        seed: of all random choices.
+        scene: a name in `drawings.scenes`; a random one that suits the action, if not given.
+        seconds: length; the action's default, if not given.
         size: (width, height) in pixels.
-        fps: frames in a second.
-        start: seconds of the action that are over when the clip begins.
-        look: of the figure; left to chance, if not given.
+        fps: frames per second.
+        start: seconds of the action before the clip begins.
+        look: of the figure; random, if not given.
+        camera: position and size of the figure.
 
     Returns:
         uint8 RGB (N, height, width, 3).
 
     Raises:
-        ValueError: the action is unknown.
+        ValueError: the action cannot be drawn.
     """
     if action not in ACTIONS:
         raise ValueError(f"{action} cannot be drawn; known are {', '.join(ACTIONS)}")
@@ -89,7 +90,7 @@ def render(
     look = look or random_look(rng)
     width, height = size
     scene = scene or str(rng.choice(setting.scenes))
-    wide = int(width * SPARE)
+    wide = int(width * BACKGROUND_WIDTHS)
     behind = background(scene, rng, (wide, height))
     mirrored = bool(rng.random() < 0.5)
     scale = height * setting.tall * rng.uniform(0.93, 1.07) * camera.zoom
@@ -103,7 +104,7 @@ def render(
         sway_x, sway_y = 2.2 * np.sin(t * 1.3 + shake[0]) + 0.8 * np.sin(t * 3.1 + shake[1]), np.sin(t * 1.7 + shake[2])
         pan = (wide - width) / 2 + sway_x + (-1 if mirrored else 1) * moment.travel * scale
         columns = np.arange(width) + round(pan)
-        picture = behind[:, _folded(columns, wide)].copy()
+        picture = behind[:, _reflect(columns, wide)].copy()
         canvas = Canvas(picture, scale, (width * left - sway_x * 0.4, height * camera.ground + sway_y), mirrored)
         if moment.shadow:
             canvas.shadow(float(moment.pose.pelvis[0]), moment.shadow)
@@ -116,14 +117,14 @@ def render(
     return np.stack(frames)
 
 
-def _folded(columns: np.ndarray, wide: int) -> np.ndarray:
-    """Columns of a background that goes on for ever, back and forth without a seam."""
+def _reflect(columns: np.ndarray, wide: int) -> np.ndarray:
+    """Column indices reflected at the edges, so that a background continues without a seam."""
     place = columns % (2 * wide)
     return np.where(place < wide, place, 2 * wide - 1 - place)
 
 
 def random_look(rng: np.random.Generator) -> Look:
-    """A figure in the colours above, more or less."""
+    """A random figure in variations of the colours above."""
 
     def one_of(colors: tuple[Color, ...]) -> Color:
         red, green, blue = np.clip(np.array(colors[rng.integers(len(colors))]) + rng.normal(0, 7, 3), 10, 250)

@@ -1,8 +1,8 @@
-"""An articulated figure: a pose, its joints, and how they are drawn.
+"""An articulated figure: its pose, inverse kinematics and rendering.
 
 Lengths are in body heights, y points up and 0 is the ground. Angles are in degrees from upright,
-clockwise, so that 90 points to +x. Everything on the figure is a tapered capsule, shaded as if it were
-round and lit from above; its edge is smooth because its distance is known at every pixel.
+clockwise, so that 90 points to +x. Every part of the figure is a tapered capsule, shaded as a round
+body lit from above and antialiased by its distance field.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ def toward(angle: float) -> Point:
 
 @dataclass(frozen=True, kw_only=True)
 class Pose:
-    """Where a figure is and what it reaches for. Of two limbs the first is the nearer one.
+    """The pose of a figure. Of two limbs the first is nearer to the camera.
 
     Attributes:
-        pelvis: the root.
+        pelvis: position of the root joint.
         lean: angle of the spine.
-        hands, feet: what wrists and ankles reach for; limbs that are too short point at it.
-        elbows, knees: to which side they bend, -1..1; 1 is to +x for a limb that hangs down.
+        hands, feet: targets of wrists and ankles; a limb that is too short points at its target.
+        elbows, knees: direction in which they bend, -1..1; 1 is +x for a limb that hangs down.
         breadth: 0 seen from the side, 1 from the front.
-        nod: angle of the head against the spine.
-        gaze: where the face points: 1 to +x, -1 to -x, 0 to us.
+        nod: angle of the head relative to the spine.
+        gaze: direction of the face: 1 for +x, -1 for -x, 0 for the camera.
         toes: angles of the feet.
     """
 
@@ -78,7 +78,7 @@ def hips(pelvis: Point, lean: float, breadth: float = 0.2) -> tuple[Point, Point
 
 
 def reach(start: Point, target: Point, upper: float, lower: float, bend: float) -> tuple[Point, Point]:
-    """Two-bone inverse kinematics: the middle joint and the end of a limb that reaches for a target."""
+    """Two-bone inverse kinematics: the middle joint and the end of a limb, given its target."""
     way = target - start
     far = float(np.hypot(*way))
     along = way / far if far > 1e-6 else at(0, -1)
@@ -105,7 +105,7 @@ class Look:
 
 
 class Canvas:
-    """Pixels that a figure is drawn on.
+    """An image to draw on, in body coordinates.
 
     Attributes:
         pixels: float32 (H, W, 3), 0..255.
@@ -116,7 +116,7 @@ class Canvas:
         Args:
             scale: pixels in a body height.
             origin: (x, y) of the pixel on which (0, 0) lies.
-            mirrored: whether +x is to the left.
+            mirrored: draws +x to the left.
         """
         self.pixels, self.scale, self.origin = pixels, scale, origin
         self.side = -1 if mirrored else 1
@@ -127,7 +127,7 @@ class Canvas:
     def capsule(
         self, start: Point, end: Point, radius: float, end_radius: float | None = None, *, color: Color, lit: float = 1
     ) -> None:
-        """A rounded limb from start to end, flat where `lit` is 0, as round as can be where it is 1."""
+        """A rounded limb from start to end; `lit` is the strength of its shading, 0 (flat) to 1."""
         a, b = self._pixel(start), self._pixel(end)
         ra = max(radius * self.scale, 0.35)
         rb = ra if end_radius is None else max(end_radius * self.scale, 0.35)
@@ -177,7 +177,7 @@ def draw(canvas: Canvas, pose: Pose, look: Look, *, over: float = 0.0) -> None:
     """Draws the figure: the farther limbs, darker, then trunk and head, then the nearer limbs.
 
     Args:
-        over: above 0 the farther arm is drawn last too, as it is when both hands are before the body.
+        over: above 0, the farther arm is drawn after the trunk too, for poses with both hands in front of the body.
     """
     _leg(canvas, pose, look, 1, 0.8)
     if not over:

@@ -26,12 +26,12 @@ EXAMPLES = {  # action -> seed, scene
 
 
 def write_mp4(frames: np.ndarray, path: Path, *, fps: int = FPS, crf: int = 24, preset: str = "slow") -> Path:
-    """Encodes uint8 RGB (N, H, W, 3), H and W even, as H.264, ready to be played while it loads."""
+    """Encodes uint8 RGB (N, H, W, 3), H and W even, as H.264 that plays while it loads."""
     with av.open(str(path), "w", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        # One thread, so that the same frames give the same file.
+        # one thread, so that the same frames give the same file
         stream.options = {"crf": str(crf), "preset": preset, "threads": "1"}
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))

@@ -1,7 +1,7 @@
-"""Draws a small data set of people before fixed cameras: `python -m drawings.make_people FOLDER [--seed 0]`.
+"""Draws a small data set of people in front of fixed cameras: `python -m drawings.make_people FOLDER [--seed 0]`.
 
-Nine people perform ten actions, one clip each, as in Weizmann's data (Blank et al., ICCV 2005; nothing is taken from
-them): `<action>/<person>_<action>.mp4`, 90 clips of 1 to 3 seconds. A person's background is the same in all ten clips.
+Nine people perform ten actions, one clip each, as in the Weizmann data set (Blank et al., ICCV 2005; nothing is copied
+from it): `<action>/<person>_<action>.mp4`, 90 clips of 1 to 3 seconds. Each person has one background.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ from pathlib import Path
 
 import numpy as np
 
-from drawings.actions import STAND, Moment, between, hand_of, swing
 from drawings.drawing import random_look
 from drawings.figure import ANKLE, Canvas, Look, Point, Pose, at, draw, hips, shoulders, toward
 from drawings.make_examples import write_mp4
+from drawings.moment import STAND, Moment, between, hand_of, swing
 from drawings.scenes import GROUND, SCENES, background
 
 SIZE = (192, 144)  # width, height
 FPS = 25
-WAY = 1.9  # body heights that those who move across the picture cover
+PATH_LENGTH = 1.9  # body heights that a moving person covers
 PEOPLE = ("anna", "boris", "chen", "dara", "emil", "fatou", "goran", "hana", "ivo")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Action:
-    """What is done, as a pose for each moment.
+    """An action as a function of time and place.
 
     Attributes:
-        move: seconds and where the pelvis is, in body heights from the middle -> the moment.
-        speed: body heights a second across the picture; 0 on the spot.
-        seconds: of a clip on the spot.
+        move: (seconds, x of the pelvis in body heights from the middle) -> moment.
+        speed: body heights per second across the picture; 0 on the spot.
+        seconds: length of a clip on the spot.
     """
 
     move: Callable[[float, float], Moment]
@@ -42,22 +42,23 @@ class Action:
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """Who is seen, before what, and how tall and fast.
+    """A person's looks, background, height and speed.
 
     Attributes:
-        picture: float32 RGB (height, width, 3), 0..255.
-        tall: share of the picture's height.
-        pace: 1 is the actions' own.
+        look: of the figure.
+        picture: background, float32 RGB (height, width, 3), 0..255.
+        height: as a fraction of the picture's height.
+        pace: factor on the speed of the actions.
     """
 
     look: Look
     picture: np.ndarray
-    tall: float
+    height: float
     pace: float
 
 
 def _steps(t: float, x: float, height: float, stride: float, lift: float, cadence: float) -> tuple[Point, Point]:
-    """Two feet that take turns: the one that is in the air goes forward."""
+    """Positions of two alternating feet: the one in the air moves forward."""
     phase = 2 * np.pi * cadence * t
     return tuple(  # type: ignore[return-value]
         at(x + stride * np.sin(angle), ANKLE + height + lift * max(0.0, float(np.cos(angle))))
@@ -66,7 +67,7 @@ def _steps(t: float, x: float, height: float, stride: float, lift: float, cadenc
 
 
 def _along(t: float, x: float, *, cadence: float, stride: float, lift: float, bounce: float, lean: float) -> Moment:
-    """Walking and its kin, seen from the side; the arms swing against the legs."""
+    """Walking or running, seen from the side; the arms swing against the legs."""
     phase = 2 * np.pi * cadence * t
     hop = bounce * abs(float(np.sin(phase)))
     pelvis = at(x, STAND - 0.02 + hop)
@@ -86,7 +87,7 @@ def run(t: float, x: float) -> Moment:
 
 
 def skip(t: float, x: float) -> Moment:
-    """On one leg, the other one drawn up."""
+    """Hops forward on one leg."""
     hop = 0.13 * swing(t, 0.5)
     pelvis = at(x, STAND - 0.03 + hop)
     near, far = shoulders(pelvis, 6)
@@ -96,7 +97,7 @@ def skip(t: float, x: float) -> Moment:
 
 
 def jump(t: float, x: float) -> Moment:
-    """Forward on both legs."""
+    """Jumps forward on both legs."""
     fly = 0.17 * swing(t, 0.7)
     crouch = 0.09 * max(0.0, 1 - fly / 0.05)
     pelvis, lean = at(x, STAND - 0.02 + fly - crouch), 8 + 150 * crouch
@@ -117,30 +118,30 @@ def _facing(pelvis: Point, hands: tuple[Point, Point], feet: tuple[Point, Point]
     )  # fmt: skip
 
 
-def _hanging(pelvis: Point, spread: float = 10) -> tuple[Point, Point]:
+def _hanging_hands(pelvis: Point, spread: float = 10) -> tuple[Point, Point]:
     near, far = shoulders(pelvis, 0, 1)
     return hand_of(near, 180 + spread, 0.29), hand_of(far, 180 - spread, 0.29)
 
 
-def _under(pelvis: Point, apart: float, height: float) -> tuple[Point, Point]:
+def _feet_under(pelvis: Point, apart: float, height: float) -> tuple[Point, Point]:
     left, right = hips(pelvis, 0, 1)
     return at(left[0] - apart, ANKLE + height), at(right[0] + apart, ANKLE + height)
 
 
 def side(t: float, x: float) -> Moment:
-    """Sideways, the feet together and apart by turns."""
+    """Steps sideways, feet together and apart in turn."""
     open_ = swing(t, 0.55)
     hop = 0.06 * swing(t + 0.27, 0.55)
     pelvis = at(x, STAND - 0.02 - 0.02 * open_ + hop)
-    return _facing(pelvis, _hanging(pelvis, 14), _under(pelvis, 0.15 * open_ - 0.03, hop))
+    return _facing(pelvis, _hanging_hands(pelvis, 14), _feet_under(pelvis, 0.15 * open_ - 0.03, hop))
 
 
 def pjump(t: float, x: float) -> Moment:
-    """Up and down on the spot."""
+    """Jumps on the spot."""
     fly = 0.2 * swing(t, 0.65)
     crouch = 0.08 * max(0.0, 1 - fly / 0.05)
     pelvis = at(x, STAND - 0.02 + fly - crouch)
-    return _facing(pelvis, _hanging(pelvis, 16), _under(pelvis, 0.0, fly))
+    return _facing(pelvis, _hanging_hands(pelvis, 16), _feet_under(pelvis, 0.0, fly))
 
 
 def jack(t: float, x: float) -> Moment:
@@ -148,11 +149,11 @@ def jack(t: float, x: float) -> Moment:
     open_ = swing(t, 0.9)
     hop = 0.07 * swing(t, 0.45)
     pelvis = at(x, STAND - 0.02 - 0.03 * open_ + hop)
-    return _facing(pelvis, _hanging(pelvis, 12 + 150 * open_), _under(pelvis, 0.17 * open_, hop))
+    return _facing(pelvis, _hanging_hands(pelvis, 12 + 150 * open_), _feet_under(pelvis, 0.17 * open_, hop))
 
 
 def bend(t: float, x: float) -> Moment:
-    """Down to the toes and up again."""
+    """Bends down to the toes and up again."""
     down = between(t, 0.2, 1.0) * (1 - between(t, 1.3, 2.1))
     lean = 108 * down
     pelvis = at(x - 0.08 * down, STAND - 0.02 - 0.03 * down)
@@ -168,12 +169,12 @@ def _wave(t: float, pelvis: Point, which: int) -> Point:
 
 def wave1(t: float, x: float) -> Moment:
     pelvis = at(x, STAND - 0.01)
-    return _facing(pelvis, (_wave(t, pelvis, 0), _hanging(pelvis)[1]), _under(pelvis, 0.02, 0))
+    return _facing(pelvis, (_wave(t, pelvis, 0), _hanging_hands(pelvis)[1]), _feet_under(pelvis, 0.02, 0))
 
 
 def wave2(t: float, x: float) -> Moment:
     pelvis = at(x, STAND - 0.01)
-    return _facing(pelvis, (_wave(t, pelvis, 0), _wave(t, pelvis, 1)), _under(pelvis, 0.02, 0))
+    return _facing(pelvis, (_wave(t, pelvis, 0), _wave(t, pelvis, 1)), _feet_under(pelvis, 0.02, 0))
 
 
 ACTIONS = {
@@ -196,27 +197,27 @@ def person(name: str, seed: int = 0) -> Person:
     return Person(
         look=random_look(rng),
         picture=background(scene, rng, SIZE),
-        tall=float(rng.uniform(0.52, 0.62)),
+        height=float(rng.uniform(0.52, 0.62)),
         pace=float(rng.uniform(0.88, 1.14)),
     )
 
 
 def draw_clip(name: str, action: str, seed: int = 0) -> np.ndarray:
-    """uint8 RGB (N, height, width, 3): a person in an action. The camera does not move."""
-    who, what = person(name, seed), ACTIONS[action]
+    """Draws a person in an action before a fixed camera: uint8 RGB (N, height, width, 3)."""
+    performer, performance = person(name, seed), ACTIONS[action]
     rng = np.random.default_rng([seed, PEOPLE.index(name), sorted(ACTIONS).index(action)])
-    pace, aside, begin = who.pace * rng.uniform(0.95, 1.05), rng.uniform(-0.3, 0.3), rng.uniform(0, 0.3)
-    seconds = WAY / what.speed if what.speed else what.seconds
+    pace, aside, begin = performer.pace * rng.uniform(0.95, 1.05), rng.uniform(-0.3, 0.3), rng.uniform(0, 0.3)
+    seconds = PATH_LENGTH / performance.speed if performance.speed else performance.seconds
     width, height = SIZE
     mirrored = bool(rng.random() < 0.5)
     frames = []
     for index in range(round(seconds / pace * FPS)):
         t = index / FPS * pace
-        x = t * what.speed - WAY / 2 if what.speed else aside
-        moment = what.move(t if action == "bend" else t + begin, x)
-        canvas = Canvas(who.picture.copy(), height * who.tall, (width / 2, height * GROUND), mirrored)
+        x = t * performance.speed - PATH_LENGTH / 2 if performance.speed else aside
+        moment = performance.move(t if action == "bend" else t + begin, x)
+        canvas = Canvas(performer.picture.copy(), height * performer.height, (width / 2, height * GROUND), mirrored)
         canvas.shadow(x, 0.2, moment.shadow)
-        draw(canvas, moment.pose, who.look)
+        draw(canvas, moment.pose, performer.look)
         frames.append(np.clip(np.rint(canvas.pixels), 0, 255).astype(np.uint8))
     return np.stack(frames)
 
@@ -237,6 +238,6 @@ def make(
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seed", type=int, default=0, help="another one, other people (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the people's looks (%(default)s)")
     arguments = parser.parse_args()
     make(arguments.folder, seed=arguments.seed)

@@ -16,7 +16,7 @@ from hmdb.recognizer import Recognizer
 from hmdb.video import open_video
 
 
-def test_limbs_keep_their_length_and_reach_what_they_can() -> None:
+def test_limbs_keep_their_length() -> None:
     shoulder = at(0, 1)
     for target in (at(0.2, 0.9), at(0.01, 1.0), at(3, 4), at(0, 1)):
         elbow, wrist = reach(shoulder, target, UPPER_ARM, FOREARM, 1)
@@ -36,7 +36,7 @@ def test_every_action_can_be_drawn_and_moves(action: str) -> None:
     assert np.median(changes) > 60
 
 
-def test_a_seed_is_a_clip() -> None:
+def test_a_seed_always_gives_the_same_clip() -> None:
     settings = {"seconds": 0.5, "fps": 4, "size": (80, 60)}
     first, same, other = (render("golf", seed, **settings) for seed in (1, 1, 2))  # type: ignore[arg-type]
     np.testing.assert_array_equal(first, same)
@@ -44,7 +44,7 @@ def test_a_seed_is_a_clip() -> None:
 
 
 @pytest.mark.parametrize("scene", SCENES | TRAINING_SCENES)
-def test_any_action_fits_in_any_scene(scene: str) -> None:
+def test_every_scene_can_be_drawn(scene: str) -> None:
     assert render("wave", seed=0, scene=scene, seconds=0.2, fps=10).shape == (2, 240, 320, 3)
 
 
@@ -64,7 +64,7 @@ def test_the_committed_examples(action: str) -> None:
     assert 3 <= video.duration <= 5
 
 
-def test_the_committed_examples_are_what_the_script_draws(tmp_path: Path) -> None:
+def test_the_script_reproduces_the_committed_examples(tmp_path: Path) -> None:
     (made,) = make(tmp_path, ["wave"])
     drawn, kept = (
         open_video(path).frames_at([0, 30, 60]).pixels.astype(int) for path in (made, EXAMPLES_FOLDER / "wave.mp4")
@@ -72,7 +72,7 @@ def test_the_committed_examples_are_what_the_script_draws(tmp_path: Path) -> Non
     assert np.abs(drawn - kept).mean() < 1
 
 
-def test_no_clip_to_train_on_is_like_an_example() -> None:
+def test_training_clips_share_no_seed_scene_or_colour_with_the_examples() -> None:
     assert not SCENES.keys() & TRAINING_SCENES.keys()
     assert {scene for _, scene in EXAMPLES.values()} <= SCENES.keys()
     shown = [random_look(generator(action, seed)) for action, (seed, _) in EXAMPLES.items()]
@@ -86,7 +86,7 @@ def test_no_clip_to_train_on_is_like_an_example() -> None:
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_a_clip_to_train_on_shows_the_gist_of_its_action(action: str) -> None:
+def test_a_training_clip_shows_the_gist_of_its_action(action: str) -> None:
     begin, end = ACTIONS[action][1].gist
     clips = [make_training.plan(action, seed) for seed in range(1000, 1050)]
     for clip in clips:
@@ -94,13 +94,13 @@ def test_a_clip_to_train_on_shows_the_gist_of_its_action(action: str) -> None:
         assert 12 <= clip.fps <= 30
         assert clip.size[0] % 2 == clip.size[1] % 2 == 0
         assert 0 <= clip.start <= begin
-        assert clip.start + clip.seconds * clip.tempo * make_training.SLOWEST >= end - 1e-6
+        assert clip.start + clip.seconds * clip.tempo * make_training.MIN_PACE >= end - 1e-6
     assert clips[0] == make_training.plan(action, 1000)
     assert len({clip.scene for clip in clips}) > 5
     assert len({clip.size for clip in clips}) > 20
 
 
-def test_the_clips_to_train_on_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_clips_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(make_training, "ACTIONS", {action: ACTIONS[action] for action in ("throw", "wave")})
     paths = make_training.make(tmp_path, clips=1)
     assert [str(path.relative_to(tmp_path)) for path in paths] == ["throw/throw_0.mp4", "wave/wave_0.mp4"]
@@ -120,7 +120,7 @@ def test_a_person_has_one_background_and_ten_actions(tmp_path: Path) -> None:
         assert frames.dtype == np.uint8
         assert frames.shape[1:] == (144, 192, 3)
         assert np.abs(np.diff(frames[::3].astype(int), axis=0)).max() > 60
-        walls.append(np.median(frames[:, :20], axis=0))  # above everybody's head
+        walls.append(np.median(frames[:, :20], axis=0))  # above the heads
     assert len(make_people.ACTIONS) == 10
     assert all((wall == walls[0]).all() for wall in walls)
     other = np.median(make_people.draw_clip("hana", "bend")[:, :20], axis=0)
@@ -136,7 +136,7 @@ def test_the_people_are_written_by_action_and_name(tmp_path: Path) -> None:
     assert video.duration == pytest.approx(1.1, abs=0.3)
 
 
-def test_the_bundled_checkpoint_is_sure_of_the_examples_and_takes_a_covered_camera_for_none(tmp_path: Path) -> None:
+def test_the_bundled_checkpoint_knows_the_examples_and_rejects_a_covered_camera(tmp_path: Path) -> None:
     recognizer = Recognizer.from_pretrained(BUNDLED, device="cpu")
     for action in EXAMPLES:
         prediction = recognizer(EXAMPLES_FOLDER / f"{action}.mp4")
