@@ -1,4 +1,4 @@
-"""Small data sets to train on: a shape for each class, moving over a background of its own for each clip."""
+"""Small synthetic data sets: moving shapes, moving people, and empty files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLORS = ((230, 60, 50), (60, 200, 80), (70, 90, 230), (230, 210, 60))
 
 
 def shape_clip(kind: int, seed: int, num_frames: int = 8) -> np.ndarray:
-    """uint8 (T, 32, 32, 3): a square of the colour of its kind that moves over noise."""
+    """Draws a square, in the colour of its kind, that moves over noise: uint8 (T, 32, 32, 3)."""
     rng = np.random.default_rng((kind, seed))
     coarse = rng.integers(0, 140, (4, 4, 3)).astype(np.uint8)
     background = np.asarray(Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
@@ -35,10 +35,19 @@ def write_clip(folder: Path, frames: np.ndarray) -> Path:
 def write_dataset(
     root: Path, clips: int = 10, classes: Sequence[str] = ("circle", "square"), num_frames: int = 8
 ) -> Path:
-    """A data set `<root>/<class>/<clip>` of folders of frames."""
+    """Writes a data set `<root>/<class>/<clip>` of folders of frames."""
     for kind, label in enumerate(classes):
         for number in range(clips):
             write_clip(root / label / f"clip_{number:02}", shape_clip(kind, number, num_frames))
+    return root
+
+
+def empty_videos(root: Path, **classes: int) -> Path:
+    """A data set of empty files named as in HMDB51: splits need no more than names."""
+    for label, count in classes.items():
+        (root / label).mkdir(parents=True)
+        for number in range(count):
+            (root / label / f"film_{number // 2}_{label}_f_cm_np1_ba_med_{number}.avi").touch()
     return root
 
 
@@ -49,7 +58,7 @@ PEOPLE = ("daria", "denis", "eli", "ido", "ira", "lena", "lyova", "moshe", "shah
 def write_people(
     root: Path, motions: Sequence[str] = MOTIONS, people: Sequence[str] = PEOPLE, num_frames: int = 24, scale: int = 4
 ) -> Path:
-    """A data set `<root>/<motion>/<person>_<motion>`: figures who move before one wall, the same for all clips."""
+    """Writes a data set `<root>/<motion>/<person>_<motion>` of figures moving in front of one background."""
     wall = np.random.default_rng(7).integers(60, 200, (6, 8, 3)).astype(np.uint8)
     background = Image.fromarray(wall).resize((40 * scale, 30 * scale), Image.Resampling.BICUBIC)
     for motion in motions:
@@ -62,7 +71,7 @@ def write_people(
 
 
 def _draw_person(background: Image.Image, motion: str, person: str, moment: float, scale: int) -> Image.Image:
-    """Body and limbs at a moment, 0..1, of a motion."""
+    """Draws body and limbs at a moment, 0..1, of a motion."""
     rng = np.random.default_rng((PEOPLE.index(person), MOTIONS.index(motion)))
     size, speed, phase = rng.uniform(0.8, 1.15), rng.uniform(0.85, 1.15), rng.uniform(0, 1)
     color = tuple(int(value) for value in np.random.default_rng(PEOPLE.index(person)).integers(0, 255, 3))
@@ -101,7 +110,7 @@ def _draw_person(background: Image.Image, motion: str, person: str, moment: floa
 
 
 def write_tables(root: Path, **parts: Sequence[tuple[str, str]]) -> None:
-    """train.csv, val.csv and test.csv of (class, video_name)."""
+    """Writes train.csv, val.csv and test.csv of (class, video_name)."""
     for part, rows in parts.items():
         lines = ["class,video_name", *(f"{label},{name}" for label, name in rows)]
         (root / f"{part}.csv").write_text("\n".join(lines) + "\n")

@@ -19,9 +19,7 @@ from tests.support.datasets import write_dataset
 from tests.support.hub import HubServer
 
 
-def test_unknown_names_are_answered_with_the_known(
-    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_errors_list_the_known_names(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     for words, reason in (
         (
             ["dance"],
@@ -48,7 +46,7 @@ def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]
     assert f"python -m finetune {command}" in capsys.readouterr().out
 
 
-def test_help_lists_the_commands_and_imports_no_heavy_library() -> None:
+def test_help_imports_no_heavy_library() -> None:
     run = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "finetune", "--help"], capture_output=True, text=True, check=True
     )
@@ -80,7 +78,7 @@ def test_help_lists_the_commands_and_imports_no_heavy_library() -> None:
         ("--extend-short-clips after --dtype float16", {"extension": "after", "precision": "float16"}),
     ],
 )
-def test_short_names_of_settings_are_accepted(words: str, settings: dict[str, Any]) -> None:
+def test_long_and_short_option_names_are_equivalent(words: str, settings: dict[str, Any]) -> None:
     parser = argparse.ArgumentParser()
     add_options(parser, Recipe)
     assert given(parser.parse_args(words.split()), Recipe) == settings
@@ -122,7 +120,7 @@ def test_options_without_effect_are_not_offered(
     assert not [option for option in options if option in text]
 
 
-def test_ctrl_c_and_full_disks_end_in_one_line(
+def test_interrupt_and_full_disk_give_one_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def stopped(_: Any) -> None:
@@ -156,7 +154,7 @@ def test_subset_leakage_evaluate_and_distill(
     assert (tmp_path / "student" / "README.md").exists()
 
 
-def test_many_broken_clips_stop_a_run_unless_told_otherwise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_many_broken_clips_need_allow_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = write_dataset(tmp_path / "data", 10)
     for number in (1, 4):
         shutil.rmtree(root / "circle" / f"clip_0{number}")
@@ -167,7 +165,7 @@ def test_many_broken_clips_stop_a_run_unless_told_otherwise(tmp_path: Path, capl
     assert main([*words, "--output", str(tmp_path / "other"), "--allow-broken"]) == 0
 
 
-def test_without_a_terminal_a_run_tells_its_epochs_in_lines(
+def test_progress_is_one_line_an_epoch_without_a_terminal(
     dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level("INFO", "finetune")
@@ -190,20 +188,18 @@ def test_numbers_out_of_range_are_refused(words: list[str], capsys: pytest.Captu
     assert "must be at least" in capsys.readouterr().err
 
 
-def test_settings_are_checked_before_the_data_are_read(caplog: pytest.LogCaptureFixture) -> None:
+def test_settings_are_checked_before_the_data(caplog: pytest.LogCaptureFixture) -> None:
     assert main(["--data", "/nowhere", "--seed", "-1"]) == 1
     assert "seed must be at least 0" in caplog.text
 
 
-def test_accelerate_on_cpus_is_told_how_it_is_meant(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_accelerate_on_cpus_gives_a_hint(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     assert main(["--data", "/nowhere"]) == 1
     assert "torchrun --nproc_per_node N -m finetune starts N" in caplog.text
 
 
-def test_ones_own_videos_in_folds_with_a_recipe_of_their_own(
+def test_cross_validation_of_own_videos(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture, finished: tuple[Path, Report]
 ) -> None:
     caplog.set_level("INFO", "finetune")

@@ -56,12 +56,12 @@ def test_each_kind_of_value(tmp_path: Path) -> None:
         ("config: other.yaml", "the key config, which is no setting"),
     ],
 )
-def test_what_is_no_setting_is_named(text: str, reason: str, tmp_path: Path) -> None:
+def test_unknown_keys_and_values_are_named(text: str, reason: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=reason):
         read_config(written(tmp_path, text), TRAIN)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.yaml cannot be read"):
         read_config(tmp_path / "none.yaml", TRAIN)
     with pytest.raises(DataError, match="cannot be read: Is a directory"):
@@ -71,7 +71,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_config(tmp_path / "run.yaml", TRAIN)
 
 
-def test_the_command_line_comes_first(dataset: Path, tmp_path: Path) -> None:
+def test_command_line_overrides_the_file(dataset: Path, tmp_path: Path) -> None:
     settings = f"data: {dataset}\nrecipe: paper\ninit: scratch:tiny\nepochs: 3\nsampler: equidistant\n"
     output = tmp_path / "run"
     words = ["--config", str(written(tmp_path, settings)), "--epochs", "1", "--output", str(output)]
@@ -82,7 +82,7 @@ def test_the_command_line_comes_first(dataset: Path, tmp_path: Path) -> None:
     assert (recipe.epochs, recipe.sampler, recipe.init) == (1, "equidistant", "scratch:timesformer-tiny")
 
 
-def test_what_a_job_needs_may_be_in_the_file(
+def test_required_options_may_be_in_the_file(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", f"--config={written(tmp_path, 'model: /nowhere')}", "--data", str(tmp_path)]) == 1
@@ -94,7 +94,7 @@ def test_what_a_job_needs_may_be_in_the_file(
     assert "--model" in capsys.readouterr().err
 
 
-def test_a_file_for_every_job(tmp_path: Path) -> None:
+def test_every_command_reads_a_file(tmp_path: Path) -> None:
     for command in COMMANDS.values():
         parser = argparse.ArgumentParser()
         command.add_arguments(parser)
@@ -102,7 +102,7 @@ def test_a_file_for_every_job(tmp_path: Path) -> None:
         assert read_config(written(tmp_path, text), command.add_arguments)
 
 
-def test_keys_and_values_of_short_names_are_read(tmp_path: Path) -> None:
+def test_short_names_are_read(tmp_path: Path) -> None:
     text = "head: probe\nprecision: bf16\naccumulation: 2\nhalf: false\n"
     settings = read_config(written(tmp_path, text), TRAIN)
     assert settings == {"head": "linear-probe", "precision": "bfloat16", "accumulation": 2, "half": False}

@@ -13,7 +13,7 @@ def coordinates(batch: int, frames: int, side: int) -> torch.Tensor:
     return clips
 
 
-def test_nothing_is_changed_by_a_view_of_everything() -> None:
+def test_identity_augmentation_changes_nothing() -> None:
     clips = torch.randint(0, 256, (2, 3, 8, 8, 3), dtype=torch.uint8)
     whole = ClipAugmentation(moments=torch.arange(3).repeat(2, 1), window=torch.eye(2, 3).repeat(2, 1, 1))
     assert torch.allclose(whole.of(clips, (8, 8)), clips.float(), atol=1e-3)
@@ -32,7 +32,7 @@ def test_frames_keep_their_order_or_run_backwards() -> None:
     assert ClipAugmentation.draw(3, 8).moments.shape == (3, 8)
 
 
-def test_a_window_is_a_part_of_the_frame_and_the_same_for_all_frames_of_a_clip() -> None:
+def test_crop_is_inside_the_frame_and_equal_for_all_frames() -> None:
     torch.manual_seed(0)
     clips = coordinates(100, 2, 32)
     seen = ClipAugmentation.draw(100, 2).of(clips, (32, 32))
@@ -47,7 +47,7 @@ def test_a_window_is_a_part_of_the_frame_and_the_same_for_all_frames_of_a_clip()
     assert 30 < int((wide < 0).sum()) < 70  # mirrored
 
 
-def test_maps_go_with_their_pixels() -> None:
+def test_maps_are_cropped_like_their_pixels() -> None:
     """A coarse map of the frame is seen through the same window as the frame itself."""
     torch.manual_seed(0)
     clips = coordinates(20, 4, 32)
@@ -60,7 +60,7 @@ def test_maps_go_with_their_pixels() -> None:
     assert torch.allclose(fine[..., 2], coarse[..., 2], atol=1e-2)
 
 
-def test_light_changes_alike_within_a_clip_and_differently_between_clips() -> None:
+def test_color_jitter_is_constant_within_a_clip() -> None:
     torch.manual_seed(0)
     clips = torch.full((50, 2, 16, 16, 3), 128.0)
     lit = color_jitter(clips)
@@ -73,11 +73,11 @@ def test_light_changes_alike_within_a_clip_and_differently_between_clips() -> No
 
 
 @pytest.mark.parametrize("size", [(8, 8), (4, 6)])
-def test_a_view_has_the_size_that_is_asked_for(size: tuple[int, int]) -> None:
+def test_output_has_the_requested_size(size: tuple[int, int]) -> None:
     assert ClipAugmentation.draw(2, 3).of(torch.zeros(2, 3, 9, 5, 7), size).shape == (2, 3, *size, 7)
 
 
-def test_clips_are_mixed_all_over_or_in_a_box_and_the_share_says_how_much() -> None:
+def test_mixup_and_cutmix_agree_with_their_share() -> None:
     torch.manual_seed(0)
     clips = torch.arange(4, dtype=torch.uint8)[:, None, None, None, None].expand(4, 2, 16, 16, 3) * 60
     boxes, shares = 0, []

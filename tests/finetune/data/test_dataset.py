@@ -5,13 +5,17 @@ import numpy as np
 import pytest
 import torch
 
+from finetune.config.data import DataSource
+from finetune.config.recipes import recipe_of
 from finetune.data.dataset import UNLABELLED, ClipDataset, refuse_many_broken
 from finetune.data.layouts import index_dataset
 from finetune.data.sample import Sample
+from finetune.jobs.train import train
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
 from hmdb.errors import DataError
 from hmdb.model.preprocess import PixelSpec, resize_and_crop
+from tests.finetune.conftest import TINY
 from tests.support.clips import moving_bar, write_mp4
 from tests.support.datasets import write_dataset
 
@@ -40,7 +44,7 @@ def test_targets_and_missing_labels(samples: tuple[Sample, ...]) -> None:
     assert clips[5]["targets"].tolist() == [5.0]
 
 
-def test_the_random_sampler_draws_afresh_each_epoch_of_training_alone(samples: tuple[Sample, ...]) -> None:
+def test_random_sampler_redraws_by_epoch_in_training_only(samples: tuple[Sample, ...]) -> None:
     training = ClipDataset(samples, ("circle", "square"), RANDOM, PIXELS, redraw=True)
     evaluating = ClipDataset(samples, ("circle", "square"), RANDOM, PIXELS)
     first = [training.frames(0), evaluating.frames(0)]
@@ -52,7 +56,24 @@ def test_the_random_sampler_draws_afresh_each_epoch_of_training_alone(samples: t
     assert np.array_equal(training.frames(0), first[0])
 
 
-def test_the_cache_is_used_again_unless_the_clips_are_others(samples: tuple[Sample, ...], tmp_path: Path) -> None:
+def test_the_trainer_advances_the_epoch_of_the_random_sampler(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    read = ClipDataset._read
+
+    def record(clips: ClipDataset, row: int) -> np.ndarray:
+        if clips._redraw:
+            drawn.append(clips._epoch)
+        return read(clips, row)
+
+    monkeypatch.setattr(ClipDataset, "_read", record)
+    recipe = recipe_of("paper", TINY | {"sampler": "random", "epochs": 2})
+    train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    assert drawn[-56:] == [0] * 28 + [1] * 28, "the 28 training clips, once an epoch"
+
+
+def test_cache_is_reused_for_the_same_clips(samples: tuple[Sample, ...], tmp_path: Path) -> None:
     cache = tmp_path / "clips" / "train"
     before = ClipDataset(samples, ("circle", "square"), EVEN, PIXELS, cache=cache)
     shutil.move(samples[0].path / "0.png", samples[0].path / "0.txt")
@@ -75,20 +96,20 @@ def test_broken_clips_are_named_and_left_out(samples: tuple[Sample, ...]) -> Non
     assert list(refuse_many_broken({"train": clips}, allowed=True)) == ["circle/clip_01"]
 
 
-def test_a_clip_that_goes_away_in_training_is_named(samples: tuple[Sample, ...]) -> None:
+def test_clip_deleted_during_training_is_named(samples: tuple[Sample, ...]) -> None:
     clips = ClipDataset(samples, ("circle", "square"), RANDOM, PIXELS, redraw=True)
     shutil.rmtree(samples[0].path)
     with pytest.raises(DataError, match="circle/clip_00 cannot be read any more"):
         clips[0]
 
 
-def test_a_full_disk_is_seen_before_reading(samples: tuple[Sample, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_detected_before_reading(samples: tuple[Sample, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10, 0, 10))
     with pytest.raises(DataError, match="no room for the decoded clips"):
         ClipDataset(samples, ("circle", "square"), EVEN, PIXELS)
 
 
-def test_videos_are_read_like_folders_of_frames(tmp_path: Path) -> None:
+def test_videos_and_frame_folders_are_read_alike(tmp_path: Path) -> None:
     for label in ("circle", "square"):
         (tmp_path / label).mkdir()
         for number, num_frames in enumerate((5, 40, 300)):
@@ -106,7 +127,7 @@ def test_videos_are_read_like_folders_of_frames(tmp_path: Path) -> None:
         assert np.array_equal(pixels, alone)
 
 
-def test_the_rarer_class_weighs_more(tmp_path: Path) -> None:
+def test_balanced_weights_are_inverse_frequencies(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 6)
     samples = [sample for sample in index_dataset(str(root)).samples if sample.label == "circle" or "05" in sample.name]
     dataset = ClipDataset(samples, ("circle", "disc", "square"), ClipSpec(sampler="equidistant"), PixelSpec.paper(32))

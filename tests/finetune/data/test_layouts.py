@@ -9,19 +9,10 @@ from finetune.data.hmdb51 import group_of
 from finetune.data.layouts import index_dataset
 from finetune.data.splits import read_splits
 from hmdb.errors import DataError
-from tests.support.datasets import shape_clip, write_clip, write_dataset, write_tables
+from tests.support.datasets import empty_videos, shape_clip, write_clip, write_dataset, write_tables
 from tests.support.hub import HubServer
 
 HMDB51_NAME = "April_09_brush_hair_u_nm_np1_ba_goo_0.avi"
-
-
-def empty_videos(root: Path, **classes: int) -> Path:
-    """Data of nothing but names, which is all that is looked at before training."""
-    for label, count in classes.items():
-        (root / label).mkdir(parents=True)
-        for number in range(count):
-            (root / label / f"film_{number // 2}_{label}_f_cm_np1_ba_med_{number}.avi").touch()
-    return root
 
 
 def test_a_folder_of_classes(tmp_path: Path) -> None:
@@ -34,7 +25,7 @@ def test_a_folder_of_classes(tmp_path: Path) -> None:
     assert not found.official
 
 
-def test_what_a_system_leaves_beside_clips_is_none(tmp_path: Path) -> None:
+def test_hidden_files_are_no_clips(tmp_path: Path) -> None:
     root = empty_videos(tmp_path / "data", run=1, wave=1)
     for label in ("run", "wave"):
         (root / label / "._clip.avi").touch()
@@ -44,12 +35,12 @@ def test_what_a_system_leaves_beside_clips_is_none(tmp_path: Path) -> None:
     assert len(index_dataset(str(root)).samples) == 2
 
 
-def test_the_source_video_is_told_by_the_names_of_hmdb51() -> None:
+def test_source_video_from_names_of_hmdb51() -> None:
     assert group_of(HMDB51_NAME, "brush_hair") == "April_09"
     assert group_of("7B575B30", "smoke") is None
 
 
-def test_a_root_that_is_too_low_or_too_high_is_said_to_be(tmp_path: Path) -> None:
+def test_root_at_the_wrong_level_is_explained(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "above" / "data", 2)
     with pytest.raises(DataError, match=r"above is one level too high.*Try .*data\."):
         index_dataset(str(root.parent))
@@ -64,7 +55,7 @@ def test_a_root_that_is_too_low_or_too_high_is_said_to_be(tmp_path: Path) -> Non
         index_dataset(str(empty_videos(tmp_path / "videos", run=3) / "run"))
 
 
-def test_what_is_no_data_set_says_so(tmp_path: Path) -> None:
+def test_no_data_set_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="There is no data folder"):
         index_dataset(str(tmp_path / "none"))
     (tmp_path / "empty").mkdir()
@@ -79,7 +70,7 @@ def test_what_is_no_data_set_says_so(tmp_path: Path) -> None:
         index_dataset(str(tmp_path / "list.txt"))
 
 
-def test_tables_of_the_data_set_are_checked(tmp_path: Path) -> None:
+def test_tables_of_splits_are_checked(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 3)
     rows = {
         part: [(label, f"clip_0{number}") for label in ("circle", "square")]
@@ -118,7 +109,7 @@ def test_official_splits(tmp_path: Path, place: str) -> None:
     assert found.samples[0].group == "film_0"
 
 
-def test_official_splits_of_another_data_set_are_none_of_this_one(tmp_path: Path) -> None:
+def test_official_splits_of_another_data_set_are_ignored(tmp_path: Path) -> None:
     root = tree(tmp_path / "mine", *(f"{label}/{n}.mp4" for label in ("golf", "wave") for n in range(4)))
     tables = tmp_path / "testTrainMulti_7030_splits"
     tables.mkdir()
@@ -131,7 +122,7 @@ def test_official_splits_of_another_data_set_are_none_of_this_one(tmp_path: Path
         read_splits(DataSource(str(root), "official1"))
 
 
-def test_names_that_a_mac_has_decomposed_are_those_of_the_tables(tmp_path: Path) -> None:
+def test_decomposed_unicode_names_match_the_tables(tmp_path: Path) -> None:
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     root = tree(
         tmp_path / "data", *(f"{label}/{decomposed}_{n}.mp4" for label in (decomposed, "bar") for n in range(4))
@@ -167,7 +158,7 @@ def test_a_csv_of_path_and_label(tmp_path: Path) -> None:
         index_dataset(str(table))
 
 
-def test_clips_of_a_csv_with_absolute_paths_are_named_without_the_folders_above(tmp_path: Path) -> None:
+def test_absolute_paths_in_a_csv_are_shortened_in_names(tmp_path: Path) -> None:
     clips = [
         *write_dataset(tmp_path / "me" / "data", 1).glob("*/*"),
         write_clip(tmp_path / "me" / "more" / "clip", shape_clip(0, 7, 1)),
@@ -191,7 +182,7 @@ def test_clips_of_a_csv_with_absolute_paths_are_named_without_the_folders_above(
     ]
 
 
-def test_a_csv_may_divide_itself(tmp_path: Path) -> None:
+def test_a_csv_with_splits(tmp_path: Path) -> None:
     write_dataset(tmp_path / "data", 3)
     table = tmp_path / "clips.csv"
     rows = [
@@ -221,7 +212,7 @@ def test_a_data_set_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
         index_dataset("hub:someone/none")
 
 
-def test_a_table_from_the_hub_names_nothing_outside(hub: HubServer, tmp_path: Path) -> None:
+def test_a_table_from_the_hub_cannot_name_files_outside(hub: HubServer, tmp_path: Path) -> None:
     outside = write_clip(tmp_path / "secret", np.zeros((2, 8, 8, 3), np.uint8))
     hub.add("someone/table", {"clips.csv": f"path,label\n{outside},a\n{outside},b\n".encode()}, repo_type="dataset")
     with pytest.raises(DataError, match="outside its data set"):
@@ -245,7 +236,7 @@ def test_a_table_from_the_hub_names_nothing_outside(hub: HubServer, tmp_path: Pa
         (b"", "names no clips"),
     ],
 )
-def test_tables_that_cannot_be_read_are_refused(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_unreadable_tables_are_refused(content: bytes, reason: str, tmp_path: Path) -> None:
     for name in ("clip", "other"):
         write_clip(tmp_path / "a" / name, shape_clip(0, 1, 1))
     (tmp_path / "table.csv").write_bytes(content)

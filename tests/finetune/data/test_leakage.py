@@ -27,7 +27,7 @@ def kinds(splits: Splits) -> dict[str, set[str]]:
     return found
 
 
-def test_clips_of_their_own_share_nothing(dataset: Path) -> None:
+def test_distinct_clips_do_not_leak(dataset: Path) -> None:
     splits = read_splits(DataSource(str(dataset)))
     assert not kinds(splits)
     report = find_leaks(splits, {})
@@ -35,7 +35,7 @@ def test_clips_of_their_own_share_nothing(dataset: Path) -> None:
     assert "unknown for 40 of 40" in report.lines()[0]
 
 
-def test_copies_and_near_copies_are_found(tmp_path: Path) -> None:
+def test_copies_and_near_duplicates_leak(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 20)
     splits = read_splits(DataSource(str(root)))
     train, val, test = splits.train[0], splits.val[0], splits.test[0]
@@ -51,7 +51,7 @@ def test_copies_and_near_copies_are_found(tmp_path: Path) -> None:
     assert content_hash(train.path) == content_hash(test.path) != content_hash(val.path)
 
 
-def test_clips_of_one_source_video_are_found() -> None:
+def test_clips_of_one_source_video_leak() -> None:
     def sample(name: str, source: str | None) -> Sample:
         return Sample(Path(__file__), "x", name, source)
 
@@ -69,19 +69,19 @@ def test_clips_of_one_source_video_are_found() -> None:
     assert any(told in line for line in report.lines())
 
 
-def test_flat_frames_resemble_nothing() -> None:
+def test_flat_frames_have_no_hashes() -> None:
     assert perceptual_hashes(np.full((2, 16, 16, 3), 90, np.uint8)).shape == (0, 144)
     assert perceptual_hashes(shape_clip(0, 1)).shape == (8, 144)
 
 
-def test_mirrored_frames_are_recognised() -> None:
+def test_mirrored_frames_match() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (4, 36, 36, 3)).astype(np.uint8)
     there, back = perceptual_hashes(frames), perceptual_hashes(frames[:, :, ::-1])
     assert (mirrored(there) != back).mean() < 0.02  # ties apart
     assert np.array_equal(mirrored(mirrored(there)), there)
 
 
-def test_one_background_for_all_is_no_near_duplicate_and_a_copy_before_it_is(tmp_path: Path) -> None:
+def test_common_background_is_no_near_duplicate(tmp_path: Path) -> None:
     root = write_people(tmp_path / "people", motions=("walk", "jack", "bend"), num_frames=8)
     source = DataSource(str(root), group_by=r"^([a-z]+)_")
     assert not kinds(read_splits(source))
@@ -93,7 +93,7 @@ def test_one_background_for_all_is_no_near_duplicate_and_a_copy_before_it_is(tmp
     assert kinds(splits) == {"near-duplicate frames": {test.name}}
 
 
-def test_what_moves_is_the_same_mirrored_and_two_still_clips_are_alike() -> None:
+def test_motion_matches_mirrored_and_still_clips_match() -> None:
     frames = shape_clip(0, 1)
     there, back, still = (fingerprint(each).motion for each in (frames, frames[:, :, ::-1], frames[:1].repeat(8, 0)))
     assert _same_motion(there, back)

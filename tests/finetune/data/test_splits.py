@@ -8,15 +8,14 @@ from finetune.config.data import DataSource
 from finetune.data.sample import Sample
 from finetune.data.splits import Splits, read_splits
 from hmdb.errors import DataError
-from tests.finetune.data.test_layouts import empty_videos
-from tests.support.datasets import shape_clip, write_clip, write_dataset, write_tables
+from tests.support.datasets import empty_videos, shape_clip, write_clip, write_dataset, write_tables
 
 
 def names(part: tuple[Sample, ...]) -> set[str]:
     return {sample.name for sample in part}
 
 
-def test_the_papers_split_is_900_225_125_with_each_class_in_its_share(tmp_path: Path) -> None:
+def test_paper_split_sizes(tmp_path: Path) -> None:
     root = empty_videos(tmp_path, **{f"class_{number:02}": 50 for number in range(25)})
     splits = read_splits(DataSource(str(root)), seed=0)
     assert [len(part) for part in splits.by_name().values()] == [900, 225, 125]
@@ -26,7 +25,7 @@ def test_the_papers_split_is_900_225_125_with_each_class_in_its_share(tmp_path: 
     assert read_splits(DataSource(str(root)), seed=1).hash != splits.hash
 
 
-def test_groups_keep_a_source_video_on_one_side(tmp_path: Path) -> None:
+def test_groups_keep_source_videos_together(tmp_path: Path) -> None:
     root = empty_videos(tmp_path, run=40, wave=40)
     splits = read_splits(DataSource(str(root), "groups"))
     sources = [{sample.group for sample in part} for part in splits.by_name().values()]
@@ -38,12 +37,12 @@ def test_groups_keep_a_source_video_on_one_side(tmp_path: Path) -> None:
     assert "unknown" not in splits.origin
 
 
-def test_groups_say_where_no_source_is_known(dataset: Path) -> None:
+def test_origin_counts_clips_of_unknown_source(dataset: Path) -> None:
     splits = read_splits(DataSource(str(dataset), "groups"))
     assert "unknown for 40 clips, each taken by itself" in splits.origin
 
 
-def test_official_split_with_val_taken_from_its_train_part(tmp_path: Path) -> None:
+def test_official_split_takes_val_from_train(tmp_path: Path) -> None:
     root = empty_videos(tmp_path / "data", run=20, wave=20)
     for label in ("run", "wave"):
         lines = [
@@ -60,7 +59,7 @@ def test_official_split_with_val_taken_from_its_train_part(tmp_path: Path) -> No
         read_splits(DataSource(str(root), "official3"))
 
 
-def test_a_written_split_is_read_again(tmp_path: Path) -> None:
+def test_a_written_split_is_read_back(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 20)
     splits = read_splits(DataSource(str(root)), seed=3)
     splits.write(root)
@@ -70,7 +69,7 @@ def test_a_written_split_is_read_again(tmp_path: Path) -> None:
     assert read_splits(DataSource(str(root), "paper"), seed=3).hash == splits.hash
 
 
-def test_bad_splits(tmp_path: Path) -> None:
+def test_bad_splits_are_refused(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 2)
     with pytest.raises(DataError, match=r"circle has too few clips: each class needs at least 3"):
         read_splits(DataSource(str(root)))
@@ -88,7 +87,7 @@ def test_bad_splits(tmp_path: Path) -> None:
         read_splits(DataSource(str(root)))
 
 
-def test_clips_can_be_left_out() -> None:
+def test_clips_are_left_out_by_name() -> None:
     a, b, c = (Sample(Path(name), "x", name) for name in "abc")
     splits = Splits(classes=("x",), train=(a, b), val=(b,), test=(c,), origin="")
     assert splits.without({"a": "broken"}).by_name() == {"train": (b,), "val": (b,), "test": (c,)}
@@ -118,7 +117,7 @@ PEOPLE_ROWS = [(label, f"p{person}") for label in ("jump", "run") for person in 
 
 
 @pytest.mark.parametrize("group_by", ["who", "folder", r"_(p\d)_"])
-def test_nobody_is_in_two_splits(group_by: str, tmp_path: Path) -> None:
+def test_no_person_is_in_two_splits(group_by: str, tmp_path: Path) -> None:
     source = table(tmp_path, PEOPLE_ROWS, group_by=group_by, test_share=0.3, val_share=0.3)
     splits = read_splits(source)
     people = [{sample.group for sample in samples} for samples in splits.by_name().values()]
@@ -128,7 +127,7 @@ def test_nobody_is_in_two_splits(group_by: str, tmp_path: Path) -> None:
     assert len(splits.test) == 8
 
 
-def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
+def test_each_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
     source = table(tmp_path, PEOPLE_ROWS, group_by="who", folds=3)
     folds = [read_splits(replace(source, fold=number)) for number in (1, 2, 3)]
     tested = [sample.name for fold in folds for sample in fold.test]
@@ -160,12 +159,12 @@ def test_every_clip_is_tested_in_one_fold(tmp_path: Path) -> None:
         ({"group_by": "who", "split": "given"}, "--group-by makes the splits itself; leave out --split given"),
     ],
 )
-def test_splits_that_cannot_be_made(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
+def test_impossible_splits_are_refused(options: dict[str, Any], reason: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=reason):
         read_splits(table(tmp_path, PEOPLE_ROWS, **options))
 
 
-def test_shares_of_splits_that_the_data_bring_are_refused(tmp_path: Path) -> None:
+def test_shares_of_given_splits_are_refused(tmp_path: Path) -> None:
     root = empty_videos(tmp_path / "data", run=6, wave=6)
     for label in ("run", "wave"):
         lines = [f"{path.name} {1 + n // 4}" for n, path in enumerate(sorted((root / label).iterdir()))]
@@ -186,9 +185,7 @@ def test_shares_of_splits_that_the_data_bring_are_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("films", "apart"), [(5, True), (1, False)])
-def test_val_is_cut_from_a_given_train_split_by_source_where_each_class_has_some(
-    films: int, apart: bool, tmp_path: Path
-) -> None:
+def test_val_is_cut_from_a_given_train_split_by_source(films: int, apart: bool, tmp_path: Path) -> None:
     lines = ["path,label,split,source"]
     for label in ("jump", "run"):
         for clip in range(20):

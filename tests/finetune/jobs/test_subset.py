@@ -5,8 +5,7 @@ import pytest
 from finetune.data.layouts import index_dataset
 from finetune.jobs.subset import cut_subset
 from hmdb.errors import DataError
-from tests.finetune.data.test_layouts import empty_videos
-from tests.support.datasets import write_dataset
+from tests.support.datasets import empty_videos, write_dataset
 
 
 def test_a_seeded_part_is_cut_out_and_divided(tmp_path: Path) -> None:
