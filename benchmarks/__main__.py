@@ -49,7 +49,7 @@ def main() -> int:
     clock = "processor time, " if arguments.processor_time else ""
     about = (
         f"{cpu()}, {torch.get_num_threads()} threads, {clock}torch {torch.__version__}; "
-        f"not installed: {', '.join(peers.missing()) or 'nothing'}"
+        f"not installed: {', '.join(peers.missing_engines()) or 'nothing'}"
     )
     print(about)
     rows: list[Row] = []

@@ -11,7 +11,7 @@ import torch
 from transformers import pipeline
 
 from benchmarks import networks
-from benchmarks.clips import write_clip, write_exactly
+from benchmarks.clips import write_clip, write_lossless
 from benchmarks.decode import at_random
 from benchmarks.race import Row, race
 from hmdb.recognizer import Recognizer
@@ -25,7 +25,7 @@ def rows(folder: Path, rounds: int, models: Sequence[str]) -> Iterator[Row]:
         checkpoint = networks.folder_of(name, folder)
         recognizer = Recognizer.from_pretrained(checkpoint, device="cpu")
         # The pipeline reads only the first frames of a video, so it gets one of just those that hmdb looks at.
-        short = write_exactly(folder / f"{name}.mp4", recognizer.read(video).pixels)
+        short = write_lossless(folder / f"{name}.mp4", recognizer.read(video).pixels)
         ways: dict[str, Callable[[], TopFive]] = {
             "hmdb": partial(ours, recognizer, video),
             "transformers' pipeline": by_pipeline(checkpoint, short),

@@ -1,4 +1,4 @@
-"""Videos to measure with, made on the spot."""
+"""Generates the videos of the benchmarks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write_clip(
     size: tuple[int, int] = SIZE,
     seed: int = 0,
 ) -> Path:
-    """Blobs that wander over noise: compresses about as a real video does."""
+    """Writes blobs that move over noise, which compress about like a real video."""
     width, height = size
     rng = np.random.default_rng(seed)
     ground = rng.integers(60, 120, (height, width, 3), dtype=np.uint8)
@@ -43,7 +43,7 @@ def write_clip(
 
 
 def write_repeated(path: Path, clip: Path, times: int) -> Path:
-    """A clip again and again, without encoding it again."""
+    """Writes a clip `times` times in a row, without encoding it again."""
     with av.open(str(path), "w") as target:
         stream, offset = None, 0
         for _ in range(times):
@@ -59,8 +59,8 @@ def write_repeated(path: Path, clip: Path, times: int) -> Path:
     return path
 
 
-def write_exactly(path: Path, pixels: np.ndarray) -> Path:
-    """uint8 (T, H, W, 3) as a video that decodes to the same pixels."""
+def write_lossless(path: Path, pixels: np.ndarray) -> Path:
+    """Writes uint8 (T, H, W, 3) as a video that decodes to the same pixels."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264rgb", rate=FPS, options={"qp": "0", "preset": "ultrafast"})
         assert isinstance(stream, av.VideoStream)  # noqa: S101 - for mypy

@@ -1,10 +1,9 @@
-"""Decodes a folder of videos and checks the frames: `python -m benchmarks.corpus FOLDER [--times 2]`
+"""Decodes a folder of videos and checks the frames: `python -m benchmarks.corpus FOLDER [--plain]`
 
 The folder holds `manifest.json`, a list of {"file", "expected", "true_frames", ...}, and
-`reference/<file>.npz` with `thumbs`, the 32x32 grey thumbnails of every frame. Eight equidistant frames
-of each file are read. A frame is right if, of all thumbnails of its file, its own is the nearest.
-With --plain the same is asked of PyAV, decord and torchcodec alone, as far as they are installed, in a process of its
-own for each file.
+`reference/<file>.npz` with `thumbs`, the 32x32 grey thumbnails of all frames. Eight equidistant frames
+of each file are read. A frame is right if its own thumbnail is the nearest of its file.
+With --plain, PyAV, decord and torchcodec alone are checked too, if installed, in a process of their own for each file.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from hmdb.clips.sampling import evenly_spaced
 from hmdb.errors import VideoError
 from hmdb.video import Frames, Video, open_video
 
-TOLERANCE = 0.1  # grey levels: frames that are shown twice have thumbnails that differ by less
-SECONDS = 20.0  # that a library alone has for a file
+TOLERANCE = 0.1  # grey levels, by which the thumbnails of repeated frames may differ
+TIMEOUT_SECONDS = 20.0  # of a library alone, for a file
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a file: "right", "wrong frames", "refused", "hang" or "died", and the details."""
+    """The result for a file: "right", "wrong frames", "refused", "hang" or "died", and the details."""
 
     kind: str
     text: str
@@ -47,7 +46,7 @@ def thumbnail(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(grey.resize((32, 32), Image.Resampling.BOX)).astype(np.float32)
 
 
-def judged(pixels: np.ndarray, indices: list[int], thumbs: np.ndarray | None) -> tuple[str, str]:
+def judge(pixels: np.ndarray, indices: list[int], thumbs: np.ndarray | None) -> tuple[str, str]:
     if thumbs is None:
         return "right", "no reference"
     wrong = 0
@@ -58,32 +57,32 @@ def judged(pixels: np.ndarray, indices: list[int], thumbs: np.ndarray | None) ->
     return ("wrong frames", f"{wrong} of {len(indices)} frames wrong") if wrong else ("right", "")
 
 
-def eight(video: Video, num_frames: int) -> tuple[list[int], Frames]:
+def read_eight(video: Video, num_frames: int) -> tuple[list[int], Frames]:
     indices = evenly_spaced(num_frames, 8)
     return indices, video.frames_at(indices)
 
 
-def ours(path: Path, thumbs: np.ndarray | None) -> Outcome:
+def with_hmdb(path: Path, thumbs: np.ndarray | None) -> Outcome:
     start = time.perf_counter()
     try:
         video = open_video(path)
-        indices, frames = video.retry_on_recount(lambda num_frames: eight(video, num_frames))
+        indices, frames = video.retry_on_recount(lambda num_frames: read_eight(video, num_frames))
     except VideoError as error:
         return Outcome("refused", str(error), time.perf_counter() - start)
-    kind, text = judged(frames.pixels, indices, thumbs)
+    kind, text = judge(frames.pixels, indices, thumbs)
     text = "; ".join(filter(None, [f"{video.num_frames} frames, {video.decoder}", text, video.note]))
     return Outcome(kind, text, time.perf_counter() - start)
 
 
-def eight_by_decord(path: str) -> tuple[int, np.ndarray]:
+def read_eight_with_decord(path: str) -> tuple[int, np.ndarray]:
     import decord
 
     reader = decord.VideoReader(path, num_threads=1)
     return len(reader), reader.get_batch(evenly_spaced(len(reader), 8)).asnumpy()
 
 
-def eight_by_pyav(path: str) -> tuple[int, np.ndarray]:
-    """From the beginning to the end, which is the way that cannot land elsewhere."""
+def read_eight_with_pyav(path: str) -> tuple[int, np.ndarray]:
+    """Decodes from the beginning to the end, without seeking."""
     import av
 
     with av.open(path) as source:
@@ -91,24 +90,24 @@ def eight_by_pyav(path: str) -> tuple[int, np.ndarray]:
     return len(frames), np.stack([frames[index] for index in evenly_spaced(len(frames), 8)])
 
 
-def eight_by_torchcodec(path: str) -> tuple[int, np.ndarray]:
+def read_eight_with_torchcodec(path: str) -> tuple[int, np.ndarray]:
     from torchcodec.decoders import VideoDecoder
 
     reader = VideoDecoder(path, dimension_order="NHWC", num_ffmpeg_threads=1)
     return len(reader), reader.get_frames_at(evenly_spaced(len(reader), 8)).data.numpy()
 
 
-PLAIN: dict[str, Callable[[str], tuple[int, np.ndarray]]] = {
-    "av": eight_by_pyav,
-    "decord": eight_by_decord,
-    "torchcodec": eight_by_torchcodec,
+LIBRARIES: dict[str, Callable[[str], tuple[int, np.ndarray]]] = {
+    "av": read_eight_with_pyav,
+    "decord": read_eight_with_decord,
+    "torchcodec": read_eight_with_torchcodec,
 }
 
 
-def _plain(library: str, path: str, thumbs: np.ndarray | None, send: Any) -> None:
+def _send_outcome(library: str, path: str, thumbs: np.ndarray | None, send: Any) -> None:
     try:
-        num_frames, pixels = PLAIN[library](path)
-        kind, text = judged(pixels, evenly_spaced(num_frames, 8), thumbs)
+        num_frames, pixels = LIBRARIES[library](path)
+        kind, text = judge(pixels, evenly_spaced(num_frames, 8), thumbs)
         if kind == "right" and thumbs is not None and num_frames != len(thumbs):
             text = f"{num_frames} frames, not {len(thumbs)}"
         send.send((kind, text))
@@ -116,15 +115,17 @@ def _plain(library: str, path: str, thumbs: np.ndarray | None, send: Any) -> Non
         send.send(("refused", (str(error).strip() or repr(error)).splitlines()[-1][-60:]))
 
 
-def alone(library: str, path: Path, thumbs: np.ndarray | None) -> Outcome:
-    """What a library makes of a file, by itself, in a process of its own."""
+def in_own_process(library: str, path: Path, thumbs: np.ndarray | None) -> Outcome:
+    """Reads a file with a library alone, in a process of its own."""
     start = time.perf_counter()
     receive, send = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_plain, args=(library, str(path), thumbs, send))
+    process = multiprocessing.get_context("spawn").Process(
+        target=_send_outcome, args=(library, str(path), thumbs, send)
+    )
     process.start()
     send.close()
     try:
-        kind, text = receive.recv() if receive.poll(SECONDS) else ("hang", f"over {SECONDS:.0f} s")
+        kind, text = receive.recv() if receive.poll(TIMEOUT_SECONDS) else ("hang", f"over {TIMEOUT_SECONDS:.0f} s")
     except EOFError:
         kind, text = "died", ""
     process.kill()
@@ -135,8 +136,8 @@ def alone(library: str, path: Path, thumbs: np.ndarray | None) -> Outcome:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.corpus", description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--plain", action="store_true", help="also ask PyAV, decord and torchcodec alone")
-    parser.add_argument("--quiet", action="store_true", help="only the table")
+    parser.add_argument("--plain", action="store_true", help="also check PyAV, decord and torchcodec alone")
+    parser.add_argument("--quiet", action="store_true", help="print only the table")
     arguments = parser.parse_args()
     tables: dict[str, dict[str, Counter[str]]] = {}
     bad = 0
@@ -145,8 +146,8 @@ def main() -> int:
         reference = arguments.folder / "reference" / f"{entry['file']}.npz"
         thumbs = np.load(reference)["thumbs"] if reference.exists() else None
         whole = entry["expected"] in ("ok", "reject-or-ok")
-        plain = [library for library in PLAIN if find_spec(library)] if arguments.plain else []
-        checks = {"here": ours} | {library: partial(alone, library) for library in plain}
+        plain = [library for library in LIBRARIES if find_spec(library)] if arguments.plain else []
+        checks = {"here": with_hmdb} | {library: partial(in_own_process, library) for library in plain}
         for name, check in checks.items():
             outcome = check(path, thumbs if whole else None)
             tables.setdefault(name, defaultdict(Counter))[entry["expected"]][outcome.kind] += 1

@@ -49,7 +49,7 @@ def _forward(name: str, checkpoint: Path, rounds: int) -> Iterator[Row]:
         ways[f"hmdb, {dtype}"] = partial(_logits, quick(checkpoint, dtype), clip)
     ways["transformers"] = partial(_logits, network, clip)
     ways["transformers, bfloat16"] = partial(_logits, networks.plain(checkpoint, torch.bfloat16), clip.bfloat16())
-    ways |= peers.forwards(networks.plain(checkpoint), clip)
+    ways |= peers.build_forwards(networks.plain(checkpoint), clip)
     exact = ways["transformers"]()
     notes = {way: f"logits within {abs(run() - exact).max():.1g}" for way, run in ways.items()}
     floors = {str(dtype)[6:]: networks.product(network, dtype) for dtype in (torch.float32, torch.bfloat16)}

@@ -1,8 +1,8 @@
-"""Reads mangled videos and counts what becomes of them: `python -m benchmarks.fuzz_decode [--files 2000]`
+"""Reads mangled videos and counts the outcomes: `python -m benchmarks.fuzz_decode [--files 2000]`
 
-Seeds are small mp4 (whole and in fragments), mov, avi and webm files. Of each, bytes are flipped, the
-header is mangled, or pieces are cut out, doubled or zeroed. Every file must be answered or refused in one
-line, within the deadline, and this process must live to count it.
+Seeds are small mp4 (whole and in fragments), mov, avi and webm files. In each, bytes are flipped, the
+header is mangled, or pieces are cut out, doubled or zeroed. Every file must be read or refused in one
+line, within the time limit, and this process must survive.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ NUM_FRAMES, SIZE = 60, (96, 72)
 HEADER = 1024  # bytes
 
 
-def flipped(data: bytearray, rng: random.Random) -> None:
+def flip_bits(data: bytearray, rng: random.Random) -> None:
     for _ in range(rng.choice((1, 4, 16, 64, 256))):
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
 
 
-def mangled_header(data: bytearray, rng: random.Random) -> None:
-    """Bytes of the first or the last kilobyte (where an mp4 may have its index) are replaced."""
+def mangle_header(data: bytearray, rng: random.Random) -> None:
+    """Replaces bytes of the first or last kilobyte, where an mp4 may have its index."""
     start = rng.choice((0, max(0, len(data) - HEADER)))
     for _ in range(rng.choice((1, 2, 8, 32))):
         data[start + rng.randrange(min(HEADER, len(data)))] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
 
 
-def cut(data: bytearray, rng: random.Random) -> None:
+def cut_piece(data: bytearray, rng: random.Random) -> None:
     start = rng.randrange(len(data))
     end = min(len(data), start + rng.randrange(1, len(data) // 2))
     match rng.randrange(4):
@@ -65,13 +65,13 @@ def cut(data: bytearray, rng: random.Random) -> None:
 
 
 MANGLERS: dict[str, Callable[[bytearray, random.Random], None]] = {
-    "flipped": flipped,
-    "header": mangled_header,
-    "cut": cut,
+    "flipped": flip_bits,
+    "header": mangle_header,
+    "cut": cut_piece,
 }
 
 
-def outcome(path: Path) -> str:
+def classify_outcome(path: Path) -> str:
     try:
         clip = read_clip(path, ClipSpec(sampler="equidistant"))
     except VideoError as error:
@@ -81,7 +81,7 @@ def outcome(path: Path) -> str:
         if "takes longer" in text:
             return "refused: too slow"
         return "refused: the worker died" if "cannot be decoded" in text else "refused"
-    return "read, said to be damaged" if clip.notes else "read"
+    return "read, reported as damaged" if clip.notes else "read"
 
 
 def main() -> None:
@@ -105,7 +105,7 @@ def main() -> None:
             path = Path(folder) / f"{number}{seed.suffix}"
             path.write_bytes(data)
             start = time.perf_counter()
-            counts[mangler][outcome(path)] += 1
+            counts[mangler][classify_outcome(path)] += 1
             seconds = time.perf_counter() - start
             if seconds > slowest:
                 slowest, slowest_name = seconds, f"{number}, {seed.name}, {mangler}"
@@ -116,10 +116,8 @@ def main() -> None:
     total = sum(counts.values(), Counter())
     print(f"{'all':8}", ", ".join(f"{count} {kind}" for kind, count in sorted(total.items())))
     limits = Limits.from_environment()
-    print(
-        f"slowest {slowest:.1f} s ({slowest_name}); the deadline is 2 x {limits.seconds:g} s for each of two requests"
-    )
-    print(f"{len(pids)} workers were seen; {arguments.files * 2 // limits.requests} would do without deaths")
+    print(f"slowest {slowest:.1f} s ({slowest_name}); the limit is {limits.seconds:g} s for each of two requests")
+    print(f"{len(pids)} workers were seen; {arguments.files * 2 // limits.requests} would do without crashes")
 
 
 if __name__ == "__main__":

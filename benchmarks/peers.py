@@ -1,4 +1,4 @@
-"""Other engines on the same network, where they are installed: they are no requirement of this project."""
+"""Other inference engines on the same network, if installed: this project does not require them."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Logits(torch.nn.Module):
         return logits
 
 
-def missing() -> list[str]:
+def missing_engines() -> list[str]:
     return [name for name in ENGINES if find_spec(name) is None]
 
 
-def forwards(network: PreTrainedModel, pixel_values: torch.Tensor) -> dict[str, Forward]:
-    """How each engine answers, by its name and precision."""
+def build_forwards(network: PreTrainedModel, pixel_values: torch.Tensor) -> dict[str, Forward]:
+    """Builds a forward function for each engine and precision."""
     ways: dict[str, Forward] = {}
     warnings.simplefilter("ignore")  # of tracing
     if find_spec("openvino"):

@@ -15,8 +15,8 @@ import torch
 
 from benchmarks import live, queueing, strangers, training
 from benchmarks.__main__ import cpu
-from benchmarks.clips import write_clip, write_exactly, write_repeated
-from benchmarks.corpus import PLAIN, alone, thumbnail
+from benchmarks.clips import write_clip, write_lossless, write_repeated
+from benchmarks.corpus import LIBRARIES, in_own_process, thumbnail
 from benchmarks.decode import UNCONFINED, unconfined, with_worker
 from benchmarks.queueing import burst, mean_wait, servers_needed
 from benchmarks.race import _used_by, processor_seconds, race, to_json, to_markdown
@@ -78,7 +78,7 @@ def test_a_table_of_cameras() -> None:
 
 def test_an_exact_video_has_the_pixels_it_was_given(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 48, 64, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(decoded(write_exactly(tmp_path / "exact.mp4", pixels)), pixels)
+    np.testing.assert_array_equal(decoded(write_lossless(tmp_path / "exact.mp4", pixels)), pixels)
 
 
 def test_a_repeated_video_shows_its_clip_again_and_again(tmp_path: Path) -> None:
@@ -158,16 +158,16 @@ def test_frames_are_the_same_without_the_sandbox(tmp_path: Path) -> None:
     UNCONFINED.close()
 
 
-@pytest.mark.parametrize("library", PLAIN)
+@pytest.mark.parametrize("library", LIBRARIES)
 def test_a_library_alone_is_judged_by_its_frames(library: str, tmp_path: Path) -> None:
     if library != "av":
         pytest.importorskip(library)
     path = write_video(tmp_path / "clip.mp4")
     thumbs = np.stack([thumbnail(picture) for picture in decoded(path)])
-    assert alone(library, path, thumbs).kind == "right"
-    assert alone(library, path, thumbs[::-1]).kind == "wrong frames"
+    assert in_own_process(library, path, thumbs).kind == "right"
+    assert in_own_process(library, path, thumbs[::-1]).kind == "wrong frames"
     path.write_bytes(b"no video")
-    assert alone(library, path, thumbs).kind == "refused"
+    assert in_own_process(library, path, thumbs).kind == "refused"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="its clocks")

@@ -181,7 +181,7 @@ class VideoFile(Video):
 
         - It died. It may have had little memory left, and decord, which the second try leaves out, may have failed
           where PyAV does not. A timeout without decord is final.
-        - It reports damage, and has read other files. FFmpeg can take a lack of memory for damage.
+        - It reports damage, and is short of memory, which FFmpeg can take for damage.
 
         Both tries share the time of one.
         """
@@ -192,7 +192,7 @@ class VideoFile(Video):
                 raise
             again = {**request, "decord": request["decord"] and error.decoder != DECORD}
             return self._send_once(again, error.seconds_left, fresh=True)
-        if reply.fresh or not _reports_damage(reply, known):
+        if not reply.short_of_memory or not _reports_damage(reply, known):
             return reply
         try:
             return self._send_once(request, reply.seconds_left, fresh=True)

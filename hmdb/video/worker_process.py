@@ -17,6 +17,7 @@ import json
 import math
 import mmap
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -115,7 +116,8 @@ class WorkerReply:
         seconds: N of them; None without a clock.
         refusal, numbers: the reason, and numbers that belong to it.
         detail: the technical cause.
-        fresh: the worker has read no other file.
+        short_of_memory: damage may be a lack of memory, as the worker has read other files and used over half of
+            its memory.
         seconds_left: of the request's time.
     """
 
@@ -125,7 +127,7 @@ class WorkerReply:
     refusal: str = ""
     numbers: tuple[int, ...] = ()
     detail: str = ""
-    fresh: bool = True
+    short_of_memory: bool = False
     seconds_left: float = 0.0
 
 
@@ -185,7 +187,21 @@ class WorkerProcess:
         if reply.refusal == "memory":
             self.kill()
             raise OutOfMemoryError(reply.detail, decoder=deadline.decoder, seconds_left=deadline.seconds_left)
-        return replace(reply, fresh=len(self._read_files) == 1, seconds_left=deadline.seconds_left)
+        return replace(reply, short_of_memory=self._short_of_memory, seconds_left=deadline.seconds_left)
+
+    @property
+    def _short_of_memory(self) -> bool:
+        limit = self.confinement.memory_mb if self.confinement else 0
+        return len(self._read_files) > 1 and 0 < limit < 2 * self._peak_mb()
+
+    def _peak_mb(self) -> float:
+        """Returns the largest address space that the worker has had, in MiB; infinity if that is unknown."""
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8")
+        except OSError:
+            return math.inf
+        peak = re.search(r"^VmPeak:\s*(\d+) kB$", status, re.MULTILINE)
+        return int(peak[1]) / 1024 if peak else math.inf
 
     def wait_ready(self) -> Confinement:
         """Waits until the worker has started; returns its confinement.

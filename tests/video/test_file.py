@@ -200,7 +200,7 @@ def test_a_second_opinion_on_damage_takes_the_time_left(
     def ask(request: object, file: object, limits: Limits, *, seconds: float, fresh: bool = False) -> WorkerReply:
         requests.append((seconds, fresh))
         if not fresh:
-            return WorkerReply(refusal="unreadable", fresh=False, seconds_left=9)
+            return WorkerReply(refusal="unreadable", short_of_memory=True, seconds_left=9)
         if isinstance(second, Exception):
             raise second
         return second

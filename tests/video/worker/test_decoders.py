@@ -113,7 +113,7 @@ def test_decord_stops_after_the_last_requested_frame(tmp_path: Path) -> None:
         return sum(psutil.Process(worker.pid).memory_info().rss for worker in default_pool().workers())
 
     def resting() -> bool:
-        """Whether no thread of the workers has anything to do."""
+        """Returns True once no thread of the workers has anything to do."""
         tasks = [task for worker in default_pool().workers() for task in Path(f"/proc/{worker.pid}/task").iterdir()]
         return all(task.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "S" for task in tasks)
 
