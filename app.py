@@ -1,4 +1,4 @@
-"""The Space: the page of hmdb/page, with the model and the limits that the environment names."""
+"""Starts the page of hmdb/page with the model and limits set by environment variables."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ EXAMPLES = Path(__file__).parent / "examples"
 
 give_up_real_time()
 try:
-    prepare()  # a process that decodes, which starts beside what follows; a mistake in its limits is told now
-    settings, place = Settings.from_environment(), ServerAddress.from_environment()
+    prepare()  # starts a decoding process in the background; invalid limits are reported here
+    settings, address = Settings.from_environment(), ServerAddress.from_environment()
 except DataError as error:
     raise SystemExit(str(error)) from error
 
@@ -32,21 +32,21 @@ demo = build_demo(recognizer, second, settings, examples=EXAMPLES)
 
 
 def main() -> None:
-    """Serves the page, loads the model once it is up, and ends when it is told to."""
+    """Serves the page, loads the model once it is up, and shuts down on SIGTERM or SIGINT."""
     tune_malloc()
     logging.basicConfig(format="%(name)s %(message)s", level=logging.WARNING)
     logging.getLogger("hmdb").setLevel(logging.INFO)
-    end = threading.Event()
+    shutdown = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: end.set())
+        signal.signal(number, lambda *_: shutdown.set())
     try:
-        place.check()
-        # With a port given Gradio does not try the next ones, where nobody looks for the page.
-        page = PageServer(demo, settings, server_name=place.name, server_port=place.port)
+        address.check()
+        # Given a port, Gradio does not fall back to the next free one.
+        page = PageServer(demo, settings, server_name=address.name, server_port=address.port)
     except (DataError, OSError) as error:
         raise SystemExit(str(error)) from error
     recognizer.start()
-    while not end.wait(0.1):  # a signal that reaches another thread wakes nobody
+    while not shutdown.wait(0.1):  # a signal that another thread receives wakes no wait
         pass
     page.close()
 

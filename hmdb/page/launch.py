@@ -105,7 +105,7 @@ class PageServer:
         elif self._no_worker:
             state, problem = "failed", self._no_worker
         elif self.do.scheduler.stuck:
-            state, problem = "not answering", "Answers are asked for, and none goes on. Start the page again."
+            state, problem = "not answering", "Answers are pending, and none makes progress. Restart the page."
         return (state if self.drain.open else "ending"), problem
 
     def _ask_confinement(self) -> None:

@@ -1,4 +1,4 @@
-"""A page that is served once for all tests of it, with a small model."""
+"""A page with a small model, served once for all its tests."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ def url(recognizer: Recognizer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """60 s, which are 11 windows."""
+    """A clip of 60 s, which are 11 windows."""
     return write_mp4(tmp_path_factory.mktemp("long") / "long.mp4", moving_bar(1500, (64, 48)))

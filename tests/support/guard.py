@@ -1,8 +1,8 @@
-"""A pytest plugin that watches over the process of the tests.
+"""A pytest plugin that guards the process of the tests.
 
-A test that leaves the process changed for those that follow (scheduling, signal handlers, limits, ...) fails itself.
-A test that hangs is ended at its time limit, with the stacks of all threads and of its children. pytest-timeout's own
-signal raises an error once: code in C never sees it, an event loop swallows it, and cleaning up has no limit any more.
+A test that leaves process state changed for those that follow (scheduling, signal handlers, limits, ...) fails. A test
+that hangs is killed at its time limit, and the stacks of all threads and children are printed. pytest-timeout's own
+signal raises an error once: C code never sees it, an event loop swallows it, and cleaning up is then unlimited.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import psutil
 import pytest
 import pytest_timeout
 
-GRACE = 30  # seconds at most after the limit for a process in which no Python can run, as C code holds the GIL
-stderr = -1  # the true one, which is captured while tests run
+GRACE = 30  # seconds after the limit, at most, for a process in which C code holds the GIL
+stderr = -1  # a duplicate of the real one, which pytest captures
 TIMER = pytest.StashKey[threading.Timer]()
 
-os.environ["PYTHONFAULTHANDLER"] = "1"  # a Python child writes its stacks to stderr when it is aborted
+os.environ["PYTHONFAULTHANDLER"] = "1"  # so that an aborted Python child prints its stacks
 
 
 def pytest_configure() -> None:
@@ -35,38 +35,38 @@ def pytest_configure() -> None:
     stderr = os.dup(2)
 
 
-def state() -> dict[str, object]:
-    """What a test can change in its process and has to leave as it was."""
-    found: dict[str, object] = {
+def process_state() -> dict[str, object]:
+    """The process state that a test must leave unchanged."""
+    state: dict[str, object] = {
         "nice": os.getpriority(os.PRIO_PROCESS, 0),
         "SIGINT": signal.getsignal(signal.SIGINT),
         "SIGTERM": signal.getsignal(signal.SIGTERM),
         "locale": locale.setlocale(locale.LC_ALL),
         "folder": os.getcwd(),
     }
-    found |= {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")}
+    state |= {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name.startswith("RLIMIT_")}
     if sys.platform == "linux":
-        found |= {"policy": os.sched_getscheduler(0), "affinity": os.sched_getaffinity(0)}
-        found["umask"] = Path("/proc/self/status").read_text().split("Umask:")[1].split()[0]
-    return found
+        state |= {"policy": os.sched_getscheduler(0), "affinity": os.sched_getaffinity(0)}
+        state["umask"] = Path("/proc/self/status").read_text().split("Umask:")[1].split()[0]
+    return state
 
 
 @pytest.fixture(autouse=True)
 def unchanged_process() -> Iterator[None]:
-    before = state()
+    before = process_state()
     yield
-    after = state()
-    if sys.platform == "linux" and after["policy"] != before["policy"]:  # a real-time one starves the machine
+    after = process_state()
+    if sys.platform == "linux" and after["policy"] != before["policy"]:  # real-time scheduling starves the machine
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     changed = {name: (value, after[name]) for name, value in before.items() if after[name] != value}
     if changed:
         pytest.fail(f"The test left its process changed; before and after: {changed}", pytrace=False)
 
 
-@pytest.hookimpl(tryfirst=True)  # in place of pytest-timeout's own
+@pytest.hookimpl(tryfirst=True)  # before pytest-timeout's own
 def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> bool:
     faulthandler.dump_traceback_later(settings.timeout + min(settings.timeout, GRACE), exit=True, file=stderr)
-    timer = threading.Timer(settings.timeout, end, (item, settings))
+    timer = threading.Timer(settings.timeout, kill_all, (item, settings))
     timer.daemon = True
     timer.start()
     item.stash[TIMER] = timer
@@ -81,8 +81,8 @@ def pytest_timeout_cancel_timer(item: pytest.Item) -> bool:
     return True
 
 
-def end(item: pytest.Item, settings: Any) -> None:
-    """Ends this process and its children; says before where they are."""
+def kill_all(item: pytest.Item, settings: Any) -> None:
+    """Kills this process and its children after printing their stacks."""
     if not settings.disable_debugger_detection and pytest_timeout.is_debugging():
         faulthandler.cancel_dump_traceback_later()
         return
@@ -105,7 +105,7 @@ def end(item: pytest.Item, settings: Any) -> None:
 
 
 def describe(process: psutil.Process) -> str:
-    """A line about a process: what it is, and what it waits for in the kernel.
+    """One line about a process: its state, the kernel function it waits in, its CPU time and command.
 
     >>> describe(psutil.Process()).split()[0] == str(os.getpid())
     True

@@ -1,4 +1,4 @@
-"""The plugin of guard.py, in a pytest of its own."""
+"""The plugin of guard.py, in a separate pytest process."""
 
 import subprocess
 import sys
@@ -22,7 +22,7 @@ LINUX = {
     "policy": "os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))",
     "affinity": "os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])",
 }
-# An error raised in the main thread does not end it. All are where they shall be found before the limit starts to run.
+# An exception in the main thread does not end it. All threads and children hang before the time limit starts.
 HANGS = """
 import atexit, subprocess, sys, threading, time
 def waiting_thread(started):
@@ -38,7 +38,7 @@ python.stdout.readline()
 children = [python, subprocess.Popen(["sleep", "54321"])]
 print(*(child.pid for child in children), file=open("pids", "a"), flush=True)
 for child in children:
-    atexit.register(child.kill)  # where a second process takes the place of the one that was ended
+    atexit.register(child.kill)  # where xdist replaces the killed process
 def test_that_hangs():
     while True:
         try:
@@ -51,7 +51,7 @@ HOLDS_THE_GIL = "import ctypes\ndef test_that_hangs(): ctypes.PyDLL(None).pause(
 
 
 def run_pytest(folder: Path, code: str, *options: str) -> tuple[int, str]:
-    """The exit status of a pytest that runs `code`, and all that it printed."""
+    """Runs `code` in pytest; returns the exit status and the output."""
     folder.joinpath("test_it.py").write_text(code)
     folder.joinpath("pytest.ini").write_text("[pytest]")
     start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import pytest; sys.exit(pytest.main())"
@@ -76,7 +76,7 @@ def run_pytest(folder: Path, code: str, *options: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def test_a_test_that_leaves_its_process_changed_fails_itself(tmp_path: Path) -> None:
+def test_a_test_that_changes_process_state_fails(tmp_path: Path) -> None:
     changes = CHANGES | LINUX if sys.platform == "linux" else CHANGES
     tests = "".join(f"def test_{name}(): {change}\ndef test_after_{name}(): pass\n" for name, change in changes.items())
     status, printed = run_pytest(tmp_path, f"import locale, os, resource, signal\n{tests}")
@@ -88,9 +88,7 @@ def test_a_test_that_leaves_its_process_changed_fails_itself(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("options", [[], ["-n", "1"]], ids=["one process", "xdist"])
-def test_a_test_that_hangs_is_ended_with_the_stacks_of_its_threads_and_children(
-    tmp_path: Path, options: list[str]
-) -> None:
+def test_a_hanging_test_is_killed_and_stacks_are_printed(tmp_path: Path, options: list[str]) -> None:
     status, printed = run_pytest(tmp_path, HANGS, "--timeout=1", *options)
     assert status == 1
     assert "test_it.py::test_that_hangs has not ended within 1 s." in printed
@@ -103,7 +101,7 @@ def test_a_test_that_hangs_is_ended_with_the_stacks_of_its_threads_and_children(
         assert "1 failed, 2 passed" in printed
 
 
-def test_a_test_that_keeps_python_from_running_is_ended(tmp_path: Path) -> None:
+def test_a_test_that_holds_the_gil_is_killed(tmp_path: Path) -> None:
     status, printed = run_pytest(tmp_path, HOLDS_THE_GIL, "--timeout=1")
     assert status == 1
     assert " in test_that_hangs\n" in printed

@@ -1,4 +1,4 @@
-"""A visitor who speaks to the page without a browser, and need not be polite."""
+"""A client of the page without a browser, free to send anything."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ import secrets
 from typing import Any
 
 import httpx
+from mcp import ClientSession
+from mcp.client.streamable_http import streamable_http_client
 
 
 class Visitor:
+    """Calls the page as Gradio's API clients and its own script do."""
+
     def __init__(self, url: str) -> None:
         self.http = httpx.Client(base_url=f"{url}gradio_api/", timeout=60)
         self.session = secrets.token_hex(6)
 
     def upload(self, content: bytes, name: str = "clip.mp4") -> str:
-        """The name by which the page knows the file."""
+        """Uploads a file; returns its name in the store."""
         answer = self.http.post("upload", files={"files": (name, content)})
         assert answer.status_code == 200, answer.text
         (known,) = answer.json()
         return str(known)
 
     def ask(self, api_name: str, *data: Any) -> tuple[bool, Any]:
-        """Whether there was an answer, and it; or what was said instead."""
+        """Calls an API endpoint; returns True with its output, or False with the error."""
         joined = self.http.post(f"call/{api_name}", json={"data": data})
         if joined.status_code != 200:
             return False, joined.text
@@ -32,12 +36,12 @@ class Visitor:
         return kind == "complete", json.loads(rest)
 
     def join(self, fn_index: int, data: list[Any], clicked: Any = None) -> httpx.Response:
-        """Asks as the page's own script does, for endpoints that are not in the API too."""
+        """Queues an event as the page's script does, also of functions outside of the API."""
         body = {"data": data, "fn_index": fn_index, "event_data": clicked, "session_hash": self.session}
         return self.http.post("queue/join", json=body)
 
     def end_of(self, fn_index: int, data: list[Any], clicked: Any = None) -> dict[str, Any]:
-        """What the page's own script is told last. A stream ends with its first answer."""
+        """Runs an event; returns its process_completed message. A stream is closed after its first output."""
         self.session = secrets.token_hex(6)
         event = self.join(fn_index, data, clicked).json()["event_id"]
         with self.http.stream("GET", "queue/data", params={"session_hash": self.session}) as lines:
@@ -47,21 +51,32 @@ class Visitor:
                     self.http.post(f"stream/{event}/close")
                 if said.get("msg") == "process_completed":
                     return said
-        raise AssertionError("this never ended")
+        raise AssertionError("the event did not complete")
 
     def get(self, name: str) -> httpx.Response:
         return self.http.get(f"file={name}")
 
 
 def file(path: str, **more: Any) -> dict[str, Any]:
+    """The JSON of a file in a request."""
     return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
 
 
 def named(answer: Any) -> list[str]:
-    """The names of all files in an answer."""
+    """The names of all files in an output."""
     if isinstance(answer, list):
         return [name for each in answer for name in named(each)]
     if isinstance(answer, dict):
         own = [answer["path"]] if isinstance(answer.get("path"), str) else []
         return own + [name for each in answer.values() for name in named(each)]
     return []
+
+
+async def call_tool(url: str, name: str, arguments: dict[str, Any]) -> Any:
+    """Calls a tool of the page's MCP server."""
+    async with (
+        streamable_http_client(f"{url}gradio_api/mcp/") as (reading, writing, _),
+        ClientSession(reading, writing) as session,
+    ):
+        await session.initialize()
+        return await session.call_tool(name, arguments)

@@ -1,4 +1,4 @@
-"""Waiting for what another thread or process does."""
+"""Waiting for another thread or process, and a clock that tests set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that shows `now`, which tests set."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -16,17 +16,17 @@ class Clock:
         return self.now
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 120) -> None:
-    """Returns once it is so.
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Waits for a condition.
 
     Args:
-        seconds: that end a hang, and are no measure of anything.
+        seconds: end a hang; they measure nothing.
 
     Raises:
-        TimeoutError: it is not so after all of them.
+        TimeoutError: the condition stayed false.
     """
     deadline = time.monotonic() + seconds
-    while not true():
+    while not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not so within {seconds:g} s")
+            raise TimeoutError(f"the condition stayed false for {seconds:g} s")
         time.sleep(0.02)

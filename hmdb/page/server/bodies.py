@@ -16,7 +16,7 @@ MAX_TEXT = 4096  # characters of one string in a body
 IDLE_TIMEOUT_SECONDS = 20  # between two chunks of a body
 BODY_TIMEOUT_SECONDS = 300  # for a whole body
 REWRITTEN_TYPES = ("application/json", "text/event-stream", "text/html", "text/plain")
-INVALID_REQUEST = b'{"detail":"This request is not of the form that is expected here."}'
+INVALID_REQUEST = b'{"detail":"This request has an unexpected form."}'
 
 
 class RequestRejectedError(Exception):
@@ -57,7 +57,7 @@ async def iter_body(receive: Receive, limit: int) -> AsyncIterator[bytes]:
         chunk = message.get("body", b"")
         total += len(chunk)
         if total > limit:
-            detail = f"A request may be at most {limit // 2**20} MB. Upload files, do not send them within one."
+            detail = f"A request may be at most {limit // 2**20} MB. Upload files instead of sending them in it."
             raise RequestRejectedError(413, detail)
         yield chunk
         if not message.get("more_body"):
@@ -73,7 +73,7 @@ def with_timeouts(receive: Receive) -> Receive:
         try:
             return await asyncio.wait_for(receive(), max(min(IDLE_TIMEOUT_SECONDS, remaining), 0))
         except TimeoutError as error:
-            raise RequestRejectedError(408, "This request takes too long to arrive.") from error
+            raise RequestRejectedError(408, "This request took too long to arrive.") from error
 
     return receive_in_time
 
@@ -100,7 +100,7 @@ def parse_json(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise RequestRejectedError(400, "This is not JSON.") from error
+        raise RequestRejectedError(400, "The body is not valid JSON.") from error
 
 
 @contextmanager
@@ -112,11 +112,11 @@ def reject_deep_json() -> Iterator[None]:
     try:
         yield
     except (RecursionError, orjson.JSONEncodeError) as error:
-        raise RequestRejectedError(400, "This JSON goes too deep.") from error
+        raise RequestRejectedError(400, "This JSON is nested too deeply.") from error
 
 
 def long_text_message(text: str) -> str:
-    return f"A text of {len(text)} characters is too long; {MAX_TEXT} are the most."
+    return f"A text of {len(text)} characters is too long; the limit is {MAX_TEXT}."
 
 
 def rewrite_response(send: Send, rewrite: Callable[[bytes], bytes]) -> Send:

@@ -1,4 +1,4 @@
-"""Whether new work may come in, and whether old work is still being told."""
+"""Draining: refuses new work while open requests finish, before the page shuts down."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 
 class DrainState:
-    """Counted on the server's event loop alone; threads may read it, and close it.
+    """The state of draining. Requests are counted on the server's event loop only; any thread may read and close it.
 
     Attributes:
-        open: whether new work may come in.
-        num_sending: how many requests for answers are open.
+        open: new work is accepted.
+        open_requests: requests whose answers are still being sent.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,8 @@ class DrainState:
         self.open_requests = 0
 
     @contextmanager
-    def sending(self) -> Iterator[None]:
+    def track_request(self) -> Iterator[None]:
+        """Counts a request as open within the `with` block."""
         self.open_requests += 1
         try:
             yield

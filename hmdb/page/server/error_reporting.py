@@ -1,4 +1,4 @@
-"""What goes wrong, in a line: to a visitor without what is inside, to the log with a traceback the first time."""
+"""Error reporting: clients get one line without internals; the log gets a traceback once per code location."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from hmdb.text import first_line, one_line
 
 log = logging.getLogger(__name__)
 
-UNEXPECTED = "This could not be answered. Look at what was sent, or try again."
-WRONG_TYPE = "A value that was sent here has the wrong type."
-MAX_MESSAGE = 200  # of the message of an error in the log, in characters
-LOGGERS = ("uvicorn.error", "asyncio", "mcp.server.lowlevel.server", "root")  # whose tracebacks are of this page
+UNEXPECTED = "This failed unexpectedly. Check what you sent, or try again."
+WRONG_TYPE = "A value has the wrong type."
+MAX_MESSAGE = 200  # characters of an error message in the log
+LOGGERS = ("uvicorn.error", "asyncio", "mcp.server.lowlevel.server", "root")  # which log tracebacks of the page
 
 
 class SafeErrorBlocks(gr.Blocks):
-    """Blocks whose visitors are told each error in a plain line.
+    """Blocks that report each error to the client in one plain line.
 
-    Gradio's own lines quote what was sent, with the paths of uploads, or say nothing; and it prints a traceback each
-    time.
+    Gradio's own messages quote the input with the paths of uploads, or are empty; and it prints a traceback each time.
     """
 
     async def process_api(self, *arguments: Any, **options: Any) -> dict[str, Any]:
@@ -46,13 +45,13 @@ def _message(error: Exception) -> str:
 
 
 def unexpected_error_message(error: Exception) -> str:
-    """What is said of an error that nobody meant. The log has the rest."""
-    log.error("An error that nobody meant", exc_info=error)
+    """The message for an unexpected error; the log has the details."""
+    log.error("Unexpected error", exc_info=error)
     return UNEXPECTED
 
 
 class TracebackOnceFilter(logging.Filter):
-    """Leaves the traceback out of a record whose error was logged before from the same place."""
+    """Drops the traceback of an error that was raised at the same line of code before."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,29 +60,29 @@ class TracebackOnceFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
         if error is not None:
-            place = type(error), *_place(error)
-            if place in self._seen:
-                words = one_line(first_line(error))[:MAX_MESSAGE]
-                record.msg, record.args = f"{record.getMessage().rstrip()}: {type(error).__name__}: {words}", ()
+            origin = type(error), *_origin(error)
+            if origin in self._seen:
+                message = one_line(first_line(error))[:MAX_MESSAGE]
+                record.msg, record.args = f"{record.getMessage().rstrip()}: {type(error).__name__}: {message}", ()
                 record.exc_info = record.exc_text = None
-            self._seen.add(place)
-        elif record.name == "root":  # MCP quotes there what it does not understand, over many lines
+            self._seen.add(origin)
+        elif record.name == "root":  # where MCP quotes invalid messages over many lines
             record.msg, record.args = one_line(record.getMessage())[:MAX_MESSAGE], ()
         return True
 
 
-def _place(error: BaseException) -> tuple[str, int]:
-    """The line of code that raised an error."""
-    step = error.__traceback__
-    while step and step.tb_next:
-        step = step.tb_next
-    return (step.tb_frame.f_code.co_filename, step.tb_lineno) if step else ("", 0)
+def _origin(error: BaseException) -> tuple[str, int]:
+    """The file and line that raised an error."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return (frame.tb_frame.f_code.co_filename, frame.tb_lineno) if frame else ("", 0)
 
 
 TRACEBACK_ONCE = TracebackOnceFilter()
 
 
 def install_log_filter() -> None:
-    """From now on, for the whole process."""
-    for each in (log, *map(logging.getLogger, LOGGERS)):
-        each.addFilter(TRACEBACK_ONCE)  # once, however often it is asked for
+    """Installs the filter of tracebacks in the page's loggers; repeated calls change nothing."""
+    for logger in (log, *map(logging.getLogger, LOGGERS)):
+        logger.addFilter(TRACEBACK_ONCE)

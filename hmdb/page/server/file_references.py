@@ -61,7 +61,7 @@ class FileReferences:
             return {key: self._validate(item) for key, item in value.items()}
         path = self._files.resolve(value["path"], UPLOADS) if isinstance(value["path"], str) else None
         if path is None:
-            raise RequestRejectedError(400, "This video is not here, or not any more. Upload it again.")
+            raise RequestRejectedError(400, "This video does not exist or has expired. Upload it again.")
         return {"path": str(path), "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
 
 

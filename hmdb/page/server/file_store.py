@@ -178,7 +178,7 @@ class FileStore:
             )
             if unfinished > folder.size and unfinished + count > MAX_UNFINISHED_SHARE * self.budget:
                 raise AddressQuotaError(
-                    "Too much is being uploaded from your address. Try again when some of it has arrived."
+                    "Too many unfinished uploads from your address. Try again when one has finished."
                 )
             self.reserve(folder, count)
 

@@ -31,12 +31,12 @@ from hmdb.page.server.uploads import reserve_upload
 MCP = f"{API_PREFIX}/mcp"
 MAX_MCP_BODY = 16 * 2**20  # bytes: a video in base64, of which parsing makes several copies
 MAX_LARGE_MESSAGES = 2  # in memory at a time
-FILE_AS_TEXT = "A file has to be sent as text: data:video/mp4;base64,..."
+FILE_AS_DATA_URL = "Send the file as a data URL: data:video/mp4;base64,..."
 MCP_DESCRIPTIONS = {  # Gradio's descriptions of file parameters, which suggest what is rejected here, and ours
     b"Gradio File Input - a http or https url to a file": b"data:video/mp4;base64,...",
     b"If a user passes a file as an input, use the upload_file_to_gradio tool, if present, to upload the file to the "
     b"gradio app and create a Gradio File Input. Then use the returned path as the input to the tool": (
-        FILE_AS_TEXT.encode()
+        FILE_AS_DATA_URL.encode()
     ),
 }
 
@@ -118,7 +118,7 @@ def _reject_reason(message: Any) -> str | None:
     """The reason to reject the arguments of a tool; None for good ones."""
     for value in _walk(message):
         if isinstance(value, dict) and ("path" in value or not str(value.get("video", "data:")).startswith("data:")):
-            return FILE_AS_TEXT
+            return FILE_AS_DATA_URL
         if isinstance(value, str) and len(value) > MAX_TEXT and not value.startswith("data:"):
             return long_text_message(value)
     return None

@@ -1,7 +1,4 @@
-"""What is known of the page from outside: a line for each answer, and figures for Prometheus.
-
-Neither holds names, labels or addresses.
-"""
+"""Monitoring: one log line per answer, and Prometheus metrics; neither contains file names, labels or addresses."""
 
 from __future__ import annotations
 
@@ -18,44 +15,44 @@ from hmdb.errors import HmdbError
 
 log = logging.getLogger("hmdb.page.answers")
 
-ANSWERS = Counter("hmdb_answers", "Answers that ended, by what was asked and how they ended.", ["what", "outcome"])
+ANSWERS = Counter("hmdb_answers", "Answers by endpoint and outcome.", ["what", "outcome"])
 SECONDS = Histogram(
     "hmdb_answer_seconds",
-    "Seconds that were worked on an answer.",
+    "Work on an answer in seconds, without queueing.",
     ["what"],
     buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120),
 )
-PENDING = Gauge("hmdb_answers_under_way", "Answers that wait or are worked on.")
-REFUSED = Counter("hmdb_requests_refused", "Requests that went no further, by HTTP status.", ["status"])
-DISK = Gauge("hmdb_disk_bytes", "Bytes of uploads and results.")
+PENDING = Gauge("hmdb_answers_under_way", "Queued and running answers.")
+REFUSED = Counter("hmdb_requests_refused", "Requests rejected before Gradio, by HTTP status.", ["status"])
+DISK = Gauge("hmdb_disk_bytes", "Disk space reserved for uploads and results, in bytes.")
 
-_ended: deque[tuple[str, str, float, float]] = deque()  # what, outcome, seconds worked, seconds taken
+_ended: deque[tuple[str, str, float, float]] = deque()  # endpoint, outcome, seconds of work, seconds in all
 
 
 def report() -> None:
-    """Counts and logs the answers that have ended since the last call; threads may call it at any time.
+    """Counts and logs the answers that have ended since the last call. Any thread may call it.
 
-    Where an answer ends is no place to do so: the garbage collector ends an abandoned one in the midst of whatever
-    runs, which may hold the very lock of these metrics, or of the log. There it is put down, and reported here.
+    The end of an answer only queues it for this: the garbage collector may end an abandoned answer in the middle of
+    code that holds a lock of these metrics or of the log.
     """
     while _ended:
         try:
             what, outcome, worked, taken = _ended.popleft()
-        except IndexError:  # another thread was first
+        except IndexError:  # another thread took the last
             return
         ANSWERS.labels(what, outcome).inc()
         SECONDS.labels(what).observe(worked)
         line = {"answer": what, "outcome": outcome, "worked": round(worked, 3), "taken": round(taken, 3)}
-        # of a live camera there are several a second
+        # a live camera makes several a second
         log.log(logging.DEBUG if what == "classify_clip" else logging.INFO, json.dumps(line))
 
 
 class AnswerMetrics:
-    """One answer, from when it was asked for to its end, which takes no lock: `report` tells of it later.
+    """Context manager that measures one answer, without taking a lock when it ends; `report` publishes it.
 
     Attributes:
-        outcome: "ok", "cancelled", "left" by its visitor, the kind of an error that was told, or "failed".
-        worked: seconds that were worked on it.
+        outcome: "ok", "cancelled", "abandoned" by the client, the class of an HmdbError, or "failed".
+        worked: seconds of work, without queueing.
     """
 
     def __init__(self, what: str) -> None:
@@ -73,7 +70,7 @@ class AnswerMetrics:
         if isinstance(error, HmdbError):
             self.outcome = type(error).__name__
         elif isinstance(error, GeneratorExit):
-            self.outcome = "left"
+            self.outcome = "abandoned"
         elif error is not None:
             self.outcome = "failed"
         _ended.append((self.what, self.outcome, self.worked, time.monotonic() - self._began))

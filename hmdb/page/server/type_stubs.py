@@ -1,4 +1,4 @@
-"""Gradio without the type stubs that it writes while it is imported."""
+"""Imports Gradio without the type stubs that it would write. Must itself not import Gradio."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from typing import Any
 
 @contextmanager
 def without_type_stubs() -> Iterator[None]:
-    """Within it, importing Gradio writes no stubs beside its components.
+    """Keeps Gradio from generating type stubs while it is imported within the `with` block.
 
-    It parses the source of each of them for that whenever it starts, which takes a second and finds the stubs that came
-    with it. There is no setting against it, but a class without a file is passed over, and so for the time of the
-    import its own classes have none.
+    Each start parses the source of every component, which takes a second, to find the stubs that are already
+    installed. No setting prevents it, but classes without a file are skipped, so Gradio's classes have none here.
     """
-    file_of = inspect.getfile
+    original = inspect.getfile
 
-    def no_file(thing: Any) -> str:
+    def getfile(thing: Any) -> str:
         if isinstance(thing, type) and thing.__module__.startswith("gradio."):
             raise OSError("no source, so no type stub")
-        return file_of(thing)
+        return original(thing)
 
-    inspect.getfile = no_file  # type: ignore[assignment]
+    inspect.getfile = getfile  # type: ignore[assignment]
     try:
         yield
     finally:
-        inspect.getfile = file_of
+        inspect.getfile = original

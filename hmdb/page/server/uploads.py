@@ -88,7 +88,7 @@ class UploadEndpoint:
         return list(paths)
 
     def _too_large(self) -> RequestRejectedError:
-        detail = f"Files may be at most {self._max_bytes // 2**20} MB here. Try a shorter or smaller one."
+        detail = f"Files may be at most {self._max_bytes // 2**20} MB. Try a shorter or smaller one."
         return RequestRejectedError(413, detail)
 
 

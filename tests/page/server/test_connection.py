@@ -27,19 +27,19 @@ def test_silent_and_slow_connections_are_closed(page: PageServer, monkeypatch: p
         silent = [socket.create_connection(address) for _ in range(50)]
         slow = [socket.create_connection(address) for _ in range(50)]
         for connection in slow:
-            with suppress(OSError):  # it is cut already
+            with suppress(OSError):  # already closed
                 connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n")
-        going_on = set(slow)
+        still_open = set(slow)
 
-        def all_cut() -> bool:
-            for connection in list(going_on):
+        def all_closed() -> bool:
+            for connection in list(still_open):
                 try:
                     connection.sendall(b"X-Slow: y\r\n")
                 except OSError:
-                    going_on.remove(connection)
-            return not going_on
+                    still_open.remove(connection)
+            return not still_open
 
-        wait_until(all_cut)
+        wait_until(all_closed)
         for connection in silent + slow:
             connection.settimeout(60)
             with suppress(ConnectionResetError):
@@ -50,7 +50,7 @@ def test_silent_and_slow_connections_are_closed(page: PageServer, monkeypatch: p
 
 def test_clients_that_do_not_read_are_disconnected(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hmdb.page.server.connection.WRITE_TIMEOUT_SECONDS", 0.5)
-    with FILES.create_folder(UPLOADS) as folder:  # more than the system keeps for a connection
+    with FILES.create_folder(UPLOADS) as folder:  # more than the socket's buffers
         (folder.path / "large.mp4").write_bytes(bytes(32 * 2**20))
     name = (folder.path / "large.mp4").relative_to(FILES.root)
     received = 0
@@ -70,7 +70,7 @@ def test_clients_that_do_not_read_are_disconnected(page: PageServer, monkeypatch
 
 @pytest.mark.parametrize("size", [100_000, 2 * 2**20])
 def test_slow_mcp_messages_block_no_others(page: PageServer, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "IDLE_TIMEOUT_SECONDS", 600)  # they are not cut in the meantime
+    monkeypatch.setattr(bodies, "IDLE_TIMEOUT_SECONDS", 600)  # so that they stay open
     used = FILES.used_bytes
     address = (urlsplit(page.url).hostname, urlsplit(page.url).port)
     slow = [socket.create_connection(address) for _ in range(3)]
@@ -97,6 +97,6 @@ def test_silent_cameras_block_no_others(page: PageServer, monkeypatch: pytest.Mo
     silent, other = Visitor(page.url), Visitor(page.url)
     event = silent.join(on_frame, [camera, None]).json()["event_id"]
     with silent.http.stream("GET", "queue/data", params={"session_hash": silent.session}) as lines:
-        assert any("process_streaming" in line for line in lines.iter_lines())  # more is waited for, and none comes
+        assert any("process_streaming" in line for line in lines.iter_lines())  # it waits for more pictures
         assert other.end_of(on_frame, [camera, None])["success"]
-        assert silent.http.post(f"stream/{event}/close").status_code == 200  # until here it held its place
+        assert silent.http.post(f"stream/{event}/close").status_code == 200  # it was still running

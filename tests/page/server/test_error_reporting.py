@@ -1,4 +1,4 @@
-"""What is said and logged of errors that nobody meant."""
+"""Error messages for clients, and tracebacks in the log."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from hmdb.page.server import error_reporting as brief
+from hmdb.page.server import error_reporting
 from hmdb.page.server.error_reporting import MAX_MESSAGE, UNEXPECTED, WRONG_TYPE, TracebackOnceFilter
-from tests.page.server.test_privacy import call_tool
-from tests.support.visitor import Visitor, file
+from tests.support.visitor import Visitor, call_tool, file
 
 
 class Lines(logging.Handler):
-    """What is written to a log."""
+    """A log handler that keeps formatted records."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,20 +28,20 @@ class Lines(logging.Handler):
 
 
 @pytest.fixture
-def written() -> Iterator[Lines]:
-    """The page's own log, as if nothing had gone wrong before."""
+def log_lines() -> Iterator[Lines]:
+    """The page's log, with no traceback logged before."""
     lines = Lines()
-    brief.TRACEBACK_ONCE._seen.clear()
-    brief.log.addHandler(lines)
+    error_reporting.TRACEBACK_ONCE._seen.clear()
+    error_reporting.log.addHandler(lines)
     yield lines
-    brief.log.removeHandler(lines)
+    error_reporting.log.removeHandler(lines)
 
 
-def fail(words: str) -> None:
-    raise RuntimeError(words)
+def fail(message: str) -> None:
+    raise RuntimeError(message)
 
 
-def test_an_error_has_a_traceback_once_and_then_a_line() -> None:
+def test_tracebacks_are_logged_once_per_line_of_code() -> None:
     log, lines = logging.Logger("test"), Lines()
     log.addHandler(lines)
     log.addFilter(TracebackOnceFilter())
@@ -63,24 +62,24 @@ def test_an_error_has_a_traceback_once_and_then_a_line() -> None:
     assert "Traceback" in lines.lines[-1]
 
 
-def test_what_nobody_meant_is_one_line_for_the_visitor_and_brief_in_the_log(url: str, written: Lines) -> None:
+def test_unexpected_errors_are_one_line_for_the_client(url: str, log_lines: Lines) -> None:
     visitor = Visitor(url)
     for number in (9999, -1):
         answer = visitor.join(number, [])
         assert (answer.status_code, answer.json()) == (500, {"detail": UNEXPECTED})
-    first, second = written.lines
+    first, second = log_lines.lines
     assert "Traceback" in first
-    assert second == "An error that nobody meant: KeyError: -1"
+    assert second == "Unexpected error: KeyError: -1"
 
 
-def test_a_request_of_another_form_is_not_said_again(url: str) -> None:
+def test_invalid_requests_are_not_echoed(url: str) -> None:
     answer = httpx.post(f"{url}gradio_api/queue/join", json={"data": "x" * 4000})
     assert (answer.status_code, len(answer.text) < 100) == (422, True)
 
 
 LABELS = "is not one of the labels: brush_hair, cartwheel, catch, ..."
 OPACITY = "The opacity must be a number from 0 to 1."
-AS_TEXT = "A file has to be sent as text: data:video/mp4;base64,..."
+AS_TEXT = "Send the file as a data URL: data:video/mp4;base64,..."
 
 
 @pytest.mark.parametrize(
@@ -96,7 +95,7 @@ AS_TEXT = "A file has to be sent as text: data:video/mp4;base64,..."
         (["x"], 0.5, f"['x'] {LABELS}"),
     ],
 )
-def test_a_bad_value_gets_a_line(url: str, video: Path, label: Any, opacity: Any, said: str) -> None:
+def test_invalid_values_get_a_one_line_error(url: str, video: Path, label: Any, opacity: Any, said: str) -> None:
     visitor = Visitor(url)
     upload = file(visitor.upload(video.read_bytes()))
     ok, answer = visitor.ask("explain", upload, label, opacity)
@@ -104,19 +103,19 @@ def test_a_bad_value_gets_a_line(url: str, video: Path, label: Any, opacity: Any
 
 
 @pytest.mark.parametrize("value", ["https://example.com/x.mp4", "../../etc/passwd", "", 7, ["a"], {"url": "x"}])
-def test_what_is_no_file_gets_a_line(url: str, value: Any) -> None:
+def test_invalid_files_get_a_one_line_error(url: str, value: Any) -> None:
     ok, answer = Visitor(url).ask("predict", value)
     assert (ok, answer["error"]) == (False, WRONG_TYPE)
 
 
 @pytest.mark.parametrize("name", ["..", "a" * 5000])
-def test_a_name_that_is_none_gets_a_line(url: str, name: str) -> None:
+def test_invalid_file_names_get_a_one_line_error(url: str, name: str) -> None:
     answer = Visitor(url).http.post("upload", files={"files": (name, b"abc")})
     assert (answer.status_code, answer.json()) == (400, {"detail": "This upload cannot be read."})
 
 
 @pytest.mark.parametrize("name", ["", ".", "/", " ", "%00", "proxy=%00", "\0.mp4"])
-def test_an_odd_name_is_a_name(url: str, name: str) -> None:
+def test_odd_file_names_are_accepted(url: str, name: str) -> None:
     head = f'--b\r\nContent-Disposition: form-data; name="files"; filename="{name}"\r\n\r\n'
     visitor = Visitor(url)
     form = {"content-type": "multipart/form-data; boundary=b"}
@@ -132,15 +131,15 @@ def test_an_odd_name_is_a_name(url: str, name: str) -> None:
         ({"video": "../x.mp4"}, AS_TEXT),
         ({"video": ""}, AS_TEXT),
         ({"video": {"path": "/etc/passwd"}}, AS_TEXT),
-        ({"video": "data:,", "label": "x" * 2**20}, "A text of 1048576 characters is too long; 4096 are the most."),
+        ({"video": "data:,", "label": "x" * 2**20}, "A text of 1048576 characters is too long; the limit is 4096."),
     ],
 )
-def test_a_tool_says_it_in_a_line(url: str, arguments: dict[str, Any], said: str) -> None:
+def test_mcp_tools_report_errors_in_one_line(url: str, arguments: dict[str, Any], said: str) -> None:
     result = asyncio.run(call_tool(url, "explain", arguments))
     assert (result.isError, result.content[0].text) == (True, said)
 
 
-def test_what_libraries_say_to_nobody_in_particular_is_one_short_line() -> None:
+def test_log_records_of_libraries_are_shortened() -> None:
     record = logging.LogRecord("root", logging.WARNING, "x.py", 1, "no such method:\n%s", ("quoted\n" * 90,), None)
     assert TracebackOnceFilter().filter(record)
     assert "\n" not in record.getMessage()

@@ -51,7 +51,7 @@ def test_health_fails_when_answers_are_stuck(page: PageServer, monkeypatch: pyte
         gate.set()
         assert answer.result() == [1]
     assert (stuck.status_code, stuck.json()["state"]) == (503, "not answering")
-    assert stuck.json()["problem"] == "Answers are asked for, and none goes on. Start the page again."
+    assert stuck.json()["problem"] == "Answers are pending, and none makes progress. Restart the page."
     assert httpx.get(f"{page.url}health").status_code == 200
 
 

@@ -27,7 +27,7 @@ def test_odd_ranges_and_long_names_cause_no_errors(page: PageServer) -> None:
 def test_invalid_hosts_get_a_one_line_error(page: PageServer, path: str, header: str) -> None:
     method = "POST" if path.endswith("join") else "GET"
     answer = httpx.request(method, f"{page.url}{path}", headers={header: "[v1.a]"})
-    said = "The headers of this request name no address of this page."
+    said = "The headers of this request contain an invalid host."
     assert (answer.status_code, answer.json()) == (400, {"detail": said})
 
 
@@ -56,7 +56,7 @@ def test_trusted_proxies_name_the_client() -> None:
         return result
 
     assert client(0, "203.0.113.9") == ("10.0.0.1", 1)
-    for lines in (["198.51.100.1, 203.0.113.9"], ["198.51.100.1", "203.0.113.9"]):  # which mean the same
+    for lines in (["198.51.100.1, 203.0.113.9"], ["198.51.100.1", "203.0.113.9"]):  # equivalent
         assert client(1, *lines) == ("203.0.113.9", 0)
         assert client(2, *lines) == ("198.51.100.1", 0)
     assert client(1) == ("10.0.0.1", 1)

@@ -1,4 +1,4 @@
-"""What one visitor may learn and do about the files of another, of the page and of the machine: nothing."""
+"""Isolation: a client cannot read, name or learn about files of other clients, the page or the machine."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from gradio_client import Client, handle_file
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
-from hmdb.page.launch import PageServer as Served
+from hmdb.page.launch import PageServer
 from hmdb.page.layout import build_demo
 from hmdb.page.server.file_store import FILES, UPLOADS
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.page.conftest import free_port
 from tests.support.paths import ROOT
-from tests.support.visitor import Visitor, file, named
+from tests.support.visitor import Visitor, call_tool, file, named
 from tests.support.waiting import wait_until
 from tests.test_text import NAMES
 
 SETTINGS = Settings(max_upload_mb=1)
 EXAMPLES = ROOT / "examples"
-WITH_A_VIDEO: dict[str, tuple[Any, ...]] = {  # and what each is asked beside
+WITH_A_VIDEO: dict[str, tuple[Any, ...]] = {  # the API's endpoints with a video, and their further arguments
     "predict": (),
     "explain": ("", 0.7),
     "check": ("",),
@@ -42,7 +42,7 @@ WITH_A_VIDEO: dict[str, tuple[Any, ...]] = {  # and what each is asked beside
 @pytest.fixture(scope="module")
 def demo(recognizer: Recognizer) -> Iterator[gr.Blocks]:
     demo = build_demo(recognizer, recognizer, settings=SETTINGS, examples=EXAMPLES)
-    Served(demo, SETTINGS, quiet=True, server_port=free_port())
+    PageServer(demo, SETTINGS, quiet=True, server_port=free_port())
     yield demo
     demo.close()
 
@@ -54,7 +54,7 @@ def visitor(demo: gr.Blocks) -> Visitor:
 
 @pytest.fixture
 def other(demo: gr.Blocks, video: Path) -> tuple[str, list[str]]:
-    """Another visitor's upload and the pictures of the answer, by the names that they were told."""
+    """Another visitor's upload and the pictures of its answer, by name."""
     other = Visitor(str(demo.local_url))
     upload = other.upload(video.read_bytes())
     ok, answer = other.ask("predict", file(upload))
@@ -62,7 +62,7 @@ def other(demo: gr.Blocks, video: Path) -> tuple[str, list[str]]:
     return upload, named(answer)
 
 
-def test_what_a_visitor_uploads_is_answered_and_shown_to_that_visitor(visitor: Visitor, video: Path) -> None:
+def test_uploads_are_answered_and_served_to_their_client(visitor: Visitor, video: Path) -> None:
     upload = visitor.upload(video.read_bytes())
     assert visitor.get(upload).content == video.read_bytes()
     for endpoint, rest in WITH_A_VIDEO.items():
@@ -72,15 +72,15 @@ def test_what_a_visitor_uploads_is_answered_and_shown_to_that_visitor(visitor: V
             assert visitor.get(name).status_code == 200
 
 
-def test_an_example_is_answered(visitor: Visitor) -> None:
+def test_examples_are_answered(visitor: Visitor) -> None:
     name = sorted(EXAMPLES.glob("*.mp4"))[0].name
     assert visitor.get(f"examples/{name}").status_code == 200
     ok, answer = visitor.ask("predict", file(f"examples/{name}"))
     assert ok, answer
 
 
-def wicked_names(other: tuple[str, list[str]], folder: Path, video: Path) -> dict[str, str]:
-    """Everything that is no upload of the asker, by why it is not."""
+def forbidden_names(other: tuple[str, list[str]], folder: Path, video: Path) -> dict[str, str]:
+    """Names that are not an upload of the client, by what they are."""
     upload, pictures = other
     mine = FILES.root / upload
     stored = mine.parents[1]
@@ -114,7 +114,7 @@ def wicked_names(other: tuple[str, list[str]], folder: Path, video: Path) -> dic
         "a guess": f"uploads/{secrets.token_urlsafe(24)}/clip.mp4",
         "a file of the machine": "/etc/passwd",
         "a video of the machine": str(video),
-        "the project": str(EXAMPLES / "figure.py"),
+        "the project": str(ROOT / "pyproject.toml"),
         "the examples": "examples",
         "the environment": "/proc/self/environ",
         "what is open": "/proc/self/fd/0",
@@ -125,10 +125,10 @@ def wicked_names(other: tuple[str, list[str]], folder: Path, video: Path) -> dic
     }
 
 
-def test_nobody_names_what_they_did_not_upload(
+def test_requests_cannot_name_files_of_others(
     demo: gr.Blocks, visitor: Visitor, other: tuple[str, list[str]], tmp_path: Path, video: Path
 ) -> None:
-    names = wicked_names(other, video.parent, video)
+    names = forbidden_names(other, video.parent, video)
     endpoints = [fn for fn in demo.fns.values() if fn.inputs]
     assert len(endpoints) > len(WITH_A_VIDEO)
     for why, name in names.items():
@@ -136,37 +136,37 @@ def test_nobody_names_what_they_did_not_upload(
             for endpoint, rest in WITH_A_VIDEO.items():
                 ok, said = visitor.ask(endpoint, what, *rest)
                 assert not ok, (why, endpoint)
-                assert said == '{"detail":"This video is not here, or not any more. Upload it again."}', (why, said)
+                assert said == '{"detail":"This video does not exist or has expired. Upload it again."}', (why, said)
             for fn in endpoints:
                 refused = visitor.join(fn._id, [what] * len(fn.inputs))
                 assert refused.status_code == 400, (why, fn.api_name)
-                assert_tells_no_path(refused.text)
+                assert_no_path(refused.text)
 
 
-def test_nobody_fetches_what_was_not_told_to_them(visitor: Visitor, other: tuple[str, list[str]], video: Path) -> None:
-    for why, name in wicked_names(other, video.parent, video).items():
+def test_files_of_others_are_not_served(visitor: Visitor, other: tuple[str, list[str]], video: Path) -> None:
+    for why, name in forbidden_names(other, video.parent, video).items():
         refused = visitor.get(name.replace("\0", "%00"))
         assert refused.status_code == 404, (why, refused.text)
-        assert_tells_no_path(refused.text)
+        assert_no_path(refused.text)
 
 
-def test_direct_calls_go_the_same_way(demo: gr.Blocks, visitor: Visitor, other: tuple[str, list[str]]) -> None:
+def test_direct_calls_are_checked_too(demo: gr.Blocks, visitor: Visitor, other: tuple[str, list[str]]) -> None:
     _, pictures = other
-    wicked = file(str(FILES.root / pictures[0]))
+    foreign = file(str(FILES.root / pictures[0]))
     for fn in demo.fns.values():
         for route in ("run", "api", "call/v2"):
-            answer = visitor.http.post(f"{route}/{fn.api_name}", json={"data": [wicked], "video": wicked})
+            answer = visitor.http.post(f"{route}/{fn.api_name}", json={"data": [foreign], "video": foreign})
             assert answer.status_code in (400, 404, 422), (route, fn.api_name)
-            assert_tells_no_path(answer.text)
+            assert_no_path(answer.text)
 
 
-def test_the_same_video_twice_is_two_uploads(visitor: Visitor, other: tuple[str, list[str]], video: Path) -> None:
+def test_the_same_video_twice_makes_two_uploads(visitor: Visitor, other: tuple[str, list[str]], video: Path) -> None:
     upload, _ = other
     mine = visitor.upload(video.read_bytes())
     assert mine.split("/")[1] != upload.split("/")[1]
 
 
-def test_each_answer_has_a_folder_of_its_own(visitor: Visitor, video: Path) -> None:
+def test_each_answer_gets_its_own_folder(visitor: Visitor, video: Path) -> None:
     upload = file(visitor.upload(video.read_bytes()))
     answers = [named(visitor.ask("predict", upload)[1]) for _ in range(2)]
     folders = [{Path(name).parent for name in names} for names in answers]
@@ -174,7 +174,7 @@ def test_each_answer_has_a_folder_of_its_own(visitor: Visitor, video: Path) -> N
     assert folders[0] != folders[1]
 
 
-def test_what_had_its_time_is_not_served_nor_read_any_more(visitor: Visitor, video: Path) -> None:
+def test_expired_files_are_neither_served_nor_read(visitor: Visitor, video: Path) -> None:
     upload = visitor.upload(video.read_bytes())
     _, answer = visitor.ask("predict", file(upload))
     FILES.keep_seconds = 0
@@ -189,7 +189,7 @@ def test_what_had_its_time_is_not_served_nor_read_any_more(visitor: Visitor, vid
         FILES.keep_seconds = SETTINGS.keep_seconds
 
 
-def assert_tells_no_path(text: str) -> None:
+def assert_no_path(text: str) -> None:
     for secret in (str(FILES.root), str(FILES.root.parent), str(ROOT), str(Path.home()) + "/", "site-packages"):
         assert secret not in text
 
@@ -205,19 +205,19 @@ PAGES = (
 )
 
 
-def test_no_answer_tells_a_path_of_the_server(demo: gr.Blocks, visitor: Visitor, video: Path) -> None:
+def test_responses_contain_no_server_path(demo: gr.Blocks, visitor: Visitor, video: Path) -> None:
     for page in PAGES:
-        assert_tells_no_path(httpx.get(f"{demo.local_url}{page}").text)
+        assert_no_path(httpx.get(f"{demo.local_url}{page}").text)
     upload = visitor.upload(video.read_bytes())
     bad = visitor.upload(b"no video", "bad.mp4")
     for endpoint, rest in WITH_A_VIDEO.items():
         for path in (upload, bad):
-            assert_tells_no_path(str(visitor.ask(endpoint, file(path), *rest)))
-        assert_tells_no_path(str(visitor.ask(endpoint, {"nonsense": 1}, 7, [], None)))
+            assert_no_path(str(visitor.ask(endpoint, file(path), *rest)))
+        assert_no_path(str(visitor.ask(endpoint, {"nonsense": 1}, 7, [], None)))
 
 
 def nonsense(upload: str) -> Iterator[tuple[Any, Any]]:
-    """A value for each input of a function, and what was clicked: of no use to most of them."""
+    """Values for each input of a function and click events, invalid for most functions."""
     for value in (file(upload), [file(upload)], "https://example.com/x", 1e99):
         yield value, None
     clicks: tuple[Any, ...] = (7, {"index": file(upload)}, {"index": 99, "value": "x"})
@@ -225,14 +225,14 @@ def nonsense(upload: str) -> Iterator[tuple[Any, Any]]:
         yield None, clicked
 
 
-def test_whatever_goes_wrong_is_told_in_a_line_without_a_path(
+def test_errors_are_one_line_without_a_path(
     demo: gr.Blocks, visitor: Visitor, capfd: pytest.CaptureFixture[str]
 ) -> None:
     upload, failed = visitor.upload(b"no video", "bad.mp4"), 0
     for fn in demo.fns.values():
         for value, clicked in nonsense(upload):
             ended = visitor.end_of(fn._id, [value] * len(fn.inputs), clicked)
-            assert_tells_no_path(str(ended))
+            assert_no_path(str(ended))
             if not ended["success"]:
                 failed += 1
                 said = ended["output"]["error"]
@@ -240,7 +240,7 @@ def test_whatever_goes_wrong_is_told_in_a_line_without_a_path(
                 assert plain, (fn.api_name, said)
                 assert upload not in said
     assert failed > 20
-    assert "Traceback" not in capfd.readouterr().err  # which is the log's
+    assert "Traceback" not in capfd.readouterr().err  # it is only in the log
 
 
 CLOSED = (
@@ -253,13 +253,13 @@ CLOSED = (
 
 
 @pytest.mark.parametrize("request_line", CLOSED)
-def test_routes_that_the_page_does_not_need_are_closed(demo: gr.Blocks, request_line: str) -> None:
+def test_unneeded_routes_are_closed(demo: gr.Blocks, request_line: str) -> None:
     method, path = request_line.split()
     answer = httpx.request(method, f"{demo.local_url}{path}")
-    assert (answer.status_code, answer.json()["detail"]) == (404, "There is nothing of that name here.")
+    assert (answer.status_code, answer.json()["detail"]) == (404, "Not found.")
 
 
-def test_gradios_own_client(demo: gr.Blocks, video: Path, tmp_path: Path) -> None:
+def test_gradio_client_works(demo: gr.Blocks, video: Path, tmp_path: Path) -> None:
     client = Client(str(demo.local_url), verbose=False, download_files=tmp_path)
     *_, frames, answer = client.predict(handle_file(video), api_name="/predict")
     client.close()
@@ -267,25 +267,16 @@ def test_gradios_own_client(demo: gr.Blocks, video: Path, tmp_path: Path) -> Non
     assert answer["label"]
 
 
-async def call_tool(url: str, name: str, arguments: dict[str, Any]) -> Any:
-    async with (
-        streamable_http_client(f"{url}gradio_api/mcp/") as (reading, writing, _),
-        ClientSession(reading, writing) as session,
-    ):
-        await session.initialize()
-        return await session.call_tool(name, arguments)
-
-
-def test_mcp_reads_no_file_for_anybody(demo: gr.Blocks, other: tuple[str, list[str]], video: Path) -> None:
-    for why, name in wicked_names(other, video.parent, video).items():
+def test_mcp_reads_no_files_or_urls(demo: gr.Blocks, other: tuple[str, list[str]], video: Path) -> None:
+    for why, name in forbidden_names(other, video.parent, video).items():
         result = asyncio.run(call_tool(str(demo.local_url), "predict", {"video": name}))
         assert result.isError, why
-        assert_tells_no_path(str(result).replace(name, "").replace(repr(name)[1:-1], ""))
+        assert_no_path(str(result).replace(name, "").replace(repr(name)[1:-1], ""))
     for arguments in ({"video": file("/etc/passwd")}, {"video": "data:,x", "label": file("/etc/passwd")}):
         assert asyncio.run(call_tool(str(demo.local_url), "explain", arguments)).isError
 
 
-def test_mcp_says_how_a_file_is_sent_and_asks_for_no_address(demo: gr.Blocks) -> None:
+def test_mcp_descriptions_ask_for_data_urls(demo: gr.Blocks) -> None:
     async def tools() -> Any:
         async with (
             streamable_http_client(f"{demo.local_url}gradio_api/mcp/") as (reading, writing, _),
@@ -297,18 +288,18 @@ def test_mcp_says_how_a_file_is_sent_and_asks_for_no_address(demo: gr.Blocks) ->
     listed = httpx.get(f"{demo.local_url}gradio_api/mcp/schema").json()
     for tool in [*asyncio.run(tools()), *listed]:
         takes_a_file = tool["name"] in WITH_A_VIDEO
-        assert ("as text: data:video/mp4;base64,..." in tool["description"]) == takes_a_file
+        assert ("as a data URL: data:video/mp4;base64,..." in tool["description"]) == takes_a_file
         assert ("data:video/mp4;base64,..." in str(tool["inputSchema"])) == takes_a_file
         assert not re.search("http|upload|returned path", str(tool))
 
 
-def test_mcp_tells_addresses_that_the_asker_can_fetch(demo: gr.Blocks, video: Path) -> None:
+def test_mcp_returns_urls_that_the_client_can_fetch(demo: gr.Blocks, video: Path) -> None:
     import base64
 
     uri = "data:video/mp4;base64," + base64.b64encode(video.read_bytes()).decode()
     result = asyncio.run(call_tool(str(demo.local_url), "predict", {"video": uri}))
     text = " ".join(getattr(part, "text", "") for part in result.content)
-    assert_tells_no_path(text)
+    assert_no_path(text)
     addresses = re.findall(r"http://[^\s'\"]+\.jpg", text)
     assert len(set(addresses)) == 8
     assert all(httpx.get(address).status_code == 200 for address in addresses)
@@ -316,7 +307,7 @@ def test_mcp_tells_addresses_that_the_asker_can_fetch(demo: gr.Blocks, video: Pa
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_an_upload_is_answered_whatever_people_call_it(visitor: Visitor, video: Path, name: str) -> None:
+def test_uploads_may_have_any_plain_file_name(visitor: Visitor, video: Path, name: str) -> None:
     upload = visitor.upload(video.read_bytes(), name)
     assert Path(upload).suffix == Path(name).suffix
     answered, answer = visitor.ask("predict", file(upload))
@@ -325,7 +316,7 @@ def test_an_upload_is_answered_whatever_people_call_it(visitor: Visitor, video: 
 
 
 @pytest.mark.parametrize("character", "\n\x1b\x7f\x85", ids=ascii)
-def test_a_name_with_a_control_character_names_no_file(visitor: Visitor, video: Path, character: str) -> None:
+def test_control_characters_in_names_are_rejected(visitor: Visitor, video: Path, character: str) -> None:
     path = FILES.root / visitor.upload(video.read_bytes())
     name = f"cl{character}ip.mp4"
     path.rename(path.with_name(name))

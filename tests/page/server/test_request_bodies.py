@@ -20,7 +20,7 @@ def test_large_bodies_are_rejected(page: PageServer, route: str) -> None:
         answer = httpx.post(f"{page.url}gradio_api/{route}", content=body)
         assert (answer.status_code, answer.json()["detail"]) == (
             413,
-            "A request may be at most 1 MB. Upload files, do not send them within one.",
+            "A request may be at most 1 MB. Upload files instead of sending them in it.",
         )
 
 
@@ -41,13 +41,13 @@ def test_large_chunked_bodies_are_rejected_early(page: PageServer) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"no", "This is not JSON."),
-        (b"[" * 10_000, "This is not JSON."),
-        (b'{"data": [null, "x", NaN]}', "This is not JSON."),
-        (b'{"data": ["\\ud800"]}', "This is not JSON."),
+        (b"no", "The body is not valid JSON."),
+        (b"[" * 10_000, "The body is not valid JSON."),
+        (b'{"data": [null, "x", NaN]}', "The body is not valid JSON."),
+        (b'{"data": ["\\ud800"]}', "The body is not valid JSON."),
         (
             json.dumps({"data": [None, "x" * 5000]}).encode(),
-            "A text of 5000 characters is too long; 4096 are the most.",
+            "A text of 5000 characters is too long; the limit is 4096.",
         ),
     ],
 )
@@ -60,7 +60,7 @@ def test_invalid_json_gets_a_one_line_error(page: PageServer, body: bytes, said:
 def test_deeply_nested_json_gets_a_one_line_error(page: PageServer, route: str, depth: int) -> None:
     body = b'{"data":' + b"[" * depth + b"]" * depth + b"}"
     answer = httpx.post(f"{page.url}gradio_api/{route}", content=body)
-    assert (answer.status_code, answer.json()) == (400, {"detail": "This JSON goes too deep."})
+    assert (answer.status_code, answer.json()) == (400, {"detail": "This JSON is nested too deeply."})
 
 
 def test_stalled_bodies_time_out(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from tests.support.visitor import Visitor
 
 
 def test_events_of_dropped_sessions_ask_for_the_video_again(page: PageServer) -> None:
-    """Gradio lets go of the oldest session when there are too many, and what it knew is None from then on."""
+    """Gradio drops the oldest sessions; the values of their components are then None."""
     visitor, asked = Visitor(page.url), set()
     for fn in page.demo.fns.values():
         if fn.name in ("explain_label", "show_walkthrough", "seek") and fn.inputs:

@@ -55,7 +55,7 @@ def is_up(port: int) -> bool:
 def test_sigterm_finishes_answers_and_deletes_files(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, long_clip: Path
 ) -> None:
-    slow = write_checkpoint(tmp_path_factory.mktemp("slow"), "scratch:timesformer-small")  # a tiny one ends too soon
+    slow = write_checkpoint(tmp_path_factory.mktemp("slow"), "scratch:timesformer-small")  # slow enough to interrupt
     port = free_port()
     with start_app(tmp_path, slow, port) as app:
         wait_until(lambda: is_up(port), 240)

@@ -24,13 +24,13 @@ def test_large_uploads_are_rejected(page: PageServer) -> None:
         answer = httpx.post(f"{page.url}gradio_api/upload", files=[("files", ("a.mp4", part)) for part in parts])
         assert (answer.status_code, answer.json()["detail"]) == (
             413,
-            "Files may be at most 2 MB here. Try a shorter or smaller one.",
+            "Files may be at most 2 MB. Try a shorter or smaller one.",
         )
     assert FILES.used_bytes == before
 
 
 def files_on_disk() -> set[Path]:
-    # the folders may go while they are looked through, which `rglob` does not bear
+    # not `rglob`, which fails when folders are deleted meanwhile
     return {Path(folder, name) for folder, _, names in os.walk(FILES.root) for name in names}
 
 
@@ -80,7 +80,7 @@ def test_answers_leave_no_temporary_files(page: PageServer, video: Path) -> None
 def test_only_valid_upload_ids_are_tracked_until_they_expire(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(uploads, "PROGRESS_TTL_SECONDS", 0.1)
     statuses = file_upload_statuses._statuses
-    others = set(statuses)  # of tests before this one, until they are forgotten
+    others = set(statuses)  # of earlier tests, until they expire
     for name in ("x" * 5000, "../x", "abc"):
         httpx.post(f"{page.url}gradio_api/upload", params={"upload_id": name}, files={"files": ("a.mp4", b"x")})
         assert set(statuses) - others <= {"abc"}
@@ -104,7 +104,7 @@ def test_unfinished_uploads_of_one_address_are_limited(page: PageServer, monkeyp
         refused = upload("203.0.113.9")
         assert (refused.status_code, refused.json()["detail"]) == (
             429,
-            "Too much is being uploaded from your address. Try again when some of it has arrived.",
+            "Too many unfinished uploads from your address. Try again when one has finished.",
         )
         assert upload("198.51.100.1").status_code == 200
     wait_until(lambda: upload("203.0.113.9").status_code == 200)

@@ -208,7 +208,7 @@ def test_a_garbage_collected_job_takes_no_lock_and_is_counted_later(
         assert not folder.pins
         assert not caplog.messages
         assert list(scheduler.run("test", lambda: iter_once())) == [1]
-    assert [json.loads(line)["outcome"] for line in caplog.messages] == ["left", "ok"]
+    assert [json.loads(line)["outcome"] for line in caplog.messages] == ["abandoned", "ok"]
     files.close()
 
 

@@ -87,7 +87,7 @@ class RequestGuardMiddleware:
         if not self._drain.open and WORK_ROUTES.match(path) and scope["method"] == "POST":
             raise RequestRejectedError(503, "The page is about to restart. Try again in a minute.")
         if not ALLOWED_ROUTES.fullmatch(path) or len(path) > MAX_PATH:
-            raise RequestRejectedError(404, "There is nothing of that name here.")
+            raise RequestRejectedError(404, "Not found.")
         root_url = _root_url(scope)
         if path.startswith(FILE):
             await self.app(self._stored_file(scope, path.removeprefix(FILE)), receive, send)
@@ -102,14 +102,14 @@ class RequestGuardMiddleware:
         else:
             if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
                 receive = replay(self._references.validate(await read_body(receive, MAX_BODY)), receive)
-            with self._drain.sending() if WORK_ROUTES.match(path) else nullcontext():
+            with self._drain.track_request() if WORK_ROUTES.match(path) else nullcontext():
                 await self.app(scope, receive, rewrite_response(send, self._references.strip_root))
 
     def _stored_file(self, scope: Scope, name: str) -> Scope:
         """The request for a file by its name in the store, as Gradio expects it: by its path."""
         path = self._files.resolve(name, UPLOADS, ANSWERS)
         if path is None:
-            raise RequestRejectedError(404, "This file is not here, or not any more.")
+            raise RequestRejectedError(404, "This file does not exist or has expired.")
         route = f"{FILE}{path}"
         headers = [(key, value) for key, value in scope["headers"] if key != b"range" or b"," not in value]
         return {**scope, "path": route, "raw_path": quote(route).encode(), "headers": headers}
@@ -143,4 +143,4 @@ def _root_url(scope: Scope) -> str:
     try:
         return get_root_url(Request({**scope, "path": "/", "query_string": b""}), "/", None)
     except httpx.InvalidURL as error:
-        raise RequestRejectedError(400, "The headers of this request name no address of this page.") from error
+        raise RequestRejectedError(400, "The headers of this request contain an invalid host.") from error
