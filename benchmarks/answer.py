@@ -1,4 +1,4 @@
-"""File -> top five, beside what else one would write: transformers' pipeline, and a plain script."""
+"""Time from a file to its top five, compared with transformers' pipeline and a plain script."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def by_pipeline(checkpoint: Path, video: Path) -> Callable[[], TopFive]:
 
 
 def by_script(checkpoint: Path, video: Path) -> Callable[[], TopFive]:
-    """decord, transformers' processor and network, softmax: what a model card's example comes to."""
+    """The example of a model card: decord, transformers' processor and network, softmax."""
     processor: Any = networks.processor(checkpoint)
     network: Any = networks.plain(checkpoint)
 

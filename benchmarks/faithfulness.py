@@ -1,7 +1,6 @@
-"""Whether the maps mean anything, over a part of a data set: `python -m benchmarks.faithfulness --data DIR`
+"""Faithfulness of the maps over a split of a data set: `python -m benchmarks.faithfulness --data DIR`
 
-For each clip the patches are masked in the order of a map, then all are masked but those that it marks most; see
-`hmdb/explain/faithfulness.py`.
+The scores are those of `hmdb/explain/faithfulness.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def main() -> None:
         for kind, of_clips in found.items():
             of_clips.append(recognizer.faithfulness(recognizer.explain(clip, kind=kind)))
     print(f"{len(samples)} clips of {options.part}, answers of {recognizer.loaded.checkpoint.name}\n")
-    print("| map | score | beats chance | drop without the most marked fifth |")
+    print("| map | score | above chance | drop without the most relevant fifth |")
     print("|---|---|---|---|")
     for kind, of_clips in found.items():
         print(row(kind, of_clips))

@@ -1,4 +1,4 @@
-"""Pixels -> tensor, tensor -> logits, and the maps, beside transformers, other engines and the floor."""
+"""Time of preprocessing, forward pass and maps, compared with transformers, other engines and the lower bound."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Peak memory of an answer, of an explained one, and of one as transformers gives it.
+"""Peak memory of a prediction, of an explanation, and of a prediction with transformers.
 
-Each figure is the peak resident size of a process of its own, since a peak cannot be taken back, with torch,
-transformers and the weights in it: random ones, as memory does not depend on what was learned.
+Each figure is the peak resident size of a separate process, including torch, transformers and random weights.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ ANSWERS = ("plain", "int8", "rollout", "class", "transformers")
 
 
 def measure(family: str, answer: str) -> float:
-    """The peak of one answer, in this process."""
+    """The peak of one prediction, in this process."""
     import torch
     from transformers import (
         PreTrainedModel,
@@ -52,9 +51,7 @@ def measure(family: str, answer: str) -> float:
 
 
 def peak() -> float:
-    """The largest resident size of this process until now, in MB. (Linux; `getrusage` counts that of the process
-    that started it as well.)
-    """
+    """The peak resident size of this process in MB, on Linux. (`getrusage` would include the parent's.)"""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 

@@ -1,4 +1,4 @@
-"""The models that are measured: two of full size with random weights, and the bundled one."""
+"""The measured models: two of full size with random weights, and the bundled one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALL = (*RANDOM, "bundled")
 
 
 def folder_of(name: str, scratch: Path) -> Path:
-    """A checkpoint on disk. Time and memory do not depend on what was learned, so random weights serve."""
+    """A checkpoint on disk, with random weights, as time and memory do not depend on their values."""
     if name == "bundled":
         return BUNDLED
     folder = scratch / name
@@ -33,14 +33,14 @@ def folder_of(name: str, scratch: Path) -> Path:
 
 
 def plain(folder: Path, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """As transformers loads it, with the attention that it takes by itself."""
+    """The network as loaded by transformers, with its default attention."""
     network: PreTrainedModel = AutoModelForVideoClassification.from_pretrained(folder, dtype=dtype)
     network.train(mode=False)
     return network
 
 
 def processor(folder: Path) -> Any:
-    """transformers' own way with pixels."""
+    """The image processor of transformers."""
     return AutoImageProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
 
 
@@ -52,7 +52,7 @@ def pixels(network: PreTrainedModel) -> torch.Tensor:
 
 
 def operations(network: PreTrainedModel) -> float:
-    """Of one clip, as transformers computes it: two for each multiplication and addition in a product."""
+    """FLOPs of one clip in transformers, two for each multiply-add."""
     eager = copy.deepcopy(network)
     eager.set_attn_implementation("eager")  # the counter does not know torch's fused kernel on a CPU
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
@@ -61,7 +61,7 @@ def operations(network: PreTrainedModel) -> float:
 
 
 def product(network: PreTrainedModel, dtype: torch.dtype) -> tuple[Callable[[], torch.Tensor], float]:
-    """A product of the shape of this network's largest, through torch, and its operations."""
+    """A matrix product in torch of the shape of the network's largest, and its FLOPs."""
     config: Any = network.config
     tokens = config.num_frames * (config.image_size // 16) ** 2
     inner, outer = config.hidden_size, config.intermediate_size

@@ -1,7 +1,7 @@
-"""How large the scores of attention become over a part of a data set: `python -m benchmarks.scores --data DIR`
+"""Range of the attention scores over a split of a data set: `python -m benchmarks.scores --data DIR`
 
-bfloat16 counts in twos from 256 on, and `exp` without the largest score taken off first goes up to 88. So
-`hmdb.model.families.base.center_keys` makes scores smaller; this is by how much, for any checkpoint.
+bfloat16 has steps of 2 from 256 on, and `exp` without subtracting the largest score overflows above 88. So
+`hmdb.model.families.base.center_keys` makes scores smaller; this measures by how much, for any checkpoint.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ from hmdb.model.preprocess import normalize
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one attention over one clip: the least and the largest, and whether the sum of each query's exponentials is
-    safe, so that nothing need be taken off before `exp`.
-    """
+    """Range of the scores of one attention over one clip; `safe` if `exp` does not need the largest subtracted."""
 
     least: float
     largest: float
@@ -67,7 +65,7 @@ def main() -> None:
 
 
 def seen(network: PreTrainedModel, loaded: LoadedModel, clips: ClipDataset) -> Iterator[Scores]:
-    """What each attention does with each clip."""
+    """The scores of each attention over each clip."""
     for index in tqdm(range(len(clips)), unit="clip", leave=False):
         pixels = normalize(torch.from_numpy(clips.frames(index))[None], loaded.pixel_spec)
         with torch.inference_mode(), recording(Scores.of) as kept:

@@ -1,6 +1,6 @@
-"""How well strangers are told from the actions that a checkpoint knows: `python -m benchmarks.strangers --data DIR`
+"""Out-of-distribution detection of a checkpoint, by detector: `python -m benchmarks.strangers --data DIR`
 
-Far strangers are no video of people at all: plain colours, noise, drifting shapes, desktops, clips whose pieces are
+Far OOD clips are not videos of people: plain colours, noise, drifting shapes, desktops, clips whose pieces are
 shuffled, and the videos of `--far` folders. Near strangers are actions: a linear head is fitted to the features
 without five of the classes, whose val clips are then the strangers, and again for the next five. Thresholds keep
 90 % of the right answers on val.
@@ -42,7 +42,7 @@ DRAWN = 24  # strangers of each kind
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Seen:
-    """What a network makes of clips: features (N, C), logits (N, K) and classes (N,), where they have one."""
+    """The outputs of a network for clips: features (N, C), logits (N, K), and classes (N,) of labelled clips."""
 
     features: np.ndarray
     logits: np.ndarray
@@ -56,8 +56,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.strangers")
     parser.add_argument("--data", required=True, help="as for python -m finetune")
     parser.add_argument("--model", help="as for python -m hmdb")
-    parser.add_argument("--far", nargs="*", default=[], help="folders of videos of other things")
-    parser.add_argument("--known", nargs="*", default=[], help="videos of known actions that should stay")
+    parser.add_argument("--far", nargs="*", default=[], help="folders of further OOD videos")
+    parser.add_argument("--known", nargs="*", default=[], help="in-distribution videos that should be accepted")
     parser.add_argument("--more", help="further training clips, <class>/<video>, for the statistics")
     options = parser.parse_args()
     recognizer = Recognizer.from_pretrained(options.model, dtype="float32")
@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def decided_table(loaded: LoadedModel, kinds: dict[str, Seen]) -> str:
-    """What the checkpoint takes for one of its actions: by its probability alone, and with its statistics."""
+    """The share of clips that the checkpoint accepts: by probability alone, and with its OOD detector."""
     lines = ["| clips | likely enough | and familiar |", "|---|---|---|"]
     for kind, seen in kinds.items():
         likely = loaded.calibration.probabilities(seen.logits).max(axis=1) >= (loaded.calibration.threshold or 0)
@@ -87,7 +87,7 @@ def decided_table(loaded: LoadedModel, kinds: dict[str, Seen]) -> str:
 
 
 def far_table(train: Seen, val: Seen, kinds: dict[str, Seen], stay: Seen | None) -> str:
-    """AUROC and FPR95 against val, and the share of each kind of stranger that is accepted."""
+    """AUROC and FPR95 against val, and the share of each kind of OOD clip that is accepted."""
     columns = ["detector", "AUROC", "FPR95", "accepted", *kinds, *(["known that stay"] if stay else [])]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     right = val.logits.argmax(axis=1) == val.classes
@@ -106,7 +106,7 @@ def far_table(train: Seen, val: Seen, kinds: dict[str, Seen], stay: Seen | None)
 
 
 def near_table(train: Seen, val: Seen) -> str:
-    """The same with classes that head and statistics do not know; means over the groups of classes."""
+    """The same with classes held out from the head and the statistics; means over the groups of classes."""
     number = val.logits.shape[1]
     found: dict[str, list[tuple[str, str]]] = {name: [] for name in DETECTORS}
     order = np.random.default_rng(0).permutation(number)
@@ -125,14 +125,14 @@ def near_table(train: Seen, val: Seen) -> str:
 
 
 def figures(known: np.ndarray, strangers: np.ndarray) -> tuple[str, str]:
-    """AUROC, and the share of strangers above the threshold that 95 % of the known are above."""
+    """AUROC, and FPR95: the share of OOD clips above the threshold that 95 % of in-distribution clips exceed."""
     truth = np.repeat([1, 0], [len(known), len(strangers)])
     false, true, _ = roc_curve(truth, np.concatenate([known, strangers]))
     return f"{roc_auc_score(truth, np.concatenate([known, strangers])):.3f}", f"{false[np.argmax(true >= 0.95)]:.3f}"
 
 
 def look(recognizer: Recognizer, clips: Iterator[tuple[np.ndarray, int]]) -> Seen:
-    """What the network makes of clips, as (pixels, class)."""
+    """Runs the network on clips, (pixels, class)."""
     features, classes = [], []
     for pixels, label in clips:
         features.append(
@@ -157,7 +157,7 @@ def unlabelled(clips: Iterator[np.ndarray] | Sequence[np.ndarray]) -> Iterator[t
 
 
 def readable(recognizer: Recognizer, places: Sequence[str]) -> Iterator[np.ndarray]:
-    """The clips of all videos there that can be read."""
+    """The clips of all readable videos."""
     for path in [path for place in places for path in find_videos(Path(place))]:
         try:
             yield recognizer.read(path).pixels
@@ -166,7 +166,7 @@ def readable(recognizer: Recognizer, places: Sequence[str]) -> Iterator[np.ndarr
 
 
 def drawn(recognizer: Recognizer, val: Sequence[Sample]) -> dict[str, list[np.ndarray]]:
-    """Strangers by kind, each uint8 (T, H, W, 3)."""
+    """OOD clips by kind, each uint8 (T, H, W, 3)."""
     rng = np.random.default_rng(0)
     shuffled = (recognizer.read(sample.path).pixels for sample in val[:: max(len(val) // DRAWN, 1)])
     return {
@@ -179,13 +179,13 @@ def drawn(recognizer: Recognizer, val: Sequence[Sample]) -> dict[str, list[np.nd
 
 
 def plain(rng: np.random.Generator) -> np.ndarray:
-    """A colour that flickers a little, as a covered camera does."""
+    """A slightly flickering colour, like that of a covered camera."""
     clip = rng.integers(0, 256, 3) + rng.normal(0, 2, (FRAMES, SIDE, SIDE, 3)) + rng.normal(0, 4, (FRAMES, 1, 1, 1))
     return clip.clip(0, 255).astype(np.uint8)
 
 
 def shapes(rng: np.random.Generator) -> np.ndarray:
-    """Discs and boxes that drift."""
+    """Drifting discs and boxes."""
     count = int(rng.integers(2, 7))
     places, speeds = rng.uniform(0, SIDE, (count, 2)), rng.uniform(-15, 15, (count, 2))
     colors, sizes, ground = rng.integers(0, 256, (count, 3)), rng.uniform(10, 50, count), rng.integers(0, 256, 3)
@@ -201,7 +201,7 @@ def shapes(rng: np.random.Generator) -> np.ndarray:
 
 
 def desktop(rng: np.random.Generator) -> np.ndarray:
-    """Windows of text that scrolls under a pointer that moves."""
+    """Windows of scrolling text under a moving pointer."""
     ground, letters = rng.integers(0, 256, 3), "".join(chr(rng.integers(97, 123)) for _ in range(4000))
     windows = [(*rng.integers(0, SIDE // 2, 2), *rng.integers(60, SIDE, 2)) for _ in range(3)]
     dark = rng.random() < 0.5
@@ -223,7 +223,7 @@ def desktop(rng: np.random.Generator) -> np.ndarray:
 
 
 def shuffle(clip: np.ndarray, rng: np.random.Generator, parts: int = 4) -> np.ndarray:
-    """The same pieces of every frame in another order."""
+    """Shuffles the pieces of all frames in the same way."""
     rows, columns = (side // parts for side in clip.shape[1:3])
     pieces = clip[:, : rows * parts, : columns * parts].reshape(len(clip), parts, rows, parts, columns, 3)
     pieces = pieces.transpose(1, 3, 0, 2, 4, 5).reshape(parts**2, len(clip), rows, columns, 3)
@@ -232,7 +232,7 @@ def shuffle(clip: np.ndarray, rng: np.random.Generator, parts: int = 4) -> np.nd
 
 
 def within(seen: Seen, classes: np.ndarray) -> Seen:
-    """The clips of some classes, which are numbered anew."""
+    """The clips of some classes, renumbered."""
     there = np.isin(seen.classes, classes)
     return Seen(
         features=seen.features[there],
@@ -272,7 +272,7 @@ def mahalanobis(train: Seen, seen: Seen) -> np.ndarray:
 
 
 def mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
-    """Mueller and Hein 2025: of features of length 1."""
+    """Mueller and Hein 2025: Mahalanobis distance of L2-normalized features."""
     found: np.ndarray = -_mahalanobis(l2_normalize(train.features), train.classes, l2_normalize(seen.features)).min(
         axis=1
     )
@@ -280,7 +280,7 @@ def mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
 
 
 def relative_mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
-    """Ren et al. 2021: less the distance from all classes together."""
+    """Ren et al. 2021: Mahalanobis distance minus the distance from all classes together."""
     known, other = l2_normalize(train.features), l2_normalize(seen.features)
     all_together = _mahalanobis(known, np.zeros(len(known), int), other)[:, 0]
     found: np.ndarray = all_together - _mahalanobis(known, train.classes, other).min(axis=1)
@@ -288,7 +288,7 @@ def relative_mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
 
 
 def nearest(train: Seen, seen: Seen) -> np.ndarray:
-    """Sun et al. 2022: the distance from the k-th neighbour, of features of length 1."""
+    """Sun et al. 2022: distance from the k-th neighbour, of L2-normalized features."""
     known, other = (torch.from_numpy(l2_normalize(each.features)) for each in (train, seen))
     gaps = torch.cdist(other, known)
     found: np.ndarray = -gaps.kthvalue(NEIGHBOURS, dim=1).values.numpy()
@@ -296,7 +296,7 @@ def nearest(train: Seen, seen: Seen) -> np.ndarray:
 
 
 def vim(train: Seen, seen: Seen) -> np.ndarray:
-    """Wang et al. 2022: energy less what lies outside the principal space of the training features."""
+    """Wang et al. 2022: energy minus the residual outside the principal space of the training features."""
     origin = train.features.mean(axis=0)
     centred = train.features - origin
     _, _, directions = np.linalg.svd(centred, full_matrices=False)
@@ -308,7 +308,7 @@ def vim(train: Seen, seen: Seen) -> np.ndarray:
 
 
 def energy_and_mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
-    """Both in their standard deviations over the training clips, as `hmdb.model.ood` adds them."""
+    """The sum of both, standardized over the training clips, as in `hmdb.model.ood`."""
     both = []
     for detector in (energy, mahalanobis_pp):
         usual = detector(train, train)

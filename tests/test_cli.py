@@ -27,7 +27,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_line_for_each_video(videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_has_a_line_for_each_video(videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(videos), "--model", str(checkpoint), "--device", "cpu"]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
@@ -36,7 +36,7 @@ def test_a_line_for_each_video(videos: Path, checkpoint: Path, capsys: pytest.Ca
     assert captured.err.startswith("Model: tiny\n")
 
 
-def test_json_for_programs(videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output(videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(videos / "a.mp4"), "--model", str(checkpoint), "--json", "--top-k", "2"]) == 0
     (answer,) = json.loads(capsys.readouterr().out)
     assert answer["video"].endswith("a.mp4")
@@ -45,7 +45,9 @@ def test_json_for_programs(videos: Path, checkpoint: Path, capsys: pytest.Captur
     assert answer["model"] == "tiny"
 
 
-def test_int8_is_there_for_any_checkpoint(videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_int8_option_works_for_any_checkpoint(
+    videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = [str(videos / "a.mp4"), "--model", str(checkpoint), "--device", "cpu", "--json"]
     answers = {}
     for dtype in ("float32", "int8"):
@@ -58,7 +60,7 @@ def test_int8_is_there_for_any_checkpoint(videos: Path, checkpoint: Path, capsys
     assert all(answers["int8"][label] == pytest.approx(answers["float32"][label], abs=0.01) for label in both)
 
 
-def test_csv_for_programs_with_the_failed_ones_in_it(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
+def test_csv_output_includes_failures(videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     table = tmp_path / "answers.csv"
     paths = [str(videos / "a.mp4"), str(videos / "gone.mp4")]
     assert main([*paths, "--model", str(checkpoint), "--csv", str(table)]) == 1
@@ -67,9 +69,7 @@ def test_csv_for_programs_with_the_failed_ones_in_it(videos: Path, checkpoint: P
     assert rows[-1]["error"] == "gone.mp4: there is no such file."
 
 
-def test_a_bad_file_costs_only_its_own_answer(
-    videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_file_fails_alone(videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [str(videos / name) for name in ("notes.txt", "a.mp4")]
     assert main([*paths, "--model", str(checkpoint)]) == 1
     captured = capsys.readouterr()
@@ -78,20 +78,20 @@ def test_a_bad_file_costs_only_its_own_answer(
     assert "Traceback" not in captured.err
 
 
-def test_an_empty_folder_is_said(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_folder_is_an_error(tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path), "--model", str(checkpoint)]) == 1
     captured = capsys.readouterr()
     assert "holds no videos or frames" in captured.err
     assert captured.out == ""
 
 
-def test_a_model_that_is_not_there_is_one_line(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_model_is_one_line(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(video), "--model", "./nothing"]) == 1
     assert capsys.readouterr().err == "./nothing is neither a local folder nor a Hub id of the form owner/name.\n"
 
 
 @pytest.mark.parametrize("target", ["nowhere/x.csv", "folder", "x" * 300])
-def test_that_a_table_cannot_be_written_is_said_before_a_video_is_read(
+def test_unwritable_csv_fails_before_any_video_is_read(
     target: str, tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Recognizer, "__call__", lambda *_, **__: pytest.fail("a video was read"))
@@ -101,7 +101,7 @@ def test_that_a_table_cannot_be_written_is_said_before_a_video_is_read(
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
-def test_a_table_is_replaced_whole_or_not_at_all(
+def test_csv_is_replaced_atomically(
     video: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = tmp_path / "table.csv"
@@ -121,9 +121,7 @@ def test_a_table_is_replaced_whole_or_not_at_all(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.csv", "table.csv"]
 
 
-def test_paths_that_nothing_can_be_at_cost_only_their_own_answers(
-    videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_impossible_paths_fail_alone(videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = ["x" * 300 + ".mp4", str(videos / "a.mp4" / "below"), str(videos / "a.mp4")]
     assert main([*paths, "--model", str(checkpoint)]) == 1
     captured = capsys.readouterr()
@@ -131,9 +129,7 @@ def test_paths_that_nothing_can_be_at_cost_only_their_own_answers(
     assert len(captured.err.splitlines()) == 3  # with the model's
 
 
-def test_a_folder_that_cannot_be_listed_is_an_answer_of_its_own(
-    tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_folder_fails_alone(tmp_path: Path, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = tmp_path / "closed"
     closed.mkdir()
     shutil.copy(video, tmp_path / "open.mp4")
@@ -148,7 +144,7 @@ def test_a_folder_that_cannot_be_listed_is_an_answer_of_its_own(
     assert find_videos(tmp_path) == [closed, tmp_path / "open.mp4"]
 
 
-def test_links_in_circles_and_hidden_files_add_no_videos(tmp_path: Path, video: Path) -> None:
+def test_link_loops_and_hidden_files_are_skipped(tmp_path: Path, video: Path) -> None:
     shutil.copy(video, tmp_path / "a.mp4")
     (tmp_path / "._a.mp4").write_bytes(b"what macOS knows of a.mp4")
     (tmp_path / "self").symlink_to(".")
@@ -156,7 +152,7 @@ def test_links_in_circles_and_hidden_files_add_no_videos(tmp_path: Path, video: 
     assert find_videos(tmp_path) == [tmp_path / "a.mp4"]
 
 
-def test_names_of_any_bytes_make_no_table_less(
+def test_file_names_of_any_bytes_are_written(
     tmp_path: Path, video: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, table = tmp_path / "videos", tmp_path / "table.csv"
@@ -178,7 +174,7 @@ def test_names_of_any_bytes_make_no_table_less(
     assert "".join(lines).isprintable()
 
 
-def test_videos_of_one_name_are_told_apart(
+def test_videos_of_the_same_name_show_their_paths(
     tmp_path: Path, video: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("one/a.mp4", "two/a.mp4", "two/b.mp4"):
@@ -189,14 +185,14 @@ def test_videos_of_one_name_are_told_apart(
     assert names == [str(tmp_path / "one/a.mp4"), str(tmp_path / "two/a.mp4"), "b.mp4"]
 
 
-def test_a_table_says_where_none_of_the_labels_may_be_shown(tmp_path: Path, checkpoint: Path) -> None:
+def test_table_shows_rejected_clips(tmp_path: Path, checkpoint: Path) -> None:
     still = write_mp4(tmp_path / "still.mp4", np.full((30, 120, 160, 3), 90, np.uint8))
     assert main([str(still), "--model", str(checkpoint), "--top-k", "1", "--csv", str(tmp_path / "table.csv")]) == 0
     (row,) = csv.DictReader((tmp_path / "table.csv").open())
     assert (row["rank"], row["is_known"]) == ("1", "false")
 
 
-def test_a_row_ends_with_what_is_to_be_said_of_its_answer(tmp_path: Path, recognizer: Recognizer) -> None:
+def test_table_row_ends_with_reason_and_notes(tmp_path: Path, recognizer: Recognizer) -> None:
     still = write_mp4(tmp_path / "still.mp4", np.full((30, 120, 160, 3), 90, np.uint8))
     moving = write_mp4(tmp_path / "moving.mp4", moving_bar(20))
     answers = [
@@ -211,7 +207,7 @@ def test_a_row_ends_with_what_is_to_be_said_of_its_answer(tmp_path: Path, recogn
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no /dev/stdout")
-def test_a_table_can_go_to_a_pipe(video: Path, checkpoint: Path) -> None:
+def test_csv_can_be_written_to_a_pipe(video: Path, checkpoint: Path) -> None:
     reading, writing = os.pipe()
     assert main([str(video), "--model", str(checkpoint), "--csv", f"/dev/fd/{writing}"]) == 0
     os.close(writing)
@@ -220,7 +216,7 @@ def test_a_table_can_go_to_a_pipe(video: Path, checkpoint: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such pipes")
-def test_a_reader_that_has_seen_enough_is_no_error(video: Path, checkpoint: Path) -> None:
+def test_closed_pipe_is_not_an_error(video: Path, checkpoint: Path) -> None:
     command = [sys.executable, "-m", "hmdb", "--json", str(video), "--model", str(checkpoint)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as run:
         assert run.stdout
@@ -230,26 +226,26 @@ def test_a_reader_that_has_seen_enough_is_no_error(video: Path, checkpoint: Path
     assert run.returncode == 1
 
 
-def test_an_empty_name_is_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_path_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([""])
     assert "the path is empty" in capsys.readouterr().err
 
 
-def test_a_revision_of_no_model_is_refused(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_revision_without_a_model_is_refused(video: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main([str(video), "--revision", "main"])
     assert "--revision needs a model on the Hub" in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "²", "many"])
-def test_a_count_is_a_whole_number(count: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_counts_are_whole_numbers(count: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["any.mp4", f"--top-k={count}"])
     assert "is not a whole number of at least 1" in capsys.readouterr().err
 
 
-def test_help_names_the_commands_and_what_is_short_for_what(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_commands_and_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     told = capsys.readouterr().out
@@ -257,7 +253,7 @@ def test_help_names_the_commands_and_what_is_short_for_what(capsys: pytest.Captu
     assert "VIDEO... is short for" in told
 
 
-def test_the_plain_command_has_a_name_too(video: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_default_command_can_be_named(video: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [str(video), "--model", str(checkpoint), "--top-k", "1"]
     assert main(command) == 0
     plain = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""What is exported answers in ONNX Runtime as torch does, from its own files alone."""
+"""Exported models in ONNX Runtime match torch and need only their own files."""
 
 import json
 import os
@@ -38,7 +38,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize("clips", [1, 3])
-def test_logits_are_those_of_torch(exported: tuple[Path, Exported], clips: int) -> None:
+def test_onnx_logits_match_torch(exported: tuple[Path, Exported], clips: int) -> None:
     checkpoint, made = exported
     loaded = loading.load(checkpoint, device="cpu")
     pixel_values = torch.randn(clips, loaded.clip_spec.num_frames, 3, *loaded.pixel_spec.shape)
@@ -50,7 +50,7 @@ def test_logits_are_those_of_torch(exported: tuple[Path, Exported], clips: int) 
     assert 0 <= made.difference <= 1e-4
 
 
-def test_a_video_is_answered_from_what_lies_beside_it(exported: tuple[Path, Exported], video: Path) -> None:
+def test_exported_folder_is_enough_to_classify_a_video(exported: tuple[Path, Exported], video: Path) -> None:
     checkpoint, made = exported
     config: dict[str, Any] = json.loads((made.folder / "config.json").read_text())
     clip = read_clip(video, ClipSpec.from_dict(config["clip_spec"]))
@@ -64,7 +64,7 @@ def test_a_video_is_answered_from_what_lies_beside_it(exported: tuple[Path, Expo
     np.testing.assert_allclose(probabilities[best], answer.probabilities, atol=1e-4)
 
 
-def test_the_command(exported: tuple[Path, Exported], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_command(exported: tuple[Path, Exported], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     checkpoint, made = exported
     output = tmp_path / "onnx"
     assert main(["export", str(checkpoint), "--output", str(output)]) == 0
@@ -74,7 +74,7 @@ def test_the_command(exported: tuple[Path, Exported], tmp_path: Path, capsys: py
     assert "is not an empty folder" in capsys.readouterr().err
 
 
-def test_the_empty_folder_that_one_is_in_will_do(
+def test_current_empty_folder_is_accepted(
     exported: tuple[Path, Exported], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -83,19 +83,19 @@ def test_the_empty_folder_that_one_is_in_will_do(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no /dev")
-def test_a_folder_that_cannot_be_written_is_named(checkpoint: Path) -> None:
+def test_unwritable_folder_is_named(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match=r"^/dev/null/onnx cannot be written: Not a directory\."):
         export(loading.load(checkpoint, device="cpu"), Path("/dev/null/onnx"))
 
 
-def test_it_is_not_written_over_anything(checkpoint: Path, tmp_path: Path) -> None:
+def test_existing_files_are_not_overwritten(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ModelError, match=r"is not an empty folder. Name a new --output folder\."):
         export(loading.load(checkpoint, device="cpu"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
 
 
-def test_a_network_that_answers_differently_is_refused(exported: tuple[Path, Exported]) -> None:
+def test_different_logits_are_refused(exported: tuple[Path, Exported]) -> None:
     checkpoint, made = exported
     loaded = loading.load(checkpoint, device="cpu")
     session = onnxruntime.InferenceSession(made.folder / "model.onnx", providers=["CPUExecutionProvider"])
@@ -110,7 +110,7 @@ def test_a_network_that_answers_differently_is_refused(exported: tuple[Path, Exp
 
 
 @pytest.mark.slow
-def test_the_command_writes_nothing_into_the_home_folder(checkpoint: Path, tmp_path: Path) -> None:
+def test_export_writes_nothing_to_the_home_folder(checkpoint: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}

@@ -17,7 +17,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
         yield server
 
 
-def test_a_folder_comes_back_as_it_went(hub: HubServer, tmp_path: Path) -> None:
+def test_folder_survives_upload_and_download(hub: HubServer, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     (folder / "runs").mkdir(parents=True)
     (folder / "config.json").write_text("{}")
@@ -43,7 +43,7 @@ def test_pull_requests_are_revisions(hub: HubServer) -> None:
     assert not list(HfApi().get_repo_discussions("owner/m", author="nobody"))
 
 
-def test_refusals(hub: HubServer) -> None:
+def test_hub_errors(hub: HubServer) -> None:
     hub.add("owner/m", {"config.json": b"{}"})
     hub.add("owner/closed", {"config.json": b"{}"}, gated=True)
     api = HfApi()

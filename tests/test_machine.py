@@ -81,18 +81,18 @@ def count(program: str, how: str) -> int:
 
 @glibc
 @pytest.mark.parametrize("program", [THREADS, LAYERS], ids=["threads", "layers"])
-def test_what_is_freed_is_used_again(program: str) -> None:
+def test_freed_memory_is_reused(program: str) -> None:
     plain = count(program, "plain")
     assert plain > 4, "nothing to mend"
     assert count(program, "kept") <= plain / 2
 
 
-def test_nothing_is_asked_of_another_allocator(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tune_malloc_needs_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.libc_ver", lambda: ("musl", "1.2"))
     assert not tune_malloc()
 
 
-def test_the_collector_pauses_until_the_last_has_left() -> None:
+def test_gc_is_paused_until_the_last_thread_leaves() -> None:
     assert gc.isenabled()
     frozen = gc.get_freeze_count()
     try:
@@ -108,7 +108,7 @@ def test_the_collector_pauses_until_the_last_has_left() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
-def test_who_has_given_up_real_time_cannot_have_it_nor_can_its_threads_and_children() -> None:
+def test_real_time_scheduling_is_dropped_for_threads_and_children() -> None:
     done = subprocess.run([sys.executable, "-c", REAL_TIME], capture_output=True, check=True, text=True)
     before, after = done.stdout.split()[:2], done.stdout.split()[2:]
     if "barred" in before:

@@ -32,7 +32,7 @@ def pip(python: str | Path, *arguments: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_wheel_holds_the_packages_their_types_and_the_bundled_checkpoint(wheel: Path) -> None:
+def test_wheel_contains_packages_types_and_bundled_checkpoint(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in ("hmdb/py.typed", "finetune/py.typed", "hmdb/bundled/model.safetensors", "hmdb/bundled/README.md"):
         assert name in names
@@ -42,7 +42,7 @@ def test_the_wheel_holds_the_packages_their_types_and_the_bundled_checkpoint(whe
 
 
 @pytest.mark.slow
-def test_an_empty_environment_answers_without_gradio_and_tensorboard(wheel: Path, tmp_path: Path) -> None:
+def test_installed_package_works_without_gradio_and_tensorboard(wheel: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     folder = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin")
     pip(folder / "python", "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(wheel))

@@ -11,7 +11,7 @@ from tests.support.checkpoints import write_checkpoint
 from tests.support.clips import moving_bar, write_mp4
 
 
-def test_the_top_five_are_the_best_of_all(recognizer: Recognizer, video: Path) -> None:
+def test_top_five_are_the_most_likely(recognizer: Recognizer, video: Path) -> None:
     prediction = recognizer(video)
     everything = recognizer.probabilities(prediction.clip)
     assert everything.sum() == pytest.approx(1, abs=1e-5)
@@ -21,7 +21,7 @@ def test_the_top_five_are_the_best_of_all(recognizer: Recognizer, video: Path) -
     assert [frame.kind for frame in prediction.clip.frames] == ["real"] * 6 + ["reversed"] * 2
 
 
-def test_top_k_is_bounded_by_the_labels(recognizer: Recognizer, video: Path) -> None:
+def test_top_k_is_limited_by_the_labels(recognizer: Recognizer, video: Path) -> None:
     assert len(recognizer(video, top_k=1).labels) == 1
     assert len(recognizer(video, top_k=1000).labels) == 25
 
@@ -37,7 +37,7 @@ def test_counts_below_one_are_refused(recognizer: Recognizer, video: Path, count
         recognizer.timeline(video, max_windows=count)
 
 
-def test_another_sampler_takes_other_frames(recognizer: Recognizer, video: Path) -> None:
+def test_sampler_can_be_overridden(recognizer: Recognizer, video: Path) -> None:
     prediction = recognizer(video, sampler="equidistant")
     assert prediction.clip.frames[1].sources == (11,)
     assert prediction.clip.spec.sampler == "equidistant"
@@ -45,13 +45,13 @@ def test_another_sampler_takes_other_frames(recognizer: Recognizer, video: Path)
         recognizer(video, sampler="psychic")
 
 
-def test_vivit_answers_too(tmp_path: Path, video: Path) -> None:
+def test_vivit_predicts(tmp_path: Path, video: Path) -> None:
     prediction = Recognizer.from_pretrained(write_checkpoint(tmp_path, "scratch:vivit-tiny"), device="cpu")(video)
     assert len(prediction.clip.frames) == 8
     assert len(prediction.labels) == 5
 
 
-def test_threads_share_a_recognizer(recognizer: Recognizer, tmp_path: Path) -> None:
+def test_threads_can_share_a_recognizer(recognizer: Recognizer, tmp_path: Path) -> None:
     paths = [write_mp4(tmp_path / f"{n}.mp4", moving_bar(n)) for n in (10, 40, 70, 100)]
     alone = [recognizer(path) for path in paths]
     with ThreadPoolExecutor(4) as pool:
@@ -62,11 +62,11 @@ def test_threads_share_a_recognizer(recognizer: Recognizer, tmp_path: Path) -> N
         assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
 
 
-def test_a_clip_can_be_read_once_and_asked_twice(recognizer: Recognizer, video: Path) -> None:
+def test_clip_can_be_reused(recognizer: Recognizer, video: Path) -> None:
     clip = read_clip(video, recognizer.loaded.clip_spec)
     assert recognizer.predict(clip).probabilities == pytest.approx(recognizer(video).probabilities)
 
 
-def test_a_missing_file_is_named_without_its_folder(recognizer: Recognizer) -> None:
+def test_missing_file_is_named_without_its_folder(recognizer: Recognizer) -> None:
     with pytest.raises(VideoError, match=r"^gone\.mp4: there is no such file\.$"):
         recognizer("/somewhere/secret/gone.mp4")

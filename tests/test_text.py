@@ -20,18 +20,18 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_names_that_people_give_are_plain_and_stay_as_they_are(name: str) -> None:
+def test_real_file_names_are_plain(name: str) -> None:
     assert is_plain(name)
     assert one_line(name) == display_name(Path(name)) == name
 
 
-def test_control_characters_and_lone_surrogates_are_not_plain_and_all_else_is() -> None:
+def test_only_control_characters_and_lone_surrogates_are_not_plain() -> None:
     for character in map(chr, range(sys.maxunicode + 1)):
         assert is_plain(f"a{character}") == (unicodedata.category(character) not in ("Cc", "Cs")), ascii(character)
 
 
 @pytest.mark.parametrize("character", "\0\n\r\x1b\x7f\x85\ud800\udcff\u2028\u2029\u202e\u2066", ids=ascii)
-def test_a_line_that_is_shown_stays_one_and_reads_one_way(character: str) -> None:
+def test_one_line_removes_breaks_and_bidirectional_controls(character: str) -> None:
     shown = one_line(f"gpj{character}.mp4")
     assert shown == "gpj?.mp4"
     assert shown.encode()

@@ -177,7 +177,7 @@ def dense(network: PreTrainedModel, pixel_values: torch.Tensor, label: int | Non
     return patches.view(PATCHES, TIMES).T
 
 
-def test_rollout_is_the_dense_product(network: PreTrainedModel) -> None:
+def test_rollout_matches_the_dense_product(network: PreTrainedModel) -> None:
     network = network.double()
     pixel_values = clip_for(network)
     expected = dense(network, pixel_values, None).numpy()
@@ -193,7 +193,7 @@ def test_rollout_is_the_dense_product(network: PreTrainedModel) -> None:
 
 
 @pytest.mark.parametrize("label", range(LABELS))
-def test_class_relevance_is_the_dense_product(network: PreTrainedModel, label: int) -> None:
+def test_class_relevance_matches_the_dense_product(network: PreTrainedModel, label: int) -> None:
     network = network.double()
     pixel_values = clip_for(network)
     expected = dense(network, pixel_values, label).numpy()
@@ -206,7 +206,7 @@ def test_class_relevance_is_the_dense_product(network: PreTrainedModel, label: i
     np.testing.assert_allclose(logits, network(pixel_values).logits[0].detach(), atol=exact)
 
 
-def test_class_relevance_is_of_the_likeliest_label_unless_one_is_given(network: PreTrainedModel) -> None:
+def test_class_relevance_defaults_to_the_predicted_label(network: PreTrainedModel) -> None:
     pixel_values = clip_for(network)
     logits, relevance = class_relevance(network, pixel_values)
     np.testing.assert_array_equal(relevance, class_relevance(network, pixel_values, int(logits.argmax()))[1])
@@ -214,7 +214,7 @@ def test_class_relevance_is_of_the_likeliest_label_unless_one_is_given(network: 
     assert len({other.tobytes() for other in others}) == LABELS
 
 
-def test_fused_answers_as_eager_does(network: PreTrainedModel) -> None:
+def test_fused_logits_match_eager(network: PreTrainedModel) -> None:
     pixel_values = clip_for(network)
     before = network(pixel_values).logits
     names = list(network.state_dict())
@@ -223,7 +223,7 @@ def test_fused_answers_as_eager_does(network: PreTrainedModel) -> None:
     assert list(network.state_dict()) == names
 
 
-def test_fused_gradients_are_those_of_eager() -> None:
+def test_fused_gradients_match_eager() -> None:
     network = timesformer().double()
     pixel_values = clip_for(network)
 
@@ -237,7 +237,7 @@ def test_fused_gradients_are_those_of_eager() -> None:
     torch.testing.assert_close(gradients(), eager, atol=1e-10, rtol=1e-8)
 
 
-def test_fused_attention_drops_out_in_training_only() -> None:
+def test_dropout_only_in_training() -> None:
     network = use_recorded_attention(timesformer(attention_probs_dropout_prob=0.5))
     pixel_values = clip_for(network)
     torch.testing.assert_close(network(pixel_values).logits, network(pixel_values).logits)
@@ -246,7 +246,7 @@ def test_fused_attention_drops_out_in_training_only() -> None:
     assert not torch.allclose(network(pixel_values).logits, network(pixel_values).logits)
 
 
-def test_fused_still_gives_attentions_to_those_who_ask() -> None:
+def test_output_attentions_still_works() -> None:
     network = use_recorded_attention(timesformer())
     attentions = network(clip_for(network), output_attentions=True).attentions
     assert [tuple(attention.shape) for attention in attentions] == [(TIMES, 4, 10, 10)] * 3
@@ -263,7 +263,7 @@ def test_bfloat16_maps_are_close_to_float32(network: PreTrainedModel) -> None:
     assert np.corrcoef(full.ravel(), half.ravel())[0, 1] > 0.9
 
 
-def test_nothing_is_left_on_the_network_even_after_an_error(network: PreTrainedModel) -> None:
+def test_no_hooks_remain_after_an_error(network: PreTrainedModel) -> None:
     use_recorded_attention(network)
     before = {name: dict(vars(module)) for name, module in network.named_modules()}
     pixel_values = clip_for(network)
@@ -288,7 +288,7 @@ class Falling(torch.Tensor):
         return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
 
 
-def test_threads_share_a_network_without_mixing(network: PreTrainedModel) -> None:
+def test_threads_can_share_a_network(network: PreTrainedModel) -> None:
     clips = [clip_for(network, seed) for seed in range(6)]
     expected = [(rollout(network, clip)[1], class_relevance(network, clip, 1)[1]) for clip in clips]
     plain = [network(clip).logits for clip in clips]
@@ -313,7 +313,7 @@ def test_threads_share_a_network_without_mixing(network: PreTrainedModel) -> Non
     assert not wrong
 
 
-def test_normalized_is_over_the_whole_clip() -> None:
+def test_heatmap_is_scaled_over_the_clip() -> None:
     relevance = np.array([[[1.0, 2.0]], [[3.0, 5.0]]])
     heat, importance = to_heatmap(relevance, frames=2)
     np.testing.assert_allclose(heat[:, 0], [[0, 0.25], [0, 0.25], [0.5, 1], [0.5, 1]])
@@ -321,7 +321,7 @@ def test_normalized_is_over_the_whole_clip() -> None:
     assert heat.dtype == importance.dtype == np.float32
 
 
-def test_an_even_or_empty_map_is_no_error() -> None:
+def test_constant_and_empty_maps() -> None:
     heat, importance = to_heatmap(np.zeros((4, 2, 2)))
     assert not heat.any()
     np.testing.assert_allclose(importance, 0.25)

@@ -14,7 +14,7 @@ from hmdb.results import Faithfulness
 from tests.support.checkpoints import write_checkpoint
 
 
-def test_the_order_of_a_map() -> None:
+def test_masks_follow_the_order_of_a_map() -> None:
     relevance = np.arange(20.0).reshape(5, 2, 2)
     deleted, inserted = deletion_insertion_masks(relevance)
     assert [each.sum() for each in deleted] == [0, 4, 8, 12, 16, 20]
@@ -23,7 +23,7 @@ def test_the_order_of_a_map() -> None:
     assert [each.sum() for each in deletion_insertion_masks(np.zeros((5, 2, 2)))[0]] == [0, 4, 8, 12, 16, 20]
 
 
-def test_a_masked_patch_has_the_mean_colour_of_the_clip() -> None:
+def test_masked_patches_have_the_mean_colour() -> None:
     clip = torch.randn(1, 4, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     marked = np.zeros((2, 2, 2, 2), bool)  # two ways; tubelets of two frames and 3 x 3 pixels
     marked[1, 1, 0, 1] = True
@@ -39,7 +39,7 @@ def figures(deleted: tuple[float, ...], inserted: tuple[float, ...]) -> Faithful
     return Faithfulness(label="ride_bike", shares=(0.0, 0.5, 1.0), deleted=deleted, inserted=inserted)
 
 
-def test_words_for_a_map_that_beats_random() -> None:
+def test_sentence_above_chance() -> None:
     good = figures((0.8, 0.2, 0.1), (0.1, 0.6, 0.8))
     assert good.above_chance
     assert good.score == pytest.approx((-0.35 + 0.4 + 0.35) / 2)
@@ -51,7 +51,7 @@ def test_words_for_a_map_that_beats_random() -> None:
 
 
 @pytest.mark.parametrize("half", [(0.4, 0.4), (0.6, 0.3), (0.4, 0.45)])
-def test_words_for_a_map_that_does_not(half: tuple[float, float]) -> None:
+def test_sentence_below_chance(half: tuple[float, float]) -> None:
     poor = figures((0.8, half[0], 0.1), (0.1, half[1], 0.8))
     assert not poor.above_chance
     assert "no better than chance" in poor.sentence
@@ -65,7 +65,7 @@ class Sums(torch.nn.Module):
         return torch.stack([corner, torch.zeros_like(corner)], dim=1)
 
 
-def test_a_true_map_is_trusted_and_its_opposite_is_not() -> None:
+def test_right_map_scores_high_and_its_opposite_low() -> None:
     clip = torch.full((1, 2, 3, 32, 32), -2.0)
     clip[:, :, :, :16, :16] = 6  # so that the mean, which masks, says nothing
     where = Grid(2, 2, 2, 1, (16, 16))
@@ -86,7 +86,7 @@ def test_a_true_map_is_trusted_and_its_opposite_is_not() -> None:
 
 
 @pytest.mark.parametrize("family", ["timesformer", "vivit"])
-def test_an_answer_with_its_map(family: str, tmp_path: Path, video: Path) -> None:
+def test_explanation_of_a_video(family: str, tmp_path: Path, video: Path) -> None:
     recognizer = Recognizer.from_pretrained(write_checkpoint(tmp_path, f"scratch:{family}-tiny"), device="cpu")
     plain = recognizer(video)
     rollout = recognizer.explain(video, kind="rollout")
@@ -119,13 +119,13 @@ def test_an_answer_with_its_map(family: str, tmp_path: Path, video: Path) -> Non
     np.testing.assert_array_equal(of_prediction.heat, of_answer.heat)
 
 
-def test_kinds_are_checked(recognizer: Recognizer, video: Path) -> None:
+def test_invalid_kinds_are_refused(recognizer: Recognizer, video: Path) -> None:
     for wrong in ({"kind": "guess"}, {"kind": "rollout", "label": "wave"}):
         with pytest.raises(ValueError, match="kind must be one of class, rollout"):
             recognizer.explain(video, **wrong)  # type: ignore[arg-type]
 
 
-def test_an_unknown_label_is_named(recognizer: Recognizer, video: Path) -> None:
+def test_unknown_label_is_refused(recognizer: Recognizer, video: Path) -> None:
     clip = read_clip(video, recognizer.loaded.clip_spec)
     with pytest.raises(ModelError, match="juggle is not one of the labels of tiny"):
         recognizer.explain(clip, label="juggle")

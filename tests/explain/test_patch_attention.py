@@ -1,4 +1,4 @@
-"""What a patch attends to, beside transformers' own eager attention."""
+"""The attention of a patch, compared with transformers' eager attention."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def clip(network: PreTrainedModel) -> torch.Tensor:
     return torch.randn((1, frames, 3, SIDE, SIDE), generator=torch.Generator().manual_seed(1))
 
 
-def test_over_space_it_is_what_transformers_says() -> None:
+def test_space_attention_matches_transformers() -> None:
     eager = timesformer()
     pixels = clip(eager)
     with torch.no_grad():
@@ -45,7 +45,7 @@ def test_over_space_it_is_what_transformers_says() -> None:
         assert found.divided
 
 
-def test_over_time_it_is_what_the_module_weighs_by() -> None:
+def test_time_attention_matches_the_module() -> None:
     network = timesformer()
     pixels = clip(network)
     weighed: list[torch.Tensor] = []
@@ -62,7 +62,7 @@ def test_over_time_it_is_what_the_module_weighs_by() -> None:
 
 
 @pytest.mark.parametrize("kind", JOINT)
-def test_one_attention_over_everything_has_both_parts(kind: str) -> None:
+def test_joint_attention_has_both_parts(kind: str) -> None:
     network = JOINT[kind]()
     eager = copy.deepcopy(network)
     pixels = clip(network)
@@ -83,7 +83,7 @@ def test_one_attention_over_everything_has_both_parts(kind: str) -> None:
     np.testing.assert_allclose(found.over_space.ravel(), by_place[5, 2, :, 2].numpy(), atol=1e-6)
 
 
-def test_what_is_not_there_is_said() -> None:
+def test_missing_blocks_and_places_are_refused() -> None:
     network = timesformer()
     with pytest.raises(ValueError, match="there are 3 blocks, from 0, and no block 3"):
         patch_attention(network, clip(network), PLACE, block=3)
@@ -91,7 +91,7 @@ def test_what_is_not_there_is_said() -> None:
         patch_attention(network, clip(network), (TIMES, 0, 0))
 
 
-def test_the_patch_is_the_most_relevant_one(recognizer: Recognizer, video: Path) -> None:
+def test_patch_is_the_most_relevant_one(recognizer: Recognizer, video: Path) -> None:
     explanation = recognizer.explain(video)
     found = recognizer.patch_attention(explanation)
     assert explanation.heat[found.place] == 1
@@ -101,7 +101,7 @@ def test_the_patch_is_the_most_relevant_one(recognizer: Recognizer, video: Path)
     assert recognizer.patch_attention(moved).place != found.place
 
 
-def test_the_frames_are_those_that_the_network_sees(recognizer: Recognizer, video: Path) -> None:
+def test_model_input_is_resized_and_cropped(recognizer: Recognizer, video: Path) -> None:
     seen = recognizer.model_input(recognizer.read(video))
     side = recognizer.loaded.network.config.image_size
     assert seen.shape == (8, side, side, 3)

@@ -22,12 +22,12 @@ from tests.support.checkpoints import write_checkpoint
         None,
     ],
 )
-def test_values_that_make_no_sense_are_refused(values: object) -> None:
+def test_invalid_values_are_refused(values: object) -> None:
     with pytest.raises(ModelError, match="calibration"):
         Calibration.from_dict(values)
 
 
-def test_answers_are_read_as_they_are_written() -> None:
+def test_bins_survive_json() -> None:
     values = {"temperature": 1.5, "threshold": None, "answers": [[0.5, 4, 1], [1.0, 9, 8]]}
     calibration = Calibration.from_dict(values)
     assert calibration.to_dict() == values
@@ -36,7 +36,7 @@ def test_answers_are_read_as_they_are_written() -> None:
     assert "answers" not in Calibration().to_dict()
 
 
-def test_it_travels_in_the_checkpoint(tmp_path: Path, video: Path) -> None:
+def test_calibration_is_loaded_with_the_checkpoint(tmp_path: Path, video: Path) -> None:
     plain = Recognizer.from_pretrained(write_checkpoint(tmp_path), device="cpu")
     prediction = plain(video)
     assert prediction.threshold is None

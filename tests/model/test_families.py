@@ -1,4 +1,4 @@
-"""What each family of networks does from end to end; its maps have tests of their own."""
+"""Each family of networks end to end; tests/explain has tests of its maps."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.checkpoints import write_checkpoint
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_a_checkpoint_answers_and_is_explained(model_type: str, video: Path, tmp_path: Path) -> None:
+def test_checkpoint_predicts_and_explains(model_type: str, video: Path, tmp_path: Path) -> None:
     checkpoint = write_checkpoint(tmp_path / "tiny", f"scratch:{model_type}-tiny")
     assert json.loads((checkpoint / "config.json").read_text())["model_type"] == model_type
     exact = Recognizer.from_pretrained(checkpoint, device="cpu", dtype="float32")
@@ -30,7 +30,7 @@ def test_a_checkpoint_answers_and_is_explained(model_type: str, video: Path, tmp
         assert np.ptp(explanation.heat) == 1
 
 
-def test_videomae_is_read_by_the_names_of_its_official_weights(video: Path, tmp_path: Path) -> None:
+def test_official_videomae_weight_names_are_read(video: Path, tmp_path: Path) -> None:
     """They have biases of queries and values beside those layers, not in them."""
     checkpoint = write_checkpoint(tmp_path / "tiny", "scratch:videomae-tiny")
     names = set(load_file(checkpoint / "model.safetensors"))
@@ -40,5 +40,5 @@ def test_videomae_is_read_by_the_names_of_its_official_weights(video: Path, tmp_
     assert len(Recognizer.from_pretrained(checkpoint, device="cpu")(video).labels) == 5
 
 
-def test_each_family_has_new_networks_of_its_own() -> None:
+def test_each_family_has_scratch_networks() -> None:
     assert {name.partition("-")[0] for name in SCRATCH} == set(FAMILIES)

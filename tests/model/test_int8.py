@@ -40,7 +40,7 @@ def by_hand(linear: nn.Linear, values: torch.Tensor) -> torch.Tensor:
     return product + (0 if linear.bias is None else linear.bias.detach().double())
 
 
-def test_the_card_and_the_docs_tell_what_the_config_says_int8_costs() -> None:
+def test_card_and_docs_match_the_config_on_int8() -> None:
     cost = json.loads((ROOT / "hmdb/bundled/config.json").read_text())["int8"]
     card = " ".join((ROOT / "hmdb/bundled/README.md").read_text().split())
     told = re.search(r"int8 (\S+) points of val top-1", card)
@@ -56,7 +56,7 @@ def test_the_card_and_the_docs_tell_what_the_config_says_int8_costs() -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("way", WAYS)
-def test_a_layer_multiplies_rounded_numbers_exactly(way: bool, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_layer_is_exact_on_quantized_values(way: bool, bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hmdb.model.int8.has_int8_kernels", lambda: way)
     monkeypatch.setattr("hmdb.model.int8.CACHE_ELEMENTS", 7 * 48)  # 7 of 18 tokens
     linear, values = layer(bias=bias), tokens()
@@ -71,7 +71,7 @@ def test_a_layer_multiplies_rounded_numbers_exactly(way: bool, bias: bool, monke
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_token_is_answered_alike_in_any_company(way: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_result_does_not_depend_on_the_batch(way: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("hmdb.model.int8.has_int8_kernels", lambda: way)
     linear, values = layer(), tokens()
     to_int8(linear, torch.float32)
@@ -79,14 +79,14 @@ def test_a_token_is_answered_alike_in_any_company(way: bool, monkeypatch: pytest
         torch.testing.assert_close(linear(values)[:1, :1], linear(values[:1, :1]), atol=1e-6, rtol=1e-5)
 
 
-def test_gradients_pass_the_rounding_unchanged() -> None:
+def test_gradients_are_straight_through() -> None:
     linear, values = layer(), tokens().requires_grad_()
     to_int8(linear, torch.float32)
     (gradient,) = torch.autograd.grad(linear(values).sum(), [values])
     torch.testing.assert_close(gradient, cast(Int8Linear, linear).dequantized().sum(0).expand_as(values))
 
 
-def test_what_is_not_finite_stays_so() -> None:
+def test_non_finite_values_stay_non_finite() -> None:
     linear = layer()
     to_int8(linear, torch.float32)
     for wrong in (float("nan"), float("inf")):
@@ -99,7 +99,7 @@ def test_what_is_not_finite_stays_so() -> None:
 
 
 @pytest.mark.parametrize("init", ["scratch:timesformer-tiny", "scratch:vivit-tiny"])
-def test_a_checkpoint_answers_and_explains_in_int8(init: str, tmp_path: Path, video: Path) -> None:
+def test_checkpoint_predicts_and_explains_in_int8(init: str, tmp_path: Path, video: Path) -> None:
     folder = write_checkpoint(tmp_path, init)
     plain, quick = (Recognizer.from_pretrained(folder, device="cpu", dtype=dtype) for dtype in ("float32", "int8"))
     assert (plain.dtype, quick.dtype) == ("float32", "int8")
@@ -112,7 +112,7 @@ def test_a_checkpoint_answers_and_explains_in_int8(init: str, tmp_path: Path, vi
         assert explanation.prediction.probabilities == pytest.approx(quick.predict(clip).probabilities, abs=0.01)
 
 
-def test_int8_is_for_a_cpu(checkpoint: Path) -> None:
+def test_int8_needs_a_cpu(checkpoint: Path) -> None:
     network = Recognizer.from_pretrained(checkpoint, device="cpu").loaded.network
     elsewhere = copy.deepcopy(network)
     module: torch.nn.Module = elsewhere
@@ -121,7 +121,7 @@ def test_int8_is_for_a_cpu(checkpoint: Path) -> None:
         optimize_for_inference(elsewhere, "int8")
 
 
-def test_the_arithmetic_of_a_network_is_known(checkpoint: Path) -> None:
+def test_dtype_of_an_int8_recognizer(checkpoint: Path) -> None:
     recognizers = {
         dtype: Recognizer.from_pretrained(checkpoint, device="cpu", dtype=dtype) for dtype in ("bfloat16", "int8")
     }

@@ -38,7 +38,7 @@ def change_config(folder: Path, **changes: Any) -> None:
     path.write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
 
 
-def test_a_folder_is_read_with_its_specs(checkpoint: Path) -> None:
+def test_folder_is_loaded_with_its_specs(checkpoint: Path) -> None:
     loaded = model.load(checkpoint, device="cpu")
     assert loaded.clip_spec == ClipSpec()
     assert loaded.pixel_spec.shape == (32, 32)
@@ -59,20 +59,20 @@ def test_any_number_of_labels(num_labels: int, tmp_path: Path) -> None:
     assert model.load(tmp_path).labels == tuple(labels)
 
 
-def test_vivit_brings_its_own_sampling(tmp_path: Path) -> None:
+def test_vivit_has_its_own_default_sampling(tmp_path: Path) -> None:
     loaded = model.load(write_checkpoint(tmp_path, "scratch:vivit-tiny"))
     assert loaded.clip_spec.sampler == "centered"
     assert loaded.clip_spec.stride == 2
 
 
-def test_a_checkpoint_without_a_clip_spec_gets_its_familys_and_says_so(copy: Path) -> None:
+def test_missing_clip_spec_is_the_familys_default_with_a_note(copy: Path) -> None:
     change_config(copy, clip_spec=None)
     loaded = model.load(copy)
     assert loaded.clip_spec == ClipSpec()
     assert "does not say how its clips were sampled" in loaded.notes[0]
 
 
-def test_half_precision_on_disk_is_single_on_a_cpu(copy: Path) -> None:
+def test_fp16_checkpoint_is_float32_on_a_cpu(copy: Path) -> None:
     path = copy / "model.safetensors"
     save_file({name: value.half() for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
     change_config(copy, dtype="float16")
@@ -92,7 +92,7 @@ def test_half_precision_on_disk_is_single_on_a_cpu(copy: Path) -> None:
         ({"clip_spec": {"sampler": "psychic"}}, "sampler must be one of"),
     ],
 )
-def test_a_checkpoint_that_does_not_fit_is_refused(copy: Path, changes: dict[str, Any], message: str) -> None:
+def test_mismatched_checkpoint_is_refused(copy: Path, changes: dict[str, Any], message: str) -> None:
     change_config(copy, **changes)
     with pytest.raises(ModelError, match=message) as caught:
         model.load(copy)
@@ -164,7 +164,7 @@ def one_line(error: pytest.ExceptionInfo[ModelError]) -> bool:
 
 
 @pytest.mark.parametrize(("file", "change"), MANGLED, ids=lambda value: str(value)[:60])
-def test_a_mangled_checkpoint_is_refused_in_one_line(copy: Path, file: str, change: dict[str, Any] | str) -> None:
+def test_broken_checkpoint_is_refused_in_one_line(copy: Path, file: str, change: dict[str, Any] | str) -> None:
     mangle(copy, file, change)
     with pytest.raises(ModelError) as caught:
         model.load(copy, device="cpu")
@@ -172,14 +172,14 @@ def test_a_mangled_checkpoint_is_refused_in_one_line(copy: Path, file: str, chan
 
 
 @pytest.mark.parametrize("key", ["do_resize", "do_rescale", "do_normalize"])
-def test_a_step_that_is_switched_off_is_named(copy: Path, key: str) -> None:
+def test_disabled_step_is_named(copy: Path, key: str) -> None:
     mangle(copy, "preprocessor_config.json", {key: False})
     with pytest.raises(ModelError, match=f"{key} in preprocessor_config.json is False; only true is supported"):
         model.load(copy)
 
 
 @pytest.mark.parametrize("key", ["num_frames", "hidden_size"])
-def test_a_mangled_checkpoint_in_the_variable_falls_back_with_its_reason(
+def test_broken_checkpoint_in_the_variable_falls_back_with_a_note(
     copy: Path, checkpoint: Path, key: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mangle(copy, "config.json", {key: "x"})
@@ -193,7 +193,7 @@ def test_a_mangled_checkpoint_in_the_variable_falls_back_with_its_reason(
     )
 
 
-def test_a_label_may_be_written_as_people_write(copy: Path) -> None:
+def test_labels_may_have_any_plain_characters(copy: Path) -> None:
     labels = json.loads((copy / "config.json").read_text())["id2label"]
     written = (
         "\u0645\u06cc\u200c\u0631\u0648\u062f",
@@ -206,7 +206,7 @@ def test_a_label_may_be_written_as_people_write(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [10**9, -1, 0, "many", 2.5, None])
-def test_an_absurd_number_of_labels_is_refused_before_they_are_made(copy: Path, number: Any) -> None:
+def test_too_many_labels_are_refused_before_allocation(copy: Path, number: Any) -> None:
     mangle(copy, "config.json", {"num_labels": number})  # 10**9 took 8.6 GB and a minute
     message = "num_labels in config.json of copy must be a whole number from 1 to 100000"
     with pytest.raises(ModelError, match=message):
@@ -215,7 +215,7 @@ def test_an_absurd_number_of_labels_is_refused_before_they_are_made(copy: Path, 
         model.load_network(Checkpoint(folder=copy, name="copy"))
 
 
-def test_more_labels_than_anybody_has_are_refused(copy: Path) -> None:
+def test_too_long_id2label_is_refused(copy: Path) -> None:
     mangle(copy, "config.json", {"id2label": {str(index): f"action {index}" for index in range(100_001)}})
     with pytest.raises(ModelError, match="copy has more than 100000 labels") as caught:
         model.load(copy)
@@ -224,7 +224,7 @@ def test_more_labels_than_anybody_has_are_refused(copy: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links and pipes")
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors", "known.safetensors"])
-def test_what_is_no_file_of_the_folder_is_refused_and_not_waited_for(copy: Path, name: str, tmp_path: Path) -> None:
+def test_pipes_devices_and_outside_links_are_refused_without_blocking(copy: Path, name: str, tmp_path: Path) -> None:
     path, outside = copy / name, tmp_path / "outside"
     outside.write_bytes(path.read_bytes() if path.exists() else b"")
     cases: tuple[tuple[Callable[[], object], str], ...] = (
@@ -243,7 +243,7 @@ def test_what_is_no_file_of_the_folder_is_refused_and_not_waited_for(copy: Path,
         assert one_line(caught)
 
 
-def test_links_within_the_folder_and_to_the_hubs_blobs_are_followed(checkpoint: Path, tmp_path: Path) -> None:
+def test_inside_links_and_hub_blobs_are_followed(checkpoint: Path, tmp_path: Path) -> None:
     folder, blobs = tmp_path / "models--a--b" / "snapshots" / "0123", tmp_path / "models--a--b" / "blobs"
     folder.mkdir(parents=True)
     blobs.mkdir()
@@ -257,7 +257,7 @@ def test_links_within_the_folder_and_to_the_hubs_blobs_are_followed(checkpoint: 
     assert len(model.load(tmp_path / "copied").labels) == 25
 
 
-def test_large_json_and_weights_elsewhere_are_not_read(copy: Path) -> None:
+def test_large_json_and_outside_weights_are_refused(copy: Path) -> None:
     index = copy / "model.safetensors.index.json"
     for value in ("../model.safetensors", "/dev/zero", 3):
         index.write_text(json.dumps({"weight_map": {"classifier.bias": value}}))
@@ -270,9 +270,7 @@ def test_large_json_and_weights_elsewhere_are_not_read(copy: Path) -> None:
         model.load(copy)
 
 
-def test_no_memory_is_taken_for_a_network_that_its_files_do_not_hold(
-    copy: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_oversized_config_is_refused_before_allocation(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     change_config(copy, hidden_size=8192, intermediate_size=32768, num_hidden_layers=32)  # 160 GB
     build, devices = AutoModelForVideoClassification.from_config, []
 
@@ -292,13 +290,13 @@ def scale_weights(folder: Path, factor: float) -> None:
     save_file({name: value * factor for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
 
 
-def test_weights_that_are_not_finite_are_refused(copy: Path) -> None:
+def test_non_finite_weights_are_refused(copy: Path) -> None:
     scale_weights(copy, float("nan"))
     with pytest.raises(ModelError, match="weights of copy are damaged: some are not finite"):
         model.load(copy)
 
 
-def test_an_answer_that_is_not_finite_is_refused(copy: Path, video: Path) -> None:
+def test_non_finite_logits_are_refused(copy: Path, video: Path) -> None:
     scale_weights(copy, 1e37)
     recognizer = Recognizer.from_pretrained(copy, device="cpu")
     for answer in (recognizer, recognizer.explain):
@@ -306,13 +304,13 @@ def test_an_answer_that_is_not_finite_is_refused(copy: Path, video: Path) -> Non
             answer(video)
 
 
-def test_weights_that_have_no_place_are_refused(copy: Path) -> None:
+def test_unexpected_weights_are_refused(copy: Path) -> None:
     change_config(copy, num_hidden_layers=1)
     with pytest.raises(ModelError, match=r"does not describe: timesformer\.encoder\.layer\.1\."):
         model.load(copy)
 
 
-def test_transformers_prints_nothing_of_its_own(copy: Path) -> None:
+def test_transformers_load_report_is_silenced(copy: Path) -> None:
     logger, printed = logging.getLogger("transformers"), io.StringIO()
     handler = logging.StreamHandler(printed)
     logger.addHandler(handler)
@@ -329,7 +327,7 @@ def test_transformers_prints_nothing_of_its_own(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])
-def test_a_missing_file_is_named(copy: Path, file: str) -> None:
+def test_missing_file_is_named(copy: Path, file: str) -> None:
     (copy / file).unlink()
     if file == "preprocessor_config.json":  # the same stands in another file
         model.load(copy)
@@ -338,7 +336,7 @@ def test_a_missing_file_is_named(copy: Path, file: str) -> None:
         model.load(copy)
 
 
-def test_a_pickle_is_not_loaded(copy: Path) -> None:
+def test_pickle_is_not_loaded(copy: Path) -> None:
     torch.save({}, copy / "pytorch_model.bin")
     (copy / "model.safetensors").unlink()
     with pytest.raises(ModelError, match="no safetensors, and other formats are not loaded"):
@@ -352,7 +350,7 @@ def test_damaged_weights_are_refused(copy: Path) -> None:
         model.load(copy)
 
 
-def test_missing_weights_are_not_made_up(copy: Path) -> None:
+def test_missing_weights_are_refused(copy: Path) -> None:
     path = copy / "model.safetensors"
     weights = load_file(path)
     del weights["classifier.weight"]
@@ -365,7 +363,7 @@ def test_missing_weights_are_not_made_up(copy: Path) -> None:
     ("cuda", "driver", "lent", "warned"),
     [(None, True, False, True), (None, False, True, True), (None, False, False, False), ("13.0", True, True, False)],
 )
-def test_a_gpu_that_torch_was_not_built_for_is_told(
+def test_gpu_without_cuda_torch_is_logged(
     cuda: str | None,
     driver: bool,
     lent: bool,
@@ -385,22 +383,20 @@ def test_a_gpu_that_torch_was_not_built_for_is_told(
 
 
 @pytest.mark.parametrize("device", ["abacus", "xpu", "meta", "mps:9", ""])
-def test_an_unknown_device_is_refused(checkpoint: Path, device: str) -> None:
+def test_unknown_device_is_refused(checkpoint: Path, device: str) -> None:
     with pytest.raises(ModelError, match=f"^{device} is not a device") as caught:
         model.load(checkpoint, device=device)
     assert one_line(caught)
 
 
-def test_a_revision_is_one_of_the_hub(checkpoint: Path) -> None:
+def test_revision_needs_a_hub_model(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match="tiny is a local folder, which has no revisions such as v1"):
         model.load(checkpoint, "v1")
     with pytest.raises(ModelError, match="The revision v1 needs a model"):
         model.load(None, revision="v1")
 
 
-def test_without_a_variable_the_bundled_checkpoint_answers_without_the_network(
-    monkeypatch: pytest.MonkeyPatch, video: Path
-) -> None:
+def test_bundled_checkpoint_is_the_offline_default(monkeypatch: pytest.MonkeyPatch, video: Path) -> None:
     monkeypatch.setattr(model, "resolve_checkpoint", lambda *_: pytest.fail("the network was asked"))
     recognizer = Recognizer.from_pretrained(device="cpu")
     assert recognizer.loaded.checkpoint.name == "bundled"
@@ -440,7 +436,7 @@ def no_hub(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_
         over.set()
 
 
-def test_out_of_reach_the_bundled_checkpoint_answers_after_one_question_and_says_why(
+def test_unreachable_hub_falls_back_to_bundled_after_one_request(
     no_hub: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HMDB_MODEL", "someone/timesformer")
@@ -455,18 +451,18 @@ def test_out_of_reach_the_bundled_checkpoint_answers_after_one_question_and_says
 
 
 @pytest.mark.usefixtures("no_hub")
-def test_a_model_that_was_named_is_never_replaced() -> None:
+def test_model_named_by_argument_has_no_fallback() -> None:
     with pytest.raises(ModelError, match=r"^someone/timesformer cannot be downloaded: the Hub cannot be reached\.$"):
         model.load("someone/timesformer")
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "/no/such", "./missing", "justaname"])
-def test_what_is_neither_folder_nor_id_is_said(name: str) -> None:
+def test_invalid_model_name_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match="neither a local folder nor a Hub id"):
         model.load(name)
 
 
-def test_the_variable_may_name_a_folder(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
+def test_variable_may_name_a_folder(monkeypatch: pytest.MonkeyPatch, checkpoint: Path) -> None:
     monkeypatch.setenv("HMDB_MODEL", str(checkpoint))
     assert model.load().checkpoint.name == "tiny"
 
@@ -485,20 +481,20 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_model_of_the_hub_is_loaded_with_its_commit(hub: HubServer, checkpoint: Path) -> None:
+def test_hub_model_is_loaded_with_its_commit(hub: HubServer, checkpoint: Path) -> None:
     commit = hub.add("someone/model", contents(checkpoint))
     loaded = model.load("someone/model", device="cpu")
     assert (loaded.checkpoint.name, loaded.checkpoint.revision) == ("someone/model", commit)
 
 
-def test_once_downloaded_it_answers_without_the_hub(hub: HubServer, checkpoint: Path) -> None:
+def test_cached_model_works_offline(hub: HubServer, checkpoint: Path) -> None:
     commit = hub.add("someone/model", contents(checkpoint))
     model.load("someone/model")
     hub.broken[".*"] = 0
     assert model.load("someone/model").checkpoint.revision == commit
 
 
-def test_without_the_hub_a_revision_is_not_replaced_by_another(hub: HubServer, checkpoint: Path) -> None:
+def test_offline_revision_is_not_replaced_by_another(hub: HubServer, checkpoint: Path) -> None:
     files = contents(checkpoint)
     hub.add(KINETICS_400, {name: content for name, content in files.items() if name != "model.safetensors"})
     for number in range(1, 6):
@@ -509,7 +505,7 @@ def test_without_the_hub_a_revision_is_not_replaced_by_another(hub: HubServer, c
         model.load(KINETICS_400, "v9")
 
 
-def test_the_kinetics_weights_come_from_their_conversion(hub: HubServer, checkpoint: Path) -> None:
+def test_kinetics_weights_come_from_their_conversion(hub: HubServer, checkpoint: Path) -> None:
     files = contents(checkpoint)
     pickled = {name: content for name, content in files.items() if name != "model.safetensors"}
     hub.add(KINETICS_400, pickled | {"pytorch_model.bin": b"a pickle"})
@@ -520,7 +516,7 @@ def test_the_kinetics_weights_come_from_their_conversion(hub: HubServer, checkpo
     assert not [request for request in hub.requests if "pytorch_model.bin" in request]
 
 
-def test_other_pickles_are_loaded_as_the_robot_converted_them(hub: HubServer, checkpoint: Path) -> None:
+def test_robot_conversion_is_loaded_instead_of_a_pickle(hub: HubServer, checkpoint: Path) -> None:
     files = contents(checkpoint)
     pickled = {name: content for name, content in files.items() if name != "model.safetensors"}
     hub.add("someone/pickle", pickled)
@@ -536,8 +532,8 @@ def test_other_pickles_are_loaded_as_the_robot_converted_them(hub: HubServer, ch
 KINETICS_600 = "facebook/timesformer-base-finetuned-k600"
 
 
-def test_a_conversion_is_searched_among_pull_requests_that_hold_none(hub: HubServer, checkpoint: Path) -> None:
-    """As the Kinetics-600 weights: their fifth pull request mends configurations, and nobody says where weights are."""
+def test_conversion_is_found_among_other_pull_requests(hub: HubServer, checkpoint: Path) -> None:
+    """Like the Kinetics-600 weights: the fifth pull request only fixes configurations, and no other has the weights."""
     files = contents(checkpoint)
     configs = {name: content for name, content in files.items() if name != "model.safetensors"}
     hub.add(KINETICS_600, configs | {"pytorch_model.bin": b"a pickle"})
@@ -556,7 +552,7 @@ def test_a_conversion_is_searched_among_pull_requests_that_hold_none(hub: HubSer
 
 
 @pytest.mark.parametrize("gone", ["its weights", "its pull request"])
-def test_a_known_conversion_that_is_gone_is_searched_anew(hub: HubServer, checkpoint: Path, gone: str) -> None:
+def test_deleted_known_conversion_is_searched_again(hub: HubServer, checkpoint: Path, gone: str) -> None:
     files = contents(checkpoint)
     configs = {name: content for name, content in files.items() if name != "model.safetensors"}
     hub.add(KINETICS_400, configs)
@@ -567,7 +563,7 @@ def test_a_known_conversion_that_is_gone_is_searched_anew(hub: HubServer, checkp
     assert found == hub.repositories[f"models/{KINETICS_400}"].refs[revision]
 
 
-def test_a_variable_that_names_nothing_falls_back_to_kinetics(
+def test_missing_model_in_the_variable_falls_back_to_kinetics(
     hub: HubServer, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add(KINETICS_400, contents(checkpoint))
@@ -588,7 +584,7 @@ def test_a_variable_that_names_nothing_falls_back_to_kinetics(
         ("a b/c", None, "not a valid Hub id"),
     ],
 )
-def test_what_the_hub_does_not_have_is_said(
+def test_missing_on_the_hub_is_reported(
     hub: HubServer, checkpoint: Path, name: str, revision: str | None, message: str
 ) -> None:
     hub.add("someone/model", contents(checkpoint))

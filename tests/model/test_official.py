@@ -72,7 +72,7 @@ def clip(golden: Golden) -> np.ndarray:
 
 
 def logits(golden: Golden, dtype: str) -> torch.Tensor:
-    """What our engine answers: (labels,)."""
+    """The logits of `Recognizer`'s network, (labels,)."""
     recognizer = Recognizer.from_pretrained(golden.checkpoint, device="cpu", dtype=dtype)
     pixel_values = preprocess(clip(golden), golden.pixels(recognizer.loaded.pixel_spec))
     with torch.inference_mode():

@@ -32,14 +32,14 @@ def fitted(keep: float = 0.9) -> OodDetector:
 
 
 @pytest.mark.parametrize("keep", [0.9, 0.5])
-def test_so_many_right_answers_stay(keep: float) -> None:
+def test_threshold_keeps_the_given_share_of_correct_predictions(keep: float) -> None:
     features, logits, classes = clips(1)
     right = logits.argmax(axis=1) == classes
     kept = fitted(keep).score(features, logits)[right] >= 0
     assert kept.mean() == pytest.approx(keep, abs=0.04)
 
 
-def test_strangers_are_told_by_distance_and_by_energy() -> None:
+def test_distance_and_energy_detect_ood_clips() -> None:
     known = fitted()
     features, logits, _ = clips(2)
     far = np.full((1, WIDTH), -3, np.float32)  # sure of itself, and like nothing it was trained on
@@ -48,7 +48,7 @@ def test_strangers_are_told_by_distance_and_by_energy() -> None:
     assert (known.score(features, logits) >= 0).mean() > 0.6
 
 
-def test_nothing_is_fitted_where_nothing_is_right() -> None:
+def test_no_correct_predictions_fit_no_detector() -> None:
     features, logits, classes = clips(1)
     assert fit_ood_detector((features, classes), (features, logits, (logits.argmax(axis=1) + 1) % CLASSES)) is None
     assert fit_ood_detector((features[:1], classes[:1]), (features, logits, classes)) is None
@@ -70,7 +70,7 @@ def add(checkpoint: Path, **keys: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | keys))
 
 
-def test_a_checkpoint_decides_by_its_features(tmp_path: Path, video: Path) -> None:
+def test_features_decide_with_a_detector(tmp_path: Path, video: Path) -> None:
     checkpoint = knowing(tmp_path)
     recognizer = Recognizer.from_pretrained(checkpoint, device="cpu")
     prediction = recognizer(video)
@@ -85,7 +85,7 @@ def test_a_checkpoint_decides_by_its_features(tmp_path: Path, video: Path) -> No
         assert {answer.label is not None for answer in recognizer.timeline(video).answers} == {known}
 
 
-def test_without_statistics_the_probability_decides_and_that_is_said(tmp_path: Path, video: Path) -> None:
+def test_probability_decides_without_a_detector(tmp_path: Path, video: Path) -> None:
     recognizer = Recognizer.from_pretrained(write_checkpoint(tmp_path, "scratch:timesformer-tiny"), device="cpu")
     assert recognizer.loaded.to_dict()["tells_strangers_by"] == "probability"
     prediction = recognizer(video)
@@ -101,14 +101,14 @@ def test_without_statistics_the_probability_decides_and_that_is_said(tmp_path: P
         ({"whitening": np.zeros((32, 32), np.float16)}, "whitening .* must be float32"),
     ],
 )
-def test_statistics_that_do_not_fit_are_refused(tmp_path: Path, change: dict[str, np.ndarray], message: str) -> None:
+def test_mismatched_statistics_are_refused(tmp_path: Path, change: dict[str, np.ndarray], message: str) -> None:
     checkpoint = knowing(tmp_path)
     save_file(load_file(checkpoint / OOD_FILE) | change, checkpoint / OOD_FILE)
     with pytest.raises(ModelError, match=message):
         load(checkpoint, device="cpu")
 
 
-def test_half_of_the_statistics_is_refused(tmp_path: Path) -> None:
+def test_incomplete_detector_is_refused(tmp_path: Path) -> None:
     checkpoint = knowing(tmp_path)
     (checkpoint / OOD_FILE).rename(tmp_path / "elsewhere")
     with pytest.raises(ModelError, match=r"known\.safetensors is missing"):
@@ -123,7 +123,7 @@ def test_half_of_the_statistics_is_refused(tmp_path: Path) -> None:
             load(checkpoint, device="cpu")
 
 
-def test_numbers_out_of_range_are_refused(tmp_path: Path) -> None:
+def test_out_of_range_values_are_refused(tmp_path: Path) -> None:
     checkpoint = knowing(tmp_path)
     values = json.loads((checkpoint / "config.json").read_text())[OOD_KEY]
     for wrong in ({"energy_std": 0.0}, {"threshold": 1e300}, {"distance_mean": True}):

@@ -71,7 +71,7 @@ def logits(network: PreTrainedModel, clip: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def test_in_float32_the_logits_are_the_same(network: PreTrainedModel, clip: torch.Tensor) -> None:
+def test_float32_logits_do_not_change(network: PreTrainedModel, clip: torch.Tensor) -> None:
     before = logits(network, clip)
     assert before.std() > 0.1
     torch.testing.assert_close(
@@ -79,7 +79,9 @@ def test_in_float32_the_logits_are_the_same(network: PreTrainedModel, clip: torc
     )
 
 
-def test_a_fused_network_is_saved_as_any_other(network: PreTrainedModel, clip: torch.Tensor, tmp_path: Path) -> None:
+def test_network_with_recorded_attention_can_be_saved(
+    network: PreTrainedModel, clip: torch.Tensor, tmp_path: Path
+) -> None:
     before = logits(network, clip)
     use_recorded_attention(network).save_pretrained(tmp_path)
     assert "recorded" not in (tmp_path / "config.json").read_text()
@@ -87,7 +89,7 @@ def test_a_fused_network_is_saved_as_any_other(network: PreTrainedModel, clip: t
     torch.testing.assert_close(logits(again, clip), before, atol=1e-4, rtol=0)
 
 
-def test_in_bfloat16_they_are_close_and_float32(network: PreTrainedModel, clip: torch.Tensor) -> None:
+def test_bfloat16_logits_are_close_and_float32(network: PreTrainedModel, clip: torch.Tensor) -> None:
     before = logits(network, clip)
     after = logits(optimize_for_inference(use_recorded_attention(network), "bfloat16"), clip)
     assert after.dtype == torch.float32
@@ -95,7 +97,7 @@ def test_in_bfloat16_they_are_close_and_float32(network: PreTrainedModel, clip: 
 
 
 @pytest.mark.parametrize("narrowest", [128, 384])  # hidden units, from which on bfloat16 lies between the products
-def test_in_int8_they_are_close_and_float32(
+def test_int8_logits_are_close_and_float32(
     network: PreTrainedModel, clip: torch.Tensor, narrowest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hmdb.model.optimize.MIN_WIDTH_FOR_BF16", narrowest)
@@ -106,7 +108,9 @@ def test_in_int8_they_are_close_and_float32(
 
 
 @pytest.mark.parametrize(("dtype", "alike"), [("float32", 0.99999), ("bfloat16", 0.98), ("int8", 0.9)])
-def test_maps_stay_what_they_were(network: PreTrainedModel, clip: torch.Tensor, dtype: str, alike: float) -> None:
+def test_optimizing_does_not_change_maps(
+    network: PreTrainedModel, clip: torch.Tensor, dtype: str, alike: float
+) -> None:
     quick = optimize_for_inference(use_recorded_attention(copy.deepcopy(network)), dtype)
     for expected, found in (
         (rollout(network, clip[:1])[1], rollout(quick, clip[:1])[1]),
@@ -116,7 +120,7 @@ def test_maps_stay_what_they_were(network: PreTrainedModel, clip: torch.Tensor, 
         assert torch.corrcoef(both)[0, 1] > alike
 
 
-def test_the_last_attention_of_a_vivit_is_asked_for_by_the_class_token_alone(clip: torch.Tensor) -> None:
+def test_last_vivit_attention_has_one_query(clip: torch.Tensor) -> None:
     torch.manual_seed(0)
     network = Vivit(VivitConfig(**SIZES, tubelet_size=[2, 16, 16])).train(mode=False)
     tokens = 1 + 2 * 3 * 3
@@ -141,7 +145,7 @@ def test_any_number_of_rows(kind: type[InferenceLinear]) -> None:
 
 
 @pytest.mark.parametrize("trained", [False, True])
-def test_attention_by_products_in_parts(trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_by_matmul_in_blocks(trained: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     query, key, value = torch.randn(3, 2, 4, 50, 16, generator=torch.Generator().manual_seed(0)).unbind()
     whole = torch.nn.functional.scaled_dot_product_attention(query, key, value, scale=0.25)
     assert PRODUCT_WEIGHTS > 2 * 4 * 50 * 50
@@ -153,7 +157,7 @@ def test_attention_by_products_in_parts(trained: bool, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("level", [0.0, 60.0, -60.0, 300.0, -300.0])  # of the scores of one query
-def test_attention_by_products_is_right_however_large_its_scores(level: float) -> None:
+def test_attention_by_matmul_with_large_scores(level: float) -> None:
     query, key, value = torch.randn(3, 1, 2, 20, 16, generator=torch.Generator().manual_seed(0)).unbind()
     query[0, 0, 5, 0] = level
     key[..., 0] = 4
@@ -167,20 +171,20 @@ def test_attention_by_products_is_right_however_large_its_scores(level: float) -
         assert torch.equal(_attention_by_matmul(calm, key, value, 0.25)[:, :, others], found[:, :, others])
 
 
-def test_a_network_in_bfloat16_is_traced_into_one_graph(network: PreTrainedModel, clip: torch.Tensor) -> None:
+def test_bfloat16_network_compiles_to_one_graph(network: PreTrainedModel, clip: torch.Tensor) -> None:
     quick = optimize_for_inference(use_recorded_attention(network), "bfloat16")
     with torch.no_grad():
         traced = torch.export.export(quick, (), {"pixel_values": clip}).module()
         torch.testing.assert_close(traced(pixel_values=clip).logits, quick(pixel_values=clip).logits, atol=0.05, rtol=0)
 
 
-def test_a_network_is_optimized_once(network: PreTrainedModel) -> None:
+def test_network_is_optimized_only_once(network: PreTrainedModel) -> None:
     quick = optimize_for_inference(use_recorded_attention(network), "float32")
     with pytest.raises(ModelError, match="already"):
         optimize_for_inference(quick, "bfloat16")
 
 
-def test_keys_lose_what_they_share_and_nothing_else() -> None:
+def test_centering_keys_does_not_change_attention() -> None:
     torch.manual_seed(0)
     norm, tokens = torch.nn.LayerNorm(32), torch.randn(10, 32)
     torch.nn.init.normal_(norm.bias)
@@ -197,7 +201,7 @@ def test_keys_lose_what_they_share_and_nothing_else() -> None:
         torch.testing.assert_close(nothing, torch.zeros(16), atol=1e-6, rtol=0)
 
 
-def test_what_all_keys_share_costs_bfloat16_nothing(network: PreTrainedModel, clip: torch.Tensor) -> None:
+def test_shared_part_of_keys_does_not_hurt_bfloat16(network: PreTrainedModel, clip: torch.Tensor) -> None:
     """A softmax does not see it, but with it scores are large, and in bfloat16 large ones are whole numbers."""
     with torch.no_grad():
         for module in network.modules():
@@ -214,7 +218,7 @@ def test_what_all_keys_share_costs_bfloat16_nothing(network: PreTrainedModel, cl
 @pytest.mark.parametrize("kind", [torch.nn.Linear, InferenceLinear, OneDnnLinear])
 @pytest.mark.parametrize("activation", ["gelu", "gelu_fast", "gelu_new", "relu"])
 @pytest.mark.parametrize("shape", [(16,), (0, 7, 16), (2, 7, 16), (2, 1025, 16)])
-def test_an_mlp_at_once(kind: type[torch.nn.Linear], activation: str, shape: tuple[int, ...]) -> None:
+def test_mlp_as_one_module(kind: type[torch.nn.Linear], activation: str, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     rise, fall = torch.nn.Linear(16, 32), torch.nn.Linear(32, 16)
     hidden = torch.randn(shape)
@@ -232,7 +236,7 @@ def test_an_mlp_at_once(kind: type[torch.nn.Linear], activation: str, shape: tup
 
 
 @pytest.mark.parametrize("tokens", [5, 300])  # by products, and by the fused kernel
-def test_in_training_bfloat16_attention_has_the_gradients_of_float32(tokens: int) -> None:
+def test_bfloat16_attention_gradients_match_float32(tokens: int) -> None:
     torch.manual_seed(0)
     exact = [torch.randn(2, 3, tokens, 8, requires_grad=True) for _ in range(3)]
     rounded = [part.detach().bfloat16().requires_grad_() for part in exact]
@@ -277,7 +281,7 @@ def takes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[float, float, f
         ((2.0, 1.7, 1.4), BY_TORCH, BY_TORCH),
     ],
 )
-def test_the_product_that_takes_least_is_chosen(
+def test_fastest_kernel_is_chosen(
     times: tuple[float, float, float],
     chosen: MatmulKernel,
     exact: MatmulKernel,
@@ -289,7 +293,7 @@ def test_the_product_that_takes_least_is_chosen(
     assert fastest_kernel(8, 8, bfloat16=True) == ROUNDED
 
 
-def test_without_instructions_for_bfloat16_it_is_not_tried(
+def test_bfloat16_is_not_timed_without_instructions(
     takes: Callable[[float, float, float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     takes(2.0, 4.0, 1.0)
@@ -297,7 +301,7 @@ def test_without_instructions_for_bfloat16_it_is_not_tried(
     assert fastest_kernel(8, 8, bfloat16=None) == EXACT
 
 
-def test_measuring_leaves_the_threads_of_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timing_does_not_change_other_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread keeps for good the number that is torch's default when it first computes."""
     threads, seen = torch.get_num_threads(), dict[str, set[int]](own=set(), first=set())
     clock = time.thread_time
@@ -324,7 +328,7 @@ def test_measuring_leaves_the_threads_of_others_as_they_are(monkeypatch: pytest.
         torch.set_num_threads(threads)
 
 
-def test_products_are_measured() -> None:
+def test_kernels_are_timed() -> None:
     threads = torch.get_num_threads()
     assert all(0 < found < 60 for found in time_kernels([EXACT, BY_TORCH, ROUNDED], 64, 96).values())
     assert torch.get_num_threads() == threads
@@ -332,7 +336,7 @@ def test_products_are_measured() -> None:
 
 
 @pytest.mark.parametrize(("rounded", "dtype"), [(1.0, torch.bfloat16), (3.0, torch.float32)])
-def test_bfloat16_is_chosen_where_it_pays(
+def test_bfloat16_is_chosen_if_faster(
     network: PreTrainedModel,
     rounded: float,
     dtype: torch.dtype,
@@ -347,12 +351,12 @@ def test_bfloat16_is_chosen_where_it_pays(
     assert quick.get_submodule("classifier").weight.dtype == torch.float32
 
 
-def test_a_narrow_network_stays_float32(tmp_path: Path) -> None:
+def test_narrow_network_stays_float32(tmp_path: Path) -> None:
     narrow = Recognizer.from_pretrained(write_checkpoint(tmp_path), device="cpu").loaded.network
     assert {parameter.dtype for parameter in narrow.parameters()} == {torch.float32}
 
 
-def test_an_unknown_dtype_is_refused_by_name(checkpoint: Path) -> None:
+def test_unknown_dtype_is_refused(checkpoint: Path) -> None:
     with pytest.raises(ModelError, match="must be one of auto, float32, bfloat16, int8, not 'float8'"):
         Recognizer.from_pretrained(checkpoint, dtype="float8")
 
@@ -368,7 +372,7 @@ def test_an_unknown_dtype_is_refused_by_name(checkpoint: Path) -> None:
         ({}, 64),
     ],
 )
-def test_cores_are_those_of_the_container(
+def test_available_cores_respect_the_container(
     files: dict[str, str], cores: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(64)), raising=False)

@@ -1,4 +1,4 @@
-"""How far transformers' own pipeline gives our answers: as far as it takes our frames."""
+"""transformers' pipeline predicts the same as `Recognizer` when it samples the same frames."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +29,7 @@ def assert_same(theirs: list[dict[str, Any]], ours: Recognizer, video: Path, tol
 
 @pytest.mark.skipif(TORCHVISION, reason="with torchvision a video processor answers")
 @pytest.mark.filterwarnings("ignore:Using `image_processor` for video classification")
-def test_without_torchvision_a_video_of_as_many_frames_as_the_model_takes(equidistant: Path, tmp_path: Path) -> None:
+def test_pipeline_without_torchvision_agrees_on_exact_length_videos(equidistant: Path, tmp_path: Path) -> None:
     video = write_mp4(tmp_path / "eight.mp4", moving_bar(8))
     answer = pipeline("video-classification", str(equidistant), device="cpu")
     assert_same(answer(str(video)), Recognizer.from_pretrained(equidistant, device="cpu"), video, 1e-5)
@@ -42,7 +42,7 @@ def test_without_torchvision_a_video_of_as_many_frames_as_the_model_takes(equidi
 
 @pytest.mark.skipif(not TORCHVISION, reason="needs torchvision")
 @pytest.mark.parametrize("num_frames", [8, 60, 90])
-def test_with_torchvision_it_takes_equidistant_frames_of_the_whole_video(
+def test_pipeline_with_torchvision_samples_equidistant_frames(
     equidistant: Path, num_frames: int, tmp_path: Path
 ) -> None:
     video = write_mp4(tmp_path / "video.mp4", moving_bar(num_frames))

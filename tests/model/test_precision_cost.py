@@ -23,11 +23,11 @@ COST: dict[str, Any] = {"top1_change": -0.5, "clips": 200, "part": "val"}
         ("bfloat16", 2, True), ("bfloat16", -0.5, True), ("bfloat16", -0.6, False),
     ],
 )  # fmt: skip
-def test_how_much_may_be_lost(dtype: str, change: float, within_tolerance: bool) -> None:
+def test_tolerated_loss(dtype: str, change: float, within_tolerance: bool) -> None:
     assert PrecisionCost(top1_change=change, clips=200, part="val").within_tolerance(dtype) is within_tolerance
 
 
-def test_it_travels_as_json() -> None:
+def test_cost_survives_json() -> None:
     known: dict[str, Any] = {"same_top1": 190, "relative_time": 0.6}
     for more in ({}, known):
         cost = PrecisionCost(**COST, **more)
@@ -39,7 +39,7 @@ def test_it_travels_as_json() -> None:
 
 @pytest.fixture(params=["a CPU that is faster in bfloat16", "one that is not", "one without it"])
 def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], str]]:
-    """What "auto" comes to on it, where that is decided by the dtype that loses little."""
+    """A function from the cost to the dtype that "auto" chooses on that CPU."""
     able, rounded = "without" not in request.param, 0.5 if "faster" in request.param else 1.5
 
     def seconds(products: list[MatmulKernel], *_: int) -> dict[MatmulKernel, float]:
@@ -53,7 +53,7 @@ def machine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(("change", "dtype"), [(0.0, "bfloat16"), (-0.5, "bfloat16"), (-0.6, "float32")])
-def test_auto_is_what_loses_little_and_is_faster_here(
+def test_auto_is_bfloat16_if_accurate_and_faster(
     change: float, dtype: str, tmp_path: Path, machine: Callable[[str], str]
 ) -> None:
     folder = write_checkpoint(tmp_path)
@@ -68,7 +68,7 @@ def test_auto_is_what_loses_little_and_is_faster_here(
         assert products <= {InferenceLinear, OneDnnLinear}
 
 
-def test_the_bundled_checkpoint_says_what_both_precisions_cost_it() -> None:
+def test_bundled_checkpoint_records_both_costs() -> None:
     loaded = load(BUNDLED, device="cpu")
     assert loaded.precision_costs["bfloat16"].within_tolerance("bfloat16")
     assert loaded.int8_unavailable_reason

@@ -44,12 +44,12 @@ def pixels(request: pytest.FixtureRequest) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (3, *request.param, 3), np.uint8)
 
 
-def test_timesformer_pixels_are_those_of_transformers(pixels: np.ndarray) -> None:
+def test_timesformer_pixels_match_transformers(pixels: np.ndarray) -> None:
     expected = VideoMAEImageProcessorPil(**TIMESFORMER_PIXELS)(list(pixels), return_tensors="pt").pixel_values[0]
     torch.testing.assert_close(preprocess(pixels, PixelSpec.from_dict(TIMESFORMER_PIXELS)), expected, atol=1e-5, rtol=0)
 
 
-def test_vivit_pixels_are_those_of_transformers_from_minus_3_to_1(pixels: np.ndarray) -> None:
+def test_vivit_pixels_match_transformers(pixels: np.ndarray) -> None:
     expected = VivitImageProcessor(**VIVIT_PIXELS)(list(pixels), return_tensors="pt").pixel_values[0]
     ours = preprocess(pixels, PixelSpec.from_dict(VIVIT_PIXELS))
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
@@ -59,7 +59,7 @@ def test_vivit_pixels_are_those_of_transformers_from_minus_3_to_1(pixels: np.nda
 
 @pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.parametrize("missing", [(), *((key,) for key in UNUSUAL), EVERYTHING], ids="-".join)
-def test_a_setting_that_is_left_out_is_what_transformers_takes_for_it(name: str, missing: tuple[str, ...]) -> None:
+def test_missing_settings_are_transformers_defaults(name: str, missing: tuple[str, ...]) -> None:
     config = {key: value for key, value in UNUSUAL.items() if key not in missing}
     if name == "ViTImageProcessor":  # it never crops, and asks for a square
         config |= {"do_center_crop": False} | ({} if "size" in missing else {"size": 232})
@@ -72,7 +72,7 @@ def test_a_setting_that_is_left_out_is_what_transformers_takes_for_it(name: str,
 
 
 @pytest.mark.parametrize("model_type", FAMILIES)
-def test_a_file_that_names_no_processor_is_that_of_its_family(model_type: str, tmp_path: Path) -> None:
+def test_unnamed_processor_is_the_familys(model_type: str, tmp_path: Path) -> None:
     known: Any = image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES[model_type]  # type: ignore[attr-defined]
     usual = FAMILIES[model_type].processor
     assert usual in known.values()
@@ -92,7 +92,7 @@ def test_a_file_that_names_no_processor_is_that_of_its_family(model_type: str, t
         ({"feature_extractor_type": "ViTFeatureExtractor"}, "ViTImageProcessor"),
     ],
 )
-def test_older_spellings_of_a_processor(spelling: dict[str, str], name: str) -> None:
+def test_older_processor_names(spelling: dict[str, str], name: str) -> None:
     assert PixelSpec.from_dict(spelling) == PixelSpec.from_dict({"image_processor_type": name})
 
 
@@ -100,9 +100,7 @@ SPECS = [PixelSpec.paper(224), *map(PixelSpec.from_dict, (TIMESFORMER_PIXELS, VI
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_what_is_written_is_read_by_transformers_under_its_own_name(
-    spec: PixelSpec, pixels: np.ndarray, tmp_path: Path
-) -> None:
+def test_transformers_reads_the_written_file(spec: PixelSpec, pixels: np.ndarray, tmp_path: Path) -> None:
     spec.save(tmp_path)
     processor = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")  # type: ignore[no-untyped-call]
     expected = processor(list(pixels), return_tensors="pt").pixel_values[0]
@@ -110,7 +108,7 @@ def test_what_is_written_is_read_by_transformers_under_its_own_name(
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_video_processors_read_the_same_but_for_their_own_resizing(spec: PixelSpec, tmp_path: Path) -> None:
+def test_video_processors_match_except_for_resizing(spec: PixelSpec, tmp_path: Path) -> None:
     pytest.importorskip("torchvision")
     from transformers import AutoVideoProcessor
 
@@ -128,14 +126,14 @@ def test_video_processors_read_the_same_but_for_their_own_resizing(spec: PixelSp
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_a_checkpoint_that_has_the_file_of_a_video_processor_alone(spec: PixelSpec, tmp_path: Path) -> None:
+def test_checkpoint_with_only_a_video_processor_file(spec: PixelSpec, tmp_path: Path) -> None:
     spec.save(tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     assert read_pixel_spec(tmp_path, "a checkpoint", None) == spec
 
 
 @pytest.mark.parametrize("module", ["timesformer", "videomae", "vivit"])
-def test_defaults_of_video_processors(module: str) -> None:
+def test_video_processor_defaults(module: str) -> None:
     pytest.importorskip("torchvision")
     found = importlib.import_module(f"transformers.models.{module}.video_processing_{module}")
     (name,) = found.__all__
@@ -147,7 +145,7 @@ def test_defaults_of_video_processors(module: str) -> None:
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
 
 
-def test_the_papers_pixels_squash_and_use_imagenet(pixels: np.ndarray) -> None:
+def test_paper_spec_resizes_to_a_square_with_imagenet_statistics(pixels: np.ndarray) -> None:
     processor = VideoMAEImageProcessorPil(**PixelSpec.paper(224).to_dict())
     expected = processor(list(pixels), return_tensors="pt").pixel_values[0]
     ours = preprocess(pixels, PixelSpec.paper(224))
@@ -158,11 +156,11 @@ def test_the_papers_pixels_squash_and_use_imagenet(pixels: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_a_spec_survives_its_file(spec: PixelSpec) -> None:
+def test_pixel_spec_survives_its_file(spec: PixelSpec) -> None:
     assert PixelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
-def test_fit_keeps_bytes() -> None:
+def test_resize_and_crop_keeps_uint8() -> None:
     fitted = resize_and_crop(np.zeros((2, 30, 40, 3), np.uint8), PixelSpec.paper(16))
     assert fitted.dtype == np.uint8
     assert fitted.shape == (2, 16, 16, 3)
@@ -184,12 +182,12 @@ def test_fit_keeps_bytes() -> None:
         ({"image_processor_type": "ConvNextImageProcessor"}, "processor ConvNextImageProcessor in .* is not supported"),
     ],
 )
-def test_a_file_that_says_too_little_is_refused(change: dict[str, Any], message: str) -> None:
+def test_invalid_files_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         PixelSpec.from_dict(TIMESFORMER_PIXELS | change)
 
 
-def test_the_region_that_is_seen() -> None:
+def test_region_of_a_center_crop() -> None:
     squashed = PixelSpec.paper(224)
     assert squashed.region(240, 320) == (0, 0, 1, 1)
     cropped = PixelSpec(size=224, crop=(224, 224), mean=(0.45,) * 3, std=(0.225,) * 3)
