@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from finetune.config.fields import check_options, option
 from hmdb.errors import DataError
 
-HUB_PREFIX = "hub:"  # a location that begins so is a data set on the Hub
+HUB_PREFIX = "hub:"  # of a location on the Hub
 SPLIT_METHODS = ("auto", "given", "paper", "official1", "official2", "official3", "groups")
 
 
@@ -17,19 +17,19 @@ class DataSource:
 
     Attributes:
         location: as `finetune.data.layouts.index_dataset` takes it.
-        split: "given" by the data set's own tables; "paper", stratified by class, 10 % test, the rest
-            80:20; one of HMDB51's "official1" to "official3"; "groups", as "paper", with all clips of
-            one source video in one split; "auto", the first of given, official1 and paper that can be.
-        allow_broken: go on where more than 2 % of the clips cannot be read.
-        more: a folder <class>/<video> of further clips, for training alone; empty for none.
-        keep_similar: keep further clips that resemble those of val or test.
-        test_share, val_share: of all clips, and of what the test split leaves; where train, val and test are made
+        split: "given": the data set's own; "paper": stratified by class, 10 % test, the rest 80:20 train and val;
+            "official1" to "official3": HMDB51's; "groups": like "paper", with all clips of a source video in one
+            split; "auto": the first possible of given, official1 and paper.
+        allow_broken: continue if more than 2 % of the clips cannot be read.
+        more: a folder <class>/<video> of extra clips, for training alone; empty for none.
+        keep_similar: keep extra clips that resemble val or test clips.
+        test_share, val_share: fractions of all clips, and of those that are not in test, where the splits are made
             here. Every class has at least one clip in each.
-        group_by: what tells whose clip it is, so that nobody is in two splits: a column of the csv, "folder" for the
+        group_by: the rule for groups, such as persons, that stay in one split: a column of the csv, "folder" for the
             clip's folder, or a regular expression with one group in brackets for the clip's name; empty for the source
-            video that HMDB51's names tell. With one, "auto" is "groups".
-        folds, fold: of a cross-validation, whose fold-th part (from 1) is the test split; 0 for none, or for each in
-            turn.
+            video in HMDB51's names. With a rule, "auto" is "groups".
+        folds, fold: K of a K-fold cross-validation, and the fold (from 1) that is the test split; 0 for none, or for
+            every fold in turn.
     """
 
     location: str = option(

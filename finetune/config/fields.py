@@ -59,16 +59,16 @@ def check_options(settings: Any) -> None:
     Raises:
         DataError: names the option and its allowed values.
     """
-    for each in _options(settings):
-        name, value = _flag(each).removeprefix("--").replace("-", "_"), getattr(settings, each.name)
-        if value in each.metadata["old_values"]:
-            value = each.metadata["old_values"][value]
-            object.__setattr__(settings, each.name, value)
-        choices = each.metadata["choices"]
+    for entry in _options(settings):
+        name, value = _flag(entry).removeprefix("--").replace("-", "_"), getattr(settings, entry.name)
+        if value in entry.metadata["old_values"]:
+            value = entry.metadata["old_values"][value]
+            object.__setattr__(settings, entry.name, value)
+        choices = entry.metadata["choices"]
         if choices and value not in choices:
             raise DataError(f"There is no {name} {value}; known are {', '.join(choices)}.")
         if isinstance(value, int | float):
-            least, above, below, most = each.metadata["range"]
+            least, above, below, most = entry.metadata["range"]
             bounds = [
                 f"{words} {bound:g}"
                 for words, bound in (("at least", least), ("above", above), ("below", below), ("at most", most))
@@ -80,36 +80,36 @@ def check_options(settings: Any) -> None:
 
 def add_options(parser: argparse._ActionsContainer, settings: type[Any], without: Collection[str] = ()) -> None:
     """Adds an option for each field of `settings`; the parsed result has only those that were given."""
-    for each in _options(settings):
-        if each.name in without:
+    for entry in _options(settings):
+        if entry.name in without:
             continue
-        usual = "" if each.default in ("", False) or each.metadata["required"] else f" ({each.default})"
-        words: dict[str, Any] = {"dest": each.name, "default": argparse.SUPPRESS}
-        words |= {"required": True} if each.metadata["required"] else {}
-        flags = (_flag(each), *each.metadata["aliases"])
-        if isinstance(each.default, bool):
+        usual = "" if entry.default in ("", False) or entry.metadata["required"] else f" ({entry.default})"
+        words: dict[str, Any] = {"dest": entry.name, "default": argparse.SUPPRESS}
+        words |= {"required": True} if entry.metadata["required"] else {}
+        flags = (_flag(entry), *entry.metadata["aliases"])
+        if isinstance(entry.default, bool):
             words["action"] = "store_true"
             # Overrides a recipe or a config file that sets it.
             opposites = [flag.replace("--", "--no-", 1) for flag in flags if not flag.startswith("--no-")]
             for opposite in opposites:
                 parser.add_argument(opposite, help=argparse.SUPPRESS, **words | {"action": "store_false"})
         else:
-            old_values = each.metadata["old_values"]
-            words["type"] = (lambda word, old=old_values: old.get(word, word)) if old_values else type(each.default)
-            words |= {"choices": each.metadata["choices"] or None, "metavar": each.metadata["metavar"]}
-        parser.add_argument(flags[0], help=each.metadata["help"].replace("%", "%%") + usual, **words)
+            old_values = entry.metadata["old_values"]
+            words["type"] = (lambda word, old=old_values: old.get(word, word)) if old_values else type(entry.default)
+            words |= {"choices": entry.metadata["choices"] or None, "metavar": entry.metadata["metavar"]}
+        parser.add_argument(flags[0], help=entry.metadata["help"].replace("%", "%%") + usual, **words)
         for alias in flags[1:]:
             parser.add_argument(alias, help=argparse.SUPPRESS, **words)
 
 
 def given(options: argparse.Namespace, settings: type[Any]) -> dict[str, Any]:
     """The settings that the command line or the config file gives."""
-    return {each.name: getattr(options, each.name) for each in fields(settings) if hasattr(options, each.name)}
+    return {entry.name: getattr(options, entry.name) for entry in fields(settings) if hasattr(options, entry.name)}
 
 
 def flags(*settings: type[Any]) -> dict[str, str]:
     """Field name -> its flag, as `--learning-rate`."""
-    return {each.name: _flag(each) for declared in settings for each in _options(declared)}
+    return {entry.name: _flag(entry) for declared in settings for entry in _options(declared)}
 
 
 def whole_number(least: int) -> Callable[[str], int]:
@@ -126,8 +126,8 @@ def whole_number(least: int) -> Callable[[str], int]:
 
 
 def _options(settings: Any) -> list[Field[Any]]:
-    return [each for each in fields(settings) if "help" in each.metadata]
+    return [entry for entry in fields(settings) if "help" in entry.metadata]
 
 
-def _flag(each: Field[Any]) -> str:
-    return str(each.metadata["flag"] or f"--{each.name.replace('_', '-')}")
+def _flag(entry: Field[Any]) -> str:
+    return str(entry.metadata["flag"] or f"--{entry.name.replace('_', '-')}")

@@ -13,7 +13,7 @@ from hmdb.errors import DataError
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row of the paper's tables: what it varies, and its figures on 125 test clips, in per cent."""
+    """A row of the paper's tables: its subject, and its accuracy on 125 test clips, in per cent."""
 
     what: str
     top1: float
@@ -22,7 +22,7 @@ class PaperRow:
 
 PAPER = Recipe()
 
-# Of the checkpoint that the Space falls back to, learned from a teacher: `make checkpoint`
+# The bundled checkpoint, a student of an image model: `make checkpoint`
 STUDENT = Recipe(
     init="scratch:timesformer-compact",
     head="linear-probe",
@@ -45,14 +45,14 @@ STUDENT = Recipe(
     half=True,
 )
 
-# For little data: the head is fitted first, and then all of it trained at a low rate; the head alone is kept where that
-# is not clearly better, since what chooses is a handful of clips
+# For small data sets: a linear probe, then training of all weights at a low rate. The probe alone is kept unless an epoch
+# is clearly better, as the val split is a handful of clips.
 SMALL = Recipe(
     head="linear-probe",
     sampler="equidistant",
     pixels="checkpoint",
     optimizer="adamw",
-    learning_rate=1e-5,  # at 5e-5 the fitted head's large weights send the features astray
+    learning_rate=1e-5,  # at 5e-5 the large weights of the linear probe spoil the features
     weight_decay=0.05,
     schedule="cosine",
     warmup=0.1,
@@ -75,7 +75,7 @@ RECIPES: dict[str, Recipe] = {
     "table3-equidistant": replace(PAPER, sampler="equidistant"),
     "table3-random": replace(PAPER, sampler="random"),
     "table4-timesformer": PAPER,
-    # The paper gives the optimiser alone; the rest is what its public code sets.
+    # The paper states the optimizer only; the other settings are those of its public code.
     "table4-vivit": replace(
         PAPER,
         init="google/vivit-b-16x2-kinetics400",
@@ -91,7 +91,7 @@ RECIPES: dict[str, Recipe] = {
     "bundled": STUDENT,
 }
 
-DISTILLED = ("bundled",)  # recipes of students, which name these themselves
+DISTILLED = ("bundled",)  # recipes of students, with an init of their own
 
 PAPER_ROWS: dict[str, PaperRow] = {
     "table1-1": PaperRow("batch 8, SGD, learning rate 0.0035", 93.6, 99.2),
@@ -114,9 +114,9 @@ PAPER_ROWS: dict[str, PaperRow] = {
 
 
 def recipe_of(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe by name, with some of its settings changed.
+    """Returns a recipe by name, with some settings changed.
 
-    A new network that is named by its size alone, `scratch:small`, is one of the recipe's own family.
+    `scratch:small`, a size without a family, is a new network of the recipe's family.
 
     Raises:
         DataError: no such recipe, or a setting out of range.
@@ -132,11 +132,11 @@ def recipe_of(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
 
 
 def recipe_for(classes: Collection[str], training_clips: int, init: str = "") -> str:
-    """The name of the recipe for data that comes without one: the paper's for its own data and for new networks."""
+    """Chooses a recipe: "paper" for the paper's classes and for new networks, else "small"."""
     papers = set(HMDB_SIMP) <= set(classes) and training_clips >= 20 * len(classes)
     return "paper" if papers or init.startswith(SCRATCH_PREFIX) else "small"
 
 
 def differences(recipe: Recipe, other: Recipe = PAPER) -> dict[str, Any]:
-    """The settings in which a recipe differs from another."""
+    """Returns the settings in which a recipe differs from another."""
     return {name: value for name, value in vars(recipe).items() if value != getattr(other, name)}
