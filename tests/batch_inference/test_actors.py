@@ -13,6 +13,7 @@ import pytest
 from hmdb.batch_inference.actors import VIDEOS, AnswerActor, DecodeActor, DecodeAndAnswerActor, answer_schema
 from hmdb.batch_inference.download import FetchLimits
 from hmdb.batch_inference.job import Job
+from hmdb.errors import ModelError
 from hmdb.model.ood import OodDetector, OodScale
 from hmdb.recognizer import Recognizer
 from hmdb.video.limits import Limits
@@ -86,3 +87,24 @@ def test_an_unexpected_error_costs_its_row_only(job: Job, videos: Path, monkeypa
     monkeypatch.setattr("hmdb.batch_inference.actors.open_video", fails)
     (row,) = run_actor(DecodeAndAnswerActor(job), videos / "0.mp4")
     assert (row["error_class"], row["error"], row["label"]) == ("MemoryError", "no room", None)
+
+
+def test_a_clip_without_finite_scores_costs_its_row_only(
+    job: Job, videos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = AnswerActor(job)
+    (decoded,) = DecodeActor(replace(job, timeline=False))(table(videos / "0.mp4", videos / "1.mp4"))
+    overflowing = np.frombuffer(decoded["pixels"][1].as_buffer(), np.uint8).reshape(job.clip_shape)
+    forward = answer._recognizer.score_clips
+
+    def score_clips(pixels: np.ndarray) -> Any:
+        if any(np.array_equal(clip, overflowing) for clip in pixels):
+            raise ModelError("The answer of tiny is not finite.")
+        return forward(pixels)
+
+    monkeypatch.setattr(answer, "_job", replace(job, timeline=False))
+    monkeypatch.setattr(answer._recognizer, "score_clips", score_clips)
+    first, second = answer(decoded).to_pylist()
+    assert (first["error"], second["error"]) == (None, "The answer of tiny is not finite.")
+    assert first["label"] is not None
+    assert second["label"] is second["top"] is second["is_known"] is None

@@ -6,6 +6,8 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +15,12 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import ray
+from pyarrow import parquet
 from ray.cluster_utils import Cluster
 
 from hmdb.batch_inference.ray_pipeline import MAX_BLOCK_ROWS, WorkerPlan, _actor_pool, _split, cluster
 from hmdb.errors import DataError
+from tests.support.http_server import QuietHandler, serve_folder
 from tests.support.paths import ROOT
 from tests.support.waiting import wait_until
 
@@ -81,10 +85,57 @@ def test_a_machine_that_joins_gets_work(nodes: Cluster, videos: Path, checkpoint
         [sys.executable, "-m", "hmdb", *command, "--part-rows", "20", "--address", nodes.address], cwd=ROOT
     )
     try:
-        wait_until(lambda: any((out / "answers").glob("*.parquet")))
+        wait_until(lambda: any((out / "answers").glob("*.parquet")), seconds=240)
         node = nodes.add_node(num_cpus=1)
         raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        wait_until(lambda: any("MapBatches" in " ".join(process.cmdline()) for process in raylet.children()))
+        wait_until(
+            lambda: any("MapBatches" in " ".join(process.cmdline()) for process in raylet.children()), seconds=240
+        )
     finally:
         job.terminate()
         job.wait(240)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # the limits below add up to more than the usual one
+def test_a_killed_machine_loses_and_doubles_no_row(
+    nodes: Cluster, videos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    """The machine is killed while it and the other one each wait for a download, so in the middle of a block."""
+    pytest.importorskip("aiohttp")
+    requests: Counter[str] = Counter()
+    killed = threading.Event()
+
+    class HoldingHandler(QuietHandler):
+        def do_GET(self) -> None:  # noqa: N802 - by http.server
+            requests[self.path] += 1
+            killed.wait()
+            super().do_GET()
+
+    node = nodes.add_node(num_cpus=1)
+    nodes.wait_for_nodes()
+    site, out, listed = tmp_path / "site", tmp_path / "out", tmp_path / "list.csv"
+    site.mkdir()
+    with serve_folder(site, HoldingHandler) as url:
+        locations = []
+        for number in range(32):
+            held = number >= 16 and number % 4 == 0  # one in each of the last four blocks, which have four videos
+            path = (site if held else tmp_path) / f"{number:02}.mp4"
+            path.hardlink_to(videos / "0.mp4")
+            locations.append(f"{url}/{path.name}" if held else str(path))
+        listed.write_text("path\n" + "".join(f"{location}\n" for location in locations))
+        command = ["batch", str(listed), "--output", str(out), "--model", str(checkpoint), "--device", "cpu"]
+        job = subprocess.Popen([sys.executable, "-m", "hmdb", *command, "--address", nodes.address], cwd=ROOT)
+        try:
+            wait_until(lambda: len(requests) >= 2, seconds=240)
+            nodes.remove_node(node, allow_graceful=False)
+            killed.set()
+            assert job.wait(240) == 0
+        finally:
+            killed.set()
+            job.kill()
+            job.wait()
+    assert max(requests.values()) > 1  # the block of the killed machine was done again
+    rows = parquet.read_table(out / "answers")
+    assert sorted(rows["path"].to_pylist()) == sorted(locations)
+    assert rows["error"].null_count == len(locations)
