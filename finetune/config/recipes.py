@@ -45,8 +45,8 @@ STUDENT = Recipe(
     half=True,
 )
 
-# For small data sets: a linear probe, then training of all weights at a low rate. The probe alone is kept unless an epoch
-# is clearly better, as the val split is a handful of clips.
+# For small data sets: a linear probe, then training of all weights at a low rate. The probe alone is kept unless an
+# epoch is clearly better, as the val split is a handful of clips.
 SMALL = Recipe(
     head="linear-probe",
     sampler="equidistant",
