@@ -16,12 +16,9 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import PreTrainedModel, PrinterCallback, Trainer
 
-from finetune.config.distillation import DistillationConfig
 from finetune.config.recipe import Recipe
 from finetune.data.augment import ClipAugmentation, MixupCutmix, color_jitter
 from finetune.data.dataset import ClipDataset
-from finetune.distillation.image_teacher import ProjectionHead
-from finetune.distillation.loss import loss_with_teacher
 from finetune.evaluation.metrics import Predictions, clearly_better
 from finetune.models.layerwise import scale_rates
 from finetune.run_dir import CHECKPOINT_PREFIX
@@ -34,21 +31,24 @@ from hmdb.model.preprocess import PixelSpec, normalize
 log = logging.getLogger(__name__)
 
 
-PROJECTION_RATE = 1e-3  # at the peak of the schedule; a projection head is new, whatever the student starts from
 TRAINING_FILE = "training.safetensors"  # of a checkpoint whose model.safetensors is not all that training goes on with
 
 
 class ClipTrainer(Trainer):
-    """The Hugging Face Trainer on uint8 clips: augmented and normalised on the device.
+    """The Hugging Face Trainer on uint8 clips, which it augments and normalises on the device.
 
-    With an exponential moving average, what is evaluated and saved are the averaged weights.
+    With an exponential moving average, the averaged weights are the ones that are evaluated and saved.
 
     Args:
-        class_weights: float32 (number of classes,), how much each counts in training; None for all alike.
-        projection: through which its features are compared with an image teacher's; None without such a teacher.
+        pixel_spec: normalises the pixels, and is saved with each checkpoint.
+        class_weights: float32 (number of classes,), the weight of each class in the training loss; None for equal ones.
+
+    Attributes:
+        needs_hidden_states: the loss reads the hidden states of the network in training.
     """
 
     loss_is_scaled_for_ga = False  # the loss is the mean over a batch
+    needs_hidden_states = False
 
     def __init__(
         self,
@@ -56,11 +56,9 @@ class ClipTrainer(Trainer):
         pixel_spec: PixelSpec,
         recipe: Recipe = Recipe(),  # noqa: B008 - frozen
         class_weights: torch.Tensor | None = None,
-        distillation: DistillationConfig | None = None,
-        projection: ProjectionHead | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(**options)
+        super().__init__(processing_class=pixel_spec, **options)
         self.model_accepts_loss_kwargs = False
         if self.args.disable_tqdm:
             self.remove_callback(PrinterCallback)  # it prints dictionaries
@@ -68,8 +66,6 @@ class ClipTrainer(Trainer):
         self._pixel_spec = pixel_spec
         self._recipe = recipe
         self._class_weights = class_weights
-        self._distillation = distillation
-        self._projection = projection.to(self.args.device) if projection else None
         self._ema: AveragedModel | None = None
         if recipe.ema:
             average = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
@@ -85,17 +81,13 @@ class ClipTrainer(Trainer):
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
         if self._recipe.layer_decay < 1:
             scale_rates(optimizer, self._network, self._recipe.layer_decay)
-        if self._projection:
-            head = {"params": list(self._projection.parameters()), "lr": PROJECTION_RATE, "weight_decay": 0.0}
-            optimizer.add_param_group(head)
         return optimizer
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: Mapping[str, Any], return_outputs: bool = False, *_: Any, **__: Any
     ) -> Any:
-        """The loss of a batch; in training with augmentation, smoothed labels and the teacher."""
+        """The loss of a batch, which is augmented and mixed in training."""
         pixels, classes = inputs["pixel_values"], inputs["labels"]  # uint8 (B, T, H, W, 3), int (B,)
-        smoothing = self._recipe.label_smoothing if model.training else 0.0
         view = mixture = None
         if model.training and self._recipe.augment != "none":
             view = ClipAugmentation.draw(*pixels.shape[:2], kept=self._recipe.frames or None, device=pixels.device)
@@ -103,30 +95,29 @@ class ClipTrainer(Trainer):
         if model.training and self._recipe.mixup:
             mixture = MixupCutmix.draw(len(pixels), self._pixel_spec.shape, self._recipe.mixup, pixels.device)
             pixels = mixture.of(pixels)
-        with _frames(self._network, pixels.shape[1]):
-            taught = self._projection is not None and view is not None
-            outputs = model(pixel_values=normalize(pixels, self._pixel_spec), output_hidden_states=taught)
-        targets, feature_loss = inputs.get("targets"), 0.0
-        if self._distillation and self._projection and view is not None:
-            body: Any = self._network.base_model
-            tokens = body.layernorm(outputs.hidden_states[-1])
-            feature_loss, targets = self._projection(tokens, inputs["maps"], view)
-            outputs.hidden_states = None
-        if self._distillation and targets is not None and model.training:
-            loss = loss_with_teacher(outputs.logits, classes, targets, self._distillation, smoothing)
-            loss = loss + self._distillation.features * feature_loss
-        else:
-            loss = self._cross_entropy(outputs.logits, classes, smoothing, weighted=model.training)
+        with _num_frames(self._network, pixels.shape[1]):
+            hidden = self.needs_hidden_states and model.training
+            outputs = model(pixel_values=normalize(pixels, self._pixel_spec), output_hidden_states=hidden)
+        loss = self.loss_of(outputs, inputs, view)
         if mixture:
-            other = self._cross_entropy(outputs.logits, classes[mixture.partner], smoothing, weighted=True)
-            loss = mixture.share * loss + (1 - mixture.share) * other
+            partners = {**inputs, "labels": classes[mixture.partner]}
+            loss = mixture.share * loss + (1 - mixture.share) * self.loss_of(outputs, partners, view)
         return (loss, outputs) if return_outputs else loss
 
-    def _cross_entropy(
-        self, logits: torch.Tensor, classes: torch.Tensor, smoothing: float, *, weighted: bool
-    ) -> torch.Tensor:
-        weights = self._class_weights.to(logits) if weighted and self._class_weights is not None else None
-        return functional.cross_entropy(logits, classes, weight=weights, label_smoothing=smoothing)
+    def loss_of(self, outputs: Any, inputs: Mapping[str, Any], view: ClipAugmentation | None) -> torch.Tensor:
+        """The cross-entropy with the labels, smoothed and weighted by class in training.
+
+        Args:
+            outputs: of the network.
+            inputs: the batch, before augmentation.
+            view: the augmentation of the batch; None for whole clips.
+        """
+        logits = outputs.logits
+        if not self._network.training:
+            return functional.cross_entropy(logits, inputs["labels"])
+        weights = None if self._class_weights is None else self._class_weights.to(logits)
+        smoothing = self._recipe.label_smoothing
+        return functional.cross_entropy(logits, inputs["labels"], weight=weights, label_smoothing=smoothing)
 
     def training_step(self, *arguments: Any, **options: Any) -> torch.Tensor:
         loss: torch.Tensor = super().training_step(*arguments, **options)
@@ -158,21 +149,21 @@ class ClipTrainer(Trainer):
             return super().evaluation_loop(*arguments, **options)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        if self._ema or self._projection:
+        if modules := self._training_state():
             folder = Path(output_dir or str(self.args.output_dir))
             folder.mkdir(parents=True, exist_ok=True)
-            save_file(self._training_state(), folder / TRAINING_FILE)
+            state = {
+                f"{name}.{key}": value.detach().cpu().contiguous()
+                for name, module in modules.items()
+                for key, value in module.state_dict().items()
+            }
+            save_file(state, folder / TRAINING_FILE)
         with self._ema_in_place():
             super()._save(output_dir, self._network.state_dict() if self._ema else state_dict)
 
-    def _training_state(self) -> dict[str, torch.Tensor]:
-        modules = {"network": self._network, "projection": self._projection}
-        return {
-            f"{name}.{key}": value.detach().cpu().contiguous()
-            for name, module in modules.items()
-            if module is not None
-            for key, value in module.state_dict().items()
-        }
+    def _training_state(self) -> dict[str, torch.nn.Module]:
+        """The modules that training goes on with and that model.safetensors does not hold, by name."""
+        return {"network": self._network} if self._ema else {}
 
     @contextmanager
     def _ema_in_place(self) -> Iterator[None]:
@@ -199,11 +190,10 @@ class ClipTrainer(Trainer):
             self._ema.module.load_state_dict(self._network.state_dict())
             self._ema.n_averaged.fill_(1)
         saved = load_file(checkpoint / TRAINING_FILE)
-        for name, module in (("network", self._network), ("projection", self._projection)):
-            if module is not None:
-                module.load_state_dict(
-                    {key.removeprefix(f"{name}."): value for key, value in saved.items() if key.startswith(f"{name}.")}
-                )
+        for name, module in self._training_state().items():
+            prefix = f"{name}."
+            own = {key.removeprefix(prefix): value for key, value in saved.items() if key.startswith(prefix)}
+            module.load_state_dict(own)
 
     def _load_best_model(self) -> None:
         self._load(Path(str(self.state.best_model_checkpoint)))
@@ -229,7 +219,7 @@ class ClipTrainer(Trainer):
 
 
 @contextmanager
-def _frames(network: PreTrainedModel, frames: int) -> Iterator[None]:
+def _num_frames(network: PreTrainedModel, frames: int) -> Iterator[None]:
     """Clips of another length for once: a TimeSformer's layers take theirs from the configuration."""
     config = network.config
     usual = config.num_frames
