@@ -24,7 +24,7 @@ from finetune.data.dataset import ClipDataset
 from finetune.data.sample import Sample
 from finetune.data.splits import read_splits
 from finetune.evaluation.ood import SHRINKAGE
-from finetune.models.linear_probe import SMALLEST_SPREAD, probe
+from finetune.models.linear_probe import MIN_STD, probe
 from hmdb.errors import VideoError
 from hmdb.model.loading import LoadedModel
 from hmdb.model.ood import energy_scores, l2_normalize
@@ -242,7 +242,7 @@ def within(seen: Seen, classes: np.ndarray) -> Seen:
 
 
 def linear_head(train: Seen) -> tuple[np.ndarray, np.ndarray]:
-    mean, spread = train.features.mean(axis=0), train.features.std(axis=0) + SMALLEST_SPREAD
+    mean, spread = train.features.mean(axis=0), train.features.std(axis=0) + MIN_STD
     number = int(train.classes.max()) + 1
     weight, bias = probe((train.features - mean) / spread, train.classes, number, STRENGTH)
     return weight.numpy() / spread, bias.numpy() - (weight.numpy() / spread) @ mean

@@ -1,4 +1,4 @@
-"""The output folder of a run: claimed by one, resumed, complete."""
+"""The output folder of a run: claimed, resumed, complete."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ CHECKPOINT_PREFIX = "checkpoint-"
 CHECKPOINTS = "checkpoints"  # of the Trainer: the best epoch and the last
 CLIPS = "clips"  # decoded once, shared by all processes
 LOGS = "runs"  # TensorBoard's
-RUN_FILE = "run.json"  # what the run does: written first
-REPORT_FILE = "report.json"  # what came of it: written last
+RUN_FILE = "run.json"  # the settings of the run, written first
+REPORT_FILE = "report.json"  # its figures, written last
 
 
 def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
-    """Makes the folder the run's own, or finds it so.
+    """Creates the folder of a run, or with `resume` checks that it holds the same run.
 
     Raises:
-        DataError: it holds another run, or something else, or cannot be made.
+        DataError: it holds another run or something else, or cannot be created.
     """
-    known = read_json(output / RUN_FILE)
-    if resume and known is not None:
-        changed = [name for name in known if known[name] != settings.get(name)]
+    present = read_json(output / RUN_FILE)
+    if resume and present is not None:
+        changed = [name for name in present if present[name] != settings.get(name)]
         if changed:
-            told = "; ".join(f"{name} was {known[name]!r}, now {settings.get(name)!r}" for name in changed[:3])
+            changes = "; ".join(f"{name} was {present[name]!r}, now {settings.get(name)!r}" for name in changed[:3])
             raise DataError(
-                f"{output} holds a run with other settings ({told}). "
+                f"{output} holds a run with other settings ({changes}). "
                 "Resume it with its own, or give a new --output folder."
             )
         return
     if output.exists() and any(output.iterdir()):
-        hint = "--resume goes on with it" if known is not None else "it holds no run that could be resumed"
+        hint = "--resume goes on with it" if present is not None else "it holds no run to resume"
         raise DataError(f"{output} is not empty: {hint}. Give a new --output folder otherwise.")
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def claim(output: Path, settings: Mapping[str, Any], *, resume: bool) -> None:
 
 @contextmanager
 def released_on_error(output: Path) -> Iterator[None]:
-    """Gives the folder of a run that fails before it has a checkpoint free again, for the corrected command."""
+    """Empties the folder of a run that fails before its first checkpoint, for the corrected command."""
     try:
         yield
     except HmdbError:
@@ -61,26 +61,27 @@ def released_on_error(output: Path) -> Iterator[None]:
 
 
 def last_checkpoint(checkpoints: Path) -> Path | None:
-    """The newest whole checkpoint. Halves, left by a kill or a full disk, are removed.
+    """Returns the newest complete checkpoint, and removes partial ones, left by a kill or a full disk.
 
-    The Trainer writes its state last, so a checkpoint with a readable one is whole.
+    The Trainer writes its state last, so a checkpoint with a readable one is complete.
     """
-    found = sorted(checkpoints.glob(f"{CHECKPOINT_PREFIX}*"), key=lambda path: int(path.name.rpartition("-")[2]))
-    whole = [path for path in found if read_json(path / TRAINER_STATE) is not None]
-    for path in set(found) - set(whole):
+    folders = sorted(checkpoints.glob(f"{CHECKPOINT_PREFIX}*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    complete = [path for path in folders if read_json(path / TRAINER_STATE) is not None]
+    for path in set(folders) - set(complete):
         shutil.rmtree(path, ignore_errors=True)
-    if not whole:
+    if not complete:
         return None
-    state = read_json(whole[-1] / TRAINER_STATE) or {}
+    newest = complete[-1]
+    state = read_json(newest / TRAINER_STATE) or {}
     best = state.get("best_model_checkpoint")
     if best and Path(best).parent != checkpoints:  # the run has been moved since
         state["best_model_checkpoint"] = str(checkpoints / Path(best).name)
-        (whole[-1] / TRAINER_STATE).write_text(json.dumps(state), encoding="utf-8")
-    return whole[-1]
+        (newest / TRAINER_STATE).write_text(json.dumps(state), encoding="utf-8")
+    return newest
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None where there is none that can be read."""
+    """Reads the object in a JSON file; None if there is none that can be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -71,7 +71,7 @@ def export(loaded: LoadedModel, output: Path) -> Exported:
         staging.mkdir(parents=True)
         _write_network(loaded, staging / NETWORK_FILE)
         _write_config(loaded, staging)
-        loaded.pixel_spec.save(staging)
+        loaded.pixel_spec.save_pretrained(staging)
         session = onnxruntime.InferenceSession(staging / NETWORK_FILE, providers=["CPUExecutionProvider"])
         difference = largest_difference(loaded, session)
         target.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write-to-checkpoint",
         "--keep",
-        dest="keep",
         action="store_true",
         help="write the reliability table into the checkpoint or, with another --precision, the accuracy lost by it",
     )
@@ -72,8 +71,8 @@ def run(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         seed=options.seed,
         dtype=options.dtype,
-        keep=options.keep,
-        several=options.views,
+        write_to_checkpoint=options.write_to_checkpoint,
+        views=options.views,
     )
     if not is_first_process():
         return

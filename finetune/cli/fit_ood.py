@@ -16,7 +16,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept-rate",
         "--keep",
-        dest="keep",
         type=float,
         default=None,
         metavar="SHARE",
@@ -34,8 +33,8 @@ def run(options: argparse.Namespace) -> None:
     from finetune.jobs.fit_ood import fit_ood
 
     source = DataSource(**given(options, DataSource))
-    result = fit_ood(options.model, source, keep=options.keep, seed=options.seed)
+    result = fit_ood(options.model, source, accept_rate=options.accept_rate, seed=options.seed)
     print(
         f"Fitted to the features of {result.clips} clips and written beside the weights of {options.model}. "
-        f"Accepted of the correct predictions: {result.val_kept:.1%} on val, {result.test_kept:.1%} on test."
+        f"Accepted of the correct predictions: {result.val_accepted:.1%} on val, {result.test_accepted:.1%} on test."
     )

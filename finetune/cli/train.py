@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,30 +69,24 @@ def train_and_push(
     if source.is_cross_validation:
         if publication or distillation:
             raise DataError("--folds trains several models; choose one with --fold to push or distil.")
-        from finetune.jobs.cross_validate import FOLDS_TEXT, cross_validate
+        from finetune.jobs.cross_validate import cross_validate
 
-        output: Path = options.output
-        cross_validate(
-            recipe, source, output, name=options.recipe, resume=options.resume, report_to=report_to, index=index
+        text = cross_validate(
+            recipe, source, options.output, name=options.recipe, resume=options.resume, report_to=report_to, index=index
         )
         if is_first_process():
-            print((output / FOLDS_TEXT).read_text(encoding="utf-8"), end="")
+            print(text, end="")
         return
     from finetune import hub
+    from finetune.jobs.distill import distill
     from finetune.jobs.train import train
 
     claimed = None
     if publication and is_first_process():
         claimed = hub.claim(publication, hub.default_name(recipe.init, index.name))
-    report = train(
-        recipe,
-        source,
-        options.output,
-        name=options.recipe,
-        resume=options.resume,
-        distillation=distillation,
-        report_to=report_to,
-        index=index,
+    job = partial(distill, distillation) if distillation else train
+    report = job(
+        recipe, source, options.output, name=options.recipe, resume=options.resume, report_to=report_to, index=index
     )
     if not is_first_process():
         return

@@ -8,7 +8,7 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,25 @@ from tqdm import tqdm
 
 from finetune.data.sample import Sample
 from finetune.data.splits import Splits
-from finetune.data.views import WHOLE_FRAME, CropView
 from hmdb.clips.clip import ClipSpec
+from hmdb.clips.reader import read_clip
 from hmdb.errors import DataError, VideoError
 from hmdb.model.preprocess import PixelSpec, resize_and_crop
 
 MAX_BROKEN = 0.02  # of all clips
 THUMBNAIL = 64  # pixels a side, enough to compare frames
 UNLABELLED = -100  # the class id that cross-entropy leaves out
+
+ReadPixels = Callable[[Path, ClipSpec, random.Random], np.ndarray]
+
+
+def read_pixels(video: Path, clip_spec: ClipSpec, rng: random.Random) -> np.ndarray:
+    """Reads the frames of a clip: uint8 (T, H, W, 3).
+
+    Raises:
+        VideoError: it cannot be read.
+    """
+    return read_clip(video, clip_spec, rng).pixels
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
@@ -45,7 +56,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         cache: path of the file that keeps the clips, used again where it holds the same ones; without
             one a temporary file.
         progress: show a progress bar while reading.
-        view: how each video is looked at.
+        read: reads the frames of a clip; another function than the default goes without a cache.
 
     Attributes:
         samples: the clips that can be read, in the order of the items.
@@ -68,15 +79,17 @@ class ClipDataset(Dataset[dict[str, Any]]):
         redraw: bool = False,
         cache: Path | None = None,
         progress: bool = False,
-        view: CropView = WHOLE_FRAME,
+        read: ReadPixels = read_pixels,
     ) -> None:
+        if cache and read is not read_pixels:
+            raise ValueError("a cache holds clips of read_pixels alone")
         self.targets: np.ndarray | None = None
         self.maps: np.ndarray | None = None
         self._ids = {label: index for index, label in enumerate(classes)}
         self._clip_spec = clip_spec
         self._pixel_spec = pixel_spec
         self._seed = seed
-        self._view = view
+        self._read_pixels = read
         self._redraw = redraw and clip_spec.sampler == "random"
         self._epoch = 0
         self._all = tuple(samples)
@@ -147,7 +160,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     def _read(self, row: int) -> np.ndarray:
         rng = random.Random(f"{self._seed} {self._epoch if self._redraw else 0} {row}")
-        return resize_and_crop(self._view.pixels(self._all[row].path, self._clip_spec, rng), self._pixel_spec)
+        return resize_and_crop(self._read_pixels(self._all[row].path, self._clip_spec, rng), self._pixel_spec)
 
     def _read_all(self, cache: Path | None, progress: bool) -> dict[str, str]:
         """Reads each clip once, into the cache unless they are drawn afresh; the clips that are broken."""
@@ -205,7 +218,6 @@ class ClipDataset(Dataset[dict[str, Any]]):
             self._clip_spec.to_dict(),
             self._pixel_spec.to_dict(),
             self._seed,
-            vars(self._view),
         )
         return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 

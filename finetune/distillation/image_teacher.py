@@ -18,12 +18,12 @@ from torch.nn import functional
 from finetune.data.augment import ClipAugmentation
 from finetune.data.dataset import ClipDataset
 from finetune.models.image_models import FeatureMaps
-from finetune.models.linear_probe import SMALLEST_SPREAD, probe
+from finetune.models.linear_probe import MIN_STD, probe
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
 from hmdb.model.preprocess import normalize
 
-STRENGTH = 0.01  # of the teacher's linear layer: weak, since there are more features than clips
+TEACHER_C = 0.01  # scikit-learn's C; a strong penalty, since there are more features than clips
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,10 +71,10 @@ def feature_targets(
     assert maps is not None  # noqa: S101 - a data set is not empty
     pooled = np.stack([clip.mean(axis=(1, 2), dtype=np.float32) for clip in maps])  # (N, T, C)
     mean = pooled.mean(axis=(0, 1))
-    spread = pooled.std(axis=(0, 1)) + SMALLEST_SPREAD
+    spread = pooled.std(axis=(0, 1)) + MIN_STD
     for clip in maps:
         clip[:] = (clip - mean) / spread
-    weight, bias = probe((pooled.mean(axis=1) - mean) / spread, dataset.class_ids, len(classes), STRENGTH)
+    weight, bias = probe((pooled.mean(axis=1) - mean) / spread, dataset.class_ids, len(classes), TEACHER_C)
     return FeatureTargets(maps=maps, weight=weight, bias=bias)
 
 

@@ -1,4 +1,4 @@
-"""Logits of validation clips -> the `Calibration` that a checkpoint carries, and how far probabilities are off."""
+"""Fits the `Calibration` of a checkpoint to the logits of its val clips, and measures calibration error."""
 
 from __future__ import annotations
 
@@ -11,60 +11,61 @@ from scipy.special import logsumexp
 from hmdb.model.calibration import Calibration, ReliabilityBin
 
 BINS = 15  # as in Guo et al.
-PARTS = 10  # for people
-KEEP = 0.95  # of the right answers stay above the threshold
-COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are tried
+TABLE_BINS = 10  # of the reliability table that a checkpoint carries, for people
+ACCEPT_RATE = 0.95  # of the correct val predictions, which the thresholds accept
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 
 
-def fit(logits: np.ndarray, classes: np.ndarray, *, keep: float = KEEP) -> Calibration:
-    """The calibration that fits the validation clips.
+def fit_calibration(logits: np.ndarray, classes: np.ndarray) -> Calibration:
+    """Fits temperature, threshold and reliability table.
 
     Args:
         logits: float (N, K) of clips that were not trained on.
-        classes: int (N,), the right ones.
-        keep: share of the right answers that the threshold leaves standing.
+        classes: int (N,), the true ones.
     """
     temperature = fit_temperature(logits, classes)
     probabilities = Calibration(temperature=temperature).probabilities(logits)
     return Calibration(
         temperature=temperature,
-        threshold=fit_threshold(probabilities, classes, keep=keep),
-        bins=counted(probabilities, classes),
+        threshold=fit_threshold(probabilities, classes),
+        bins=reliability_table(probabilities, classes),
     )
 
 
-def counted(probabilities: np.ndarray, classes: np.ndarray, *, parts: int = PARTS) -> tuple[ReliabilityBin, ...]:
-    """How many answers there are in each of `parts` equal parts of 0..1, and how many of them are right.
+def reliability_table(
+    probabilities: np.ndarray, classes: np.ndarray, *, bins: int = TABLE_BINS
+) -> tuple[ReliabilityBin, ...]:
+    """Counts predictions and correct predictions by confidence, in `bins` equal parts of 0..1.
 
     Args:
         probabilities: float (N, K).
         classes: int (N,).
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == classes
-    edges = np.round(np.linspace(0, 1, parts + 1), 6).tolist()
-    found = []
+    edges = np.round(np.linspace(0, 1, bins + 1), 6).tolist()
+    table = []
     for low, high in itertools.pairwise(edges):
         inside = (low < confidence) & (confidence <= high)
-        found.append(ReliabilityBin(low=low, high=high, count=int(inside.sum()), right=int(right[inside].sum())))
-    return tuple(found)
+        table.append(ReliabilityBin(low=low, high=high, count=int(inside.sum()), right=int(right[inside].sum())))
+    return tuple(table)
 
 
 def fit_temperature(logits: np.ndarray, classes: np.ndarray) -> float:
-    """The temperature with the least negative log-likelihood, which has one minimum."""
-    found = minimize_scalar(
+    """Fits the temperature with the least negative log-likelihood, which has one minimum (Guo et al. 2017)."""
+    best = minimize_scalar(
         lambda power: negative_log_likelihood(logits / np.exp(power), classes),
-        bounds=(np.log(COLDEST), np.log(HOTTEST)),
+        bounds=(np.log(MIN_TEMPERATURE), np.log(MAX_TEMPERATURE)),
         method="bounded",
         options={"xatol": 1e-5},
     )
-    return float(np.exp(found.x))
+    return float(np.exp(best.x))
 
 
-def fit_threshold(probabilities: np.ndarray, classes: np.ndarray, *, keep: float = KEEP) -> float | None:
-    """The probability that `keep` of the right answers reach; None where no answer is right.
+def fit_threshold(probabilities: np.ndarray, classes: np.ndarray) -> float | None:
+    """Fits the probability that ACCEPT_RATE of the correct predictions reach; None if no prediction is correct.
 
-    Validation clips all show one of the classes, so this bounds how often a good answer is doubted, not
-    how often a strange video is found out.
+    All val clips show one of the classes, so this bounds how often a correct prediction is rejected, not how often
+    an out-of-distribution video is detected.
 
     Args:
         probabilities: float (N, K).
@@ -73,11 +74,14 @@ def fit_threshold(probabilities: np.ndarray, classes: np.ndarray, *, keep: float
     right = probabilities.argmax(axis=1) == classes
     if not right.any():
         return None
-    return float(np.quantile(probabilities[right].max(axis=1), 1 - keep, method="lower"))
+    return float(np.quantile(probabilities[right].max(axis=1), 1 - ACCEPT_RATE, method="lower"))
 
 
 def negative_log_likelihood(logits: np.ndarray, classes: np.ndarray) -> float:
-    """The mean over (N, K) logits of minus the log probability of the right class."""
+    """The mean cross-entropy of (N, K) logits.
+
+    scikit-learn's `log_loss` takes probabilities, and clips those of confident errors.
+    """
     logits = logits.astype(np.float64)
     return float((logsumexp(logits, axis=1) - logits[np.arange(len(classes)), classes]).mean())
 
@@ -85,14 +89,14 @@ def negative_log_likelihood(logits: np.ndarray, classes: np.ndarray) -> float:
 def reliability(
     probabilities: np.ndarray, classes: np.ndarray, *, bins: int = BINS
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """How sure and how right the answers are, by how sure they are.
+    """Bins confidence and accuracy by confidence.
 
     Args:
         probabilities: float (N, K).
         classes: int (N,).
 
     Returns:
-        Mean confidence, accuracy and share of the clips in each of `bins` equal parts of 0..1: (bins,)
+        Mean confidence, accuracy and fraction of the clips in each of `bins` equal parts of 0..1: (bins,)
         each; 0 in an empty bin.
     """
     confidence = probabilities.max(axis=1).astype(np.float64)
@@ -106,6 +110,6 @@ def reliability(
 
 
 def expected_calibration_error(probabilities: np.ndarray, classes: np.ndarray, *, bins: int = BINS) -> float:
-    """The mean gap between confidence and accuracy, in 0..1, each bin weighted by its clips."""
+    """The expected calibration error, 0..1: the mean gap between confidence and accuracy, weighted by clips."""
     confidence, accuracy, weight = reliability(probabilities, classes, bins=bins)
     return float((weight * np.abs(confidence - accuracy)).sum())

@@ -1,4 +1,4 @@
-"""Logits and true classes -> figures."""
+"""Classification metrics."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from finetune.evaluation.calibrate import negative_log_likelihood
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """The headline figures of a split.
+    """The accuracy of a split.
 
     Attributes:
-        top1, top5: shares of the clips, 0..1.
+        top1, top5: fractions of the clips, 0..1.
         top1_interval, top5_interval: their 95 % Wilson intervals.
         loss: the mean cross-entropy.
-        mean_class: the mean over the classes of the share of each that is right, 0..1, so that a class with few clips
-            counts as much as one with many; None in reports of earlier versions.
+        mean_class: the mean recall of the classes, 0..1; None in older reports.
     """
 
     top1: float
@@ -48,7 +47,7 @@ class ClassScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """How many clips of one class were taken for another."""
+    """The number of clips of one class that were classified as another."""
 
     label: str
     taken_for: str
@@ -56,7 +55,10 @@ class Confusion:
 
 
 def top_k_accuracy(logits: np.ndarray, classes: np.ndarray, k: int) -> float:
-    """Share of clips, 0..1, whose class is among the k highest logits.
+    """The fraction of clips, 0..1, whose class is among the k highest logits.
+
+    scikit-learn's `top_k_accuracy_score` refuses two columns for two classes, and warns where k is not below their
+    number.
 
     Args:
         logits: float (N, number of classes).
@@ -66,32 +68,25 @@ def top_k_accuracy(logits: np.ndarray, classes: np.ndarray, k: int) -> float:
     return float((best == classes[:, None]).any(axis=1).mean())
 
 
-def accuracies(logits: np.ndarray, classes: np.ndarray) -> dict[str, float]:
-    """The paper's two figures: top-1 and top-5."""
+def top_accuracies(logits: np.ndarray, classes: np.ndarray) -> dict[str, float]:
+    """The paper's two metrics: top-1 and top-5."""
     return {"top1": top_k_accuracy(logits, classes, 1), "top5": top_k_accuracy(logits, classes, 5)}
 
 
-def mean_class_accuracy(logits: np.ndarray, classes: np.ndarray) -> float:
-    """The mean of the recalls of the classes that have clips, 0..1.
-
-    >>> mean_class_accuracy(np.array([[1, 0], [1, 0], [1, 0], [1, 0]]), np.array([0, 0, 0, 1]))
-    0.5
-    """
-    return mean_recall(confusion(logits, classes))
-
-
 def mean_recall(counts: np.ndarray) -> float:
-    """The mean of the recalls of the classes that have clips, 0..1.
+    """Mean-class accuracy: the mean recall of the classes that have clips, 0..1.
+
+    scikit-learn's `balanced_accuracy_score` is the same, and warns where a class without clips is predicted.
 
     Args:
-        counts: (number of classes, same), as `confusion` makes them.
+        counts: (number of classes, same), a confusion matrix.
     """
     clips = counts.sum(axis=1)
     return float((counts.diagonal()[clips > 0] / clips[clips > 0]).mean())
 
 
 def wilson_interval(share: float, count: int) -> tuple[float, float]:
-    """The 95 % interval of a share seen in `count` draws (Wilson 1927).
+    """The 95 % confidence interval of a fraction of `count` clips (Wilson 1927).
 
     >>> [round(end, 3) for end in wilson_interval(0.936, 125)]
     [0.879, 0.967]
@@ -101,9 +96,9 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
 
 
 def clearly_better(share: float, simpler: float, count: int) -> bool:
-    """Whether a share is above that of something simpler by more than one standard error of it, in `count` draws.
+    """True if an accuracy exceeds a simpler model's by more than one standard error, on `count` clips.
 
-    The rule by which Breiman et al. (1984) prefer the simpler of two models.
+    The one-standard-error rule of Breiman et al. (1984).
 
     >>> clearly_better(0.5, 0.4, 10), clearly_better(0.5, 0.4, 100)
     (False, True)
@@ -112,13 +107,13 @@ def clearly_better(share: float, simpler: float, count: int) -> bool:
 
 
 def confusion(logits: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """int (number of classes, same): row the true class, column the answer."""
+    """The confusion matrix, int (number of classes, same): row the true class, column the predicted one."""
     counts: np.ndarray = confusion_matrix(classes, logits.argmax(axis=1), labels=np.arange(logits.shape[1]))
     return counts
 
 
 def per_class(logits: np.ndarray, classes: np.ndarray, labels: Sequence[str]) -> tuple[ClassScore, ...]:
-    """Precision, recall and F1, 0..1, and the number of clips of each class; 0 where nothing tells."""
+    """Precision, recall and F1, 0..1, and the number of clips of each class; an undefined value is 0."""
     columns = precision_recall_fscore_support(
         classes, logits.argmax(axis=1), labels=np.arange(len(labels)), zero_division=0
     )
@@ -129,7 +124,7 @@ def per_class(logits: np.ndarray, classes: np.ndarray, labels: Sequence[str]) ->
 
 
 def confused_pairs(counts: np.ndarray, labels: Sequence[str], most: int = 10) -> tuple[Confusion, ...]:
-    """The classes taken for others, the most frequent first, by a confusion matrix."""
+    """The pairs of classes that a confusion matrix mixes up, the most frequent first."""
     wrong = np.where(np.eye(len(labels), dtype=bool), 0, counts)
     order = np.argsort(-wrong, axis=None, kind="stable")[:most]
     pairs = [(row, column) for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)]
@@ -142,14 +137,14 @@ def confused_pairs(counts: np.ndarray, labels: Sequence[str], most: int = 10) ->
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """What a checkpoint answered on a part of the data.
+    """The predictions of a checkpoint for a split.
 
     Attributes:
         split: "val", "test" or "all".
         names: of the N clips.
         logits: float32 (N, number of classes).
         classes: int (N,), the true ones.
-        seconds: that it took.
+        seconds: duration.
     """
 
     split: str
@@ -160,14 +155,14 @@ class Predictions:
 
     def __post_init__(self) -> None:
         if not len(self.names) == len(self.logits) == len(self.classes):
-            raise ValueError(f"{len(self.names)} clips, {len(self.logits)} answers, {len(self.classes)} classes")
+            raise ValueError(f"{len(self.names)} clips, {len(self.logits)} predictions, {len(self.classes)} classes")
 
     @property
     def clips_per_second(self) -> float:
         return len(self.names) / self.seconds
 
     def without(self, names: Collection[str]) -> Predictions:
-        """The same with some clips left out."""
+        """Leaves out some clips."""
         rows = [row for row, name in enumerate(self.names) if name not in names]
         return replace(
             self,
@@ -177,27 +172,28 @@ class Predictions:
         )
 
 
-def averaged(outcomes: Sequence[Predictions]) -> Predictions:
-    """One outcome of several views of the same clips: its logits are the logarithms of the mean probabilities."""
-    first = outcomes[0]
-    if any(other.names != first.names for other in outcomes):
-        raise ValueError("the outcomes are of different clips")
-    views = np.stack([log_softmax(outcome.logits, axis=1) for outcome in outcomes])
+def average_views(views: Sequence[Predictions]) -> Predictions:
+    """Averages the probabilities of several views of the same clips; the logits are the logarithms of the means."""
+    first = views[0]
+    if any(other.names != first.names for other in views):
+        raise ValueError("the predictions are of different clips")
+    log_probabilities = np.stack([log_softmax(view.logits, axis=1) for view in views])
     return replace(
         first,
-        logits=(logsumexp(views, axis=0) - np.log(len(outcomes))).astype(np.float32),
-        seconds=sum(outcome.seconds for outcome in outcomes),
+        logits=(logsumexp(log_probabilities, axis=0) - np.log(len(views))).astype(np.float32),
+        seconds=sum(view.seconds for view in views),
     )
 
 
-def headline_split(outcome: Predictions) -> Accuracy:
-    """Top-1 and top-5 with their 95 % intervals, and the mean over the classes."""
-    found, count = accuracies(outcome.logits, outcome.classes), len(outcome.names)
+def accuracy(predictions: Predictions) -> Accuracy:
+    """Computes top-1 and top-5 with their 95 % intervals, and mean-class accuracy."""
+    logits, classes, count = predictions.logits, predictions.classes, len(predictions.names)
+    shares = top_accuracies(logits, classes)
     return Accuracy(
-        **found,
-        top1_interval=wilson_interval(found["top1"], count),
-        top5_interval=wilson_interval(found["top5"], count),
-        loss=negative_log_likelihood(outcome.logits, outcome.classes),
+        **shares,
+        top1_interval=wilson_interval(shares["top1"], count),
+        top5_interval=wilson_interval(shares["top5"], count),
+        loss=negative_log_likelihood(logits, classes),
         clips=count,
-        mean_class=mean_class_accuracy(outcome.logits, outcome.classes),
+        mean_class=mean_recall(confusion(logits, classes)),
     )

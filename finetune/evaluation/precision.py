@@ -1,4 +1,4 @@
-"""What another precision does to a checkpoint's answers, time and memory, beside float32."""
+"""Compares a checkpoint in another precision with float32: predictions, time and memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from finetune.data.dataset import ClipDataset
-from finetune.evaluation.metrics import Predictions, accuracies
+from finetune.evaluation.metrics import Predictions, top_accuracies
 from hmdb.model.families import use_recorded_attention
 from hmdb.model.loading import LoadedModel
 from hmdb.model.optimize import optimize_for_inference, weight_bytes
@@ -26,7 +26,7 @@ MB = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredPrecision:
-    """What one precision gives and takes: accuracy 0..1, time for one clip in ms, weights in memory in 1e6 bytes."""
+    """Accuracy 0..1, time for one clip in ms, and weights in memory in 1e6 bytes, in one precision."""
 
     top1: float
     top5: float
@@ -37,15 +37,15 @@ class MeasuredPrecision:
 
 @dataclass(frozen=True, kw_only=True)
 class PrecisionComparison:
-    """A precision beside float32.
+    """The comparison of a precision with float32.
 
     Attributes:
         dtype: the other precision.
-        top1_change, top5_change: in points, from float32 to it.
-        same_top1: share of the clips with the same first answer.
+        top1_change, top5_change: in points, from float32 to the other.
+        same_top1: fraction of the clips with the same predicted label.
         largest_probability_change: of any label on any clip.
-        logit_error: root mean square of what the logits change by; None in older reports.
-        on_disk_mb: of the weights, which stay as they are there.
+        logit_error: root mean square change of the logits; None in older reports.
+        on_disk_mb: of the weights, which stay as they are on disk.
     """
 
     dtype: str
@@ -58,12 +58,12 @@ class PrecisionComparison:
     other: MeasuredPrecision
     logit_error: float | None = None
 
-    def cost(self, clips: int, part: str) -> PrecisionCost:
-        """What a checkpoint keeps of it, where so many clips of this part were answered."""
+    def cost(self, clips: int, split: str) -> PrecisionCost:
+        """The summary that a checkpoint carries, of a comparison on `clips` clips of a split."""
         return PrecisionCost(
             top1_change=self.top1_change,
             clips=clips,
-            part=part,
+            part=split,
             same_top1=round(self.same_top1 * clips),
             relative_time=round(self.other.least_ms / self.float32.least_ms, 2),
         )
@@ -72,19 +72,20 @@ class PrecisionComparison:
 def compare(
     loaded: LoadedModel, dataset: ClipDataset, split: str, dtype: str
 ) -> tuple[Predictions, PrecisionComparison]:
-    """Answers each clip in float32 and in another precision, in turn, so that what else the machine does
-    meets both alike. Clips go one at a time, as visitors bring them.
+    """Predicts each clip in float32 and in another precision.
+
+    The two take turns, so that other load on the machine affects both, and clips go one at a time, as in serving.
 
     Args:
-        loaded: its network is optimized for inference in place, to the other precision.
-        split: what the clips are.
+        loaded: its network is optimized for inference in place, in the other precision.
+        split: the name of the clips, for the result.
         dtype: as `hmdb.model.optimize.optimize_for_inference` takes it.
 
     Returns:
-        The answers in the other precision, and the comparison.
+        The predictions in the other precision, and the comparison.
 
     Raises:
-        ModelError: no such dtype where the network is.
+        ModelError: the device of the network does not support the dtype.
     """
     networks = {
         PLAIN: optimize_for_inference(use_recorded_attention(copy.deepcopy(loaded.network)), PLAIN),
@@ -92,54 +93,54 @@ def compare(
     }
     classes = dataset.class_ids
     began = time.monotonic()
-    found, taken = _answer_in_turn(networks, loaded, dataset)
-    outcome = Predictions(
+    logits, times = _predict_in_turn(networks, loaded, dataset)
+    predictions = Predictions(
         split=split,
         names=tuple(sample.name for sample in dataset.samples),
-        logits=found[dtype],
+        logits=logits[dtype],
         classes=classes,
         seconds=time.monotonic() - began,
     )
-    before, after = found[PLAIN], found[dtype]
-    probabilities = [loaded.calibration.probabilities(logits) for logits in (before, after)]
-    costs = [
+    before, after = logits[PLAIN], logits[dtype]
+    probabilities = [loaded.calibration.probabilities(each) for each in (before, after)]
+    measured = [
         MeasuredPrecision(
-            **accuracies(found[name], classes),
-            median_ms=statistics.median(taken[name]),
-            least_ms=min(taken[name]),
+            **top_accuracies(logits[name], classes),
+            median_ms=statistics.median(times[name]),
+            least_ms=min(times[name]),
             weights_mb=weight_bytes(networks[name]) / MB,
         )
         for name in (PLAIN, dtype)
     ]
-    return outcome, PrecisionComparison(
+    return predictions, PrecisionComparison(
         dtype=dtype,
-        top1_change=_points(costs[1].top1 - costs[0].top1),
-        top5_change=_points(costs[1].top5 - costs[0].top5),
+        top1_change=_points(measured[1].top1 - measured[0].top1),
+        top5_change=_points(measured[1].top5 - measured[0].top5),
         same_top1=float((before.argmax(axis=1) == after.argmax(axis=1)).mean()),
         largest_probability_change=float(np.abs(probabilities[1] - probabilities[0]).max()),
         logit_error=float(np.sqrt(np.mean((after - before) ** 2))),
         on_disk_mb=_on_disk(loaded.checkpoint.folder) / MB,
-        float32=costs[0],
-        other=costs[1],
+        float32=measured[0],
+        other=measured[1],
     )
 
 
-def _answer_in_turn(
+def _predict_in_turn(
     networks: dict[str, PreTrainedModel], loaded: LoadedModel, dataset: ClipDataset
 ) -> tuple[dict[str, np.ndarray], dict[str, list[float]]]:
-    """By name of the network: float32 (N, K) logits, and the ms that each clip took."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in networks}
-    taken: dict[str, list[float]] = {name: [] for name in networks}
+    """Logits, float32 (N, K), and times of each clip in ms, by name of the network."""
+    logits: dict[str, list[np.ndarray]] = {name: [] for name in networks}
+    times: dict[str, list[float]] = {name: [] for name in networks}
     for index in range(len(dataset)):
         pixels = torch.from_numpy(dataset.frames(index))[None].to(loaded.network.device)
         clip = normalize(pixels, loaded.pixel_spec)
         for name, network in networks.items():
             if not index:
-                _logits(network, clip)  # the first pass of a network takes memory and makes plans
+                _logits(network, clip)  # warm-up: the first pass allocates memory and plans kernels
             start = time.perf_counter()
-            found[name].append(_logits(network, clip))
-            taken[name].append(1e3 * (time.perf_counter() - start))
-    return {name: np.stack(logits) for name, logits in found.items()}, taken
+            logits[name].append(_logits(network, clip))
+            times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: np.stack(values) for name, values in logits.items()}, times
 
 
 def _logits(network: PreTrainedModel, clip: torch.Tensor) -> np.ndarray:
@@ -149,7 +150,7 @@ def _logits(network: PreTrainedModel, clip: torch.Tensor) -> np.ndarray:
 
 
 def _points(change: float) -> float:
-    """Rounded, so that one clip in a hundred is one point and not a little more."""
+    """Converts a fraction to points, rounded so that one clip in a hundred is exactly one point."""
     return round(100 * change, 4)
 
 

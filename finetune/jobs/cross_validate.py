@@ -1,11 +1,11 @@
-"""Trains once for each fold of a cross-validation, and puts the figures side by side."""
+"""Cross-validates a recipe: trains once for each fold and summarises the test figures."""
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -16,27 +16,27 @@ from finetune.config.recipe import Recipe
 from finetune.data.layouts import index_dataset
 from finetune.data.sample import ClipIndex
 from finetune.evaluation.metrics import mean_recall, wilson_interval
+from finetune.jobs.sweep import sweep
 from finetune.jobs.train import train
-from finetune.report.formatting import mean_of_classes, percent, with_interval
+from finetune.report.formatting import mean_class, percent, with_interval
 from finetune.report.schema import Report
 from hmdb.errors import DataError
-from hmdb.machine import is_first_process
 
-FOLDS_TEXT, FOLDS_FILE = "folds.md", "folds.json"
+FOLDS = "folds"  # .md and .json
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrossValidation:
-    """The test figures of all folds.
+    """The test figures of the folds.
 
     Attributes:
-        folds: of each fold, top-1 and the number of its test clips.
-        top1: over all clips together, each of which was tested once.
+        folds: top-1 and number of test clips of each.
+        top1: pooled over the clips of all folds, each of which was tested once.
         top1_interval: its 95 % Wilson interval.
-        mean_class: over all clips together, the mean over the classes of the share of each that is right.
-        top1_mean, top1_deviation: over the folds.
+        mean_class: mean-class accuracy of the pooled clips.
+        top1_mean, top1_deviation: mean and standard deviation of the folds.
     """
 
     folds: tuple[tuple[float, int], ...]
@@ -48,17 +48,17 @@ class CrossValidation:
 
     @classmethod
     def of(cls, reports: Sequence[Report]) -> CrossValidation:
-        folds = tuple((found.top1, found.clips) for _, found in (report.judged for report in reports))
-        clips = sum(count for _, count in folds)
-        top1 = sum(share * count for share, count in folds) / clips
-        shares = [share for share, _ in folds]
+        splits = [report.headline_split[1] for report in reports]
+        clips = sum(split.clips for split in splits)
+        top1 = sum(split.top1 * split.clips for split in splits) / clips
+        shares = [split.top1 for split in splits]
         return cls(
-            folds=folds,
+            folds=tuple((split.top1, split.clips) for split in splits),
             top1=top1,
             top1_interval=wilson_interval(top1, clips),
-            mean_class=mean_recall(np.sum([report.judged[1].confusion for report in reports], axis=0)),
+            mean_class=mean_recall(np.sum([split.confusion for split in splits], axis=0)),
             top1_mean=mean(shares),
-            top1_deviation=stdev(shares),
+            top1_deviation=stdev(shares) if len(shares) > 1 else 0.0,
         )
 
 
@@ -71,50 +71,55 @@ def cross_validate(
     resume: bool = False,
     report_to: Collection[str] = ("tensorboard",),
     index: ClipIndex | None = None,
-) -> CrossValidation:
-    """Trains each fold in `<output>/fold-<number>` and writes folds.md and folds.json.
+) -> str:
+    """Trains each fold in `<output>/fold-<number>` and writes folds.md and folds.json after each.
 
-    Folds that are complete are not run again with `resume`.
+    With `resume`, complete folds are not repeated.
 
     Args:
         name, report_to, index: as for `finetune.jobs.train.train`.
 
+    Returns:
+        The text of folds.md.
+
     Raises:
-        DataError: the output folder is not empty, and what `train` raises.
+        DataError: the output folder is not empty, and the errors of `train`.
     """
     if not resume and output.exists() and any(output.iterdir()):
         raise DataError(f"{output} is not empty: --resume goes on with it. Give a new --output folder otherwise.")
-    reports = []
-    index = index or index_dataset(source.location, source.group_by)
-    for fold in range(1, source.folds + 1):
+
+    listed = index or index_dataset(source.location, source.group_by)
+
+    def run(fold: int) -> Report:
         log.info("Fold %d of %d", fold, source.folds)
-        one = replace(source, fold=fold)
-        folder = output / f"fold-{fold}"
-        reports.append(train(recipe, one, folder, name=name, resume=resume, report_to=report_to, index=index))
-    found = CrossValidation.of(reports)
-    if is_first_process():
-        (output / FOLDS_TEXT).write_text(to_markdown(found, reports), encoding="utf-8")
-        (output / FOLDS_FILE).write_text(json.dumps(asdict(found), indent=2) + "\n", encoding="utf-8")
-    return found
+        folder, one = output / f"fold-{fold}", replace(source, fold=fold)
+        return train(recipe, one, folder, name=name, resume=resume, report_to=report_to, index=listed)
+
+    def summarize(reports: Sequence[Report]) -> tuple[str, dict[str, object]]:
+        pooled = CrossValidation.of(reports)
+        return to_markdown(pooled, reports), asdict(pooled)
+
+    return sweep((partial(run, fold) for fold in range(1, source.folds + 1)), output, FOLDS, summarize)
 
 
-def to_markdown(found: CrossValidation, reports: Sequence[Report]) -> str:
-    """The table of folds.md."""
-    names = {"top1": "top-1"} | ({"top5": "top-5"} if reports[0].tells_top5 else {})
-    lines = [f"| fold | test clips | {' | '.join(names.values())} | mean of classes |"]
-    lines.append(f"|---|---|{'---|' * (len(names) + 1)}")
+def to_markdown(pooled: CrossValidation, reports: Sequence[Report]) -> str:
+    """Renders folds.md."""
+    metrics = {"top1": "top-1"} | ({"top5": "top-5"} if reports[0].tells_top5 else {})
+    lines = [f"| fold | test clips | {' | '.join(metrics.values())} | mean-class |"]
+    lines.append(f"|---|---|{'---|' * (len(metrics) + 1)}")
     for number, report in enumerate(reports, start=1):
-        _, judged = report.judged
-        values = " | ".join([*(with_interval(judged, name) for name in names), mean_of_classes(judged)])
-        lines.append(f"| {number} | {judged.clips} | {values} |")
-    low, high = found.top1_interval
-    clips = sum(count for _, count in found.folds)
+        _, split = report.headline_split
+        values = " | ".join([*(with_interval(split, metric) for metric in metrics), mean_class(split)])
+        lines.append(f"| {number} | {split.clips} | {values} |")
+    low, high = pooled.top1_interval
+    clips = sum(count for _, count in pooled.folds)
+    data = reports[0].data
     lines += [
         "",
-        f"All {clips} clips, each tested once: top-1 {percent(found.top1)} % ({percent(low)} to {percent(high)}), "
-        f"{percent(found.mean_class)} % in the mean of classes. "
-        f"Mean of the folds {percent(found.top1_mean)} %, standard deviation {percent(found.top1_deviation)} points.",
+        f"All {clips} clips, each tested once: top-1 {percent(pooled.top1)} % ({percent(low)} to {percent(high)}), "
+        f"mean-class accuracy {percent(pooled.mean_class)} %. Mean of the folds {percent(pooled.top1_mean)} %, "
+        f"standard deviation {percent(pooled.top1_deviation)} points.",
         "",
-        f"{reports[0].data.name}, divided each time as the first: {reports[0].data.split.origin}.",
+        f"{data.name}; the splits of the first fold: {data.split.origin}.",
     ]
     return "\n".join(lines) + "\n"

@@ -30,7 +30,7 @@ def distill(
         DataError, ModelError: the teacher cannot teach this run.
     """
     if recipe.mixup or recipe.class_weights != "none":
-        raise DataError("Distillation works on whole clips with equal weights: leave out --mixup and --class-weights.")
+        raise DataError("Distillation needs whole clips of equal weight: leave out --mixup-alpha and --class-weights.")
 
     def add_targets(data: ClipData, student: InitialModel, cache: Path) -> dict[str, Any]:
         """Adds the teacher's targets to the training clips; returns the further arguments of the trainer."""

@@ -1,4 +1,4 @@
-"""A checkpoint + data -> what tells strangers from its actions, beside its weights."""
+"""Fits the out-of-distribution detector of a saved checkpoint and writes it into its folder."""
 
 from __future__ import annotations
 
@@ -10,59 +10,59 @@ from pathlib import Path
 import numpy as np
 
 from finetune.config.data import DataSource
-from finetune.data.load import load_clips
+from finetune.data.load import ClipData, load_clips
 from finetune.data.overlap import SAME_SPLITS, training_overlap
 from finetune.data.splits import read_splits
-from finetune.evaluation.calibrate import KEEP
+from finetune.evaluation.calibrate import ACCEPT_RATE
 from finetune.evaluation.ood import fit_ood_detector
 from finetune.models.features import features_of
-from finetune.training.checkpoint import keep_known
+from finetune.training.checkpoint import write_ood_detector
 from hmdb.errors import DataError
 from hmdb.model.hub import resolve_checkpoint
-from hmdb.model.loading import load_checkpoint
+from hmdb.model.loading import LoadedModel, load_checkpoint
+from hmdb.model.ood import OodDetector
 
 
 @dataclass(frozen=True, kw_only=True)
 class OodReport:
-    """What was fitted, and how it does on clips that took no part in it.
+    """The acceptance rates of a detector.
 
     Attributes:
-        clips: whose features the statistics are of.
-        val_kept, test_kept: the share of the right answers on val, by which the threshold was chosen, and on test
-            that count as known; 0..1.
+        clips: number of training clips whose features it was fitted to.
+        val_accepted, test_accepted: fraction of the correct predictions that count as in-distribution, 0..1; the
+            threshold was chosen on val.
     """
 
     clips: int
-    val_kept: float
-    test_kept: float
+    val_accepted: float
+    test_accepted: float
 
 
-def fit_ood(model: str, source: DataSource, *, keep: float | None = None, seed: int = 0) -> OodReport:
-    """Fits the statistics of `hmdb.model.ood` and writes them into a checkpoint's folder.
+def fit_ood(model: str, source: DataSource, *, accept_rate: float | None = None, seed: int = 0) -> OodReport:
+    """Fits the out-of-distribution detector of a checkpoint and writes it into its folder.
 
     Args:
         model: a folder.
-        source: the data that it was trained and chosen on, with the further clips if there were such.
-        keep: share of the right answers on val that are to count as known. Videos that differ from the data in
-            how they were made, and not in what they show, want nearly all. KEEP, if not given.
+        source: the data that it was trained and selected on, with the further training clips, if any.
+        accept_rate: fraction of the correct val predictions to accept as in-distribution. Videos that were recorded
+            differently from the data need nearly 1. ACCEPT_RATE if not given.
 
     Raises:
-        DataError: data and checkpoint do not fit, val or test have clips that it was trained on, the checkpoint is on
-            the Hub, or there is nothing to fit.
+        DataError: data and checkpoint do not fit, it was trained on val or test clips, it is on the Hub, or no
+            detector can be fitted.
     """
-    keep = KEEP if keep is None else keep
-    if not 0 < keep <= 1:
-        raise DataError(f"--accept-rate is a share above 0 and at most 1, not {keep:g}.")
+    accept_rate = ACCEPT_RATE if accept_rate is None else accept_rate
+    if not 0 < accept_rate <= 1:
+        raise DataError(f"--accept-rate must be above 0 and at most 1, not {accept_rate:g}.")
     loaded = load_checkpoint(resolve_checkpoint(model))
-    name = loaded.checkpoint.name
+    name, folder = loaded.checkpoint.name, loaded.checkpoint.folder
     if loaded.checkpoint.revision:
-        raise DataError(f"{name} is on the Hub. Statistics are written into a checkpoint that is a folder.")
+        raise DataError(f"{name} is on the Hub. A detector can be written only into a checkpoint in a folder.")
     splits = read_splits(source, seed)
     if tuple(splits.classes) != tuple(loaded.labels):
         raise DataError(f"{splits.data} does not have the classes of {name}, in their order.")
-    folder = loaded.checkpoint.folder
-    if told := training_overlap(folder, splits.val, chosen_too=False) or training_overlap(folder, splits.test):
-        raise DataError(f"{name} {told}, and what it has seen tells nothing of new videos. {SAME_SPLITS}")
+    if overlap := training_overlap(folder, splits.val, chosen_too=False) or training_overlap(folder, splits.test):
+        raise DataError(f"{name} {overlap}, so it cannot be measured on them. {SAME_SPLITS}")
     with tempfile.TemporaryDirectory(prefix="hmdb-clips-") as cache:
         data = load_clips(
             splits,
@@ -73,16 +73,29 @@ def fit_ood(model: str, source: DataSource, *, keep: float | None = None, seed: 
             cache=Path(cache),
             progress=sys.stderr.isatty(),
         )
-        train, val, test = (
-            features_of(loaded.network, part, loaded.pixel_spec) for part in (data.train, data.val, data.test)
+        detector = add_detector(loaded, data, accept_rate)
+        if detector is None:
+            raise DataError(
+                f"No detector can be fitted: {name} predicts no val clip correctly, or a class has no training clip."
+            )
+        val, test = (
+            _accepted(detector, features_of(loaded.network, part, loaded.pixel_spec)) for part in (data.val, data.test)
         )
-    known = fit_ood_detector((train[0], train[2]), val, keep=keep)
-    if known is None:
-        raise DataError(f"{name} answers no val clip right, or a class has no training clip: nothing can be fitted.")
-    keep_known(loaded.checkpoint.folder, known)
+        return OodReport(clips=int((data.train.class_ids >= 0).sum()), val_accepted=val, test_accepted=test)
 
-    def kept(features: np.ndarray, logits: np.ndarray, classes: np.ndarray) -> float:
-        right = logits.argmax(axis=1) == classes
-        return float((known.score(features, logits)[right] >= 0).mean()) if right.any() else 0.0
 
-    return OodReport(clips=len(train[0]), val_kept=kept(*val), test_kept=kept(*test))
+def add_detector(loaded: LoadedModel, data: ClipData, accept_rate: float = ACCEPT_RATE) -> OodDetector | None:
+    """Fits the detector of a checkpoint in a folder and writes it there; None if none can be fitted."""
+    features, _, classes = features_of(loaded.network, data.train, loaded.pixel_spec)
+    val = features_of(loaded.network, data.val, loaded.pixel_spec)
+    detector = fit_ood_detector((features, classes), val, accept_rate=accept_rate)
+    if detector is not None:
+        write_ood_detector(loaded.checkpoint.folder, detector)
+    return detector
+
+
+def _accepted(detector: OodDetector, clips: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
+    """The fraction of the correct predictions that count as in-distribution."""
+    features, logits, classes = clips
+    right = logits.argmax(axis=1) == classes
+    return float((detector.score(features, logits)[right] >= 0).mean()) if right.any() else 0.0

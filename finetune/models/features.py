@@ -1,4 +1,4 @@
-"""Clips -> what a network's classifier reads of them, and what it answers."""
+"""Extracts the features that a network's classifier reads."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from hmdb.model.preprocess import PixelSpec, normalize
 def features_of(
     network: PreTrainedModel, dataset: ClipDataset, pixel_spec: PixelSpec, *, unlabelled: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the classifier reads of each clip (N, C), the logits (N, K), both float32, and the classes (N,).
+    """Returns features (N, C) and logits (N, K), both float32, and classes (N,) of the clips.
 
     Args:
         network: is left in eval mode.
-        unlabelled: also of the clips that have no label.
+        unlabelled: include the clips without a label.
     """
     network.train(False)
     parts: Any = network

@@ -1,4 +1,4 @@
-"""Weights that are no numbers any more are of no use: they are neither started from nor saved nor pushed."""
+"""Refuses weights with NaN or infinity."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from hmdb.errors import ModelError
 
 
 def refuse_non_finite(weights: Mapping[str, torch.Tensor], name: str) -> None:
-    """
+    """Checks the weights of a checkpoint.
+
     Args:
         name: of the checkpoint, for the message.
 
     Raises:
-        ModelError: some weights are infinite or not a number.
+        ModelError: some are NaN or infinite.
     """
     broken = {key: int((~value.isfinite()).sum()) for key, value in weights.items() if not value.isfinite().all()}
     if broken:
         raise ModelError(
-            f"{sum(broken.values())} weights of {name} are not finite ({next(iter(broken))}, for one): "
+            f"{sum(broken.values())} weights of {name} are not finite (for example in {next(iter(broken))}): "
             "its training diverged. Train again with a lower --learning-rate."
         )

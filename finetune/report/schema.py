@@ -1,51 +1,29 @@
-"""What came of a checkpoint on the data: the contents of report.json, and the only place that writes and reads it."""
+"""The contents of report.json: a checkpoint, its data, its training and its figures."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
 
-from finetune.config.data import DataSource
 from finetune.config.distillation import DistillationConfig
 from finetune.config.recipe import SCRATCH_PREFIX, Recipe
 from finetune.data.leakage import LeakReport
-from finetune.data.splits import Splits
-from finetune.evaluation.calibrate import expected_calibration_error
-from finetune.evaluation.metrics import (
-    Accuracy,
-    ClassScore,
-    Confusion,
-    Predictions,
-    confused_pairs,
-    confusion,
-    headline_split,
-    per_class,
-)
+from finetune.evaluation.metrics import Accuracy, ClassScore, Confusion
 from finetune.evaluation.precision import PrecisionComparison
-from finetune.run_dir import REPORT_FILE
 from hmdb.clips.clip import ClipSpec
-from hmdb.errors import DataError
 from hmdb.machine import num_processes
-from hmdb.model.calibration import Calibration
 
-FORMAT = 2  # of report.json
-TOP = 5
 LIBRARIES = ("torch", "transformers", "accelerate", "numpy", "scikit-learn", "huggingface-hub")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSummary:
-    """How train, val and test came about, and the number of their clips."""
+    """The origin of the train, val and test splits, and their numbers of clips."""
 
     origin: str
     hash: str
@@ -60,11 +38,11 @@ class DataSummary:
 
     Attributes:
         name: a folder's, a table's or an id on the Hub.
-        location, options: as they are typed, without the folders above: which clips, and how the splits were made.
-        broken: clip -> reason, of those that were left out.
-        unlabelled, more: clips beside the splits, for training alone.
-        more_from: the name of their folder.
-        leaks: what the splits share; None where nobody has looked.
+        location, options: the command-line options of data and splits, without the folders above the data.
+        broken: clip -> reason, of the unreadable clips that were left out.
+        unlabelled, more: numbers of further clips for training only, without and with labels.
+        more_from: the name of the folder of the labelled ones.
+        leaks: leakage between the splits; None if it was not examined.
     """
 
     name: str
@@ -81,7 +59,7 @@ class DataSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationSummary:
-    """The calibration of a checkpoint, and the expected calibration error with it and without, 0..1."""
+    """The calibration of a checkpoint, and the expected calibration error with and without it, 0..1."""
 
     temperature: float
     threshold: float | None
@@ -90,17 +68,17 @@ class CalibrationSummary:
 
     @property
     def fitted(self) -> bool:
-        """Whether it was fitted to val clips, of which there may have been too few."""
+        """True if it was fitted, for which there have to be enough val clips."""
         return self.temperature != 1 or self.threshold is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipAnswer:
-    """What was answered on a clip.
+    """The prediction for a clip.
 
     Attributes:
-        label: the right one.
-        top: the likeliest labels and their probabilities, at most 5, the likeliest first.
+        label: the true one.
+        top: the labels with the highest probabilities and these, at most 5, the highest first.
     """
 
     clip: str
@@ -110,10 +88,10 @@ class ClipAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitReport(Accuracy):
-    """All that a report says of one split.
+    """The figures of one split.
 
     Attributes:
-        confusion: (number of classes, same): row the right class, column the answer.
+        confusion: (number of classes, same): row the true class, column the predicted one.
     """
 
     per_class: tuple[ClassScore, ...] = ()
@@ -125,7 +103,7 @@ class SplitReport(Accuracy):
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """The figures of an epoch on the val clips."""
+    """The val figures after an epoch."""
 
     epoch: float
     top1: float
@@ -135,11 +113,11 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingReport:
-    """How a checkpoint was trained.
+    """The training of a checkpoint.
 
     Attributes:
-        recipe: as it was run: with the precision that the device has, and the name of the base as init.
-        epochs: in order; a fitted head, which was evaluated before the first, is epoch 0.
+        recipe: the settings of the run, with the precision that was used and the public name of the base as init.
+        epochs: in order; epoch 0 is the linear probe, evaluated before the first step.
     """
 
     recipe_name: str
@@ -154,16 +132,16 @@ class TrainingReport:
         return sum(row.epoch > 0 for row in self.epochs)
 
     @property
-    def kept(self) -> str:
-        """Whose weights were kept, and why, in words."""
+    def selected(self) -> str:
+        """The selected epoch and the reason for it, in words."""
         if not self.best_epoch:
-            return "the fitted head was kept, as no epoch was clearly better"
-        return f"the best by val top-1, epoch {self.best_epoch:g}, was kept"
+            return "the linear probe was selected, as no epoch was clearly better"
+        return f"epoch {self.best_epoch:g}, the best by val top-1, was selected"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What it ran on; memory in bytes."""
+    """The hardware and libraries of a run; memory in bytes."""
 
     device: str
     processes: int
@@ -183,24 +161,26 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a checkpoint is and what came of it.
+    """A checkpoint and its figures.
 
     Attributes:
-        base, base_revision, base_licence: what the weights come from; None for random numbers, or where it
-            does not say.
-        val, test, all: the splits that were evaluated; "all" where a data set was not divided.
-        test_alone: on the test clips that resemble no other; None where none or all of them do.
-        training: None where a checkpoint was evaluated alone.
-        precision: beside float32, where another precision was evaluated.
-        views: of each video, moments x crops, whose answers were averaged.
-        notes: what its user should know of the checkpoint, a sentence each.
-        seconds: that all of it took; of a run that was cut off without those after its last checkpoint.
+        model, revision: the checkpoint, and its commit if it is on the Hub.
+        base, base_revision, base_licence: the checkpoint that training started from; None for random weights, or if
+            unknown.
+        val, test, all: the evaluated splits; "all" is a data set without splits.
+        test_alone: the figures of the test clips that resemble no train or val clip; None if these are none or all.
+        training: None for a checkpoint that was only evaluated.
+        precision: the comparison with float32 of an evaluation in another precision.
+        views: test-time views of each video, moments x crops, whose probabilities were averaged.
+        notes: caveats about the checkpoint, a sentence each.
+        seconds: duration of the whole; for a resumed run without the time after the last checkpoint before.
     """
 
     model: str
+    revision: str | None = None
     model_type: str
-    base: str | None
-    base_revision: str | None
+    base: str | None = None
+    base_revision: str | None = None
     base_licence: str | None = None
     clip_spec: ClipSpec
     parameters: int
@@ -217,135 +197,33 @@ class Report:
     eval_clips_per_second: float
     seconds: float
     machine: Environment
-    format: int = FORMAT
+    format: Literal[2] = 2
 
     @property
     def evaluated(self) -> dict[str, SplitReport]:
-        """The splits that were evaluated, by name; the one that counts is the last."""
-        found = {"all": self.all, "val": self.val, "test": self.test}
-        return {name: split for name, split in found.items() if split}
+        """The evaluated splits by name, the headline split last."""
+        splits = {"all": self.all, "val": self.val, "test": self.test}
+        return {name: split for name, split in splits.items() if split}
 
     @property
-    def judged(self) -> tuple[str, SplitReport]:
-        """The split that counts: test where there is one."""
+    def headline_split(self) -> tuple[str, SplitReport]:
+        """The name and figures of the split that is reported first: test if it was evaluated, else val."""
         return list(self.evaluated.items())[-1]
 
     @property
     def tells_top5(self) -> bool:
-        """Whether top-5 says anything: of at most five classes it is always 100 %."""
+        """True if top-5 is informative: for at most five classes it is always 100 %."""
         return len(self.classes) > 5
 
     @property
     def warnings(self) -> list[str]:
-        """What the user should know of the figures, a sentence each."""
-        found, chance = list(self.notes), 1 / len(self.classes)
+        """Caveats about the checkpoint and its figures, a sentence each."""
+        warnings, chance = list(self.notes), 1 / len(self.classes)
         if self.val and self.val.top1_interval[0] <= chance:
-            made = self.training
-            in_vain = made and (made.recipe_name == "small" or made.recipe.init.startswith(SCRATCH_PREFIX))
-            found.append(
+            training = self.training
+            in_vain = training and (training.recipe_name == "small" or training.recipe.init.startswith(SCRATCH_PREFIX))
+            warnings.append(
                 f"On the {self.val.clips} val clips the model may be no better than chance ({chance:.1%}): it needs "
                 f"more clips{' or' if in_vain else ', --recipe small, or'} other weights to start from (--init)."
             )
-        return found
-
-
-def describe(splits: Splits, broken: Mapping[str, str], source: DataSource, **rest: Any) -> DataSummary:
-    """The data of a report; `rest` as for `DataSummary`."""
-    usual = DataSource()
-    options = {
-        name: value
-        for name, value in vars(source).items()
-        if name not in ("location", "more") and value != getattr(usual, name)
-    }
-    location = splits.data if splits.on_hub else Path(source.location).resolve().name
-    rest |= {"location": f"hub:{location}" if splits.on_hub else location, "options": options}
-    counts = {split: len(samples) for split, samples in splits.by_name().items()}
-    split = SplitSummary(origin=splits.origin, hash=splits.hash, **counts)
-    return DataSummary(name=splits.data, on_hub=splits.on_hub, split=split, broken=dict(broken), **rest)
-
-
-def details(outcome: Predictions, labels: Sequence[str], calibration: Calibration) -> SplitReport:
-    """All that a report says of one split."""
-    counts = confusion(outcome.logits, outcome.classes)
-    plain, calibrated = (each.probabilities(outcome.logits) for each in (Calibration(), calibration))
-    best = np.argsort(-calibrated, axis=1, kind="stable")[:, :TOP]
-    return SplitReport(
-        **vars(headline_split(outcome)),
-        per_class=per_class(outcome.logits, outcome.classes, labels),
-        confusion=tuple(tuple(row) for row in counts.tolist()),
-        confused_pairs=confused_pairs(counts, labels),
-        calibration=CalibrationSummary(
-            temperature=calibration.temperature,
-            threshold=calibration.threshold,
-            expected_error=expected_calibration_error(calibrated, outcome.classes),
-            expected_error_without_temperature=expected_calibration_error(plain, outcome.classes),
-        ),
-        answers=tuple(
-            ClipAnswer(
-                clip=name,
-                label=labels[true],
-                top=tuple((labels[index], round(float(probabilities[index]), 4)) for index in order),
-            )
-            for name, true, order, probabilities in zip(outcome.names, outcome.classes, best, calibrated, strict=True)
-        ),
-    )
-
-
-_ADAPTER = TypeAdapter(Report)
-
-
-def write(report: Report, folder: Path) -> None:
-    """Writes report.json."""
-    (folder / REPORT_FILE).write_bytes(_ADAPTER.dump_json(report, indent=2) + b"\n")
-
-
-def read(folder: Path) -> Report | None:
-    """The report of a folder; None where there is none.
-
-    Raises:
-        DataError: report.json is not one that this version can read.
-    """
-    path = folder / REPORT_FILE
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        return _ADAPTER.validate_python(values if "format" in values else _from_format_1(values))
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{path} is not a report that this version reads: {place}: {first['msg']}.") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} is not a report that this version reads: {error!r}.") from error
-
-
-def _from_format_1(old: dict[str, Any]) -> dict[str, Any]:
-    """The first format was flat."""
-    training = None
-    if old.get("recipe"):
-        recipe = dict(old["recipe"])
-        if "averaging" in recipe:
-            recipe["ema"] = recipe.pop("averaging")
-        plan = old.get("distillation")
-        training = {
-            **{name: old[name] for name in ("recipe_name", "epochs", "best_epoch")},
-            "recipe": recipe,
-            "distillation": plan and plan | {"unlabelled": plan["unlabelled"] or ""},
-            "clips_per_second": old["speed"]["train_clips_per_second"],
-        }
-    compared = old.get("arithmetic")
-    return old | {
-        "training": training,
-        "precision": compared and compared | {"other": compared[compared["dtype"]]},
-        "eval_clips_per_second": old["speed"]["eval_clips_per_second"],
-        "seconds": old["speed"]["seconds"],
-        "machine": {name: old[name] for name in ("device", "processes", "peak_gpu_memory", "versions")},
-        "data": old["data"] | {"leaks": _leaks_of_format_1(old["data"].get("leaks"))},
-    }
-
-
-def _leaks_of_format_1(old: dict[str, Any] | None) -> dict[str, Any] | None:
-    def renamed(leak: dict[str, str]) -> dict[str, str]:
-        return {name.replace("part", "split"): value for name, value in leak.items()}
-
-    return old and old | {"found": [renamed(leak) for leak in old["found"]]}
+        return warnings

@@ -1,4 +1,4 @@
-"""A recipe -> the Trainer's arguments and its optimizer."""
+"""Translates a recipe into the arguments of the Trainer and its optimizer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hmdb.machine import num_processes
 
 log = logging.getLogger(__name__)
 
-# Its name in transformers, since and until some way through version 5.
+# transformers renamed the argument during version 5
 RECOMPUTING = (
     "activation_checkpointing" if hasattr(TrainingArguments, "activation_checkpointing") else "gradient_checkpointing"
 )
@@ -28,33 +28,22 @@ OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.o
 SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
-def usable_precision(wanted: str) -> str:
-    """The precision that was asked for, or float32 where the device has no such."""
+def usable_precision(precision: str) -> str:
+    """Returns the precision if the device trains in it, else float32, with a warning."""
     on_gpu = torch.cuda.is_available()
-    if (wanted == "float16" and not on_gpu) or (wanted == "bfloat16" and on_gpu and not torch.cuda.is_bf16_supported()):
-        log.warning("This device does not train in %s; float32 is used.", wanted)
+    if (precision == "float16" and not on_gpu) or (
+        precision == "bfloat16" and on_gpu and not torch.cuda.is_bf16_supported()
+    ):
+        log.warning("This device does not train in %s; float32 is used.", precision)
         return "float32"
-    return wanted
-
-
-def evaluation_arguments(output: Path, batch_size: int) -> TrainingArguments:
-    """What `ClipTrainer.outcome` needs alone."""
-    return TrainingArguments(
-        output_dir=str(output),
-        per_device_eval_batch_size=batch_size,
-        use_cpu=not torch.cuda.is_available(),
-        report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
-        remove_unused_columns=False,
-        label_names=["labels"],
-    )
+    return precision
 
 
 def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
-    """The recipe as the Trainer wants it. With other processes about, it meets them.
+    """Builds the arguments of the Trainer, which also joins the other processes of a launch.
 
     Args:
-        recipe: with a precision that the device has.
+        recipe: with a precision that the device trains in.
 
     Raises:
         DataError: the batch does not divide among the devices.
@@ -89,7 +78,8 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
         metric_for_best_model="top1",
         greater_is_better=True,
         logging_steps=10,
-        report_to="none",  # Board does it, in a folder of its own for each run
+        restore_callback_states_from_checkpoint=True,  # the counter of early stopping
+        report_to="none",  # the callbacks are passed to the Trainer, TensorBoard's with a folder for each run
         remove_unused_columns=False,
         label_names=["labels"],
         dataloader_num_workers=min(8, os.cpu_count() or 1) if on_gpu else 0,
@@ -100,7 +90,7 @@ def training_arguments(recipe: Recipe, checkpoints: Path) -> TrainingArguments:
 
 
 def optimizer(recipe: Recipe) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
-    """The class and the options of a recipe's optimizer."""
+    """Returns the class and options of a recipe's optimizer."""
     options: dict[str, Any] = {"lr": recipe.learning_rate} | (
         {"momentum": recipe.momentum} if recipe.optimizer == "sgd" else {}
     )

@@ -1,4 +1,4 @@
-"""A network on disk, written whole or not at all."""
+"""Writes checkpoints: complete, or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hmdb.clips.clip import ClipSpec
 from hmdb.errors import DataError
 from hmdb.model.calibration import Calibration
 from hmdb.model.loading import CALIBRATION_KEY, CLIP_SPEC_KEY
-from hmdb.model.ood import OOD_KEY, OodDetector
+from hmdb.model.ood import OOD_FILE, OOD_KEY, OodDetector
 from hmdb.model.precision_cost import MAX_TOP1_LOSS, PrecisionCost
 from hmdb.model.preprocess import PixelSpec
 from hmdb.model.validation import read_json
@@ -28,17 +28,13 @@ def save_checkpoint(
     pixel_spec: PixelSpec,
     output: Path,
     *,
-    calibrated: Calibration | None = None,
-    known: OodDetector | None = None,
     half: bool = False,
 ) -> None:
     """Writes a checkpoint that `hmdb` and transformers load.
 
-    It is written beside its place and then moved, so that a full disk leaves no half of it.
+    The files are staged and then moved into place, so that a full disk leaves no partial checkpoint.
 
     Args:
-        calibrated: how its logits become probabilities, if that is known.
-        known: what tells clips that show none of its labels, if that is known.
         half: store the weights as float16.
 
     Raises:
@@ -46,59 +42,57 @@ def save_checkpoint(
     """
     refuse_non_finite(network.state_dict(), output.name)
     setattr(network.config, CLIP_SPEC_KEY, clip_spec.to_dict())
-    if calibrated:
-        setattr(network.config, CALIBRATION_KEY, calibrated.to_dict())
-    for key in (*MAX_TOP1_LOSS, OOD_KEY):  # what was measured of the weights that these began as
+    for key in (*MAX_TOP1_LOSS, CALIBRATION_KEY, OOD_KEY):  # measurements of the weights that training started from
         vars(network.config).pop(key, None)
     with _staged(output) as staging:
-        if known:
-            setattr(network.config, OOD_KEY, known.save(staging))
         state = {name: value.half() for name, value in network.state_dict().items()} if half else None
         network.save_pretrained(staging, state_dict=state)
-        pixel_spec.save(staging)
+        pixel_spec.save_pretrained(staging)
+        (output / OOD_FILE).unlink(missing_ok=True)  # of other weights
 
 
 def copy_checkpoint(checkpoint: Path, pixel_spec: PixelSpec, output: Path) -> None:
-    """Copies one of the Trainer's checkpoints, without what only the Trainer needs."""
+    """Copies one of the Trainer's checkpoints, without the files that only resuming needs."""
     with _staged(output) as staging:
         for path in (checkpoint / "config.json", *checkpoint.glob("*.safetensors*")):
             shutil.copy2(path, staging)
-        pixel_spec.save(staging)
+        pixel_spec.save_pretrained(staging)
+        (output / OOD_FILE).unlink(missing_ok=True)  # of other weights
 
 
-def keep_rounding_cost(folder: Path, dtype: str, cost: PrecisionCost) -> None:
-    """Writes what a precision costs a checkpoint into its config.json; the rest of it stays.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    _keep(folder, dtype, cost.to_dict())
-
-
-def keep_calibration(folder: Path, calibration: Calibration) -> None:
-    """Writes how a checkpoint's logits become probabilities into its config.json; the rest of it stays.
+def write_precision_cost(folder: Path, dtype: str, cost: PrecisionCost) -> None:
+    """Writes the measured cost of a precision into the config.json of a checkpoint.
 
     Raises:
         DataError: it cannot be written.
     """
-    _keep(folder, CALIBRATION_KEY, calibration.to_dict())
+    _update_config(folder, dtype, cost.to_dict())
 
 
-def keep_known(folder: Path, known: OodDetector) -> None:
-    """Writes what tells strangers into a checkpoint; the rest of it stays.
+def write_calibration(folder: Path, calibration: Calibration) -> None:
+    """Writes the calibration into the config.json of a checkpoint.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    _update_config(folder, CALIBRATION_KEY, calibration.to_dict())
+
+
+def write_ood_detector(folder: Path, detector: OodDetector) -> None:
+    """Writes the out-of-distribution detector into a checkpoint.
 
     Raises:
         DataError: it cannot be written.
     """
     try:
         with _staged(folder) as staging:
-            scale = known.save(staging)
+            scale = detector.save(staging)
     except OSError as error:
         raise DataError(f"{folder} cannot be written to: {error.strerror}.") from error
-    _keep(folder, OOD_KEY, scale)
+    _update_config(folder, OOD_KEY, scale)
 
 
-def _keep(folder: Path, key: str, values: dict[str, Any]) -> None:
+def _update_config(folder: Path, key: str, values: dict[str, Any]) -> None:
     path = folder / "config.json"
     config = read_json(path, folder.name) | {key: values}
     part = path.with_name(f".{path.name}")
@@ -111,7 +105,7 @@ def _keep(folder: Path, key: str, values: dict[str, Any]) -> None:
 
 @contextmanager
 def _staged(target: Path) -> Iterator[Path]:
-    """A folder whose files are moved to `target` once all are written."""
+    """Yields a folder whose files are moved to `target` once all are written."""
     staging = target / ".saving"
     shutil.rmtree(staging, ignore_errors=True)
     try:

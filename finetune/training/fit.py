@@ -1,4 +1,4 @@
-"""Runs the Trainer to the end of a run; what can stop it becomes a line that says what was kept and what to do."""
+"""Runs the Trainer, and turns what can stop it into one line that says what was kept and what would help."""
 
 from __future__ import annotations
 
@@ -8,28 +8,21 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import TrainerState
 
-from finetune.run_dir import TRAINER_STATE, last_checkpoint
-from finetune.training.callbacks import TensorBoardImages, out_of_patience
+from finetune.run_dir import last_checkpoint
+from finetune.training.callbacks import TensorBoardImages
 from finetune.training.checkpoint import copy_checkpoint
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError
 from hmdb.model.preprocess import PixelSpec
 
 
-def fit(trainer: ClipTrainer, last: Path | None, patience: int) -> None:
-    """Trains to the end, from the last checkpoint if there is one; the best epoch's weights are loaded then.
+def fit(trainer: ClipTrainer, last: Path | None) -> None:
+    """Trains to the end, from the last checkpoint if there is one, and loads the best epoch's weights.
 
     Raises:
         DataError: there was no evaluation, so no checkpoint is the best.
     """
-    if last:
-        state = TrainerState.load_from_json(str(last / TRAINER_STATE))
-        if out_of_patience(state.log_history, patience):  # it was cut off after its last epoch
-            trainer.state = state
-            trainer._load_best_model()
-            return
     # each process augments its own share of a batch differently
     torch.manual_seed(trainer.args.seed + trainer.args.process_index)
     try:
@@ -43,39 +36,39 @@ def fit(trainer: ClipTrainer, last: Path | None, patience: int) -> None:
 
 
 @contextmanager
-def explained(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> Iterator[None]:
-    """Answers Ctrl-C, numbers that are not finite, a full memory and a full disk with what was kept and would help.
+def explain_errors(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> Iterator[None]:
+    """Says what was kept and what would help after Ctrl-C, divergence, and lack of memory or disk space.
 
     Raises:
-        DataError: in place of the errors of such numbers, and of a full memory or disk.
+        DataError: training diverged, or memory or disk are full.
         KeyboardInterrupt: with a text.
     """
     try:
         yield
     except KeyboardInterrupt as stop:
-        kept = _keep_best(trainer, pixel_spec, output)
+        kept = _copy_best(trainer, pixel_spec, output)
         raise KeyboardInterrupt(f"Stopped. {kept} Go on with --resume.") from stop
     except FloatingPointError as error:
         half = ", or --precision bfloat16 or float32" if trainer.args.fp16 else ""
         raise DataError(
             f"{error}: training diverged and stops here. Lower --learning-rate (it is {trainer.args.learning_rate:g}), "
-            f"or let it rise slowly with --warmup 0.1{half}.{_elsewhere(trainer, output)}"
+            f"or let it rise slowly with --warmup-ratio 0.1{half}.{_new_folder_advice(trainer, output)}"
         ) from error
     except (MemoryError, OSError, RuntimeError, SafetensorError) as error:
         if _is_out_of_memory(error):
             raise DataError(
-                "Out of memory. Lower --batch-size (and raise --accumulation as much to keep the step the same), "
-                f"or set --activation-checkpointing, or --precision bfloat16.{_elsewhere(trainer, output)}"
+                "Out of memory. Lower --batch-size (raising --gradient-accumulation-steps keeps the step the same), "
+                f"or set --activation-checkpointing, or --precision bfloat16.{_new_folder_advice(trainer, output)}"
             ) from error
         if _is_full_disk(error):
-            last_checkpoint(Path(str(trainer.args.output_dir)))  # removes the half that was being written
+            last_checkpoint(Path(str(trainer.args.output_dir)))  # removes the partial one
             best = trainer.state.best_model_checkpoint
-            kept = f"The best checkpoint so far is whole, in {best}." if best else "No epoch had been kept yet."
+            kept = f"The best checkpoint so far is complete, in {best}." if best else "There is no checkpoint yet."
             raise DataError(f"The disk is full. {kept} Make room, then go on with --resume.") from error
         raise
 
 
-def _keep_best(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> str:
+def _copy_best(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> str:
     best = trainer.state.best_model_checkpoint
     if best is None or not Path(best).is_dir():
         return "No epoch was complete, so there is no checkpoint yet."
@@ -84,10 +77,10 @@ def _keep_best(trainer: ClipTrainer, pixel_spec: PixelSpec, output: Path) -> str
     return f"The best checkpoint so far (val top-1 {trainer.state.best_metric:.1%}) is in {output}."
 
 
-def _elsewhere(trainer: ClipTrainer, output: Path) -> str:
-    """Where other settings can be tried: a folder with a checkpoint goes on with its own."""
+def _new_folder_advice(trainer: ClipTrainer, output: Path) -> str:
+    """Advises a new folder if there is a checkpoint, since a run resumes with its own settings only."""
     kept = last_checkpoint(Path(str(trainer.args.output_dir)))
-    return f" The checkpoint in {output} is of these settings: give a new --output folder as well." if kept else ""
+    return f" The checkpoint in {output} has these settings: give a new --output folder as well." if kept else ""
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

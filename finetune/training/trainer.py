@@ -58,7 +58,8 @@ class ClipTrainer(Trainer):
         class_weights: torch.Tensor | None = None,
         **options: Any,
     ) -> None:
-        super().__init__(processing_class=pixel_spec, **options)
+        processor: Any = pixel_spec  # the Trainer calls its save_pretrained
+        super().__init__(processing_class=processor, **options)
         self.model_accepts_loss_kwargs = False
         if self.args.disable_tqdm:
             self.remove_callback(PrinterCallback)  # it prints dictionaries

@@ -156,14 +156,14 @@ class PixelSpec:
         }
         return config | ({"offset": True} if self.offset else {})
 
-    def save(self, folder: Path) -> None:
+    def save_pretrained(self, folder: str | Path) -> None:
         """Writes preprocessor_config.json and its equivalent for video processors, video_preprocessor_config.json."""
         image = self.to_dict()
         video = {"video_processor_type": image["image_processor_type"].replace("Image", "Video"), **image}
         for name in ("image_processor_type", "offset"):  # the class implies the offset
             video.pop(name, None)
         for file, contents in ((PIXELS_FILE, image), (VIDEO_PIXELS_FILE, video)):
-            (folder / file).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+            (Path(folder) / file).write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
 
 
 def _sides(crop: Any) -> Any:

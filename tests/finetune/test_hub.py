@@ -19,7 +19,8 @@ from finetune.config.push import Publication
 from finetune.config.recipes import recipe_of
 from finetune.jobs.train import train
 from finetune.models.initial import SCRATCH
-from finetune.report.schema import Report, read, write
+from finetune.report.schema import Report
+from finetune.report.store import read, write
 from hmdb.errors import DataError
 from hmdb.model import KINETICS_400
 from hmdb.recognizer import Recognizer
@@ -110,8 +111,8 @@ def test_a_push_that_breaks_leaves_no_half_model_and_can_be_repeated(
     [
         (WRONG_TOKEN, f"{USER}/mine", "does not know this token"),
         (None, f"{USER}/mine", "There is no Hub token"),
-        (TOKEN, "leibniz/theirs", "no right to write to leibniz/theirs"),
-        (TOKEN, "a/b/c", "a/b/c is no name for a repository"),
+        (TOKEN, "leibniz/theirs", "This token may not write to leibniz/theirs"),
+        (TOKEN, "a/b/c", "a/b/c is not a valid name for a repository"),
     ],
 )
 def test_the_token_is_checked_before_training(
@@ -165,7 +166,7 @@ def test_another_run_is_replaced_only_when_told(
     assert report
     write(replace(report, seconds=1.0, data=replace(report.data, name="others")), run)
     assert main(["push", "--model", str(run), "--to", "mine"]) == 1
-    assert f"{USER}/mine holds another run already, tiny on shapes. --replace puts this run" in caplog.text
+    assert f"{USER}/mine holds another run already, tiny on shapes. Add --replace to overwrite it" in caplog.text
     assert main(["push", "--model", str(run), "--to", "mine", "--replace"]) == 0
     hub.add(f"{USER}/theirs", {"model.safetensors": b"weights"})
     assert main(["push", "--model", str(run), "--to", "theirs"]) == 1
@@ -175,7 +176,7 @@ def test_another_run_is_replaced_only_when_told(
 def test_what_goes_is_listed_and_frames_can_stay(hub: HubServer, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["push", "--model", str(run), "--to", "mine"]) == 0
     told = capsys.readouterr().out
-    assert f"To {USER}/mine (everybody can see it" in told
+    assert f"To {USER}/mine (public; --private changes that" in told
     assert "--no-frames leaves them out" in told
     assert "name your clips" in told
     files = hub.files(f"{USER}/mine")
@@ -214,7 +215,7 @@ def test_logs_are_pushed_where_there_are_some_and_said_to_show_frames(
     assert main(["push", "--model", str(run), "--to", "mine", "--logs", "--no-frames"]) == 1
     assert "--logs pushes TensorBoard's files, which show frames" in caplog.text
     assert main(["push", "--model", str(run), "--to", "mine", "--logs"]) == 0
-    assert "TensorBoard's files show frames, too; without --logs they stay here." in capsys.readouterr().out
+    assert "TensorBoard's files show frames, too; without --logs they are not uploaded." in capsys.readouterr().out
     shutil.rmtree(run / "runs")
     assert main(["push", "--model", str(run), "--to", "other", "--logs"]) == 1
     assert "run has no TensorBoard files for --logs to push" in caplog.text
@@ -226,11 +227,11 @@ def test_who_sees_a_repository_that_is_there_already(
 ) -> None:
     hub.add(f"{USER}/open", {".gitattributes": b""})
     assert main(["push", "--model", str(run), "--to", "open", "--private"]) == 1
-    assert f"{USER}/open is there already and everybody can see it, --private or not" in caplog.text
+    assert f"{USER}/open exists and is public, which --private does not change" in caplog.text
     assert set(hub.files(f"{USER}/open")) == {".gitattributes"}
     hub.add(f"{USER}/closed", {".gitattributes": b""}, private=True)
     assert main(["push", "--model", str(run), "--to", "closed"]) == 0
-    assert f"To {USER}/closed (only you and those you let in see it)" in capsys.readouterr().out
+    assert f"To {USER}/closed (private)" in capsys.readouterr().out
 
 
 def base_weights(folder: Path, template: PretrainedConfig, pixels: dict[str, Any]) -> Path:

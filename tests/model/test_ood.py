@@ -26,7 +26,7 @@ def clips(seed: int, count: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 def fitted(keep: float = 0.9) -> OodDetector:
     features, _, classes = clips(0)
-    known = fit_ood_detector((features, classes), clips(1), keep=keep)
+    known = fit_ood_detector((features, classes), clips(1), accept_rate=keep)
     assert known is not None
     return known
 

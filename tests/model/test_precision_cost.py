@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from finetune.training.checkpoint import keep_rounding_cost
+from finetune.training.checkpoint import write_precision_cost
 from hmdb.errors import ModelError
 from hmdb.model.layers import InferenceLinear, OneDnnLinear
 from hmdb.model.loading import BUNDLED, load
@@ -58,7 +58,7 @@ def test_auto_is_bfloat16_if_accurate_and_faster(
 ) -> None:
     folder = write_checkpoint(tmp_path)
     assert Recognizer.from_pretrained(folder, device="cpu").dtype == "float32"  # narrow, and not measured
-    keep_rounding_cost(folder, "bfloat16", PrecisionCost(top1_change=change, clips=200, part="val"))
+    write_precision_cost(folder, "bfloat16", PrecisionCost(top1_change=change, clips=200, part="val"))
     assert Recognizer.from_pretrained(folder, device="cpu").dtype == machine(dtype)
     for asked in ("float32", "bfloat16"):
         recognizer = Recognizer.from_pretrained(folder, device="cpu", dtype=asked)

@@ -101,7 +101,7 @@ SPECS = [PixelSpec.paper(224), *map(PixelSpec.from_dict, (TIMESFORMER_PIXELS, VI
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_transformers_reads_the_written_file(spec: PixelSpec, pixels: np.ndarray, tmp_path: Path) -> None:
-    spec.save(tmp_path)
+    spec.save_pretrained(tmp_path)
     processor = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")  # type: ignore[no-untyped-call]
     expected = processor(list(pixels), return_tensors="pt").pixel_values[0]
     torch.testing.assert_close(preprocess(pixels, spec), expected, atol=1e-5, rtol=0)
@@ -112,7 +112,7 @@ def test_video_processors_match_except_for_resizing(spec: PixelSpec, tmp_path: P
     pytest.importorskip("torchvision")
     from transformers import AutoVideoProcessor
 
-    spec.save(tmp_path)
+    spec.save_pretrained(tmp_path)
     processor = AutoVideoProcessor.from_pretrained(tmp_path)  # type: ignore[no-untyped-call]
     same_size = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
     expected = processor(same_size, return_tensors="pt").pixel_values[0]
@@ -127,7 +127,7 @@ def test_video_processors_match_except_for_resizing(spec: PixelSpec, tmp_path: P
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_checkpoint_with_only_a_video_processor_file(spec: PixelSpec, tmp_path: Path) -> None:
-    spec.save(tmp_path)
+    spec.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").unlink()
     assert read_pixel_spec(tmp_path, "a checkpoint", None) == spec
 

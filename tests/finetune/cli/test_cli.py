@@ -177,7 +177,7 @@ def test_progress_is_one_line_an_epoch_without_a_terminal(
     assert re.match(r"epoch 1 of 2: val top-1 \d+\.\d%, val loss \d\.\d{3}.*; at most 0:\d\d:\d\d left$", epochs[0])
     assert epochs[1].startswith("epoch 2 of 2")
     assert "left" not in epochs[1]
-    assert lines[-1].startswith("No known.safetensors is written: that takes 50 val clips, and there are 8. ")
+    assert lines[-1].startswith("Too few val clips to fit known.safetensors: that takes 50, and there are 8. ")
     assert "{" not in capsys.readouterr().out
 
 
@@ -213,10 +213,10 @@ def test_cross_validation_of_own_videos(
     assert "| 3 | 9 |" in told
     assert "top-5" not in told, "of three classes it is always right"
     assert "All 27 clips, each tested once: top-1" in told
-    assert "own, divided each time as the first: stratified by class (paper, section 3), fold 1 of 3" in told
+    assert "own; the splits of the first fold: stratified by class (paper, section 3), fold 1 of 3" in told
     found = json.loads((tmp_path / "run" / "folds.json").read_text())
     assert found["mean_class"] == pytest.approx(found["top1"]), "each class has as many clips"
-    assert f"{100 * found['mean_class']:.1f} % in the mean of classes" in told
+    assert f"mean-class accuracy {100 * found['mean_class']:.1f} %" in told
     second = json.loads((tmp_path / "run" / "fold-2" / "report.json").read_text())["data"]["split"]
     words = ["evaluate", "--model", str(tmp_path / "run" / "fold-2"), "--data", str(root), "--folds", "3"]
     assert main([*words, "--output", str(tmp_path / "which")]) == 1

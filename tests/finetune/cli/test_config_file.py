@@ -5,7 +5,7 @@ import pytest
 
 from finetune.cli import COMMANDS, main
 from finetune.cli.config_file import read_config
-from finetune.report import schema as reports
+from finetune.report import store
 from hmdb.errors import DataError
 from tests.finetune.conftest import training
 
@@ -76,7 +76,7 @@ def test_command_line_overrides_the_file(dataset: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     words = ["--config", str(written(tmp_path, settings)), "--epochs", "1", "--output", str(output)]
     assert main(words) == 0
-    report = reports.read(output)
+    report = store.read(output)
     assert report
     recipe = training(report).recipe
     assert (recipe.epochs, recipe.sampler, recipe.init) == (1, "equidistant", "scratch:timesformer-tiny")

@@ -24,7 +24,7 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = ResNetConfig(embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1], layer_type="basic")
     ResNetBackbone(config).save_pretrained(folder)
-    PixelSpec.paper(32).save(folder)
+    PixelSpec.paper(32).save_pretrained(folder)
     return folder
 
 

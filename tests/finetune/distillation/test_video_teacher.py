@@ -16,8 +16,9 @@ from finetune.data.dataset import UNLABELLED, ClipDataset
 from finetune.data.leakage import fingerprints
 from finetune.data.load import find_extra
 from finetune.data.splits import read_splits
-from finetune.distillation.loss import loss_with_teacher
+from finetune.distillation.trainer import distillation_loss
 from finetune.distillation.video_teacher import Teacher, find_teacher, teach
+from finetune.jobs.distill import distill
 from finetune.jobs.train import train
 from finetune.report.schema import Report
 from finetune.training.trainer import ClipTrainer
@@ -49,15 +50,15 @@ def test_the_loss_is_cross_entropy_without_a_teacher_and_none_where_both_agree()
     logits, classes = torch.tensor([[2.0, 0.0], [0.0, 1.0]]), torch.tensor([0, 0])
     plain = torch.nn.functional.cross_entropy(logits, classes)
     only_labels = DistillationConfig(teacher="t", weight=0.0)
-    assert loss_with_teacher(logits, classes, torch.zeros(2, 2), only_labels, 0.0) == pytest.approx(float(plain))
+    assert distillation_loss(logits, classes, torch.zeros(2, 2), only_labels, 0.0) == pytest.approx(float(plain))
     only_teacher = DistillationConfig(teacher="t", weight=1.0)
-    assert loss_with_teacher(logits, classes, logits, only_teacher, 0.0) == pytest.approx(0.0, abs=1e-6)
+    assert distillation_loss(logits, classes, logits, only_teacher, 0.0) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_clip_without_a_label_learns_from_the_teacher_alone() -> None:
     logits = torch.tensor([[2.0, 0.0]], requires_grad=True)
     targets = torch.tensor([[0.0, 2.0]])
-    loss = loss_with_teacher(logits, torch.tensor([UNLABELLED]), targets, PLAN, 0.1)
+    loss = distillation_loss(logits, torch.tensor([UNLABELLED]), targets, PLAN, 0.1)
     (gradient,) = torch.autograd.grad(loss, [logits])
     assert gradient[0, 0] > 0 > gradient[0, 1]
 
@@ -131,11 +132,17 @@ def test_more_clips_have_labels_of_the_data(dataset: Path, tmp_path: Path) -> No
         find_extra(str(more), splits, evaluated, fingerprints(*evaluated), labelled=True)
 
 
+def test_distillation_refuses_mixed_and_weighted_clips(dataset: Path, tmp_path: Path) -> None:
+    for changes in ({"mixup": 0.2}, {"class_weights": "balanced"}):
+        with pytest.raises(DataError, match="leave out --mixup-alpha and --class-weights"):
+            distill(PLAN, recipe_of("paper", TINY | changes), DataSource(str(dataset)), tmp_path / "run")
+
+
 def test_a_student_is_trained(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     write_dataset(tmp_path / "more", 4, classes=("pentagon", "hexagon", "octagon", "star"))
     plan = DistillationConfig(teacher=str(finished[0]), temperature=3.0, unlabelled=str(tmp_path / "more"))
     recipe = recipe_of("paper", TINY | {"init": "scratch:vivit-tiny"})
-    report = train(recipe, DataSource(str(dataset)), tmp_path / "run", distillation=plan)
+    report = distill(plan, recipe, DataSource(str(dataset)), tmp_path / "run")
     plan_told = training(report).distillation
     assert plan_told
     assert plan_told.temperature == 3.0
@@ -159,7 +166,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> DistillationConfig:
     folder = tmp_path_factory.mktemp("images")
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
     ResNetBackbone(config).save_pretrained(folder)
-    PIXELS.save(folder)
+    PIXELS.save_pretrained(folder)
     return DistillationConfig(teacher=str(folder), weight=0.3)
 
 
@@ -168,30 +175,30 @@ def test_an_image_model_teaches_with_more_clips_and_averaged_weights(
 ) -> None:
     write_dataset(tmp_path / "more", 3, classes=("circle",))
     source = DataSource(str(dataset), more=str(tmp_path / "more"))
-    report = train(recipe_of("paper", IMAGES), source, tmp_path / "run", distillation=images)
+    report = distill(images, recipe_of("paper", IMAGES), source, tmp_path / "run")
     assert report.data.more > 0 == report.data.unlabelled
     assert report.data.split.train == 28
     assert report.clip_spec.num_frames == 8
-    assert f"and {report.data.more} further clips" in (tmp_path / "run" / "report.md").read_text()
+    assert f"plus {report.data.more} further clips" in (tmp_path / "run" / "report.md").read_text()
     assert {path.name for path in (tmp_path / "run").iterdir()} >= {"model.safetensors", "report.json"}
     recognizer = Recognizer.from_pretrained(tmp_path / "run")
     assert len(recognizer(dataset / "circle" / "clip_00").clip.frames) == 8
     plain = recipe_of("paper", TINY)
     with pytest.raises(DataError, match="set --augment clips"):
-        train(plain, source, tmp_path / "plain", distillation=images)
+        distill(images, plain, source, tmp_path / "plain")
 
 
 def test_an_image_model_teaches_in_one_process_alone(
     images: DistillationConfig, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetune.distillation.attach.num_processes", lambda: 2)
-    with pytest.raises(DataError, match="teaches in one process: leave out accelerate launch"):
-        train(recipe_of("paper", IMAGES), DataSource(str(dataset)), tmp_path / "run", distillation=images)
+    monkeypatch.setattr("finetune.jobs.distill.num_processes", lambda: 2)
+    with pytest.raises(DataError, match="needs a single process: leave out accelerate launch"):
+        distill(images, recipe_of("paper", IMAGES), DataSource(str(dataset)), tmp_path / "run")
 
 
 def test_only_a_timesformer_trains_on_fewer_frames(dataset: Path, tmp_path: Path) -> None:
     recipe = recipe_of("paper", IMAGES | {"init": "scratch:vivit-tiny"})
-    with pytest.raises(DataError, match="--train-num-frames is for TimeSformers alone"):
+    with pytest.raises(DataError, match="--train-num-frames is for TimeSformers only"):
         train(recipe, DataSource(str(dataset)), tmp_path / "run")
 
 
@@ -200,7 +207,7 @@ def test_a_student_of_images_resumes_where_it_was(
 ) -> None:
     """Averaged weights, the student's own and what it says of its teacher's features all go on."""
     recipe, source = recipe_of("paper", IMAGES), DataSource(str(dataset))
-    whole = train(recipe, source, tmp_path / "whole", distillation=images)
+    whole = distill(images, recipe, source, tmp_path / "whole")
     original, steps = ClipTrainer.training_step, iter(range(100))
 
     def training_step(trainer: ClipTrainer, *arguments: Any, **options: Any) -> Any:
@@ -211,8 +218,8 @@ def test_a_student_of_images_resumes_where_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(ClipTrainer, "training_step", training_step)
         with pytest.raises(KeyboardInterrupt):
-            train(recipe, source, tmp_path / "cut", distillation=images)
-    cut = train(recipe, source, tmp_path / "cut", resume=True, distillation=images)
+            distill(images, recipe, source, tmp_path / "cut")
+    cut = distill(images, recipe, source, tmp_path / "cut", resume=True)
     assert [row.loss for row in training(cut).epochs] == pytest.approx(
         [row.loss for row in training(whole).epochs], abs=1e-4
     )

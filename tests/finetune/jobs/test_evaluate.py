@@ -14,8 +14,8 @@ from finetune.evaluation.metrics import Predictions
 from finetune.jobs.evaluate import evaluate
 from finetune.report.page import to_markdown
 from finetune.report.schema import Report
-from finetune.report.schema import read as read_report
-from finetune.training.checkpoint import keep_rounding_cost, save_checkpoint
+from finetune.report.store import read as read_report
+from finetune.training.checkpoint import save_checkpoint, write_precision_cost
 from hmdb.errors import DataError
 from hmdb.model.hub import resolve_checkpoint
 from hmdb.model.loading import load_checkpoint
@@ -60,12 +60,12 @@ def test_clips_that_the_model_has_seen_are_counted(
     assert told in caplog.text
     assert told in report.notes[0]
     assert told in (tmp_path / "other" / "report.md").read_text()
-    with pytest.raises(DataError, match=r"tiny was trained on \d of these 8 clips, and what it has seen tells"):
-        evaluate(str(output), source, tmp_path / "kept", seed=1, split="val", keep=True)
+    with pytest.raises(DataError, match=r"tiny was trained on \d of these 8 clips, so it cannot be measured on them"):
+        evaluate(str(output), source, tmp_path / "kept", seed=1, split="val", write_to_checkpoint=True)
 
 
 def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
-    report = evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "views", several="2x3")
+    report = evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "views", views="2x3")
     assert on_test(report).clips == 4
     assert report.views == "2x3"
     assert "the mean of 2x3 views" in (tmp_path / "views" / "report.md").read_text()
@@ -74,7 +74,7 @@ def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], d
         assert answer.top[0][0] == same.top[0][0]
         assert answer.top[0][1] == pytest.approx(same.top[0][1], abs=2e-4)
     with pytest.raises(DataError, match="--views 2x3 needs --precision float32"):
-        evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "int8", several="2x3", dtype="int8")
+        evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "int8", views="2x3", dtype="int8")
 
 
 def test_a_clip_that_is_broken_in_one_view_is_left_out_of_all(finished: tuple[Path, Report], tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_clip_that_is_broken_in_one_view_is_left_out_of_all(finished: tuple[Pa
     for number in range(256, 300):  # beyond the first window; the sizes are there, the pixels are not
         frame = long / f"{number}.png"
         frame.write_bytes(frame.read_bytes()[:60])
-    options: dict[str, Any] = {"split": "all", "several": "2x1"}
+    options: dict[str, Any] = {"split": "all", "views": "2x1"}
     with pytest.raises(DataError, match=r"1 of 5 clips cannot be read.*circle/long"):
         evaluate(str(finished[0]), DataSource(str(root)), tmp_path / "refused", **options)
     report = evaluate(str(finished[0]), DataSource(str(root), allow_broken=True), tmp_path / "report", **options)
@@ -138,7 +138,7 @@ def test_a_class_is_the_checkpoints_however_its_accents_are_written(
 
 
 def test_an_outcome_has_one_answer_for_each_clip() -> None:
-    with pytest.raises(ValueError, match="2 clips, 1 answers"):
+    with pytest.raises(ValueError, match="2 clips, 1 predictions"):
         Predictions(split="test", names=("a", "b"), logits=np.zeros((1, 2)), classes=np.zeros(2), seconds=1.0)
 
 
@@ -169,7 +169,7 @@ def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report],
     source = DataSource(str(dataset))
     plain = evaluate(str(folder), source, tmp_path / "plain", split="val")
     assert plain.precision is None
-    report = evaluate(str(folder), source, tmp_path / "int8", split="val", dtype="int8", keep=True)
+    report = evaluate(str(folder), source, tmp_path / "int8", split="val", dtype="int8", write_to_checkpoint=True)
     found = report.precision
     assert found
     assert found.dtype == "int8"
@@ -206,7 +206,7 @@ def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report],
     folder = tmp_path / "tiny"
     shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
     before = json.loads((folder / "config.json").read_text())
-    report = evaluate(str(folder), DataSource(str(dataset)), tmp_path / "report", split="val", keep=True)
+    report = evaluate(str(folder), DataSource(str(dataset)), tmp_path / "report", split="val", write_to_checkpoint=True)
     after = json.loads((folder / "config.json").read_text())
     rows = after["calibration"].pop("answers")
     assert after == before
@@ -222,9 +222,9 @@ def test_bfloat16_is_reported_too_and_kept_beside_it(
     folder = tmp_path / "tiny"
     shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
     measured = PrecisionCost(top1_change=-3.0, clips=9, part="val")
-    keep_rounding_cost(folder, "int8", measured)
+    write_precision_cost(folder, "int8", measured)
     source = DataSource(str(dataset))
-    report = evaluate(str(folder), source, tmp_path / "report", split="val", dtype="bfloat16", keep=True)
+    report = evaluate(str(folder), source, tmp_path / "report", split="val", dtype="bfloat16", write_to_checkpoint=True)
     assert report.precision
     assert report.precision.other.top1 == on_val(report).top1
     costs = load_checkpoint(resolve_checkpoint(folder)).precision_costs
@@ -238,14 +238,14 @@ def test_bfloat16_is_reported_too_and_kept_beside_it(
     [{"dtype": "float32"}, {"dtype": "int8"}, {"split": "val", "dtype": "int8", "sampler": "random"}],
 )
 def test_only_what_the_page_would_answer_with_is_kept(options: dict[str, Any], tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="--write-to-checkpoint is for the val split, with the clips taken"):
-        evaluate("anything", DataSource("anywhere"), tmp_path / "report", keep=True, **options)
+    with pytest.raises(DataError, match="--write-to-checkpoint needs the val split and the checkpoint's own sampler"):
+        evaluate("anything", DataSource("anywhere"), tmp_path / "report", write_to_checkpoint=True, **options)
 
 
 def test_nothing_is_kept_on_the_hub(
     finished: tuple[Path, Report], dataset: Path, hub: HubServer, tmp_path: Path
 ) -> None:
     hub.add("someone/shapes", finished[0])
-    options: dict[str, Any] = {"split": "val", "dtype": "int8", "keep": True}
+    options: dict[str, Any] = {"split": "val", "dtype": "int8", "write_to_checkpoint": True}
     with pytest.raises(DataError, match="someone/shapes is on the Hub"):
         evaluate("someone/shapes", DataSource(str(dataset)), tmp_path / "report", **options)

@@ -22,9 +22,9 @@ def folder(finished: tuple[Path, Report], tmp_path: Path) -> Path:
 
 def test_statistics_are_written_beside_the_weights(folder: Path, dataset: Path) -> None:
     before = json.loads((folder / "config.json").read_text())
-    found = fit_ood(str(folder), DataSource(str(dataset)), keep=1.0)
-    assert found.val_kept == 1.0
-    assert 0 <= found.test_kept <= 1
+    found = fit_ood(str(folder), DataSource(str(dataset)), accept_rate=1.0)
+    assert found.val_accepted == 1.0
+    assert 0 <= found.test_accepted <= 1
     after = json.loads((folder / "config.json").read_text())
     assert {key for key in after if after[key] != before.get(key)} == {OOD_KEY}
     recognizer = Recognizer.from_pretrained(folder, device="cpu")
@@ -32,7 +32,7 @@ def test_statistics_are_written_beside_the_weights(folder: Path, dataset: Path) 
 
 
 def test_clips_that_it_was_trained_on_are_refused_as_val_and_test(folder: Path, dataset: Path) -> None:
-    with pytest.raises(DataError, match="tiny was trained on 6 of these 8 clips, and what it has seen tells"):
+    with pytest.raises(DataError, match="tiny was trained on 6 of these 8 clips, so it cannot be measured on them"):
         fit_ood(str(folder), DataSource(str(dataset)), seed=1)
     assert not (folder / OOD_FILE).exists()
 
@@ -46,8 +46,8 @@ def test_further_clips_count_among_the_known(folder: Path, dataset: Path, capsys
 
 @pytest.mark.parametrize("keep", [0.0, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(keep: float) -> None:
-    with pytest.raises(DataError, match="--accept-rate is a share above 0 and at most 1"):
-        fit_ood("anything", DataSource("anywhere"), keep=keep)
+    with pytest.raises(DataError, match="--accept-rate must be above 0 and at most 1"):
+        fit_ood("anything", DataSource("anywhere"), accept_rate=keep)
 
 
 def test_another_data_set_is_refused(folder: Path, dataset: Path, tmp_path: Path) -> None:

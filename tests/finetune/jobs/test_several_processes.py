@@ -12,7 +12,7 @@ import pytest
 from finetune.config.data import DataSource
 from finetune.config.recipes import recipe_of
 from finetune.jobs.train import train
-from finetune.report.schema import read
+from finetune.report.store import read
 from tests.finetune.conftest import on_test, on_val
 from tests.finetune.jobs.test_train import ROOT, difference
 from tests.support.datasets import write_dataset

@@ -46,7 +46,7 @@ def test_rows_are_run_once_and_set_beside_the_paper(
     assert rows[0]["ours"]["clips"] == 4
     assert "| table1-4 | batch 4, SGD, learning rate 0.0035 | 93.6 / 98.4 |" in text
     assert "not the paper's experiment: init scratch:tiny" in text
-    assert "Our 2 classes are not the paper's 25, so the figures beside each other cannot be compared." in text
+    assert "Our 2 classes are not the paper's 25: the figures cannot be compared." in text
     assert all(row.split("|")[4].endswith(" / - ") for row in text.splitlines()[2:5]), "top-5 of two classes"
 
 

@@ -26,13 +26,17 @@ from finetune.config.data import DataSource
 from finetune.config.distillation import DistillationConfig
 from finetune.config.recipe import Recipe
 from finetune.config.recipes import recipe_of
-from finetune.data.views import CropView
+from finetune.data.dataset import ClipDataset
+from finetune.evaluation.metrics import Predictions
+from finetune.evaluation.predict import predict
 from finetune.hub import finished_run
+from finetune.jobs.evaluate import evaluate
 from finetune.jobs.train import train
 from finetune.report.schema import Report
 from finetune.training.arguments import usable_precision
 from finetune.training.trainer import ClipTrainer
 from hmdb.errors import DataError, ModelError
+from hmdb.model.loading import LoadedModel
 from hmdb.model.ood import OOD_FILE
 from hmdb.recognizer import Recognizer
 from tests.finetune.conftest import TINY, on_test, on_val, training
@@ -64,7 +68,7 @@ def test_a_run_leaves_a_checkpoint_that_answers(finished: tuple[Path, Report], d
     assert prediction.clip.spec.sampler == "equidistant"
 
 
-def test_the_report_is_what_the_checkpoint_answers(finished: tuple[Path, Report], dataset: Path) -> None:
+def test_the_report_has_the_predictions_of_the_checkpoint(finished: tuple[Path, Report], dataset: Path) -> None:
     output, report = finished
     answers = on_test(report).answers
     assert len({answer.clip for answer in answers}) == 4
@@ -74,7 +78,32 @@ def test_the_report_is_what_the_checkpoint_answers(finished: tuple[Path, Report]
     mean = on_test(report).mean_class
     assert mean == sum(row.recall for row in on_test(report).per_class) / 2
     for file in ("report.md", "report.json"):
-        assert ("mean of classes" if file.endswith("md") else f'"mean_class": {mean}') in (output / file).read_text()
+        assert ("mean-class" if file.endswith("md") else f'"mean_class": {mean}') in (output / file).read_text()
+
+
+@pytest.mark.parametrize("changes", [{"half": True}, {"precision": "bfloat16"}])
+def test_the_figures_are_those_of_the_saved_weights(changes: dict[str, Any], dataset: Path, tmp_path: Path) -> None:
+    """The folder is evaluated anew, and its files are all that both evaluations share."""
+    recipe = replace(RECIPE, epochs=1, **changes)
+    report = train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    assert (weights(tmp_path / "run")["classifier.bias"].dtype == torch.float16) == recipe.half
+    for split, reported in (("val", on_val(report)), ("test", on_test(report))):
+        again = evaluate(str(tmp_path / "run"), DataSource(str(dataset)), tmp_path / split, split=split, batch_size=8)
+        assert reported.loss == pytest.approx(again.evaluated[split].loss, abs=2e-8)
+        assert reported.answers == again.evaluated[split].answers
+    assert abs(on_val(report).loss - training(report).epochs[0].loss) > 2e-7, "in memory the loss was another"
+
+
+def test_the_test_clips_are_predicted_once(dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    predicted = []
+
+    def counted(loaded: LoadedModel, clips: ClipDataset, split: str, batch_size: int) -> Predictions:
+        predicted.append(split)
+        return predict(loaded, clips, split, batch_size)
+
+    monkeypatch.setattr("finetune.jobs.train.predict", counted)
+    train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "run")
+    assert predicted == ["val", "test"]
 
 
 def test_tensorboard_has_scalars_clips_and_the_confusion_matrix(finished: tuple[Path, Report]) -> None:
@@ -186,7 +215,7 @@ def test_a_resumed_run_decodes_no_clip_again(dataset: Path, tmp_path: Path, monk
         Interruption(patch, 6, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
             train(RECIPE, source, tmp_path / "run")
-    monkeypatch.setattr(CropView, "pixels", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("finetune.data.dataset.read_clip", lambda *_: pytest.fail("decoded again"))
     assert train(RECIPE, source, tmp_path / "run", resume=True).data.more == 1
 
 
@@ -234,7 +263,7 @@ def test_a_full_disk_leaves_the_best_checkpoint_whole(
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
         with pytest.raises(
-            DataError, match=r"The disk is full. The best checkpoint so far is whole, in .*checkpoint-4\."
+            DataError, match=r"The disk is full. The best checkpoint so far is complete, in .*checkpoint-4\."
         ):
             train(RECIPE, DataSource(str(dataset)), tmp_path / "run")
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["checkpoint-4"]
@@ -308,14 +337,7 @@ def test_weights_of_classes_change_what_is_learned(tmp_path: Path) -> None:
     assert losses[0] != losses[1]
 
 
-def test_a_student_is_not_taught_with_mixed_clips(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
-    plan = DistillationConfig(teacher=str(finished[0]))
-    for changes in ({"mixup": 0.2}, {"class_weights": "balanced"}):
-        with pytest.raises(DataError, match="leave out --mixup-alpha and --class-weights"):
-            train(recipe_of("paper", TINY | changes), DataSource(str(dataset)), tmp_path / "run", distillation=plan)
-
-
-def test_a_device_without_the_precision_uses_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_without_the_arithmetic_uses_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert [usable_precision(name) for name in ("float32", "bfloat16", "float16")] == ["float32", "bfloat16", "float32"]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
@@ -323,7 +345,7 @@ def test_a_device_without_the_precision_uses_float32(monkeypatch: pytest.MonkeyP
     assert [usable_precision(name) for name in ("bfloat16", "float16")] == ["float32", "float16"]
 
 
-def test_why_strangers_are_not_told_is_said(
+def test_the_log_says_why_there_is_no_ood_detector(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "finetune")
@@ -331,10 +353,10 @@ def test_why_strangers_are_not_told_is_said(
     train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "right")
     assert (tmp_path / "right" / OOD_FILE).exists()
     assert OOD_FILE not in caplog.text
-    monkeypatch.setattr("finetune.jobs.train.fit_known", lambda *_: None)
+    monkeypatch.setattr("finetune.jobs.fit_ood.fit_ood_detector", lambda *_, **__: None)
     train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "wrong")
     assert not (tmp_path / "wrong" / OOD_FILE).exists()
-    assert f"No {OOD_FILE} is written: no val clip is answered right, or a class has no training" in caplog.text
+    assert f"{OOD_FILE} cannot be fitted: no val clip is predicted correctly, or a class has no training" in caplog.text
 
 
 def test_training_stops_early(dataset: Path, tmp_path: Path) -> None:
@@ -344,13 +366,26 @@ def test_training_stops_early(dataset: Path, tmp_path: Path) -> None:
     assert training(report).best_epoch == 1
 
 
-def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
+def test_a_resumed_run_stops_early_where_the_whole_one_would(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, learning_rate=1e-9, epochs=6, patience=2)
     with monkeypatch.context() as patch:
-        patch.setattr("finetune.jobs.train.write_outputs", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        Interruption(patch, 9, KeyboardInterrupt())  # in the third epoch, after one without improvement
         with pytest.raises(KeyboardInterrupt):
+            train(recipe, DataSource(str(dataset)), tmp_path / "run")
+    report = train(recipe, DataSource(str(dataset)), tmp_path / "run", resume=True)
+    assert len(training(report).epochs) == 3
+    assert training(report).best_epoch == 1
+
+
+def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(RECIPE, learning_rate=1e-9, epochs=3, patience=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("finetune.jobs.train.predict", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt, match="The best checkpoint so far"):
             train(recipe, DataSource(str(dataset)), tmp_path / "run")
     (state,) = (tmp_path / "run").glob("checkpoints/checkpoint-12/trainer_state.json")
     took = [row for row in json.loads(state.read_text())["log_history"] if "seconds" in row]
@@ -361,8 +396,7 @@ def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
         readings.append(1e6 + len(readings))
         return readings[-1]
 
-    for module in ("finetune.jobs.train", "finetune.training.callbacks"):
-        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=monotonic))
+    monkeypatch.setattr("finetune.training.callbacks.time", SimpleNamespace(monotonic=monotonic))
     report = train(recipe, DataSource(str(dataset)), tmp_path / "run", resume=True)
     assert len(training(report).epochs) == 3
     assert training(report).best_epoch == 1
@@ -412,7 +446,7 @@ def test_any_number_of_classes(tmp_path: Path) -> None:
 
 
 def test_more_frames_than_the_clip_has_are_refused(dataset: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="frames must be at most 8, the clip of scratch:timesformer-tiny"):
+    with pytest.raises(DataError, match="--train-num-frames must be at most 8, the clip of scratch:timesformer-tiny"):
         train(replace(RECIPE, frames=40, augment="clips"), DataSource(str(dataset)), tmp_path / "run")
     assert not (tmp_path / "run" / "run.json").exists()
 
@@ -438,7 +472,7 @@ def test_where_a_checkpoint_was_kept_other_settings_need_a_new_folder(
     with monkeypatch.context() as patch:
         if error:
             Interruption(patch, 1, error)
-        with pytest.raises(DataError, match=rf"{advice}.* is of these settings: give a new --output folder as well\.$"):
+        with pytest.raises(DataError, match=rf"{advice}.* has these settings: give a new --output folder as well\.$"):
             train(recipe, DataSource(str(dataset)), tmp_path / "run")
     with pytest.raises(DataError, match="Resume it with its own, or give a new --output folder"):
         train(replace(recipe, learning_rate=1e-3), DataSource(str(dataset)), tmp_path / "run", resume=True)
@@ -451,7 +485,7 @@ def test_weights_that_are_not_finite_are_not_started_from(
     state = weights(broken)
     state["classifier.bias"][0] = torch.nan
     save_file(state, broken / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match=r"1 weights of broken are not finite \(classifier.bias, for one\)"):
+    with pytest.raises(ModelError, match=r"1 weights of broken are not finite \(for example in classifier.bias\)"):
         train(replace(RECIPE, init=str(broken)), DataSource(str(dataset)), tmp_path / "run")
     with pytest.raises(ModelError, match="1 weights of broken are not finite"):
         finished_run(broken)
@@ -492,7 +526,7 @@ def test_a_fitted_head_gives_way_to_what_is_clearly_better_alone(
 ) -> None:
     """On 8 val clips the standard error of 0.5 is 0.18."""
     found = itertools.chain(top1, itertools.repeat(1.0))
-    monkeypatch.setattr("finetune.training.callbacks.accuracies", lambda *_: {"top1": next(found), "top5": 1.0})
+    monkeypatch.setattr("finetune.training.callbacks.top_accuracies", lambda *_: {"top1": next(found), "top5": 1.0})
     report = train(replace(RECIPE, head="linear-probe", epochs=3), DataSource(str(dataset)), tmp_path / "run")
     assert [row.top1 for row in training(report).epochs] == list(top1)
     assert training(report).best_epoch == best

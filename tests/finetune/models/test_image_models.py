@@ -26,7 +26,7 @@ def test_any_backbone_of_transformers_has_maps(family: str, tmp_path: Path) -> N
             "patch_size": 8,
         }
         Dinov2Backbone(Dinov2Config(**sizes)).save_pretrained(tmp_path)
-    PixelSpec.paper(32).save(tmp_path)
+    PixelSpec.paper(32).save_pretrained(tmp_path)
     teacher = feature_maps(str(tmp_path), CPU)
     assert teacher.pixel_spec.shape == (32, 32)
     assert teacher.network(torch.zeros(5, 3, 32, 32)).shape == (5, 16, 4, 4)

