@@ -98,13 +98,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.leave_out(self._read_all(cache, progress))
 
     def leave_out(self, broken: Mapping[str, str]) -> None:
-        """Leaves out clips, name -> reason, that cannot be read, here or in another view of the same videos."""
+        """Leaves out broken clips, name -> reason, of this or of another view of the same videos."""
         self.broken = {**self.broken, **broken}
         self._rows = [row for row, sample in enumerate(self._all) if sample.name not in self.broken]
         self.samples = tuple(self._all[row] for row in self._rows)
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader before each epoch."""
+        """Seeds the draws of the random sampler; the Trainer calls it before each epoch."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -138,7 +138,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
     @property
     def class_ids(self) -> np.ndarray:
-        """int (N,), below 0 where nobody knows."""
+        """int (N,): class ids, UNLABELLED for unlabelled clips."""
         return np.array([self.class_id(index) for index in range(len(self))], int)
 
     def balanced_weights(self) -> torch.Tensor:
@@ -163,7 +163,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         return resize_and_crop(self._read_pixels(self._all[row].path, self._clip_spec, rng), self._pixel_spec)
 
     def _read_all(self, cache: Path | None, progress: bool) -> dict[str, str]:
-        """Reads each clip once, into the cache unless they are drawn afresh; the clips that are broken."""
+        """Reads each clip once, into the cache unless it is redrawn each epoch; returns the broken ones."""
         shape = (len(self._all), self._clip_spec.num_frames, *self._pixel_spec.shape, 3)
         notes = cache.with_suffix(".json") if cache else None
         if cache and notes and (broken := _noted(notes, self._key())) is not None:
@@ -212,7 +212,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             return {sample.name: reason for sample, reason in zip(self._all, reasons, strict=True) if reason}
 
     def _key(self) -> str:
-        """Differs wherever the cache would hold other pixels."""
+        """Hashes all that the pixels in the cache depend on."""
         what = (
             [(sample.name, str(sample.path), _modified(sample.path)) for sample in self._all],
             self._clip_spec.to_dict(),
@@ -223,24 +223,24 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
 
 def read_thumbnails(splits: Splits) -> ClipDataset:
-    """Small frames of every clip of a division."""
+    """Reads small frames of every clip of the splits."""
     clip_spec = ClipSpec(sampler="equidistant")
     samples = [sample for part in splits.by_name().values() for sample in part]
     return ClipDataset(samples, splits.classes, clip_spec, PixelSpec.paper(THUMBNAIL))
 
 
 def refuse_many_broken(datasets: Mapping[str, ClipDataset], *, allowed: bool) -> dict[str, str]:
-    """name -> reason, of all broken clips.
+    """Collects the broken clips, name -> reason.
 
     Raises:
-        DataError: they are more than 2 % of all, and that is not allowed.
+        DataError: more than 2 % of all clips are broken, and that is not allowed.
     """
     broken = {name: reason for dataset in datasets.values() for name, reason in dataset.broken.items()}
     total = sum(len(dataset) for dataset in datasets.values()) + len(broken)
     if len(broken) > MAX_BROKEN * total and not allowed:
-        some = "; ".join(f"{name}: {reason}" for name, reason in list(broken.items())[:3])
+        examples = "; ".join(f"{name}: {reason}" for name, reason in list(broken.items())[:3])
         raise DataError(
-            f"{len(broken)} of {total} clips cannot be read, more than {MAX_BROKEN:.0%}. {some} "
+            f"{len(broken)} of {total} clips cannot be read, more than {MAX_BROKEN:.0%}. {examples} "
             "--allow-broken goes on without them."
         )
     return broken
@@ -248,10 +248,10 @@ def refuse_many_broken(datasets: Mapping[str, ClipDataset], *, allowed: bool) ->
 
 def _noted(notes: Path, key: str) -> dict[str, str] | None:
     try:
-        found = json.loads(notes.read_text(encoding="utf-8"))
+        content = json.loads(notes.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return found["broken"] if found.get("key") == key else None
+    return content["broken"] if content.get("key") == key else None
 
 
 def _modified(path: Path) -> int:
