@@ -579,6 +579,12 @@ def test_leaving_the_tab_lets_go_of_a_recorders_camera(url: str) -> None:
         watch.check()
 
 
+def test_a_camera_that_nothing_shows_is_stopped(url: str) -> None:
+    with open_page(url) as (page, _):
+        page.evaluate("navigator.mediaDevices.getUserMedia({video: true}).then(stream => window.opened = stream)")
+        page.wait_for_function("window.opened && !opened.active")
+
+
 def test_a_camera_that_is_refused_is_explained(url: str) -> None:
     with open_page(url) as (page, _):
         page.add_init_script(
