@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -65,7 +66,7 @@ def train_and_push(
     Raises:
         HmdbError: as `finetune.jobs.train.train` and `finetune.hub` raise it.
     """
-    report_to = tuple(name for name in dict.fromkeys(options.report_to) if name != "none")
+    report_to = _loggers(options.report_to)
     if source.is_cross_validation:
         if publication or distillation:
             raise DataError("--folds trains several models; choose one with --fold to push or distil.")
@@ -94,6 +95,12 @@ def train_and_push(
     print(f"The checkpoint is in {options.output}. Try it: python -m hmdb --model {options.output} VIDEO")
     if claimed:
         push_run(report, options.output, claimed)
+
+
+def _loggers(names: Sequence[str]) -> tuple[str, ...]:
+    if "none" in names and set(names) != {"none"}:
+        raise DataError("--report-to none goes with no other name.")
+    return tuple(name for name in dict.fromkeys(names) if name != "none")
 
 
 def _recipe_for(index: ClipIndex, source: DataSource, changes: dict[str, Any]) -> str:

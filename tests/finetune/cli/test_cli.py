@@ -193,6 +193,11 @@ def test_settings_are_checked_before_the_data(caplog: pytest.LogCaptureFixture) 
     assert "seed must be at least 0" in caplog.text
 
 
+def test_report_to_none_excludes_other_loggers(dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert main(["--data", str(dataset), "--report-to", "none", "tensorboard"]) == 1
+    assert "--report-to none goes with no other name" in caplog.text
+
+
 def test_accelerate_on_cpus_gives_a_hint(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     assert main(["--data", "/nowhere"]) == 1
