@@ -29,6 +29,14 @@ FLOORS = {
         ("cli", "page"),
         ("__main__",),
     ),
+    "hmdb.page": (
+        ("settings", "server"),
+        ("views",),
+        ("service",),
+        ("tabs",),
+        ("api", "launch"),
+        ("layout",),
+    ),
     "finetune": (
         ("config", "run_dir"),
         ("data",),
@@ -69,14 +77,17 @@ IMPORTS = {
 }
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name.split(".")[0] in FLOORS and "." in name])
-def test_a_room_imports_from_lower_floors_only(name: str) -> None:
-    package, here, *_ = name.split(".")
-    floor = {room: number for number, rooms in enumerate(FLOORS[package]) for room in rooms}
+@pytest.mark.parametrize(
+    ("package", "name"), [(package, name) for package in FLOORS for name in FILES if name.startswith(f"{package}.")]
+)
+def test_a_room_imports_from_lower_floors_only(package: str, name: str) -> None:
+    def room(module: str) -> str:
+        return module.removeprefix(f"{package}.").split(".")[0]
+
+    floor = {each: number for number, rooms in enumerate(FLOORS[package]) for each in rooms}
     for target in IMPORTS[name]:
-        parts = target.split(".")
-        if parts[0] == package and len(parts) > 1 and parts[1] != here:
-            assert floor[parts[1]] < floor[here], f"{name} imports {target}"
+        if target.startswith(f"{package}.") and room(target) != room(name):
+            assert floor[room(target)] < floor[room(name)], f"{name} imports {target}"
 
 
 def test_no_import_leads_in_a_circle() -> None:

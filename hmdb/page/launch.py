@@ -1,4 +1,4 @@
-"""Puts the page up, keeps it clean, and takes it down."""
+"""Launches the page, cleans up while it runs, and shuts it down."""
 
 from __future__ import annotations
 
@@ -30,25 +30,30 @@ from hmdb.video import Confinement, confinement
 
 log = logging.getLogger(__name__)
 
-MAX_SESSIONS = 64  # whose components Gradio remembers, at 0.6 MB each and 3 more where a camera was live
-EXTRA_THREADS = 64  # threads for what needs no turn
-GRACE_SECONDS = 25  # for answers that are under way when the page is taken down
+MAX_GRADIO_SESSIONS = 64  # whose components Gradio keeps, at 0.6 MB each and 3 more after a live camera
+EXTRA_THREADS = 64  # for events that the scheduler does not queue
+GRACE_SECONDS = 25  # for pending answers when the page shuts down
+UVICORN_GRACE_SECONDS = 2  # for open connections after that
+CLEANUP_SECONDS = 30  # between cleanups, at most
 RETRY_SECONDS = 30  # between attempts to start a decoding process
 
 
 class PageServer:
-    """A page that is up.
+    """The running page: it is launched by creating this.
+
+    Args:
+        options: further arguments of Gradio's `launch`, such as server_name and server_port.
 
     Attributes:
-        url: its address.
+        url: the page's address.
     """
 
     def __init__(self, demo: PageBlocks, settings: Settings, **options: Any) -> None:
         self.demo, self.settings = demo, settings
-        self.do = demo.handlers
+        self.handlers = demo.handlers
         self.drain = DrainState()
         self._confinement: Confinement | None = None
-        self._no_worker = ""  # why not, where no decoding process starts
+        self._worker_error = ""  # the error of a decoding process that does not start
         install_log_filter()
         FILES.budget, FILES.keep_seconds = settings.disk_mb * 2**20, settings.keep_seconds
         FILES.mark_public()
@@ -67,71 +72,72 @@ class PageServer:
             i18n=TRANSLATIONS,
             max_file_size=f"{settings.max_upload_mb}mb",
             app_kwargs={"middleware": [guard]},
-            state_session_capacity=MAX_SESSIONS,
+            state_session_capacity=MAX_GRADIO_SESSIONS,
             max_threads=settings.max_waiting + EXTRA_THREADS,
             show_error=False,
             run_history=False,
             enable_monitoring=False,
             mcp_server=True,
             prevent_thread_lock=True,
-            _frontend=False,  # only leaves out a check of its own address, which a busy machine fails after 3 s
+            _frontend=False,  # skips Gradio's check of its own address, which fails on a busy machine after 3 s
             **options,
         )
-        wrap_running_server(demo, self._wrap, shutdown_seconds=2)
-        threading.Thread(target=self._keep_clean, name="keep-clean", daemon=True).start()
-        threading.Thread(target=self._ask_confinement, name="ask-confinement", daemon=True).start()
+        wrap_running_server(demo, self._wrap, shutdown_seconds=UVICORN_GRACE_SECONDS)
+        threading.Thread(target=self._clean_up, name="clean-up", daemon=True).start()
+        threading.Thread(target=self._learn_confinement, name="learn-confinement", daemon=True).start()
 
     def _wrap(self, app: ASGIApp) -> ASGIApp:
-        """The server's app within the middleware that has to come before Gradio's own."""
+        """Gradio's app within the middleware that must come before Gradio's own."""
         app = MonitoringMiddleware(app, health=self.health, metrics=self.settings.metrics)
         return ClientAddressMiddleware(SecurityHeadersMiddleware(app), trusted_proxies=self.settings.trusted_proxies)
 
     def health(self) -> dict[str, Any]:
-        """How the page is, for whatever watches it; nothing of it waits for an answer or for a decoding process."""
+        """The state of the page, as /health reports it. Never blocks."""
         state, problem = self._state()
         return {
             "state": state,
             "problem": problem,
-            "answers_under_way": self.do.scheduler.pending,
+            "answers_under_way": self.handlers.scheduler.pending,
             "disk_bytes": FILES.used_bytes,
             "confinement": self._confinement and asdict(self._confinement),
         }
 
     def _state(self) -> tuple[str, str]:
-        """The state, and what is wrong in words."""
-        state, problem = self.do.state, ""
+        """The state, and the problem in words."""
+        state, problem = self.handlers.state, ""
         if state == "failed":
             problem = "No model could be loaded."
-        elif self._no_worker:
-            state, problem = "failed", self._no_worker
-        elif self.do.scheduler.stuck:
+        elif self._worker_error:
+            state, problem = "failed", self._worker_error
+        elif self.handlers.scheduler.stuck:
             state, problem = "not answering", "Answers are pending, and none makes progress. Restart the page."
         return (state if self.drain.open else "ending"), problem
 
-    def _ask_confinement(self) -> None:
-        """Learns what the decoding processes have given up, from the first that starts."""
+    def _learn_confinement(self) -> None:
+        """Stores the confinement of the decoding processes, which the first that starts reports; retries errors."""
         while self.demo.is_running and self._confinement is None:
             try:
-                self._confinement, self._no_worker = confinement(), ""
+                self._confinement, self._worker_error = confinement(), ""
             except HmdbError as error:
-                if not self._no_worker:
-                    log.exception("No decoding process starts")
-                self._no_worker = str(error)
+                if not self._worker_error:
+                    log.exception("No decoding process could be started")
+                self._worker_error = str(error)
                 time.sleep(RETRY_SECONDS)
 
-    def _keep_clean(self) -> None:
+    def _clean_up(self) -> None:
+        """Deletes expired files and frees memory from time to time."""
         while self.demo.is_running:
-            time.sleep(min(self.settings.keep_seconds / 4, 30))
+            time.sleep(min(self.settings.keep_seconds / 4, CLEANUP_SECONDS))
             FILES.delete_expired()
             report()
             forget_temp_files(self.demo)
-            if not self.do.scheduler.pending:
+            if not self.handlers.scheduler.pending:
                 trim_malloc()
 
     def close(self, seconds: float = GRACE_SECONDS) -> None:
-        """Takes no new work, lets that which is under way end for so long, and takes the page down."""
+        """Refuses new work, waits up to `seconds` for pending answers, then shuts the page down."""
         self.drain.open = False
-        end = time.monotonic() + seconds
-        while (self.do.scheduler.pending or self.drain.open_requests) and time.monotonic() < end:
+        deadline = time.monotonic() + seconds
+        while (self.handlers.scheduler.pending or self.drain.open_requests) and time.monotonic() < deadline:
             time.sleep(0.05)
         self.demo.close(verbose=False)

@@ -40,7 +40,7 @@ class Visitor:
         body = {"data": data, "fn_index": fn_index, "event_data": clicked, "session_hash": self.session}
         return self.http.post("queue/join", json=body)
 
-    def end_of(self, fn_index: int, data: list[Any], clicked: Any = None) -> dict[str, Any]:
+    def run_event(self, fn_index: int, data: list[Any], clicked: Any = None) -> dict[str, Any]:
         """Runs an event; returns its process_completed message. A stream is closed after its first output."""
         self.session = secrets.token_hex(6)
         event = self.join(fn_index, data, clicked).json()["event_id"]
@@ -62,13 +62,13 @@ def file(path: str, **more: Any) -> dict[str, Any]:
     return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
 
 
-def named(answer: Any) -> list[str]:
+def file_names(answer: Any) -> list[str]:
     """The names of all files in an output."""
     if isinstance(answer, list):
-        return [name for each in answer for name in named(each)]
+        return [name for each in answer for name in file_names(each)]
     if isinstance(answer, dict):
         own = [answer["path"]] if isinstance(answer.get("path"), str) else []
-        return own + [name for each in answer.values() for name in named(each)]
+        return own + [name for each in answer.values() for name in file_names(each)]
     return []
 
 

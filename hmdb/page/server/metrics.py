@@ -52,13 +52,13 @@ class AnswerMetrics:
 
     Attributes:
         outcome: "ok", "cancelled", "abandoned" by the client, the class of an HmdbError, or "failed".
-        worked: seconds of work, without queueing.
+        work_seconds: seconds of work, without queueing.
     """
 
     def __init__(self, what: str) -> None:
         self.what = what
         self.outcome = "ok"
-        self.worked = 0.0
+        self.work_seconds = 0.0
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
@@ -73,4 +73,4 @@ class AnswerMetrics:
             self.outcome = "abandoned"
         elif error is not None:
             self.outcome = "failed"
-        _ended.append((self.what, self.outcome, self.worked, time.monotonic() - self._began))
+        _ended.append((self.what, self.outcome, self.work_seconds, time.monotonic() - self._began))

@@ -158,7 +158,7 @@ class Scheduler:
                             return
                         raise
                     finally:
-                        metrics.worked = job.work_seconds
+                        metrics.work_seconds = job.work_seconds
                     if isinstance(result, HmdbError):
                         metrics.outcome = type(result).__name__
                     job.requested = None

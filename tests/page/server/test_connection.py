@@ -98,5 +98,5 @@ def test_silent_cameras_block_no_others(page: PageServer, monkeypatch: pytest.Mo
     event = silent.join(on_frame, [camera, None]).json()["event_id"]
     with silent.http.stream("GET", "queue/data", params={"session_hash": silent.session}) as lines:
         assert any("process_streaming" in line for line in lines.iter_lines())  # it waits for more pictures
-        assert other.end_of(on_frame, [camera, None])["success"]
+        assert other.run_event(on_frame, [camera, None])["success"]
         assert silent.http.post(f"stream/{event}/close").status_code == 200  # it was still running

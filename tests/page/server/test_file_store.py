@@ -99,7 +99,7 @@ def test_videos_of_pending_answers_are_neither_evicted_nor_expired(
     uploads = [Visitor(page.url).upload(video.read_bytes()) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
         asked = [pool.submit(Visitor(page.url).ask, "predict", file(upload)) for upload in uploads]
-        wait_until(lambda: page.do.scheduler.pending == 2)
+        wait_until(lambda: page.handlers.scheduler.pending == 2)
         with monkeypatch.context() as tight:
             tight.setattr(FILES, "budget", 2000)
             late = httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", b"x" * 1500)})

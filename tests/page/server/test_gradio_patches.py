@@ -96,7 +96,7 @@ def test_no_ffmpeg_program_runs_on_uploads(demo: gr.Blocks, ffmpeg_log: Path, tm
         if fn.queue is False or not fn.inputs:
             continue
         data = [values.get(each.get_block_name(), {}) for each in fn.inputs]
-        answered += bool(visitor.end_of(fn._id, data)["success"])
+        answered += bool(visitor.run_event(fn._id, data)["success"])
     assert answered >= 10
     assert not ffmpeg_log.exists(), ffmpeg_log.read_text()
 

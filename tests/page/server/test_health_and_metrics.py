@@ -36,7 +36,7 @@ def test_health_shows_state_and_confinement(page: PageServer) -> None:
 def test_health_fails_when_answers_are_stuck(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     now, gate = [0.0], threading.Event()
     scheduler = Scheduler(1, 60, clock=lambda: now[0])
-    monkeypatch.setattr(page.do, "scheduler", scheduler)
+    monkeypatch.setattr(page.handlers, "scheduler", scheduler)
 
     def work() -> Iterator[int]:
         assert gate.wait(120)

@@ -24,7 +24,7 @@ from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.page.conftest import free_port
 from tests.support.paths import ROOT
-from tests.support.visitor import Visitor, call_tool, file, named
+from tests.support.visitor import Visitor, call_tool, file, file_names
 from tests.support.waiting import wait_until
 from tests.test_text import NAMES
 
@@ -59,7 +59,7 @@ def other(demo: gr.Blocks, video: Path) -> tuple[str, list[str]]:
     upload = other.upload(video.read_bytes())
     ok, answer = other.ask("predict", file(upload))
     assert ok
-    return upload, named(answer)
+    return upload, file_names(answer)
 
 
 def test_uploads_are_answered_and_served_to_their_client(visitor: Visitor, video: Path) -> None:
@@ -68,7 +68,7 @@ def test_uploads_are_answered_and_served_to_their_client(visitor: Visitor, video
     for endpoint, rest in WITH_A_VIDEO.items():
         ok, answer = visitor.ask(endpoint, file(upload), *rest)
         assert ok, answer
-        for name in named(answer):
+        for name in file_names(answer):
             assert visitor.get(name).status_code == 200
 
 
@@ -168,7 +168,7 @@ def test_the_same_video_twice_makes_two_uploads(visitor: Visitor, other: tuple[s
 
 def test_each_answer_gets_its_own_folder(visitor: Visitor, video: Path) -> None:
     upload = file(visitor.upload(video.read_bytes()))
-    answers = [named(visitor.ask("predict", upload)[1]) for _ in range(2)]
+    answers = [file_names(visitor.ask("predict", upload)[1]) for _ in range(2)]
     folders = [{Path(name).parent for name in names} for names in answers]
     assert list(map(len, folders)) == [1, 1]
     assert folders[0] != folders[1]
@@ -179,12 +179,12 @@ def test_expired_files_are_neither_served_nor_read(visitor: Visitor, video: Path
     _, answer = visitor.ask("predict", file(upload))
     FILES.keep_seconds = 0
     try:
-        for name in (upload, *named(answer)):
+        for name in (upload, *file_names(answer)):
             assert visitor.get(name).status_code == 404
         assert not visitor.ask("predict", file(upload))[0]
         FILES.delete_expired()
         assert not (FILES.root / upload).exists()
-        assert not any((FILES.root / name).exists() for name in named(answer))
+        assert not any((FILES.root / name).exists() for name in file_names(answer))
     finally:
         FILES.keep_seconds = SETTINGS.keep_seconds
 
@@ -231,7 +231,7 @@ def test_errors_are_one_line_without_a_path(
     upload, failed = visitor.upload(b"no video", "bad.mp4"), 0
     for fn in demo.fns.values():
         for value, clicked in nonsense(upload):
-            ended = visitor.end_of(fn._id, [value] * len(fn.inputs), clicked)
+            ended = visitor.run_event(fn._id, [value] * len(fn.inputs), clicked)
             assert_no_path(str(ended))
             if not ended["success"]:
                 failed += 1

@@ -14,7 +14,7 @@ def test_events_of_dropped_sessions_ask_for_the_video_again(page: PageServer) ->
     visitor, asked = Visitor(page.url), set()
     for fn in page.demo.fns.values():
         if fn.name in ("explain_label", "show_walkthrough", "seek") and fn.inputs:
-            ended = visitor.end_of(fn._id, [None] * len(fn.inputs), {"index": 0, "value": "wave"})
+            ended = visitor.run_event(fn._id, [None] * len(fn.inputs), {"index": 0, "value": "wave"})
             assert FORGOTTEN in json.dumps(ended["output"])
             asked.add(fn.name)
     assert asked == {"explain_label", "show_walkthrough", "seek"}
