@@ -41,17 +41,10 @@ class DataSource:
     split: str = option("auto", "how to make train, val and test", choices=SPLIT_METHODS)
     allow_broken: bool = option(False, "continue if more than 2 % of the clips cannot be read")
     more: str = option(
-        "",
-        "folder <class>/<video> of further clips, for training alone",
-        flag="--extra-train-data",
-        aliases=("--more",),
-        metavar="DIR",
+        "", "folder <class>/<video> of further clips, for training alone", flag="--extra-train-data", metavar="DIR"
     )
     keep_similar: bool = option(
-        False,
-        "train on further clips even if they resemble clips of val or test",
-        flag="--allow-near-duplicates",
-        aliases=("--keep-similar",),
+        False, "train on further clips even if they resemble clips of val or test", flag="--allow-near-duplicates"
     )
     test_share: float = option(0.1, "fraction of clips in the test split", above=0, below=1)
     val_share: float = option(0.2, "fraction of the remaining clips in the val split", above=0, below=1)

