@@ -1,4 +1,3 @@
-from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -76,13 +75,6 @@ def test_recipes_by_name_with_changes() -> None:
         recipe_of("paper", {"sampler": "dense"})
 
 
-@pytest.mark.parametrize("name", ["epochs", "batch_size", "accumulation", "learning_rate"])
-def test_numbers_out_of_range_are_refused(name: str) -> None:
-    with pytest.raises(DataError, match=name):
-        recipe_of("paper", {name: 0})
-    assert name in {field.name for field in fields(Recipe)}
-
-
 def test_scratch_size_takes_the_family_of_the_recipe() -> None:
     assert recipe_of("table4-vivit", {"init": "scratch:tiny"}).init == "scratch:vivit-tiny"
     assert recipe_of("table1-1", {"init": "scratch:tiny"}).init == "scratch:timesformer-tiny"
@@ -123,10 +115,13 @@ def test_a_recipe_is_chosen_for_the_data() -> None:
         ({"weight_decay": -0.1}, "weight_decay must be at least 0"),
         ({"weight_decay": float("nan")}, "weight_decay must be at least 0, not nan"),
         ({"learning_rate": float("inf")}, "learning_rate must be above 0, not inf"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"accumulation": 0}, "gradient_accumulation_steps must be at least 1, not 0"),
+        ({"learning_rate": 0}, "learning_rate must be above 0, not 0"),
     ],
 )
-def test_negative_and_infinite_numbers_are_refused(settings: dict[str, Any], reason: str) -> None:
+def test_numbers_out_of_range_are_refused(settings: dict[str, Any], reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         Recipe(**settings)
 
