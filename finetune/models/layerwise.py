@@ -24,7 +24,7 @@ def freeze(network: PreTrainedModel, blocks: int) -> None:
     """
     layers = family_of(network.config).layers(network)
     if blocks > len(layers):
-        raise DataError(f"--freeze {blocks} is more than the {len(layers)} blocks of the network; lower it.")
+        raise DataError(f"--freeze-blocks {blocks} is more than the {len(layers)} blocks of the network; lower it.")
     if blocks:
         embeddings: Any = network.base_model.embeddings
         for module in (embeddings, *layers[:blocks]):

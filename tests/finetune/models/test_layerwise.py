@@ -23,7 +23,7 @@ def test_the_first_blocks_and_the_embeddings_are_frozen(network) -> None:  # typ
 def test_nothing_is_frozen_unasked_and_no_more_than_there_is(network) -> None:  # type: ignore[no-untyped-def]
     freeze(network, 0)
     assert all(each.requires_grad for each in network.parameters())
-    with pytest.raises(DataError, match="--freeze 3 is more than the 2 blocks"):
+    with pytest.raises(DataError, match="--freeze-blocks 3 is more than the 2 blocks"):
         freeze(network, 3)
 
 
