@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,16 +15,11 @@ from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.support.clips import moving_bar, write_mp4
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 
 EXAMPLES = ROOT / "examples"
 CLIPS = sorted(EXAMPLES.glob("*.mp4"))
 SETTINGS = Settings(max_upload_mb=1)
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 @contextmanager

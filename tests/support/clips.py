@@ -22,15 +22,21 @@ def moving_bar(num_frames: int, size: tuple[int, int] = (160, 120)) -> np.ndarra
     return frames
 
 
-def write_mp4(path: Path, frames: np.ndarray, fps: int = 25) -> Path:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=fps)
+def encode(path: Path, codec: str, frames: np.ndarray, fps: int = 25, pix_fmt: str = "yuv420p", **mux: str) -> Path:
+    """Writes frames, uint8 (N, H, W, 3), as a video in the format of the file name's suffix."""
+    with av.open(str(path), "w", options=mux) as container:
+        stream = container.add_stream(codec, rate=fps)
+        assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = pix_fmt
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def write_mp4(path: Path, frames: np.ndarray, fps: int = 25) -> Path:
+    return encode(path, "libx264", frames, fps)
 
 
 def write_frames(folder: Path, frames: np.ndarray, suffix: str = ".png") -> Path:

@@ -10,7 +10,7 @@ from hmdb.page.launch import PageServer
 from hmdb.page.layout import build_demo
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
-from tests.page.conftest import free_port
+from tests.support.ports import free_port
 
 LIMITS = Settings(max_upload_mb=2, metrics=True, trusted_proxies=1)
 

@@ -1,4 +1,4 @@
-"""Slow clients: they are disconnected, and hold up nobody else."""
+"""Slow clients: they are disconnected, and delay no others."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ AS_TEXT = "Send the file as a data URL: data:video/mp4;base64,..."
 
 
 @pytest.mark.parametrize(
-    ("label", "opacity", "said"),
+    ("label", "opacity", "message"),
     [
         ("", "NaN", OPACITY),
         ("", None, OPACITY),
@@ -95,11 +95,11 @@ AS_TEXT = "Send the file as a data URL: data:video/mp4;base64,..."
         (["x"], 0.5, f"['x'] {LABELS}"),
     ],
 )
-def test_invalid_values_get_a_one_line_error(url: str, video: Path, label: Any, opacity: Any, said: str) -> None:
+def test_invalid_values_get_a_one_line_error(url: str, video: Path, label: Any, opacity: Any, message: str) -> None:
     visitor = Visitor(url)
     upload = file(visitor.upload(video.read_bytes()))
     ok, answer = visitor.ask("explain", upload, label, opacity)
-    assert (ok, answer["error"]) == (False, said)
+    assert (ok, answer["error"]) == (False, message)
 
 
 @pytest.mark.parametrize("value", ["https://example.com/x.mp4", "../../etc/passwd", "", 7, ["a"], {"url": "x"}])
@@ -125,7 +125,7 @@ def test_odd_file_names_are_accepted(url: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         ({"video": "https://example.com/x.mp4"}, AS_TEXT),
         ({"video": "../x.mp4"}, AS_TEXT),
@@ -134,9 +134,9 @@ def test_odd_file_names_are_accepted(url: str, name: str) -> None:
         ({"video": "data:,", "label": "x" * 2**20}, "A text of 1048576 characters is too long; the limit is 4096."),
     ],
 )
-def test_mcp_tools_report_errors_in_one_line(url: str, arguments: dict[str, Any], said: str) -> None:
+def test_mcp_tools_report_errors_in_one_line(url: str, arguments: dict[str, Any], message: str) -> None:
     result = asyncio.run(call_tool(url, "explain", arguments))
-    assert (result.isError, result.content[0].text) == (True, said)
+    assert (result.isError, result.content[0].text) == (True, message)
 
 
 def test_log_records_of_libraries_are_shortened() -> None:

@@ -20,9 +20,9 @@ from hmdb.page.launch import PageServer
 from hmdb.page.layout import build_demo
 from hmdb.page.server.file_store import ANSWERS, FILES, UPLOADS, AddressQuotaError, FileStore, StorageFullError
 from hmdb.recognizer import Recognizer
-from tests.page.conftest import free_port
 from tests.page.server.conftest import LIMITS
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.visitor import Visitor, file
 from tests.support.waiting import wait_until
 

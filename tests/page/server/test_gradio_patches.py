@@ -21,10 +21,9 @@ from hmdb.page.server import gradio_patches
 from hmdb.page.server.file_store import FILES
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
-from tests.page.conftest import free_port
-from tests.page.views.test_preview import encode
-from tests.support.clips import moving_bar
+from tests.support.clips import encode, moving_bar
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.visitor import Visitor, file
 
 SETTINGS = Settings()

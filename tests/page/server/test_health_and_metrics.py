@@ -18,8 +18,8 @@ from hmdb.page.service.scheduler import Scheduler
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from hmdb.video import Confinement, confinement
-from tests.page.conftest import free_port
 from tests.page.server.conftest import LIMITS
+from tests.support.ports import free_port
 from tests.support.visitor import Visitor, file
 from tests.support.waiting import wait_until
 

@@ -27,8 +27,8 @@ def test_odd_ranges_and_long_names_cause_no_errors(page: PageServer) -> None:
 def test_invalid_hosts_get_a_one_line_error(page: PageServer, path: str, header: str) -> None:
     method = "POST" if path.endswith("join") else "GET"
     answer = httpx.request(method, f"{page.url}{path}", headers={header: "[v1.a]"})
-    said = "The headers of this request contain an invalid host."
-    assert (answer.status_code, answer.json()) == (400, {"detail": said})
+    message = "The headers of this request contain an invalid host."
+    assert (answer.status_code, answer.json()) == (400, {"detail": message})
 
 
 def test_every_response_has_security_headers(page: PageServer) -> None:

@@ -22,8 +22,8 @@ from hmdb.page.layout import build_demo
 from hmdb.page.server.file_store import FILES, UPLOADS
 from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
-from tests.page.conftest import free_port
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.visitor import Visitor, call_tool, file, file_names
 from tests.support.waiting import wait_until
 from tests.test_text import NAMES
@@ -134,9 +134,12 @@ def test_requests_cannot_name_files_of_others(
     for why, name in names.items():
         for what in (file(name), {"path": name}, [file(name)], {"video": file(name)}, file(name, url=name)):
             for endpoint, rest in WITH_A_VIDEO.items():
-                ok, said = visitor.ask(endpoint, what, *rest)
+                ok, error = visitor.ask(endpoint, what, *rest)
                 assert not ok, (why, endpoint)
-                assert said == '{"detail":"This video does not exist or has expired. Upload it again."}', (why, said)
+                assert error == '{"detail":"This video does not exist or has expired. Upload it again."}', (
+                    why,
+                    error,
+                )
             for fn in endpoints:
                 refused = visitor.join(fn._id, [what] * len(fn.inputs))
                 assert refused.status_code == 400, (why, fn.api_name)
@@ -235,10 +238,10 @@ def test_errors_are_one_line_without_a_path(
             assert_no_path(str(ended))
             if not ended["success"]:
                 failed += 1
-                said = ended["output"]["error"]
-                plain = said and len(said) < 200 and said.isprintable()
-                assert plain, (fn.api_name, said)
-                assert upload not in said
+                message = ended["output"]["error"]
+                plain = message and len(message) < 200 and message.isprintable()
+                assert plain, (fn.api_name, message)
+                assert upload not in message
     assert failed > 20
     assert "Traceback" not in capfd.readouterr().err  # it is only in the log
 

@@ -39,7 +39,7 @@ def test_large_chunked_bodies_are_rejected_early(page: PageServer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"no", "The body is not valid JSON."),
         (b"[" * 10_000, "The body is not valid JSON."),
@@ -51,9 +51,9 @@ def test_large_chunked_bodies_are_rejected_early(page: PageServer) -> None:
         ),
     ],
 )
-def test_invalid_json_gets_a_one_line_error(page: PageServer, body: bytes, said: str) -> None:
+def test_invalid_json_gets_a_one_line_error(page: PageServer, body: bytes, message: str) -> None:
     answer = httpx.post(f"{page.url}gradio_api/call/explain", content=body)
-    assert (answer.status_code, answer.json()) == (400, {"detail": said})
+    assert (answer.status_code, answer.json()) == (400, {"detail": message})
 
 
 @pytest.mark.parametrize(("route", "depth"), [("call/predict", 300), ("call/predict", 900), ("mcp/", 1000)])

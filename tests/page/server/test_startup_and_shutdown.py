@@ -15,9 +15,9 @@ import httpx
 import psutil
 import pytest
 
-from tests.page.conftest import free_port
 from tests.support.checkpoints import write_checkpoint
 from tests.support.paths import ROOT
+from tests.support.ports import free_port
 from tests.support.visitor import Visitor, file
 from tests.support.waiting import wait_until
 
@@ -110,7 +110,7 @@ def test_an_unavailable_address_is_named(tmp_path: Path, checkpoint: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("HMDB_DTYPE", "float8", "HMDB_DTYPE must be one of auto, float32, bfloat16, int8, not 'float8'."),
         ("HMDB_CONCURRENCY", "1.5", "HMDB_CONCURRENCY must be a positive whole number, not '1.5'."),
@@ -123,9 +123,9 @@ def test_an_unavailable_address_is_named(tmp_path: Path, checkpoint: Path) -> No
     ],
 )
 def test_invalid_settings_get_a_one_line_error(
-    tmp_path: Path, checkpoint: Path, name: str, value: str, said: str
+    tmp_path: Path, checkpoint: Path, name: str, value: str, message: str
 ) -> None:
     with start_app(tmp_path, checkpoint, free_port(), **{name: value}) as app:
         output, _ = app.communicate(timeout=240)
     assert app.returncode == 1
-    assert output.splitlines() == [said]
+    assert output.splitlines() == [message]

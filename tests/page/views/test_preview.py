@@ -1,7 +1,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -10,19 +9,7 @@ from hmdb.page.views import preview
 from hmdb.page.views.preview import make_preview, plays_in_browser
 from hmdb.video import Frames, Video, open_video
 from hmdb.video.video import FrameCountChangedError
-from tests.support.clips import moving_bar, write_frames, write_mp4
-
-
-def encode(path: Path, codec: str, frames: np.ndarray, fps: int = 25, pix_fmt: str = "yuv420p", **mux: str) -> Path:
-    with av.open(str(path), "w", options=mux) as container:
-        stream = container.add_stream(codec, rate=fps)
-        assert isinstance(stream, av.VideoStream)
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = pix_fmt
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        container.mux(stream.encode())
-    return path
+from tests.support.clips import encode, moving_bar, write_frames, write_mp4
 
 
 @pytest.mark.parametrize(
