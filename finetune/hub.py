@@ -181,7 +181,7 @@ def _push_error(error: Exception, repository: str) -> DataError:
     status = getattr(getattr(error, "response", None), "status_code", None)
     again = "Nothing was changed there; `python -m finetune push --model DIR` tries again."
     if status == 401:
-        return DataError("The Hub does not know this token. Set HF_TOKEN to a valid one, or run `hf auth login`.")
+        return DataError("The Hub token is not valid. Set HF_TOKEN to a valid one, or run `hf auth login`.")
     if status == 403:
         return DataError(f"This token may not write to {repository}.")
     return DataError(f"The Hub refused {repository}: {first_line(error)} {again}")

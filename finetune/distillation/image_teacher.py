@@ -1,7 +1,7 @@
-"""What an image model teaches: its feature maps of every frame, and what a linear layer makes of them.
+"""Distils an image model: its feature maps of each frame, and a linear probe on them.
 
-The maps are computed once, of whole frames. In training they are cut, mirrored and reversed with the pixels, so
-that the student has to say of each of its patches what the teacher saw at that place.
+The maps are computed once, on whole frames. In training they are cropped, flipped and reversed with the pixels, so that
+the student predicts, for each of its patches, the teacher's features at that place.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TEACHER_C = 0.01  # scikit-learn's C; a strong penalty, since there are more fea
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureTargets:
-    """A teacher's features of the training clips.
+    """A teacher's features of the training clips, and a linear probe on them.
 
     Attributes:
         maps: float16 (N, T, h, w, C), standardised by channel.
@@ -45,11 +45,11 @@ class FeatureTargets:
 def feature_targets(
     teacher: FeatureMaps, dataset: ClipDataset, clip_spec: ClipSpec, classes: Sequence[str], file: Path
 ) -> FeatureTargets:
-    """Has a teacher look at each frame of each clip.
+    """Computes the teacher's feature maps of each frame of each clip, and fits a linear probe to them.
 
     Args:
-        clip_spec: how the student takes its clips, of which the teacher sees the same frames.
-        file: where the maps are kept until the run ends.
+        clip_spec: the student's sampling; the teacher gets the same frames.
+        file: holds the maps until the run ends.
 
     Raises:
         DataError: the teacher cannot read a clip that the student can.
@@ -62,8 +62,8 @@ def feature_targets(
     for index in range(len(clips)):
         pixels = normalize(torch.from_numpy(clips.frames(index))[None].to(device), teacher.pixel_spec)[0]
         with torch.autocast(device.type, torch.bfloat16):
-            seen = teacher.network(pixels.contiguous(memory_format=torch.channels_last))  # (T, C, h, w)
-        values = seen.float().permute(0, 2, 3, 1).cpu().numpy()
+            features = teacher.network(pixels.contiguous(memory_format=torch.channels_last))  # (T, C, h, w)
+        values = features.float().permute(0, 2, 3, 1).cpu().numpy()
         if maps is None:
             file.parent.mkdir(parents=True, exist_ok=True)
             maps = np.lib.format.open_memmap(file, "w+", np.float16, (len(clips), *values.shape))
@@ -71,19 +71,19 @@ def feature_targets(
     assert maps is not None  # noqa: S101 - a data set is not empty
     pooled = np.stack([clip.mean(axis=(1, 2), dtype=np.float32) for clip in maps])  # (N, T, C)
     mean = pooled.mean(axis=(0, 1))
-    spread = pooled.std(axis=(0, 1)) + MIN_STD
+    std = pooled.std(axis=(0, 1)) + MIN_STD
     for clip in maps:
-        clip[:] = (clip - mean) / spread
-    weight, bias = probe((pooled.mean(axis=1) - mean) / spread, dataset.class_ids, len(classes), TEACHER_C)
+        clip[:] = (clip - mean) / std
+    weight, bias = probe((pooled.mean(axis=1) - mean) / std, dataset.class_ids, len(classes), TEACHER_C)
     return FeatureTargets(maps=maps, weight=weight, bias=bias)
 
 
 class ProjectionHead(nn.Module):
-    """Projects the student's features to the teacher's width, to be compared with them. It ends with training.
+    """Projects the student's features to the teacher's width, for the feature loss; dropped after training.
 
     Args:
         hidden: width of the student.
-        targets: what it is compared with.
+        targets: of the teacher.
     """
 
     weight: torch.Tensor
@@ -98,22 +98,22 @@ class ProjectionHead(nn.Module):
     def forward(
         self, tokens: torch.Tensor, maps: torch.Tensor, view: ClipAugmentation
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """How far the student is from the teacher.
+        """Computes the feature loss.
 
         Args:
             tokens: (B, 1 + P * T', hidden), the student's last hidden states, patch by patch.
             maps: float16 (B, T, h, w, C), of the whole clips.
-            view: what the student saw of them.
+            view: the augmentation of the student's clips.
 
         Returns:
-            The loss, 0..4: one minus the cosine of each patch's features, and of the clip's; and the
-            teacher's logits (B, number of classes) for what was seen.
+            The loss, 0..4: one minus the cosine of each patch's features, plus the same of the clip's; and the
+            teacher's logits (B, number of classes) for the augmented clips.
         """
         moments = view.moments.shape[1]
         side = round(((tokens.shape[1] - 1) / moments) ** 0.5)
-        seen = view.of(maps, (side, side)).flatten(2, 3).transpose(1, 2)  # (B, P, T', C)
-        said = self.project(tokens[:, 1:].flatten(0, 1)).float().view(seen.shape)
-        patches = 1 - functional.cosine_similarity(said, seen, dim=-1).mean()
-        pooled = seen.mean(dim=(1, 2))
-        clips = 1 - functional.cosine_similarity(said.mean(dim=(1, 2)), pooled, dim=-1).mean()
+        theirs = view.of(maps, (side, side)).flatten(2, 3).transpose(1, 2)  # (B, P, T', C)
+        ours = self.project(tokens[:, 1:].flatten(0, 1)).float().view(theirs.shape)
+        patches = 1 - functional.cosine_similarity(ours, theirs, dim=-1).mean()
+        pooled = theirs.mean(dim=(1, 2))
+        clips = 1 - functional.cosine_similarity(ours.mean(dim=(1, 2)), pooled, dim=-1).mean()
         return patches + clips, functional.linear(pooled, self.weight, self.bias)

@@ -1,4 +1,4 @@
-"""A teacher's answers as targets: knowledge distillation (Hinton et al. 2015), the paper's future work."""
+"""Computes a video classifier's logits as targets of distillation (Hinton et al. 2015), the paper's future work."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from hmdb.model.loading import load
 from hmdb.model.preprocess import PixelSpec, normalize
 from hmdb.model.validation import read_json
 
-FRAME_COUNTS = {"num_frames", "frames_per_clip"}  # in the configuration of a model of videos
+FRAME_COUNTS = {"num_frames", "frames_per_clip"}  # keys in the configuration of a video model
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Teacher:
-    """A video classifier that teaches.
+    """A video classifier that teaches a student.
 
     Attributes:
         network: in eval mode.
         labels: of its logits.
-        clip_spec, pixel_spec: how it takes its clips, which need not be the student's way.
+        clip_spec, pixel_spec: its sampling and preprocessing, which may differ from the student's.
     """
 
     network: PreTrainedModel
@@ -41,7 +41,7 @@ class Teacher:
 
 
 def find_teacher(model: str, device: torch.device) -> Teacher | FeatureMaps:
-    """Loads a teacher, of videos or of images.
+    """Loads a teacher: a video classifier or an image model.
 
     Raises:
         ModelError: it cannot be loaded.
@@ -60,7 +60,7 @@ def find_teacher(model: str, device: torch.device) -> Teacher | FeatureMaps:
 
 @torch.inference_mode()
 def teach(teacher: Teacher, dataset: ClipDataset, classes: Sequence[str], batch_size: int) -> np.ndarray:
-    """The teacher's logits for each clip of a dataset: float32 (N, number of classes).
+    """Computes the teacher's logits for each clip: float32 (N, number of classes).
 
     Raises:
         DataError: the teacher does not know the classes, or cannot read a clip that the student can.

@@ -1,4 +1,4 @@
-"""Charts of an evaluation: the confusion matrix, the reliability of its probabilities, an answer with its clip."""
+"""Draws the charts of an evaluation: confusion matrix, reliability diagram, predictions with their frames."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def drawable(label: str) -> str:
-    """A label as the font can draw it: what it lacks becomes a code, and no dollar starts a formula."""
+    """Escapes a label for the font: missing characters become codes, and a dollar starts no formula."""
     known = get_font(findfont(FontProperties())).get_charmap()
     return "".join(
         "\\$" if char == "$" else char if ord(char) in known else f"u{ord(char):x}" for char in label_words(label)
@@ -26,12 +26,12 @@ def drawable(label: str) -> str:
 def answer_figure(
     frames: np.ndarray, labels: Sequence[str], probabilities: Sequence[float], *, truth: str | None = None
 ) -> Figure:
-    """The frames of a clip and the likeliest labels under them (paper, figures 6 and 7).
+    """Draws the frames of a clip over the bars of its likeliest labels (paper, figures 6 and 7).
 
     Args:
         frames: uint8 RGB (T, H, W, 3).
         labels, probabilities: the likeliest first.
-        truth: the right label, named in the title if given.
+        truth: the true label, for the title.
     """
     figure = new_figure(8, 6.4)
     image, bars = figure.subplots(2, 1, height_ratios=(1.5, 1))
@@ -55,10 +55,10 @@ def answer_figure(
 
 
 def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:
-    """How often each class was taken for which (paper, figure 3).
+    """Draws a confusion matrix (paper, figure 3).
 
     Args:
-        counts: (N, N) whole numbers; row: the right class, column: the answer.
+        counts: (N, N) whole numbers; row: the true class, column: the predicted one.
         labels: the N class names.
     """
     if counts.shape != (len(labels), len(labels)):
@@ -75,14 +75,14 @@ def confusion_matrix(counts: np.ndarray, labels: Sequence[str]) -> Figure:
     names = [drawable(label) for label in labels]
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("answer")
-    axes.set_ylabel("right class")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
     strip_axes(axes)
     return figure
 
 
 def reliability_chart(confidence: np.ndarray, accuracy: np.ndarray, weight: np.ndarray) -> Figure:
-    """How often the model is right against how sure it says it is; on the diagonal the two agree.
+    """Draws a reliability diagram: accuracy over confidence; a calibrated model lies on the diagonal.
 
     Args:
         confidence, accuracy, weight: (bins,), as `finetune.evaluation.calibrate.reliability` gives them.
@@ -94,7 +94,7 @@ def reliability_chart(confidence: np.ndarray, accuracy: np.ndarray, weight: np.n
     axes.scatter(confidence[used], accuracy[used], s=20 + 600 * weight[used], color=ACCENT, alpha=0.8)
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, 1.02)
-    axes.set_xlabel("probability of the answer")
-    axes.set_ylabel("share of right answers")
+    axes.set_xlabel("confidence")
+    axes.set_ylabel("accuracy")
     strip_axes(axes)
     return figure

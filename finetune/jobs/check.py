@@ -1,4 +1,4 @@
-"""A data set -> what is wrong with it and what a run would make of it, before any model is loaded."""
+"""Checks a data set before training: its files, splits and leakage, and the run that would suit it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hmdb.video import open_video
 
 EVEN = ClipSpec(sampler="equidistant")
 THUMBNAIL = PixelSpec.paper(96)
-SHORT = EVEN.num_frames  # source frames, below which a clip shows some twice
+SHORT = EVEN.num_frames  # source frames, below which a clip repeats some
 UNBALANCED = 5  # times as many clips in the largest class as in the smallest
 CLIP_BYTES = EVEN.num_frames * 224 * 224 * 3  # of a decoded clip, as a TimeSformer-base takes it
 SHEET_COLUMNS, SHEET_CLIPS = 6, 36
@@ -33,49 +33,49 @@ SHEET_COLUMNS, SHEET_CLIPS = 6, 36
 
 @dataclass(frozen=True, kw_only=True)
 class DataCheck:
-    """What was found in a data set.
+    """The findings about a data set.
 
     Attributes:
-        counts: class -> its clips.
-        broken: clip -> why it cannot be read.
-        damaged: clip -> what is wrong, of those that can be read all the same.
-        short: clip -> its frames, fewer than a model looks at.
-        doubled: pairs of clips with the same content.
-        splits: train, val and test; None where they cannot be made.
-        problem: why not.
-        leaks: what the splits share, in lines.
+        counts: class -> number of clips.
+        broken: clip -> reason, of the unreadable ones.
+        damaged: clip -> damage, of the readable ones.
+        short: clip -> number of frames, if a model reads more.
+        duplicates: pairs of clips with the same content.
+        splits: train, val and test; None if it cannot be split.
+        problem: the reason for that.
+        leaks: leakage between the splits, in lines.
     """
 
     counts: dict[str, int]
     broken: dict[str, str]
     damaged: dict[str, str]
     short: dict[str, int]
-    doubled: tuple[tuple[str, str], ...]
+    duplicates: tuple[tuple[str, str], ...]
     splits: Splits | None
     problem: str
     leaks: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """What people read."""
+        """Describes the findings, in lines for people."""
         clips, most, least = sum(self.counts.values()), max(self.counts.values()), min(self.counts.values())
-        found = [f"{clips} clips of {len(self.counts)} classes, {least} to {most} a class"]
+        lines = [f"{clips} clips of {len(self.counts)} classes, {least} to {most} a class"]
         if most >= UNBALANCED * least:
-            found.append(f"unbalanced: {min(self.counts, key=self.counts.__getitem__)} has {least} clips only")
-        for what, clips_found in (
+            lines.append(f"unbalanced: {min(self.counts, key=self.counts.__getitem__)} has only {least} clips")
+        for what, reasons in (
             ("cannot be read", self.broken),
             ("damaged", self.damaged),
             (f"shorter than {SHORT} frames", self.short),
         ):
-            found += _some(what, [f"{name}: {told}" for name, told in clips_found.items()])
-        found += _some("doubled", [f"{one} is {other}" for one, other in self.doubled])
+            lines += _some(what, [f"{name}: {reason}" for name, reason in reasons.items()])
+        lines += _some("duplicated", [f"{one} is {other}" for one, other in self.duplicates])
         if not self.splits:
-            return [*found, f"No splits: {self.problem}"]
+            return [*lines, f"No splits: {self.problem}"]
         sizes = ", ".join(f"{len(samples)} {split}" for split, samples in self.splits.by_name().items())
         name = recipe_for(self.splits.classes, len(self.splits.train))
         recipe = RECIPES[name]
         steps = -(-len(self.splits.train) // recipe.batch_size)
         return [
-            *found,
+            *lines,
             f"splits: {sizes}; {self.splits.origin}",
             *self.leaks,
             f"a run: recipe {name} from {recipe.init}, at most {recipe.epochs} epochs of {steps} steps, "
@@ -87,10 +87,10 @@ def check(source: DataSource, seed: int = 0, contact_sheet: Path | None = None) 
     """Opens every file of a data set and tries to split it.
 
     Args:
-        contact_sheet: a picture to write, with a frame of up to 36 clips, spread over the classes.
+        contact_sheet: a picture to write, with frames of up to 36 clips of all classes.
 
     Raises:
-        DataError: there is no such data set, or it cannot be written there, or folds without the one that tests.
+        DataError: there is no such data set, the picture cannot be written, or there are folds and none is chosen.
     """
     source.refuse_several()
     collection = index_dataset(source.location, source.group_by)
@@ -118,7 +118,7 @@ def check(source: DataSource, seed: int = 0, contact_sheet: Path | None = None) 
         broken=broken,
         damaged=damaged,
         short=short,
-        doubled=_doubled(collection.samples),
+        duplicates=_duplicates(collection.samples),
         splits=splits,
         problem=problem,
         leaks=tuple(find_leaks(splits, prints).lines()) if splits else (),
@@ -134,8 +134,8 @@ def _try_to_split(
         return None, str(error)
 
 
-def _doubled(samples: Sequence[Sample]) -> tuple[tuple[str, str], ...]:
-    """Pairs of the same content; only what has the size of another is read."""
+def _duplicates(samples: Sequence[Sample]) -> tuple[tuple[str, str], ...]:
+    """Pairs of clips with the same content; only files of equal size are read."""
     sizes = Counter(sample.path.stat().st_size for sample in samples if sample.path.is_file())
     first: dict[bytes, str] = {}
     pairs = []
@@ -149,13 +149,13 @@ def _doubled(samples: Sequence[Sample]) -> tuple[tuple[str, str], ...]:
 
 
 def _draw(collection: ClipIndex, frames: dict[str, np.ndarray], path: Path) -> None:
-    """The middle frames of clips, every class in turn."""
+    """Draws the middle frames of clips, each class in turn."""
     by_class: dict[str, list[np.ndarray]] = {}
     for sample in collection.samples:
         if sample.name in frames:
             by_class.setdefault(sample.label, []).append(frames[sample.name][EVEN.num_frames // 2])
     turns = range(max(map(len, by_class.values())))
-    chosen = [found[turn] for turn in turns for found in by_class.values() if turn < len(found)][:SHEET_CLIPS]
+    chosen = [shown[turn] for turn in turns for shown in by_class.values() if turn < len(shown)][:SHEET_CLIPS]
     try:
         Image.fromarray(sheet(np.stack(chosen), columns=SHEET_COLUMNS)).save(path)
     except (OSError, ValueError) as error:
@@ -163,8 +163,8 @@ def _draw(collection: ClipIndex, frames: dict[str, np.ndarray], path: Path) -> N
         raise DataError(f"The contact sheet {path} cannot be written: {reason}.") from error
 
 
-def _some(what: str, found: Sequence[str]) -> list[str]:
-    if not found:
+def _some(what: str, items: Sequence[str]) -> list[str]:
+    if not items:
         return []
-    rest = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-    return [f"{len(found)} {what}: {'; '.join(found[:3])}{rest}"]
+    more = f"; and {len(items) - 3} more" if len(items) > 3 else ""
+    return [f"{len(items)} {what}: {'; '.join(items[:3])}{more}"]

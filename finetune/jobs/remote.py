@@ -1,7 +1,7 @@
-"""A training run on somebody else's GPU: a Hugging Face Job that trains on a data set of the Hub and pushes the result.
+"""Trains on a rented GPU: a Hugging Face Job that trains on a data set of the Hub and pushes the result.
 
-The job sees this code as a Space has it, mounted read-only; nothing of this machine goes along but the settings and, as
-a secret, the token.
+The job gets this code from a Space, mounted read-only. Only the settings and, as a secret, the token leave this
+machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from finetune.config.remote import ON_HUB, JobHardware
 from hmdb.errors import DataError
 from hmdb.text import first_line
 
-CODE = "/code"  # where the job finds the Space
+CODE = "/code"  # mount point of the Space
 OUTPUT = "/tmp/run"  # noqa: S108 - of the job's own container, which ends with it
 SECRET = "HF_TOKEN"  # noqa: S105 - its name
 HIDDEN = "(your token)"
@@ -33,14 +33,14 @@ def compose(
     recipe: str = "",
     publication: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What `huggingface_hub.run_job` is called with, but for the token.
+    """Composes the arguments of `huggingface_hub.run_job`, without the token.
 
     Args:
-        source, settings: of `DataSource` and of `Recipe`, those that were given.
-        publication: options of the push, of which "push_to_hub" is the repository.
+        source, settings: given fields of `DataSource` and `Recipe`.
+        publication: options of the push; "push_to_hub" is the repository.
 
     Raises:
-        DataError: something that only this machine has.
+        DataError: data or weights are only on this machine.
     """
     from huggingface_hub import Volume
 
@@ -48,15 +48,15 @@ def compose(
     init = _init(whole.init)
     if not ON_HUB.fullmatch(data.location.removeprefix(HUB_PREFIX)) or not data.location.startswith(HUB_PREFIX):
         raise DataError(
-            f"A job does not see {data.location}: --data must be hub:OWNER/NAME. "
+            f"A job cannot access {data.location}: --data must be hub:OWNER/NAME. "
             "`hf upload OWNER/NAME FOLDER --repo-type dataset` puts a folder there."
         )
     if data.more:
-        raise DataError(f"A job does not see {data.more}; leave --extra-train-data out, or train here.")
+        raise DataError(f"A job cannot access {data.more}; leave --extra-train-data out, or train here.")
     if data.is_cross_validation:
-        raise DataError("--folds leaves no checkpoint to push; a job is for one run: add --fold.")
+        raise DataError("--folds leaves no checkpoint to push; choose one fold with --fold.")
     if whole.inflate and not ON_HUB.fullmatch(whole.inflate):
-        raise DataError(f"A job does not have {whole.inflate}; name an image model on the Hub for --inflate.")
+        raise DataError(f"A job cannot access {whole.inflate}; name an image model on the Hub for --inflate.")
     start_from = {"init": init} if "init" in settings else {}
     words = _words({"recipe": recipe, "location": data.location, **source, **settings, **start_from, **publication})
     # PyPI before the index in requirements.txt, whose torch sees no GPU.
@@ -74,7 +74,7 @@ def compose(
 
 
 def redacted_command(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for people, as JSON has it, with the secret's name and not the secret."""
+    """Describes a job for printing, with the name of the secret in place of its value."""
     volumes = [volume.to_dict() for volume in job["volumes"]]
     return {**job, "volumes": volumes, "secrets": {SECRET: HIDDEN}}
 
@@ -83,41 +83,41 @@ def start(job: Mapping[str, Any]) -> tuple[str, str]:
     """Starts a job.
 
     Returns:
-        Its number and its address.
+        Its id and URL.
 
     Raises:
-        DataError: there is no token, or the Hub does not take the job.
+        DataError: there is no token, or the Hub refuses the job.
     """
     from huggingface_hub import get_token, run_job
 
     token = get_token()
     if token is None:
-        raise DataError("A job needs a token of yours. Set HF_TOKEN, or run `hf auth login`.")
+        raise DataError("A job needs a Hub token. Set HF_TOKEN, or run `hf auth login`.")
     try:
         info = run_job(**job, secrets={SECRET: token})
     except Exception as error:  # the client raises its HTTP library's errors beside its own
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status == 401:
-            raise DataError("The Hub does not know this token. Set HF_TOKEN to a valid one.") from error
+            raise DataError("The Hub token is not valid. Set HF_TOKEN to a valid one.") from error
         if status in (402, 403):
             raise DataError(
-                "The Hub does not let this token start jobs: they need credit, and a token that may."
+                "This Hub token may not start jobs: they need credit, and a token with that permission."
             ) from error
         raise DataError(f"The job could not be started: {first_line(error).replace(token, HIDDEN)}") from error
     return info.id, info.url
 
 
 def _init(init: str) -> str:
-    """Where the job finds the weights to start from."""
+    """Translates --init for the job."""
     from hmdb.model.loading import BUNDLED
 
     if init.startswith(SCRATCH_PREFIX):
         return init
-    place = Path(init)
-    if place.is_dir() and place.resolve() == BUNDLED:
+    path = Path(init)
+    if path.is_dir() and path.resolve() == BUNDLED:
         return f"{CODE}/hmdb/bundled"
-    if place.exists() or not ON_HUB.fullmatch(init):
-        raise DataError(f"A job does not see {init}: --init must be a model on the Hub or {SCRATCH_PREFIX}NAME.")
+    if path.exists() or not ON_HUB.fullmatch(init):
+        raise DataError(f"A job cannot access {init}: --init must be a model on the Hub or {SCRATCH_PREFIX}NAME.")
     return init
 
 

@@ -1,4 +1,4 @@
-"""All of HMDB51 -> a part of it: HMDB_simp."""
+"""Draws a subset of HMDB51, such as HMDB_simp."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hmdb.errors import DataError
 
 
 def cut_subset(location: str, output: Path, classes: Sequence[str], clips: int, seed: int) -> Splits:
-    """Lays out `clips` clips of each class in a new folder and divides them as the paper does.
+    """Draws `clips` clips of each class into a new folder and splits them as the paper does.
 
     The files are hard links where the disk allows it, else copies.
 
@@ -42,10 +42,10 @@ def cut_subset(location: str, output: Path, classes: Sequence[str], clips: int, 
 def _choose(samples: Sequence[Sample], classes: Sequence[str], clips: int, seed: int) -> list[Sample]:
     chosen: list[Sample] = []
     for label in classes:
-        own = [sample for sample in samples if sample.label == label]
-        if len(own) < clips:
-            raise DataError(f"{label} has {len(own)} clip(s), and {clips} are asked for.")
-        chosen += random.Random(f"{seed} {label}").sample(own, clips)
+        candidates = [sample for sample in samples if sample.label == label]
+        if len(candidates) < clips:
+            raise DataError(f"{label} has {len(candidates)} clip(s), fewer than --clips {clips}.")
+        chosen += random.Random(f"{seed} {label}").sample(candidates, clips)
     return chosen
 
 

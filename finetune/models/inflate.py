@@ -1,9 +1,9 @@
-"""A video transformer that starts from an image transformer, as the first TimeSformer did.
+"""Initializes a TimeSformer from an image transformer, as the first TimeSformer was.
 
-Each layer takes the weights of the image model's layer of the same depth. Temporal attention starts as a copy of
-the spatial one behind a dense layer of zeros (Bertasius et al. 2021), so that the new network answers as the image
-model would, frame by frame, until it learns better. A smaller network takes the first layers, and of each MLP the
-units with the largest weights.
+Each layer takes the weights of the image model's layer of the same depth. Temporal attention starts as a copy of the
+spatial one behind a dense layer of zeros (Bertasius et al. 2021), so that the new network initially computes what the
+image model does, frame by frame. A smaller network takes the first layers, and of each MLP the units with the largest
+weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from hmdb.errors import ModelError
 
 @dataclass(frozen=True)
 class _Names:
-    """Where a family keeps its weights, by their names on disk."""
+    """The names on disk of a family's weights."""
 
     layer: str
     norms: tuple[str, str]
@@ -51,7 +51,7 @@ PREFIX = re.compile(r"^(backbone|vit|deit|dinov2)\.")
 
 
 def inflate(network: PreTrainedModel, model: str) -> str:
-    """Gives a TimeSformer the weights of an image transformer of the same width and patch size.
+    """Initializes a TimeSformer with an image transformer of the same width and patch size.
 
     Args:
         network: a TimesformerForVideoClassification with divided attention, changed in place; its head and its
@@ -62,7 +62,7 @@ def inflate(network: PreTrainedModel, model: str) -> str:
         The model's name.
 
     Raises:
-        ModelError: the network is no such TimeSformer, or the model does not fit it.
+        ModelError: the network is another one, or the model does not fit it.
     """
     weights, name = transformer_weights(model)
     weights = {PREFIX.sub("", key): value for key, value in weights.items()}
@@ -78,7 +78,7 @@ def inflate(network: PreTrainedModel, model: str) -> str:
         for part in ("weight", "bias"):
             grown[f"timesformer.layernorm.{part}"] = weights[f"{family.last_norm}.{part}"]
     except KeyError as error:
-        raise ModelError(f"{name} is no image transformer that is known here: it has no weights {error}.") from error
+        raise ModelError(f"{name} is not an image transformer of a known family: it has no weights {error}.") from error
     _enlarge_residual(grown, config.initializer_range)
     for key, value in grown.items():
         if state[key].shape != value.shape:
@@ -107,7 +107,7 @@ def _embeddings(weights: Mapping[str, torch.Tensor], state: Mapping[str, torch.T
 
 
 def _enlarge_residual(grown: dict[str, torch.Tensor], usual: float) -> None:
-    """Scales all that is added to the residual, so that the matrices among it have weights of the usual size."""
+    """Scales all that is added to the residual stream, so that its matrices have the usual standard deviation."""
     ends = re.compile(r"layer\.\d+\.(attention\.output|output|temporal)[._]dense\.(weight|bias)$")
     written = [key for key in grown if ".embeddings." in key or ends.search(key)]
     sizes = [grown[key].pow(2).mean().sqrt() for key in written if key.endswith("output.dense.weight")]
@@ -141,10 +141,10 @@ def _layer(
     grown[f"{new}temporal_dense.weight"] = torch.zeros(hidden, hidden)
     grown[f"{new}temporal_dense.bias"] = torch.zeros(hidden)
 
-    rise, fall = (weights[f"{old}{key}.weight"] for key in family.mlp)  # (units, C), (C, units)
-    largest = (rise.norm(dim=1) * fall.norm(dim=0)).topk(min(intermediate, len(rise))).indices.sort().values
-    grown[f"{new}intermediate.dense.weight"] = rise[largest]
+    up, down = (weights[f"{old}{key}.weight"] for key in family.mlp)  # (units, C), (C, units)
+    largest = (up.norm(dim=1) * down.norm(dim=0)).topk(min(intermediate, len(up))).indices.sort().values
+    grown[f"{new}intermediate.dense.weight"] = up[largest]
     grown[f"{new}intermediate.dense.bias"] = weights[f"{old}{family.mlp[0]}.bias"][largest]
-    grown[f"{new}output.dense.weight"] = fall[:, largest] * mlp_scale[..., None]
+    grown[f"{new}output.dense.weight"] = down[:, largest] * mlp_scale[..., None]
     grown[f"{new}output.dense.bias"] = weights[f"{old}{family.mlp[1]}.bias"] * mlp_scale
     return grown

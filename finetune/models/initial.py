@@ -1,4 +1,4 @@
-"""Where training starts: a checkpoint with a new head, or a small network of our own."""
+"""Loads the network that training starts from: a checkpoint with a new head, or a new network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _sizes(*, hidden: int, layers: int, heads: int, image: int, patch: int = 16)
     }
 
 
-CARD_FILE = "README.md"  # of a checkpoint, which may say its licence
+CARD_FILE = "README.md"  # of a checkpoint; it may state the licence
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +66,13 @@ SCRATCH: dict[str, TimesformerConfig | VivitConfig | VideoMAEConfig] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class InitialModel:
-    """A network to train and how its clips are made.
+    """A network to train, with the sampling and preprocessing of its clips.
 
     Attributes:
-        network: with a head of the right size.
-        clip_spec, pixel_spec: what will be saved with it.
-        base: what the weights come from, by its Hub id or the name of its folder; None for a new network.
-        revision, licence: of the base, where it says them.
+        network: with a logit for each class.
+        clip_spec, pixel_spec: will be saved with it.
+        base: the checkpoint of the weights, by its Hub id or the name of its folder; None for a new network.
+        revision, licence: of the base, if known.
     """
 
     network: PreTrainedModel
@@ -92,17 +92,17 @@ def load_initial(
     paper_pixels: bool,
     inflated: str = "",
 ) -> InitialModel:
-    """The network that `init` names, with one logit per class.
+    """Loads the network that `init` names, with one logit per class.
 
     Args:
         init: a Hub id, a folder, or `scratch:NAME`.
         classes: the class names in the order of their ids.
-        sampler, extension: of the clips; with None the family's own.
-        paper_pixels: squash frames and use ImageNet statistics, rather than the checkpoint's way.
-        inflated: the image transformer that fills a new network, as `finetune.models.inflate.inflate` takes it.
+        sampler, extension: of the clips; None for those of the family.
+        paper_pixels: squash frames and use ImageNet statistics, in place of the checkpoint's preprocessing.
+        inflated: the image transformer that initializes a new network, as `finetune.models.inflate.inflate` takes it.
 
     Raises:
-        DataError: no such new network.
+        DataError: there is no such new network.
         ModelError: the checkpoint or the image transformer cannot be loaded, or does not fit.
     """
     labels: dict[str, Any] = {
@@ -119,7 +119,7 @@ def load_initial(
             checkpoint = resolve_checkpoint(init)
         except HubUnreachableError as error:
             here = BUNDLED.relative_to(Path.cwd()) if BUNDLED.is_relative_to(Path.cwd()) else BUNDLED
-            raise ModelError(f"{error} Start from weights that are here, for example --init {here}.") from error
+            raise ModelError(f"{error} Start from local weights, for example --init {here}.") from error
         base, revision, licence = checkpoint.name, checkpoint.revision, _licence(checkpoint)
         names = read_json(checkpoint.folder / "config.json", base).get("id2label", {})
         network, new = load_network(checkpoint, num_labels=len(classes), **labels)
@@ -127,15 +127,15 @@ def load_initial(
         if body := sorted(key for key in new if not key.startswith("classifier.")):
             raise ModelError(f"{init} lacks weights that its config.json requires: {', '.join(body[:3])} ...")
         if [names.get(str(index)) for index in range(len(names))] != list(classes):
-            # a head of the same size would be kept, and its classes taken for others
-            log.info("%s knows other classes, so the %d-way head is new.", base, len(classes))
+            # a head of the same size would be kept, with other classes
+            log.info("%s has other classes, so the %d-way head is new.", base, len(classes))
             head = torch.nn.Linear(network.config.hidden_size, len(classes))
             torch.nn.init.normal_(head.weight, std=network.config.initializer_range)
             torch.nn.init.zeros_(head.bias)
             network.classifier = head
         pixel_spec = read_pixel_spec(checkpoint.folder, base, network.config.model_type)
     config = network.config
-    vars(config).pop(OOD_KEY, None)  # statistics of the weights that these began as
+    vars(config).pop(OOD_KEY, None)  # statistics of the initial weights
     usual = FAMILIES[config.model_type].clip_spec
     clip_spec = ClipSpec(
         num_frames=config.num_frames,
@@ -151,13 +151,13 @@ def load_initial(
 
 
 def _licence(checkpoint: Checkpoint) -> str | None:
-    """What its card says, which lies in its folder; from the Hub the card is not downloaded with the weights."""
+    """Reads the licence from the card, in the folder or on the Hub, where it is not downloaded with the weights."""
     try:
         if checkpoint.revision:
             card: CardData | None = model_info(checkpoint.name, timeout=HUB_SECONDS).card_data
         else:
             card = ModelCard.load(checkpoint.folder / CARD_FILE).data
-    except Exception:  # no card, one that nobody can read, or no Hub, where the client raises its HTTP library's errors
+    except Exception:  # no card, an unreadable one, or no Hub, where the client raises its HTTP library's errors
         return None
     licence = card.get("license") if card else None
     return licence if isinstance(licence, str) else None

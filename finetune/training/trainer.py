@@ -1,15 +1,13 @@
-"""The Hugging Face Trainer, on clips."""
+"""Extends the Hugging Face Trainer to clips: augmentation, class weights, EMA, and the linear probe as a candidate."""
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional
@@ -18,8 +16,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer
 
 from finetune.config.recipe import Recipe
 from finetune.data.augment import ClipAugmentation, MixupCutmix, color_jitter
-from finetune.data.dataset import ClipDataset
-from finetune.evaluation.metrics import Predictions, clearly_better
+from finetune.evaluation.metrics import clearly_better
 from finetune.models.layerwise import scale_rates
 from finetune.run_dir import CHECKPOINT_PREFIX
 from finetune.training.callbacks import EmaCallback, LogProgress
@@ -31,7 +28,7 @@ from hmdb.model.preprocess import PixelSpec, normalize
 log = logging.getLogger(__name__)
 
 
-TRAINING_FILE = "training.safetensors"  # of a checkpoint whose model.safetensors is not all that training goes on with
+TRAINING_FILE = "training.safetensors"  # the tensors of a checkpoint that only resuming needs
 
 
 class ClipTrainer(Trainer):
@@ -127,7 +124,7 @@ class ClipTrainer(Trainer):
         return loss
 
     def _evaluate(self, trial: Any, ignore_keys_for_eval: Any, skip_scheduler: bool = False) -> dict[str, float]:
-        """Before the first step, too, where the head was fitted: then those weights are a candidate of their own."""
+        """Evaluates; before the first step, saves the fitted head, which is a candidate for the best epoch."""
         metrics: dict[str, float] = super()._evaluate(trial, ignore_keys_for_eval, skip_scheduler)
         if skip_scheduler:
             self._determine_best_metric(metrics, trial)
@@ -137,7 +134,7 @@ class ClipTrainer(Trainer):
         return metrics
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """What was evaluated before the first step, a fitted head, stays the best until an epoch is clearly better."""
+        """Updates the best epoch; a fitted head stays the best until an epoch is clearly better."""
         state = self.state
         fitted = state.best_global_step == 0 and state.global_step > 0
         clips = len(self.eval_dataset)  # type: ignore[arg-type]
@@ -168,7 +165,7 @@ class ClipTrainer(Trainer):
 
     @contextmanager
     def _ema_in_place(self) -> Iterator[None]:
-        """For as long as this lasts the network has the averaged weights."""
+        """Gives the network the averaged weights within the block."""
         if self._ema is None or not self._ema.n_averaged:
             yield
             return
@@ -198,7 +195,7 @@ class ClipTrainer(Trainer):
 
     def _load_best_model(self) -> None:
         self._load(Path(str(self.state.best_model_checkpoint)))
-        self._ema = None  # from now on the network has the weights that are kept
+        self._ema = None  # the network has the selected weights from now on
 
     def _load(self, checkpoint: Path) -> None:
         saved, missing = load_network(Checkpoint(folder=checkpoint, name=checkpoint.name))
@@ -206,22 +203,10 @@ class ClipTrainer(Trainer):
             raise ModelError(f"{checkpoint} lacks weights: {', '.join(sorted(missing)[:3])}, ...")
         self._network.load_state_dict(saved.state_dict())
 
-    def outcome(self, split: str, dataset: ClipDataset) -> Predictions:
-        """The answers on a split, each clip once, whatever the number of processes."""
-        began = time.monotonic()
-        found = self.predict(dataset)
-        return Predictions(
-            split=split,
-            names=tuple(sample.name for sample in dataset.samples),
-            logits=np.asarray(found.predictions, dtype=np.float32),
-            classes=np.asarray(found.label_ids),
-            seconds=time.monotonic() - began,
-        )
-
 
 @contextmanager
 def _num_frames(network: PreTrainedModel, frames: int) -> Iterator[None]:
-    """Clips of another length for once: a TimeSformer's layers take theirs from the configuration."""
+    """Sets the clip length within the block; a TimeSformer's layers read it from the configuration."""
     config = network.config
     usual = config.num_frames
     config.num_frames = frames

@@ -22,7 +22,7 @@ TINY: dict[str, object] = {
 
 
 def training(report: Report) -> TrainingReport:
-    """How a checkpoint was trained, which its report has to say."""
+    """The training part of a report, which must be present."""
     assert report.training
     return report.training
 

@@ -109,7 +109,7 @@ def test_a_push_that_breaks_leaves_no_half_model_and_can_be_repeated(
 @pytest.mark.parametrize(
     ("token", "repository", "message"),
     [
-        (WRONG_TOKEN, f"{USER}/mine", "does not know this token"),
+        (WRONG_TOKEN, f"{USER}/mine", "The Hub token is not valid"),
         (None, f"{USER}/mine", "There is no Hub token"),
         (TOKEN, "leibniz/theirs", "This token may not write to leibniz/theirs"),
         (TOKEN, "a/b/c", "a/b/c is not a valid name for a repository"),

@@ -21,12 +21,12 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
     assert found.counts == {"circle": 11, "square": 10}
     assert list(found.broken) == ["circle/clip_03"]
     assert found.short == {"circle/still": 2}
-    assert found.doubled == (("square/clip_05", "square/clip_04"),)
+    assert found.duplicates == (("square/clip_05", "square/clip_04"),)
     told = "\n".join(found.lines())
     for words in (
         "21 clips of 2 classes",
         "1 cannot be read: circle/clip_03",
-        "1 doubled",
+        "1 duplicated",
         "recipe small from facebook",
     ):
         assert words in told

@@ -25,13 +25,16 @@ from tests.support.datasets import shape_clip, write_clip, write_dataset
 from tests.support.hub import HubServer
 
 
-def test_the_report_of_a_checkpoint_is_the_one_its_training_made(
+def test_evaluating_a_run_gives_the_report_of_its_training(
     finished: tuple[Path, Report], dataset: Path, tmp_path: Path
 ) -> None:
     output, trained = finished
     report = evaluate(str(output), DataSource(str(dataset)), tmp_path / "report", batch_size=3)
     assert on_test(report).answers == on_test(trained).answers
     assert report.data.split == trained.data.split
+    assert (report.base, report.model) == (None, "tiny"), "a checkpoint does not come from itself"
+    assert "initial weights" not in (tmp_path / "report" / "report.md").read_text()
+    assert "- initial weights: random\n" in (output / "report.md").read_text()
     for name in ("top1", "top1_interval", "confusion", "per_class"):
         assert getattr(on_test(report), name) == getattr(on_test(trained), name)
     here, there = on_test(report).calibration, on_test(trained).calibration
@@ -43,7 +46,7 @@ def test_the_report_of_a_checkpoint_is_the_one_its_training_made(
     assert "| val | 8 |" in (tmp_path / "val" / "report.md").read_text()
 
 
-def test_clips_that_the_model_has_seen_are_counted(
+def test_the_overlap_with_the_training_clips_is_reported(
     finished: tuple[Path, Report], dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     output, _ = finished
@@ -64,7 +67,7 @@ def test_clips_that_the_model_has_seen_are_counted(
         evaluate(str(output), source, tmp_path / "kept", seed=1, split="val", write_to_checkpoint=True)
 
 
-def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
+def test_views_of_a_clip_are_averaged(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     report = evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "views", views="2x3")
     assert on_test(report).clips == 4
     assert report.views == "2x3"
@@ -77,7 +80,7 @@ def test_several_views_of_a_clip_are_one_answer(finished: tuple[Path, Report], d
         evaluate(str(finished[0]), DataSource(str(dataset)), tmp_path / "int8", views="2x3", dtype="int8")
 
 
-def test_a_clip_that_is_broken_in_one_view_is_left_out_of_all(finished: tuple[Path, Report], tmp_path: Path) -> None:
+def test_a_clip_broken_in_one_view_is_left_out_of_all(finished: tuple[Path, Report], tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 2)
     long = write_clip(root / "circle" / "long", shape_clip(0, 7, 300))
     for number in range(256, 300):  # beyond the first window; the sizes are there, the pixels are not
@@ -107,7 +110,7 @@ def test_report_and_figures_are_written(finished: tuple[Path, Report]) -> None:
     assert str(output.parent) not in text + (output / "report.json").read_text()
 
 
-def test_class_names_that_differ_from_the_checkpoints(finished: tuple[Path, Report], tmp_path: Path) -> None:
+def test_unknown_classes_are_refused(finished: tuple[Path, Report], tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 10, classes=("circle", "hexagon"))
     with pytest.raises(DataError, match="1 of the 2 classes of data are not among the 2 of tiny: hexagon"):
         evaluate(str(finished[0]), DataSource(str(root)), tmp_path / "report")
@@ -117,9 +120,7 @@ def test_class_names_that_differ_from_the_checkpoints(finished: tuple[Path, Repo
         evaluate(str(finished[0]), DataSource(str(root)), tmp_path / "full")
 
 
-def test_a_class_is_the_checkpoints_however_its_accents_are_written(
-    finished: tuple[Path, Report], dataset: Path, tmp_path: Path
-) -> None:
+def test_class_names_match_in_any_unicode_form(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     folder = tmp_path / "tiny"
     shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures"))
@@ -137,7 +138,7 @@ def test_a_class_is_the_checkpoints_however_its_accents_are_written(
         )
 
 
-def test_an_outcome_has_one_answer_for_each_clip() -> None:
+def test_predictions_need_one_row_per_clip() -> None:
     with pytest.raises(ValueError, match="2 clips, 1 predictions"):
         Predictions(split="test", names=("a", "b"), logits=np.zeros((1, 2)), classes=np.zeros(2), seconds=1.0)
 
@@ -153,7 +154,7 @@ def test_broken_clips_are_named_in_the_report(finished: tuple[Path, Report]) -> 
     assert "2.0 GiB" in text
 
 
-def test_clips_can_be_left_out_of_an_outcome() -> None:
+def test_clips_can_be_left_out_of_predictions() -> None:
     logits = np.eye(3, dtype=np.float32)
     outcome = Predictions(split="test", names=("a", "b", "c"), logits=logits, classes=np.arange(3), seconds=1.0)
     rest = outcome.without({"b"})
@@ -162,7 +163,9 @@ def test_clips_can_be_left_out_of_an_outcome() -> None:
     assert rest.classes.tolist() == [0, 2]
 
 
-def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
+def test_int8_is_compared_with_float32_and_written_to_the_checkpoint(
+    finished: tuple[Path, Report], dataset: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
     before = json.loads((folder / "config.json").read_text())
@@ -202,7 +205,9 @@ def test_int8_is_reported_beside_float32_and_kept(finished: tuple[Path, Report],
     assert load_checkpoint(resolve_checkpoint(tmp_path / "trained on")).precision_costs == {}
 
 
-def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
+def test_the_reliability_table_is_written_to_the_checkpoint(
+    finished: tuple[Path, Report], dataset: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("runs", "figures", "clips*"))
     before = json.loads((folder / "config.json").read_text())
@@ -216,7 +221,7 @@ def test_how_often_the_answers_were_right_is_kept(finished: tuple[Path, Report],
     assert sum(each.right for each in answers) == round(8 * on_val(report).top1)
 
 
-def test_bfloat16_is_reported_too_and_kept_beside_it(
+def test_bfloat16_is_compared_and_written_beside_int8(
     finished: tuple[Path, Report], dataset: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "tiny"
@@ -237,12 +242,12 @@ def test_bfloat16_is_reported_too_and_kept_beside_it(
     "options",
     [{"dtype": "float32"}, {"dtype": "int8"}, {"split": "val", "dtype": "int8", "sampler": "random"}],
 )
-def test_only_what_the_page_would_answer_with_is_kept(options: dict[str, Any], tmp_path: Path) -> None:
+def test_only_measurements_of_the_usual_clips_are_written(options: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--write-to-checkpoint needs the val split and the checkpoint's own sampler"):
         evaluate("anything", DataSource("anywhere"), tmp_path / "report", write_to_checkpoint=True, **options)
 
 
-def test_nothing_is_kept_on_the_hub(
+def test_nothing_is_written_to_a_checkpoint_on_the_hub(
     finished: tuple[Path, Report], dataset: Path, hub: HubServer, tmp_path: Path
 ) -> None:
     hub.add("someone/shapes", finished[0])

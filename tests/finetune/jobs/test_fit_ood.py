@@ -20,7 +20,7 @@ def folder(finished: tuple[Path, Report], tmp_path: Path) -> Path:
     return copy
 
 
-def test_statistics_are_written_beside_the_weights(folder: Path, dataset: Path) -> None:
+def test_the_detector_is_written_into_the_checkpoint(folder: Path, dataset: Path) -> None:
     before = json.loads((folder / "config.json").read_text())
     found = fit_ood(str(folder), DataSource(str(dataset)), accept_rate=1.0)
     assert found.val_accepted == 1.0
@@ -31,13 +31,15 @@ def test_statistics_are_written_beside_the_weights(folder: Path, dataset: Path) 
     assert recognizer(dataset / "circle" / "clip_00").in_distribution_score is not None
 
 
-def test_clips_that_it_was_trained_on_are_refused_as_val_and_test(folder: Path, dataset: Path) -> None:
+def test_training_clips_are_refused_as_val_and_test(folder: Path, dataset: Path) -> None:
     with pytest.raises(DataError, match="tiny was trained on 6 of these 8 clips, so it cannot be measured on them"):
         fit_ood(str(folder), DataSource(str(dataset)), seed=1)
     assert not (folder / OOD_FILE).exists()
 
 
-def test_further_clips_count_among_the_known(folder: Path, dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_extra_training_clips_are_in_distribution(
+    folder: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["known", "--model", str(folder), "--data", str(dataset), "--more", str(dataset), "--keep-similar"]
     assert main(words) == 0
     told = capsys.readouterr().out
@@ -45,7 +47,7 @@ def test_further_clips_count_among_the_known(folder: Path, dataset: Path, capsys
 
 
 @pytest.mark.parametrize("keep", [0.0, 1.5, float("nan")])
-def test_a_share_that_is_none_is_refused(keep: float) -> None:
+def test_rates_out_of_range_are_refused(keep: float) -> None:
     with pytest.raises(DataError, match="--accept-rate must be above 0 and at most 1"):
         fit_ood("anything", DataSource("anywhere"), accept_rate=keep)
 

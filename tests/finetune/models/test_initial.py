@@ -46,11 +46,11 @@ def test_the_licence_is_what_the_card_says_in_a_folder_and_on_the_hub(hub: HubSe
     assert licence("someone/model") is None, "it was downloaded before, and the Hub is out of reach"
 
 
-def test_without_the_hub_the_weights_that_are_here_are_named(
+def test_without_the_hub_local_weights_are_suggested(
     hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.broken[".*"] = 0
-    told = r"^someone/model cannot be downloaded: the Hub cannot be reached. Start from weights that are here"
+    told = r"^someone/model cannot be downloaded: the Hub cannot be reached. Start from local weights"
     for place, shown in ((BUNDLED.parents[1], Path("hmdb/bundled")), (tmp_path, BUNDLED)):
         monkeypatch.chdir(place)
         with pytest.raises(ModelError, match=told) as caught:

@@ -30,7 +30,7 @@ def report(finished: tuple[Path, Report]) -> Report:
 
 @pytest.fixture
 def papers(report: Report) -> Report:
-    """As if the run had been the paper's own."""
+    """The report of a run of the paper's."""
     split = replace(report.data.split, train=900, val=225, test=125)
     return replace(
         report,

@@ -14,13 +14,13 @@ from hmdb.errors import DataError
 from tests.finetune.conftest import TINY
 
 
-def test_a_missing_package_is_named_before_anything_begins(tmp_path: Path) -> None:
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--report-to no_such needs a package that is not installed: pip install no_su"):
         check_reporters(("tensorboard", "no_such"))
 
 
 @pytest.mark.skipif(find_spec("wandb") is not None, reason="wandb is here")
-def test_a_run_is_not_begun_without_its_reporter(
+def test_a_run_with_a_missing_logger_is_not_started(
     dataset: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     words = ["--data", str(dataset), "--output", str(tmp_path / "run"), "--report-to", "tensorboard", "wandb"]
@@ -29,14 +29,14 @@ def test_a_run_is_not_begun_without_its_reporter(
     assert not (tmp_path / "run").exists()
 
 
-def test_no_reporter_leaves_nothing(dataset: Path, tmp_path: Path) -> None:
+def test_a_run_without_loggers_writes_no_logs(dataset: Path, tmp_path: Path) -> None:
     train(recipe_of("paper", TINY | {"epochs": 1}), DataSource(str(dataset)), tmp_path / "run", report_to=())
     assert (tmp_path / "run" / "report.json").exists()
     assert not (tmp_path / "run" / "runs").exists()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of its server
-def test_trackio_is_told_each_epochs_val_figures_and_nothing_of_the_test_clips(
+def test_trackio_gets_the_val_figures_of_each_epoch_and_no_test_figures(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
