@@ -127,6 +127,17 @@ def test_the_two_front_doors_do_not_know_each_other() -> None:
     assert not any(target.split(".")[0] == "finetune" for target in imports(ROOT / "app.py"))
 
 
+def test_plain_training_knows_no_teacher() -> None:
+    reached: set[str] = set()
+    waiting = ["finetune.jobs.train"]
+    while waiting:
+        name = waiting.pop()
+        reached.add(name)
+        waiting += [target for target in IMPORTS[name] if target in FILES and target not in reached]
+    assert "finetune.training.trainer" in reached
+    assert not [name for name in reached if name.startswith("finetune.distillation")]
+
+
 def test_only_the_page_knows_gradio() -> None:
     for name, targets in IMPORTS.items():
         if name.split(".")[:2] != ["hmdb", "page"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from hmdb.machine import is_first_process
 if TYPE_CHECKING:
     from finetune.config.push import Publication
     from finetune.data.sample import ClipIndex
+    from finetune.report.schema import Report
 
 HELP = "Fine-tune a video transformer, by default with the recipe that suits the data."
 DEFAULT_OUTPUT = Path("runs/timesformer")
@@ -79,13 +80,18 @@ def train_and_push(
             print(text, end="")
         return
     from finetune import hub
-    from finetune.jobs.distill import distill
-    from finetune.jobs.train import train
 
+    if distillation:
+        from finetune.jobs.distill import distill
+
+        job: Callable[..., Report] = partial(distill, distillation)
+    else:
+        from finetune.jobs.train import train
+
+        job = train
     claimed = None
     if publication and is_first_process():
         claimed = hub.claim(publication, hub.default_name(recipe.init, index.name))
-    job = partial(distill, distillation) if distillation else train
     report = job(
         recipe, source, options.output, name=options.recipe, resume=options.resume, report_to=report_to, index=index
     )

@@ -78,7 +78,7 @@ def test_pushing_later_to_a_name_of_ones_own_and_again(hub: HubServer, run: Path
     assert files["model.safetensors"] == (run / "model.safetensors").read_bytes()
 
 
-def test_a_pinned_revision_stays_what_it_was(hub: HubServer, run: Path) -> None:
+def test_a_pinned_revision_does_not_change(hub: HubServer, run: Path) -> None:
     assert main(["push", "--model", str(run), "--to", f"{USER}/mine"]) == 0
     first = hub.repositories[f"models/{USER}/mine"].refs["main"]
     config = json.loads((run / "config.json").read_text())
@@ -132,15 +132,13 @@ def test_the_token_is_checked_before_training(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_token_that_may_only_read_is_told_apart(hub: HubServer) -> None:
+def test_a_read_only_token_is_refused(hub: HubServer) -> None:
     hub.read_only.add(TOKEN)
     with pytest.raises(DataError, match="may only read"):
         hub_jobs.claim(Publication(repository="mine"), "")
 
 
-def test_what_is_no_finished_run_is_not_pushed(
-    hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unfinished_runs_are_not_pushed(hub: HubServer, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert main(["push", "--model", str(tmp_path)]) == 1
     assert "holds no finished run" in caplog.text
 
@@ -158,7 +156,7 @@ def test_names_of_repositories(init: str, data: str, name: str) -> None:
     assert hub_jobs.default_name(init, data) == name
 
 
-def test_another_run_is_replaced_only_when_told(
+def test_another_run_is_replaced_only_with_replace(
     hub: HubServer, run: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     assert main(["push", "--model", str(run), "--to", "mine"]) == 0
@@ -173,7 +171,9 @@ def test_another_run_is_replaced_only_when_told(
     assert f"{USER}/theirs holds a model already" in caplog.text
 
 
-def test_what_goes_is_listed_and_frames_can_stay(hub: HubServer, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_uploaded_files_are_listed_and_frames_can_be_left_out(
+    hub: HubServer, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["push", "--model", str(run), "--to", "mine"]) == 0
     told = capsys.readouterr().out
     assert f"To {USER}/mine (public; --private changes that" in told
@@ -201,7 +201,7 @@ def test_what_goes_is_listed_and_frames_can_stay(hub: HubServer, run: Path, caps
     ],
 )
 @pytest.mark.parametrize("job", [[], ["distill", "--teacher", "someone/model"]])
-def test_what_a_push_cannot_do_is_refused_before_anything_is_read(
+def test_contradicting_push_options_are_refused_first(
     hub: HubServer, words: list[str], reason: str, job: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     assert main([*job, "--data", "/nowhere", *words]) == 1
@@ -209,7 +209,7 @@ def test_what_a_push_cannot_do_is_refused_before_anything_is_read(
     assert not hub.requests
 
 
-def test_logs_are_pushed_where_there_are_some_and_said_to_show_frames(
+def test_logs_are_pushed_with_a_warning_about_frames(
     hub: HubServer, run: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["push", "--model", str(run), "--to", "mine", "--logs", "--no-frames"]) == 1
@@ -222,7 +222,7 @@ def test_logs_are_pushed_where_there_are_some_and_said_to_show_frames(
     assert f"models/{USER}/other" not in hub.repositories
 
 
-def test_who_sees_a_repository_that_is_there_already(
+def test_the_visibility_of_an_existing_repository(
     hub: HubServer, run: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hub.add(f"{USER}/open", {".gitattributes": b""})

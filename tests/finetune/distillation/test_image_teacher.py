@@ -43,7 +43,7 @@ def test_maps_are_standardised_and_tell_the_classes(dataset: Path, teacher: Path
     assert (logits.argmax(dim=1) == labels).float().mean() > 0.7
 
 
-def test_a_projection_that_says_what_the_teacher_saw_has_nothing_to_learn() -> None:
+def test_the_feature_loss_is_zero_for_the_teachers_own_features() -> None:
     torch.manual_seed(0)
     maps = torch.randn(6, 3, 4, 4, 8)
     targets = FeatureTargets(maps=maps.half().numpy(), weight=torch.randn(2, 8), bias=torch.randn(2))

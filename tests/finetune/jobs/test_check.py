@@ -11,7 +11,7 @@ from finetune.jobs.check import check
 from tests.support.datasets import shape_clip, write_clip, write_dataset, write_tables
 
 
-def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+def test_broken_short_and_duplicated_clips_are_listed(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 10)
     (root / "circle" / "clip_03" / "0.png").write_bytes(b"no image")
     shutil.rmtree(root / "square" / "clip_05")
@@ -34,7 +34,7 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         assert image.size == (6 * 100 - 4, 4 * 100 - 4)
 
 
-def test_what_cannot_be_split_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_data_set_that_cannot_be_split_gets_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_dataset(tmp_path / "data", 2)
     assert main(["check", "--data", str(root)]) == 1
     assert "No splits: circle has too few clips" in capsys.readouterr().out

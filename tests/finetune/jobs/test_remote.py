@@ -14,9 +14,7 @@ START = [
 WORDS = ["remote", "--code", "newton/app", "--data", "hub:newton/videos", "--group-by", "^([a-z]+)_"]
 
 
-def test_a_dry_run_prints_what_would_be_sent_and_asks_nobody(
-    hub: HubServer, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dry_run_prints_the_job_and_sends_nothing(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*WORDS, "--epochs", "3", "--no-compile", "--private", "--dry-run"]) == 0
     told = ["--data=hub:newton/videos", "--group-by=^([a-z]+)_", "--epochs=3", "--no-compile"]
     told += ["--push-to-hub=timesformer-base-videos", "--private"]

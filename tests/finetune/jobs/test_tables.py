@@ -17,7 +17,7 @@ from tests.finetune.conftest import TINY
 CHANGES = {**TINY, "init": "scratch:tiny", "epochs": 1}
 
 
-def test_rows_are_run_once_and_set_beside_the_paper(
+def test_rows_are_run_once_and_compared_with_the_paper(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = DataSource(str(dataset))
@@ -71,7 +71,7 @@ def test_the_table_has_all_rows_that_the_folder_holds(dataset: Path, tmp_path: P
     assert "table2-k400" not in tables.run_tables(["table1-4"], source, tmp_path, CHANGES)
 
 
-def test_a_row_that_is_not_there(dataset: Path, tmp_path: Path) -> None:
+def test_an_unknown_row(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no table row table1-5; known are table1-1"):
         tables.run_tables(["table1-5"], DataSource(str(dataset)), tmp_path, {})
 

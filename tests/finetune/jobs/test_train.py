@@ -140,7 +140,7 @@ def test_a_finished_run_is_not_run_again_and_another_not_over_it(finished: tuple
         )
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, dataset: Path) -> None:
+def test_a_folder_of_something_else_is_refused(tmp_path: Path, dataset: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(DataError, match="it holds no run"):
         train(RECIPE, DataSource(str(dataset)), tmp_path, resume=True)
@@ -231,7 +231,7 @@ def test_a_run_stopped_in_its_first_epoch_begins_again(
 
 
 @pytest.mark.parametrize("init", ["scratch:timesformer-tiny", "scratch:vivit-tiny"])
-def test_the_best_epoch_is_what_is_kept_and_what_a_resumed_run_goes_on_from(
+def test_the_best_epoch_is_saved_and_a_resumed_run_knows_it(
     init: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, init=init, learning_rate=0.002, epochs=4)
@@ -286,7 +286,7 @@ def test_a_full_disk_at_the_end_loses_no_epoch(dataset: Path, tmp_path: Path, mo
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
 )
-def test_out_of_memory_is_answered_with_what_to_lower(
+def test_out_of_memory_advises_what_to_lower(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     Interruption(monkeypatch, 0, error)
@@ -315,9 +315,7 @@ def test_every_way_of_saving_memory_trains(dataset: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("changes", [{"mixup": 0.8}, {"mixup": 0.8, "augment": "clips", "frames": 4}])
-def test_mixed_clips_are_learned_from(
-    changes: dict[str, Any], finished: tuple[Path, Report], dataset: Path, tmp_path: Path
-) -> None:
+def test_mixup_trains(changes: dict[str, Any], finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     report = train(replace(RECIPE, **changes), DataSource(str(dataset)), tmp_path / "run")
     for name, value in changes.items():
         assert getattr(training(report).recipe, name) == value
@@ -326,7 +324,7 @@ def test_mixed_clips_are_learned_from(
     assert losses[-1] < 0.75, "the val clips are whole"
 
 
-def test_weights_of_classes_change_what_is_learned(tmp_path: Path) -> None:
+def test_class_weights_change_the_training(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 12)
     for number in range(8):
         shutil.rmtree(root / "square" / f"clip_{number:02}")
@@ -379,7 +377,7 @@ def test_a_resumed_run_stops_early_where_the_whole_one_would(
     assert training(report).best_epoch == 1
 
 
-def test_a_run_cut_off_after_its_last_epoch_does_not_train_on(
+def test_a_run_interrupted_after_its_last_epoch_does_not_train_on(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, learning_rate=1e-9, epochs=3, patience=0)
@@ -427,7 +425,7 @@ def test_a_batch_that_does_not_divide_is_refused(
         train(Recipe(), DataSource(str(dataset)), tmp_path / "run")
 
 
-def test_the_seed_decides_everything(dataset: Path, finished: tuple[Path, Report], tmp_path: Path) -> None:
+def test_a_seed_reproduces_a_run(dataset: Path, finished: tuple[Path, Report], tmp_path: Path) -> None:
     train(RECIPE, DataSource(str(dataset)), tmp_path / "again")
     assert difference(finished[0], tmp_path / "again") == pytest.approx(0, abs=1e-6)
     assert not np.isnan(difference(finished[0], tmp_path / "again"))
@@ -464,7 +462,7 @@ def test_training_that_diverges_stops_and_leaves_no_checkpoint(
     ("error", "advice"),
     [(torch.OutOfMemoryError("CUDA out of memory"), "Lower --batch-size"), (None, "Lower --learning-rate")],
 )
-def test_where_a_checkpoint_was_kept_other_settings_need_a_new_folder(
+def test_other_settings_than_a_checkpoints_need_a_new_folder(
     error: Exception | None, advice: str, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fitted head is a checkpoint before the first step."""
@@ -478,9 +476,7 @@ def test_where_a_checkpoint_was_kept_other_settings_need_a_new_folder(
         train(replace(recipe, learning_rate=1e-3), DataSource(str(dataset)), tmp_path / "run", resume=True)
 
 
-def test_weights_that_are_not_finite_are_not_started_from(
-    finished: tuple[Path, Report], dataset: Path, tmp_path: Path
-) -> None:
+def test_initial_weights_with_nan_are_refused(finished: tuple[Path, Report], dataset: Path, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(finished[0], tmp_path / "broken", ignore=shutil.ignore_patterns("runs")))
     state = weights(broken)
     state["classifier.bias"][0] = torch.nan
@@ -492,7 +488,7 @@ def test_weights_that_are_not_finite_are_not_started_from(
     assert not (tmp_path / "run" / "run.json").exists(), "the corrected command finds the folder free"
 
 
-def test_a_fitted_head_is_kept_where_training_makes_it_no_better(
+def test_a_linear_probe_stays_selected_if_training_does_not_improve_it(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = replace(RECIPE, head="linear-probe", learning_rate=1e-9, epochs=2)
@@ -521,7 +517,7 @@ def test_frozen_blocks_stay_and_the_rest_learns(finished: tuple[Path, Report], d
 
 
 @pytest.mark.parametrize(("top1", "best"), [((0.5, 0.625, 0.625, 0.75), 3), ((0.5, 0.625, 0.5, 0.625), 0)])
-def test_a_fitted_head_gives_way_to_what_is_clearly_better_alone(
+def test_a_linear_probe_stays_selected_unless_an_epoch_is_clearly_better(
     top1: tuple[float, ...], best: int, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On 8 val clips the standard error of 0.5 is 0.18."""

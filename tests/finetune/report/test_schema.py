@@ -41,7 +41,7 @@ def test_the_command_divides_the_data_as_the_run_did(
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format": 2}', '{"format": 2, "model": 7}', "\u0000", "null"])
-def test_what_is_no_report_is_refused_in_one_line(content: str, tmp_path: Path) -> None:
+def test_other_files_are_refused_in_one_line(content: str, tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text(content)
     with pytest.raises(DataError, match=r"report.json is not a report that this version reads: [^\n]+$"):
         read(tmp_path)
