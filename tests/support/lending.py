@@ -1,4 +1,4 @@
-"""A stand-in for Hugging Face's module `spaces`, as its source (version 0.51.3) says that it lends a GPU."""
+"""A stand-in for Hugging Face's module `spaces`; it lends a GPU as version 0.51.3 does."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Lending:
     """A visitor's allowance. As in the forked process of ZeroGPU, only what can be pickled comes in and goes out.
 
     Attributes:
-        left: seconds; a call that asks for more is refused.
-        asked: seconds that each call asked for.
-        taken_back: whether a call is ended in the midst of its work, as when its time is up.
+        left: seconds; a call that requests more is refused.
+        requested: seconds of each call.
+        taken_back: ends each call at its first result, as when its time is up.
     """
 
     def __init__(self, left: float, *, taken_back: bool = False) -> None:
         self.left, self.taken_back = left, taken_back
-        self.asked: list[float] = []
+        self.requested: list[float] = []
 
     def gpu(self, duration: Callable[..., float]) -> Callable[..., Any]:
         def lend(task: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
             @functools.wraps(task)
             def call(*arguments: Any) -> Iterator[Any]:
-                self.asked.append(duration(*arguments))
-                if self.asked[-1] > self.left:
+                self.requested.append(duration(*arguments))
+                if self.requested[-1] > self.left:
                     raise gr.Error(self.refusal, title="ZeroGPU quota exceeded", print_exception=False)
                 for result in task(*copied(arguments)):
                     if self.taken_back:
@@ -47,8 +47,8 @@ class Lending:
 
     @property
     def refusal(self) -> str:
-        requested = f"{self.asked[-1]}s requested vs. {self.left:g}s left"
-        return f"You have exceeded your free ZeroGPU quota ({requested}). Try again in 3:04:00."
+        request = f"{self.requested[-1]}s requested vs. {self.left:g}s left"
+        return f"You have exceeded your free ZeroGPU quota ({request}). Try again in 3:04:00."
 
 
 def copied(value: Any) -> Any:
@@ -57,7 +57,7 @@ def copied(value: Any) -> Any:
 
 @contextmanager
 def lent(left: float = 120, **options: Any) -> Iterator[Lending]:
-    """Inside, the page finds a module `spaces` that lends for so many seconds, and nothing was measured before."""
+    """Installs a module `spaces` that lends for the given seconds; no call has been measured yet."""
     lending, module = Lending(left, **options), ModuleType("spaces")
     module.GPU = lending.gpu  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import secrets
+from functools import partial
 from typing import Any
 
 import httpx
 from mcp import ClientSession
 from mcp.client.streamable_http import streamable_http_client
 
+from tests.support.waiting import LIMIT_SECONDS
+
+get, post, request = (partial(call, timeout=LIMIT_SECONDS) for call in (httpx.get, httpx.post, httpx.request))
+
 
 class Visitor:
     """Calls the page as Gradio's API clients and its own script do."""
 
     def __init__(self, url: str) -> None:
-        self.http = httpx.Client(base_url=f"{url}gradio_api/", timeout=60)
+        self.http = httpx.Client(base_url=f"{url}gradio_api/", timeout=LIMIT_SECONDS)
         self.session = secrets.token_hex(6)
 
     def upload(self, content: bytes, name: str = "clip.mp4") -> str:

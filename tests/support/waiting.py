@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+LIMIT_SECONDS = 120.0  # ends a hang; no test measures it
+
 
 class Clock:
     """A clock that shows `now`, which tests set."""
@@ -16,7 +18,7 @@ class Clock:
         return self.now
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = LIMIT_SECONDS) -> None:
     """Waits for a condition.
 
     Args:

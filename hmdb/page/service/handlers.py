@@ -1,6 +1,6 @@
-"""The endpoints of the API, which are the MCP tools, beside the questions of the page.
+"""The endpoints of the API, which are also the MCP tools.
 
-A handler asks the recognizer, which knows nothing of pages, and yields the values of components. An HmdbError reaches
+A handler calls the recognizer, which knows nothing of pages, and yields the values of components. An HmdbError reaches
 the client as one line (`hmdb/page/server/error_reporting.py`).
 """
 

@@ -171,7 +171,7 @@ class AnswerPanel(Panel):
             yield from cumulative(self._walkthrough(path) if path != shown_path else (), self.walkthrough)
 
     def _walkthrough(self, path: str) -> Iterator[Updates]:
-        yield {self.walkthrough: note_html("Looking at it once more, closely …")}
+        yield {self.walkthrough: note_html("Tracing the answer …")}
         try:
             for trace in self.do.trace_answer(path, owner=self.walkthrough):
                 yield {self.walkthrough: walkthrough_html(trace), self.walkthrough_path: path}

@@ -62,16 +62,16 @@ def test_a_video_is_opened_once_in_one_job(
 
 def test_the_walkthrough_explains_a_percentage_if_the_model_is_calibrated(recognizer: Recognizer, video: Path) -> None:
     sure = recognizer(video).probability
-    alike = ReliabilityBin(low=0.0, high=1.0, count=9, right=4)
-    counted = dataclasses.replace(recognizer.loaded.calibration, bins=(alike,))
+    reliability = ReliabilityBin(low=0.0, high=1.0, count=9, right=4)
+    counted = dataclasses.replace(recognizer.loaded.calibration, bins=(reliability,))
     for calibration, count in ((recognizer.loaded.calibration, 5), (counted, 6)):
         loaded = dataclasses.replace(recognizer.loaded, calibration=calibration)
         do = Handlers(BackgroundModel(lambda loaded=loaded: Recognizer(loaded)), None, SETTINGS)  # type: ignore[misc]
         (trace,) = do.trace_answer(str(video))
-        told = walkthrough_html(trace)
-        assert told.count("<li>") == count
-        assert (f"What {sure:.0%} means" in told) == (count == 6)
-    assert "It was right on 4 of them: 44%." in told
+        walkthrough = walkthrough_html(trace)
+        assert walkthrough.count("<li>") == count
+        assert (f"What {sure:.0%} means" in walkthrough) == (count == 6)
+    assert "It was right on 4 of them: 44%." in walkthrough
 
 
 def test_labels_in_the_walkthrough_are_escaped(recognizer: Recognizer, video: Path) -> None:

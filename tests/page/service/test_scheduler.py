@@ -63,7 +63,7 @@ def test_addresses_are_served_round_robin() -> None:
 
 def test_pending_jobs_are_limited_per_address_and_in_all() -> None:
     scheduler, gate = Scheduler(1, 60, max_pending=6, max_per_address=4), threading.Event()
-    said: list[str] = []
+    errors: list[str] = []
 
     def work() -> Iterator[None]:
         assert gate.wait(60)
@@ -73,14 +73,14 @@ def test_pending_jobs_are_limited_per_address_and_in_all() -> None:
         try:
             list(scheduler.run("test", work))
         except BusyError as error:
-            said.append(str(error))
+            errors.append(str(error))
 
     threads = [as_visitor("10.0.0.1", ask) for _ in range(40)]
-    wait_until(lambda: len(said) == 36)
-    assert set(said) == {"4 of your answers are already in progress. Wait for one of them."}
+    wait_until(lambda: len(errors) == 36)
+    assert set(errors) == {"4 of your answers are already in progress. Wait for one of them."}
     threads += [as_visitor(f"10.0.0.{n}", ask) for n in range(2, 6)]
-    wait_until(lambda: len(said) == 38)
-    assert said[-1] == "6 answers are already in progress. Try again in a minute."
+    wait_until(lambda: len(errors) == 38)
+    assert errors[-1] == "6 answers are already in progress. Try again in a minute."
     gate.set()
     for thread in threads:
         thread.join(60)
@@ -113,20 +113,20 @@ def test_the_deadline_counts_work_and_not_waiting() -> None:
 def test_the_deadline_ends_reading_a_video(video: Any) -> None:
     from hmdb.video import open_video
 
-    clock, asked = Clock(), 0
+    clock, reads = Clock(), 0
 
     def read() -> Iterator[int]:
-        nonlocal asked
+        nonlocal reads
         opened = open_video(video)
         while True:
-            asked += 1
+            reads += 1
             clock.now += 0.5
             opened.frames_at([0])
         yield 1  # type: ignore[unreachable]
 
     with pytest.raises(StoppedError, match="longer than 1 seconds"):
         list(Scheduler(1, 1, clock=clock).run("test", read))
-    assert asked == 3
+    assert reads == 3
 
 
 def test_a_stuck_scheduler_is_detected() -> None:

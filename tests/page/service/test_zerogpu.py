@@ -101,7 +101,7 @@ def test_a_call_requests_what_the_last_took(model: GpuRecognizer) -> None:
         assert list(model.stream(partial(working, seconds=[5.0, 5.0]), lambda: 2)) == [5, 5]
         assert list(model.stream(partial(working, seconds=[1.0]))) == [1]
         assert list(model.stream(partial(working, seconds=[1.0]), lambda: 3)) == [1]
-    assert lending.asked == [15, 8, 23]
+    assert lending.requested == [15, 8, 23]
 
 
 def test_the_start_counts_from_when_the_gpu_is_lent(model: GpuRecognizer) -> None:
@@ -120,10 +120,10 @@ def test_a_slow_call_goes_on_or_stops_in_time_and_the_next_requests_more(model: 
         with pytest.raises(StoppedError, match="longer than the 14 seconds"):
             next(steps)
         assert list(model.stream(job, stop_in_time=True)) == [10, 10]
-    assert lending.asked == [14, 30]
+    assert lending.requested == [14, 30]
     with lent() as lending:
         assert [list(model.stream(job)) for _ in range(2)] == [[10, 10]] * 2
-    assert lending.asked == [14, 30]
+    assert lending.requested == [14, 30]
 
 
 def test_an_unexpected_error_comes_back_with_its_traceback(model: GpuRecognizer) -> None:
@@ -136,7 +136,7 @@ def test_the_call_after_one_taken_back_requests_more(model: GpuRecognizer) -> No
         for _ in range(2):
             with pytest.raises(LendingError, match=r"^GPU task aborted$"):
                 list(model.stream(partial(working, seconds=[1.0])))
-    assert lending.asked == [14, 21]
+    assert lending.requested == [14, 21]
 
 
 def test_a_refused_call_is_not_measured(model: GpuRecognizer) -> None:
@@ -144,7 +144,7 @@ def test_a_refused_call_is_not_measured(model: GpuRecognizer) -> None:
         for _ in range(2):
             with pytest.raises(LendingError, match=r"^You have exceeded .* \(14s requested vs. 9s left\)"):
                 list(model.stream(partial(working, seconds=[1.0])))
-    assert lending.asked == [14, 14]
+    assert lending.requested == [14, 14]
 
 
 def test_without_the_spaces_module_jobs_run_here(model: GpuRecognizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def test_prediction_map_and_faithfulness_are_one_call(do: Handlers, video: Path)
     with lent(left=30) as lending:
         found = list(do.answer(str(video)))
     assert [type(each) for each in found] == [Playback, Prediction, Explanation, Faithfulness]
-    assert lending.asked == [14]
+    assert lending.requested == [14]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,7 @@ def test_each_question_is_one_call_per_model(
     with lent() as lending:
         there = list(getattr(do, handler)(str(video), *more))
     assert len(there) == len(here)
-    assert len(lending.asked) == calls
+    assert len(lending.requested) == calls
 
 
 def test_a_long_video_requests_seconds_by_its_windows_and_stops_in_time(
@@ -208,7 +208,7 @@ def test_a_long_video_requests_seconds_by_its_windows_and_stops_in_time(
             results = list(Handlers(as_background(each), None, SETTINGS).timeline_updates(str(long_clip)))
         *_, (timeline, finished) = [result for result in results if isinstance(result, tuple)]
         ends.append((len(timeline.answers), finished))
-        assert lending.asked == [29]
+        assert lending.requested == [29]
     assert ends == [(11, True), (8, True)]
 
 
@@ -219,7 +219,7 @@ def demo(recognizer: Recognizer) -> Iterator[PageBlocks]:
         yield demo
 
 
-def answered(demo: gr.Blocks, video: Path) -> str:
+def messages_about(demo: gr.Blocks, video: Path) -> str:
     """All messages of the page about a file that is dropped there."""
     visitor = Visitor(str(demo.local_url))
     take = next(
@@ -238,18 +238,18 @@ def answered(demo: gr.Blocks, video: Path) -> str:
 
 def test_thirty_seconds_are_enough_for_a_map(demo: gr.Blocks, video: Path, recognizer: Recognizer) -> None:
     with lent(left=30) as lending:
-        told = answered(demo, video)
-    assert recognizer(video).label in told
-    assert "What speaks for" in told
-    assert lending.asked == [14]
+        messages = messages_about(demo, video)
+    assert recognizer(video).label in messages
+    assert "What speaks for" in messages
+    assert lending.requested == [14]
 
 
 def test_a_refusal_is_shown_in_its_own_words(demo: gr.Blocks, video: Path) -> None:
     with lent(left=9) as lending:
-        told = answered(demo, video)
+        messages = messages_about(demo, video)
         visitor = Visitor(str(demo.local_url))
         ok, answer = visitor.ask("predict", file(visitor.upload(video.read_bytes())))
-    assert lending.refusal in told
+    assert lending.refusal in messages
     assert (ok, answer["error"]) == (False, lending.refusal)
 
 
