@@ -13,7 +13,16 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.support.waiting import LIMIT_SECONDS
 
-get, post, request = (partial(call, timeout=LIMIT_SECONDS) for call in (httpx.get, httpx.post, httpx.request))
+
+class Http:
+    """httpx with a limit that only ends a hang; a busy machine exceeds httpx's own, 5 s."""
+
+    get = staticmethod(partial(httpx.get, timeout=LIMIT_SECONDS))
+    post = staticmethod(partial(httpx.post, timeout=LIMIT_SECONDS))
+    request = staticmethod(partial(httpx.request, timeout=LIMIT_SECONDS))
+
+
+http = Http()
 
 
 class Visitor:

@@ -16,7 +16,7 @@ from PIL import Image
 from hmdb.page.launch import PageServer
 from hmdb.page.server import bodies
 from hmdb.page.server.file_store import FILES, UPLOADS
-from tests.support.visitor import Visitor
+from tests.support.visitor import Visitor, http
 from tests.support.waiting import wait_until
 
 
@@ -45,7 +45,7 @@ def test_silent_and_slow_connections_are_closed(page: PageServer, monkeypatch: p
             with suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
             connection.close()
-    assert httpx.get(f"{page.url}health").status_code == 200
+    assert http.get(f"{page.url}health").status_code == 200
 
 
 def test_clients_that_do_not_read_are_disconnected(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from hmdb.page.server import error_reporting
 from hmdb.page.server.error_reporting import MAX_MESSAGE, UNEXPECTED, WRONG_TYPE, TracebackOnceFilter
-from tests.support.visitor import Visitor, call_tool, file
+from tests.support.visitor import Visitor, call_tool, file, http
 
 
 class Lines(logging.Handler):
@@ -73,7 +72,7 @@ def test_unexpected_errors_are_one_line_for_the_client(url: str, log_lines: Line
 
 
 def test_invalid_requests_are_not_echoed(url: str) -> None:
-    answer = httpx.post(f"{url}gradio_api/queue/join", json={"data": "x" * 4000})
+    answer = http.post(f"{url}gradio_api/queue/join", json={"data": "x" * 4000})
     assert (answer.status_code, len(answer.text) < 100) == (422, True)
 
 

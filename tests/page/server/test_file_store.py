@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
-import httpx
 import pytest
 
 from hmdb.clips.clip import Clip
@@ -23,7 +22,7 @@ from hmdb.recognizer import Recognizer
 from tests.page.server.conftest import LIMITS
 from tests.support.paths import ROOT
 from tests.support.ports import free_port
-from tests.support.visitor import Visitor, file
+from tests.support.visitor import Visitor, file, http
 from tests.support.waiting import wait_until
 
 
@@ -102,7 +101,7 @@ def test_videos_of_pending_answers_are_neither_evicted_nor_expired(
         wait_until(lambda: page.handlers.scheduler.pending == 2)
         with monkeypatch.context() as tight:
             tight.setattr(FILES, "budget", 2000)
-            late = httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", b"x" * 1500)})
+            late = http.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", b"x" * 1500)})
             tight.setattr(FILES, "keep_seconds", 0)
             FILES.delete_expired()
         gate.set()

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import pytest
 
 from hmdb.errors import VideoError
@@ -20,15 +19,15 @@ from hmdb.recognizer import Recognizer
 from hmdb.video import Confinement, confinement
 from tests.page.server.conftest import LIMITS
 from tests.support.ports import free_port
-from tests.support.visitor import Visitor, file
+from tests.support.visitor import Visitor, file, http
 from tests.support.waiting import wait_until
 
 
 def test_health_shows_state_and_confinement(page: PageServer) -> None:
-    wait_until(lambda: httpx.get(f"{page.url}health").json()["state"] in ("loading", "ready"))
+    wait_until(lambda: http.get(f"{page.url}health").json()["state"] in ("loading", "ready"))
     Visitor(page.url).ask("labels")
-    wait_until(lambda: httpx.get(f"{page.url}health").json()["confinement"] is not None)
-    health = httpx.get(f"{page.url}health").json()
+    wait_until(lambda: http.get(f"{page.url}health").json()["confinement"] is not None)
+    health = http.get(f"{page.url}health").json()
     assert (health["state"], health["problem"], health["answers_under_way"]) == ("ready", "", 0)
     assert "seccomp" in health["confinement"]
 
@@ -45,14 +44,14 @@ def test_health_fails_when_answers_are_stuck(page: PageServer, monkeypatch: pyte
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(lambda: list(scheduler.run("test", work)))
         wait_until(lambda: scheduler._running == 1)
-        assert httpx.get(f"{page.url}health").status_code == 200
+        assert http.get(f"{page.url}health").status_code == 200
         now[0] = 1000
-        stuck = httpx.get(f"{page.url}health")
+        stuck = http.get(f"{page.url}health")
         gate.set()
         assert answer.result() == [1]
     assert (stuck.status_code, stuck.json()["state"]) == (503, "not answering")
     assert stuck.json()["problem"] == "Answers are pending, and none makes progress. Restart the page."
-    assert httpx.get(f"{page.url}health").status_code == 200
+    assert http.get(f"{page.url}health").status_code == 200
 
 
 def test_health_neither_waits_for_a_decoding_process_nor_hides_its_failure(
@@ -71,16 +70,16 @@ def test_health_neither_waits_for_a_decoding_process_nor_hides_its_failure(
     monkeypatch.setattr(launch, "RETRY_SECONDS", 0.01)
     page = PageServer(build_demo(recognizer, settings=LIMITS), LIMITS, quiet=True, server_port=free_port())
     try:
-        early = httpx.get(f"{page.url}health")
+        early = http.get(f"{page.url}health")
         assert (early.status_code, early.json()["confinement"]) == (200, None)
         gate.set()
-        wait_until(lambda: httpx.get(f"{page.url}health").status_code != 200)
-        failed = httpx.get(f"{page.url}health")
+        wait_until(lambda: http.get(f"{page.url}health").status_code != 200)
+        failed = http.get(f"{page.url}health")
         assert (failed.status_code, failed.json()["state"]) == (503, "failed")
         assert failed.json()["problem"] == "No decoding process can be started."
         fails.clear()
-        wait_until(lambda: httpx.get(f"{page.url}health").json()["confinement"] is not None)
-        assert httpx.get(f"{page.url}health").status_code == 200
+        wait_until(lambda: http.get(f"{page.url}health").json()["confinement"] is not None)
+        assert http.get(f"{page.url}health").status_code == 200
     finally:
         fails.clear()
         gate.set()
@@ -90,7 +89,7 @@ def test_health_neither_waits_for_a_decoding_process_nor_hides_its_failure(
 def test_metrics_count_answers(page: PageServer, video: Path) -> None:
     visitor = Visitor(page.url)
     assert visitor.ask("predict", file(visitor.upload(video.read_bytes())))[0]
-    text = httpx.get(f"{page.url}metrics").text
+    text = http.get(f"{page.url}metrics").text
     assert 'hmdb_answers_total{outcome="ok",what="predict"}' in text
     assert "hmdb_disk_bytes" in text
     assert "127.0.0.1" not in text
@@ -98,5 +97,5 @@ def test_metrics_count_answers(page: PageServer, video: Path) -> None:
 
 def test_metrics_are_off_by_default(recognizer: Recognizer) -> None:
     page = PageServer(build_demo(recognizer, settings=Settings()), Settings(), quiet=True, server_port=free_port())
-    assert httpx.get(f"{page.url}metrics").status_code == 404
+    assert http.get(f"{page.url}metrics").status_code == 404
     page.close(0)

@@ -5,35 +5,34 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
 from hmdb.page.launch import PageServer
 from hmdb.page.server.file_store import FILES
 from hmdb.page.server.middleware.client_address import ClientAddressMiddleware, quota_key
-from tests.support.visitor import Visitor
+from tests.support.visitor import Visitor, http
 
 
 def test_odd_ranges_and_long_names_cause_no_errors(page: PageServer) -> None:
     name = Visitor(page.url).upload(b"0123456789")
-    odd = httpx.get(f"{page.url}gradio_api/file={name}", headers={"range": "bytes=0-1,3-4"})
+    odd = http.get(f"{page.url}gradio_api/file={name}", headers={"range": "bytes=0-1,3-4"})
     assert (odd.status_code, odd.content) == (200, b"0123456789")
-    assert httpx.get(f"{page.url}static/{'x' * 5000}").status_code == 404
+    assert http.get(f"{page.url}static/{'x' * 5000}").status_code == 404
 
 
 @pytest.mark.parametrize("header", ["X-Forwarded-Host", "Host"])
 @pytest.mark.parametrize("path", ["", "config", "gradio_api/info", "gradio_api/mcp/schema", "gradio_api/queue/join"])
 def test_invalid_hosts_get_a_one_line_error(page: PageServer, path: str, header: str) -> None:
     method = "POST" if path.endswith("join") else "GET"
-    answer = httpx.request(method, f"{page.url}{path}", headers={header: "[v1.a]"})
+    answer = http.request(method, f"{page.url}{path}", headers={header: "[v1.a]"})
     message = "The headers of this request contain an invalid host."
     assert (answer.status_code, answer.json()) == (400, {"detail": message})
 
 
 def test_every_response_has_security_headers(page: PageServer) -> None:
     for path in ("", "config", "health", "gradio_api/info", "nowhere"):
-        headers = httpx.get(f"{page.url}{path}", headers={"Origin": "http://evil.example"}).headers
+        headers = http.get(f"{page.url}{path}", headers={"Origin": "http://evil.example"}).headers
         assert headers["x-content-type-options"] == "nosniff"
         assert "frame-ancestors 'self' https://huggingface.co" in headers["content-security-policy"]
         assert "access-control-allow-credentials" not in headers
@@ -89,6 +88,6 @@ def test_quotas_count_an_ipv6_network_as_one_client(address: str, counted: str) 
 def test_forwarded_addresses_are_ignored_without_a_trusted_proxy(url: str, video: Path) -> None:
     before = set(FILES._folders)
     asked = {"X-Forwarded-For": "203.0.113.9"}
-    httpx.post(f"{url}gradio_api/upload", files={"files": video.read_bytes()}, headers=asked).raise_for_status()
+    http.post(f"{url}gradio_api/upload", files={"files": video.read_bytes()}, headers=asked).raise_for_status()
     (upload,) = (FILES._folders[name] for name in set(FILES._folders) - before)
     assert upload.owner == "127.0.0.1"

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import httpx
 import pytest
 from gradio_client import Client, handle_file
 from mcp import ClientSession
@@ -24,7 +23,7 @@ from hmdb.page.settings import Settings
 from hmdb.recognizer import Recognizer
 from tests.support.paths import ROOT
 from tests.support.ports import free_port
-from tests.support.visitor import Visitor, call_tool, file, file_names
+from tests.support.visitor import Visitor, call_tool, file, file_names, http
 from tests.support.waiting import wait_until
 from tests.test_text import NAMES
 
@@ -210,7 +209,7 @@ PAGES = (
 
 def test_responses_contain_no_server_path(demo: gr.Blocks, visitor: Visitor, video: Path) -> None:
     for page in PAGES:
-        assert_no_path(httpx.get(f"{demo.local_url}{page}").text)
+        assert_no_path(http.get(f"{demo.local_url}{page}").text)
     upload = visitor.upload(video.read_bytes())
     bad = visitor.upload(b"no video", "bad.mp4")
     for endpoint, rest in WITH_A_VIDEO.items():
@@ -258,7 +257,7 @@ CLOSED = (
 @pytest.mark.parametrize("request_line", CLOSED)
 def test_unneeded_routes_are_closed(demo: gr.Blocks, request_line: str) -> None:
     method, path = request_line.split()
-    answer = httpx.request(method, f"{demo.local_url}{path}")
+    answer = http.request(method, f"{demo.local_url}{path}")
     assert (answer.status_code, answer.json()["detail"]) == (404, "Not found.")
 
 
@@ -288,7 +287,7 @@ def test_mcp_descriptions_ask_for_data_urls(demo: gr.Blocks) -> None:
             await session.initialize()
             return (await session.list_tools()).model_dump()["tools"]
 
-    listed = httpx.get(f"{demo.local_url}gradio_api/mcp/schema").json()
+    listed = http.get(f"{demo.local_url}gradio_api/mcp/schema").json()
     for tool in [*asyncio.run(tools()), *listed]:
         takes_a_file = tool["name"] in WITH_A_VIDEO
         assert ("as a data URL: data:video/mp4;base64,..." in tool["description"]) == takes_a_file
@@ -305,7 +304,7 @@ def test_mcp_returns_urls_that_the_client_can_fetch(demo: gr.Blocks, video: Path
     assert_no_path(text)
     addresses = re.findall(r"http://[^\s'\"]+\.jpg", text)
     assert len(set(addresses)) == 8
-    assert all(httpx.get(address).status_code == 200 for address in addresses)
+    assert all(http.get(address).status_code == 200 for address in addresses)
     wait_until(lambda: not FILES.untracked())
 
 

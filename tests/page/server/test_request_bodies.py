@@ -12,12 +12,13 @@ import pytest
 
 from hmdb.page.launch import PageServer
 from hmdb.page.server import bodies
+from tests.support.visitor import http
 
 
 @pytest.mark.parametrize("route", ["queue/join", "call/predict", "run/predict", "cancel", "reset", "call/v2/predict"])
 def test_large_bodies_are_rejected(page: PageServer, route: str) -> None:
     for body in (json.dumps({"data": ["x" * 2**21]}), "[" * 2**21):
-        answer = httpx.post(f"{page.url}gradio_api/{route}", content=body)
+        answer = http.post(f"{page.url}gradio_api/{route}", content=body)
         assert (answer.status_code, answer.json()["detail"]) == (
             413,
             "A request may be at most 1 MB. Upload files instead of sending them in it.",
@@ -34,7 +35,7 @@ def test_large_chunked_bodies_are_rejected_early(page: PageServer) -> None:
             yield b" " * 2**16
 
     with pytest.raises(httpx.HTTPError):
-        httpx.post(f"{page.url}gradio_api/queue/join", content=pieces()).raise_for_status()
+        http.post(f"{page.url}gradio_api/queue/join", content=pieces()).raise_for_status()
     assert sent < 2**24
 
 
@@ -52,14 +53,14 @@ def test_large_chunked_bodies_are_rejected_early(page: PageServer) -> None:
     ],
 )
 def test_invalid_json_gets_a_one_line_error(page: PageServer, body: bytes, message: str) -> None:
-    answer = httpx.post(f"{page.url}gradio_api/call/explain", content=body)
+    answer = http.post(f"{page.url}gradio_api/call/explain", content=body)
     assert (answer.status_code, answer.json()) == (400, {"detail": message})
 
 
 @pytest.mark.parametrize(("route", "depth"), [("call/predict", 300), ("call/predict", 900), ("mcp/", 1000)])
 def test_deeply_nested_json_gets_a_one_line_error(page: PageServer, route: str, depth: int) -> None:
     body = b'{"data":' + b"[" * depth + b"]" * depth + b"}"
-    answer = httpx.post(f"{page.url}gradio_api/{route}", content=body)
+    answer = http.post(f"{page.url}gradio_api/{route}", content=body)
     assert (answer.status_code, answer.json()) == (400, {"detail": "This JSON is nested too deeply."})
 
 

@@ -18,7 +18,7 @@ import pytest
 from tests.support.checkpoints import write_checkpoint
 from tests.support.paths import ROOT
 from tests.support.ports import free_port
-from tests.support.visitor import Visitor, file
+from tests.support.visitor import Visitor, file, http
 from tests.support.waiting import wait_until
 
 
@@ -47,7 +47,7 @@ def start_app(tmp_path: Path, checkpoint: Path, port: int, **more: str) -> Itera
 
 def is_up(port: int) -> bool:
     try:
-        return bool(httpx.get(f"http://127.0.0.1:{port}/health").json().get("state") == "ready")
+        return bool(http.get(f"http://127.0.0.1:{port}/health").json().get("state") == "ready")
     except httpx.HTTPError:
         return False
 
@@ -65,7 +65,7 @@ def test_sigterm_finishes_answers_and_deletes_files(
         with visitor.http.stream("GET", f"call/timeline/{joined['event_id']}") as events:
             app.send_signal(signal.SIGTERM)
             late = f"http://127.0.0.1:{port}/gradio_api/call/labels"
-            wait_until(lambda: "about to restart" in httpx.post(late, json={"data": []}).text)
+            wait_until(lambda: "about to restart" in http.post(late, json={"data": []}).text)
             assert "event: complete" in events.read().decode()
         assert app.wait(120) == 0
     assert list(tmp_path.iterdir()) == []

@@ -14,14 +14,14 @@ from gradio.routes import file_upload_statuses
 from hmdb.page.launch import PageServer
 from hmdb.page.server import uploads
 from hmdb.page.server.file_store import FILES
-from tests.support.visitor import Visitor, file
+from tests.support.visitor import Visitor, file, http
 from tests.support.waiting import wait_until
 
 
 def test_large_uploads_are_rejected(page: PageServer) -> None:
     before = FILES.used_bytes
     for parts in ([b"x" * (3 * 2**20)], [b"x" * 2**20] * 4, [b"x" * 900_000] * 8):
-        answer = httpx.post(f"{page.url}gradio_api/upload", files=[("files", ("a.mp4", part)) for part in parts])
+        answer = http.post(f"{page.url}gradio_api/upload", files=[("files", ("a.mp4", part)) for part in parts])
         assert (answer.status_code, answer.json()["detail"]) == (
             413,
             "Files may be at most 2 MB. Try a shorter or smaller one.",
@@ -53,8 +53,8 @@ def test_uploads_leave_no_temporary_files(page: PageServer) -> None:
     name = Visitor(page.url).upload(b"x" * 1000)
     assert files_on_disk() - before == {FILES.root / name}
     for part in ("other", "files"):
-        httpx.post(f"{page.url}gradio_api/upload", files={part: ("", b"y")})
-        httpx.post(f"{page.url}gradio_api/upload", data={part: "y"}, files={"a": ("b", b"c")})
+        http.post(f"{page.url}gradio_api/upload", files={part: ("", b"y")})
+        http.post(f"{page.url}gradio_api/upload", data={part: "y"}, files={"a": ("b", b"c")})
     left = files_on_disk() - before
     assert {path.stat().st_size for path in left} <= {1000, 1}
     assert not any(path.name.startswith("tmp") and path.stat().st_size == 0 for path in left)
@@ -62,7 +62,7 @@ def test_uploads_leave_no_temporary_files(page: PageServer) -> None:
 
 def test_small_files_count_as_the_blocks_they_take(page: PageServer) -> None:
     before = FILES.used_bytes
-    answer = httpx.post(f"{page.url}gradio_api/upload", files=[("files", (f"{n}.mp4", b"x")) for n in range(100)])
+    answer = http.post(f"{page.url}gradio_api/upload", files=[("files", (f"{n}.mp4", b"x")) for n in range(100)])
     assert answer.status_code == 200
     folder = (FILES.root / answer.json()[0]).parent.parent
     assert FILES.used_bytes - before >= sum(path.stat().st_blocks * 512 for path in folder.rglob("*")) >= 100 * 512
@@ -82,7 +82,7 @@ def test_only_valid_upload_ids_are_tracked_until_they_expire(page: PageServer, m
     statuses = file_upload_statuses._statuses
     others = set(statuses)  # of earlier tests, until they expire
     for name in ("x" * 5000, "../x", "abc"):
-        httpx.post(f"{page.url}gradio_api/upload", params={"upload_id": name}, files={"files": ("a.mp4", b"x")})
+        http.post(f"{page.url}gradio_api/upload", params={"upload_id": name}, files={"files": ("a.mp4", b"x")})
         assert set(statuses) - others <= {"abc"}
     wait_until(lambda: "abc" not in statuses)
 
@@ -90,7 +90,7 @@ def test_only_valid_upload_ids_are_tracked_until_they_expire(page: PageServer, m
 def test_unfinished_uploads_of_one_address_are_limited(page: PageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     def upload(address: str) -> httpx.Response:
         asked = {"X-Forwarded-For": address}
-        return httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", bytes(1000))}, headers=asked)
+        return http.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", bytes(1000))}, headers=asked)
 
     monkeypatch.setattr("hmdb.page.server.file_store.MAX_UNFINISHED_SHARE", 2**20 / FILES.budget)
     before = FILES.used_bytes
@@ -113,7 +113,7 @@ def test_unfinished_uploads_of_one_address_are_limited(page: PageServer, monkeyp
 def test_uploads_to_a_full_store_are_rejected(page: PageServer) -> None:
     budget, FILES.budget = FILES.budget, 100
     try:
-        answer = httpx.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", b"x" * 1000)})
+        answer = http.post(f"{page.url}gradio_api/upload", files={"files": ("a.mp4", b"x" * 1000)})
     finally:
         FILES.budget = budget
     assert answer.status_code == 507
