@@ -122,7 +122,8 @@ def test_leaving_the_tab_releases_the_recorders_camera(url: str) -> None:
 
 def test_a_camera_that_nothing_shows_is_stopped(url: str) -> None:
     with open_page(url) as (page, _):
-        page.evaluate("navigator.mediaDevices.getUserMedia({video: true}).then(stream => window.opened = stream)")
+        page.wait_for_function("typeof isShown === 'function'")  # of the page's own script
+        page.evaluate("navigator.mediaDevices.getUserMedia({video: true}).then(stream => {window.opened = stream})")
         page.wait_for_function("window.opened && !opened.active")
 
 
