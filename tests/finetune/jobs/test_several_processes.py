@@ -14,8 +14,9 @@ from finetune.config.recipes import recipe_of
 from finetune.jobs.train import train
 from finetune.report.store import read
 from tests.finetune.conftest import on_test, on_val
-from tests.finetune.jobs.test_train import ROOT, difference
 from tests.support.datasets import write_dataset
+from tests.support.paths import ROOT
+from tests.support.runs import difference
 
 SETTINGS = {"init": "scratch:timesformer-tiny", "sampler": "equidistant", "learning_rate": 0.05, "epochs": 2}
 
