@@ -161,6 +161,11 @@ def _current_recorder() -> Callable[[nn.Module, AttentionRecord], None] | None:
     return getattr(_this_thread, "record", None)
 
 
+def is_recording() -> bool:
+    """True if this thread records attention."""
+    return _current_recorder() is not None
+
+
 @contextmanager
 def recording(keep: Callable[[AttentionRecord], Any]) -> Iterator[dict[nn.Module, Any]]:
     """Collects `keep(record)` of each fused attention module that this thread runs, by module."""

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.models.timesformer.modeling_timesformer import TimesformerSelfAttention
+from transformers.models.timesformer.modeling_timesformer import TimeSformerAttention, TimesformerSelfAttention
 
 from hmdb.clips.clip import ClipSpec
 from hmdb.errors import ModelError
-from hmdb.model.attention import fused_attention
+from hmdb.model.attention import fused_attention, is_recording
 from hmdb.model.families.base import Family, Grid, center_keys, fuse_mlp
 
 
@@ -27,6 +27,17 @@ class FusedSelfAttention(TimesformerSelfAttention):
         query, key, value = projected.permute(2, 0, 3, 1, 4)
         dropout = self.attn_drop.p if self.training else 0.0
         return (fused_attention(self, query, key, value, dropout, self.scale),)
+
+
+class ZeroTemporalAttention(TimeSformerAttention):
+    """Temporal attention whose output projection is zero: computed only if its weights are recorded."""
+
+    def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> tuple[torch.Tensor, ...]:
+        """(B, N, C) -> ((B, N, C),)."""
+        if is_recording():
+            computed: tuple[torch.Tensor, ...] = super().forward(hidden_states, output_attentions)
+            return computed
+        return (torch.zeros_like(hidden_states),)
 
 
 class TimeSformer(Family):
@@ -60,13 +71,15 @@ class TimeSformer(Family):
         return [layer.temporal_attention.attention, space] if hasattr(layer, "temporal_attention") else [space]
 
     def fuse_layer(self, layer: Any) -> None:
-        """Also merges the two consecutive linear layers after temporal attention."""
+        """Also merges the two consecutive linear layers after temporal attention, which is skipped if they give zero."""
         attentions = [(layer.attention, layer.layernorm_before)]
         if hasattr(layer, "temporal_attention"):
             attentions.append((layer.temporal_attention, layer.temporal_layernorm))
             output = layer.temporal_attention.output
             output.dense = _merged(output.dense, layer.temporal_dense)
             layer.temporal_dense = nn.Identity()
+            if not (output.dense.weight.any() or output.dense.bias.any()):
+                layer.temporal_attention.__class__ = ZeroTemporalAttention
         for attention, norm in attentions:
             qkv = attention.attention.qkv
             center_keys(qkv, norm, slice(qkv.in_features, 2 * qkv.in_features))
