@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from transformers.models.timesformer.modeling_timesformer import TimeSformerAttention
 
 from finetune.models.initial import SCRATCH
 from hmdb.model.families import FAMILIES
+from hmdb.model.families.timesformer import ZeroTemporalAttention
 from hmdb.recognizer import MAPS, Recognizer
 from tests.support.checkpoints import write_checkpoint
 
@@ -38,6 +40,24 @@ def test_official_videomae_weight_names_are_read(video: Path, tmp_path: Path) ->
     assert {prefix + name for name in ("q_bias", "v_bias", "query.weight")} <= names
     assert prefix + "query.bias" not in names
     assert len(Recognizer.from_pretrained(checkpoint, device="cpu")(video).labels) == 5
+
+
+def test_skipping_zero_temporal_attention_changes_no_bit(
+    video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = write_checkpoint(tmp_path / "tiny")
+    weights = load_file(checkpoint / "model.safetensors")
+    names = [name for name in weights if "layer.0.temporal_dense" in name]
+    save_file(weights | {name: weights[name] * 0 for name in names}, checkpoint / "model.safetensors", {"format": "pt"})
+    skipping = Recognizer.from_pretrained(checkpoint, device="cpu", dtype="float32")
+    kinds = [type(layer.temporal_attention) for layer in skipping.loaded.network.base_model.encoder.layer]
+    assert kinds == [ZeroTemporalAttention, *[TimeSformerAttention] * (len(kinds) - 1)]
+    monkeypatch.setattr(ZeroTemporalAttention, "forward", TimeSformerAttention.forward)
+    computing = Recognizer.from_pretrained(checkpoint, device="cpu", dtype="float32")
+    expected = [computing.probabilities(computing.read(video)), *(computing.explain(video, kind=k).heat for k in MAPS)]
+    monkeypatch.undo()
+    found = [skipping.probabilities(skipping.read(video)), *(skipping.explain(video, kind=k).heat for k in MAPS)]
+    assert all(np.array_equal(one, other) for one, other in zip(found, expected, strict=True))
 
 
 def test_each_family_has_scratch_networks() -> None:
