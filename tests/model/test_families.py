@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,8 @@ def test_skipping_zero_temporal_attention_changes_no_bit(
     names = [name for name in weights if "layer.0.temporal_dense" in name]
     save_file(weights | {name: weights[name] * 0 for name in names}, checkpoint / "model.safetensors", {"format": "pt"})
     skipping = Recognizer.from_pretrained(checkpoint, device="cpu", dtype="float32")
-    kinds = [type(layer.temporal_attention) for layer in skipping.loaded.network.base_model.encoder.layer]
+    layers: Any = FAMILIES["timesformer"].layers(skipping.loaded.network)
+    kinds = [type(layer.temporal_attention) for layer in layers]
     assert kinds == [ZeroTemporalAttention, *[TimeSformerAttention] * (len(kinds) - 1)]
     monkeypatch.setattr(ZeroTemporalAttention, "forward", TimeSformerAttention.forward)
     computing = Recognizer.from_pretrained(checkpoint, device="cpu", dtype="float32")

@@ -32,12 +32,9 @@ class FusedSelfAttention(TimesformerSelfAttention):
 class ZeroTemporalAttention(TimeSformerAttention):
     """Temporal attention whose output projection is zero: computed only if its weights are recorded."""
 
-    def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> tuple[torch.Tensor, ...]:
+    def forward(self, hidden_states: torch.Tensor, output_attentions: bool = False) -> tuple[torch.Tensor]:
         """(B, N, C) -> ((B, N, C),)."""
-        if is_recording():
-            computed: tuple[torch.Tensor, ...] = super().forward(hidden_states, output_attentions)
-            return computed
-        return (torch.zeros_like(hidden_states),)
+        return (super().forward(hidden_states)[0] if is_recording() else torch.zeros_like(hidden_states),)
 
 
 class TimeSformer(Family):
@@ -71,7 +68,7 @@ class TimeSformer(Family):
         return [layer.temporal_attention.attention, space] if hasattr(layer, "temporal_attention") else [space]
 
     def fuse_layer(self, layer: Any) -> None:
-        """Also merges the two consecutive linear layers after temporal attention, which is skipped if they give zero."""
+        """Also merges the two linear layers after temporal attention, which is skipped if they give zero."""
         attentions = [(layer.attention, layer.layernorm_before)]
         if hasattr(layer, "temporal_attention"):
             attentions.append((layer.temporal_attention, layer.temporal_layernorm))
