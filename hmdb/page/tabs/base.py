@@ -91,7 +91,7 @@ class Panel(ABC):
         self._current.put(CurrentVideo(path))
         self.do.cancel(self)
         return {
-            **self.empty,
+            **independent(self.empty),
             **self.reset_player(path),
             self.source: path,
             self.words: busy_html() if path else self.invitation,
@@ -141,7 +141,7 @@ class Panel(ABC):
                 yield update
         except HmdbError as error:
             rest = {each: value for each, value in self.empty.items() if each not in shown}
-            yield {**rest, self.words: error_html(error)}  # the old answer may arrive after it was emptied
+            yield {**independent(rest), self.words: error_html(error)}  # the old answer may arrive after it was emptied
 
     @property
     def outputs(self) -> list[Any]:
@@ -158,15 +158,23 @@ def cumulative(updates: Iterable[Updates], unchanged: Any) -> Iterator[Updates]:
     shown: Updates = {}
     for update in filter(None, updates):
         shown = shown | {component: _merged(shown.get(component), value) for component, value in update.items()}
-        yield shown
+        yield independent(shown)
     if not shown:
         yield {unchanged: gr.skip()}
 
 
+def independent(updates: Updates) -> Updates:
+    """A copy that Gradio may change: it removes `value` from each update that it sends."""
+    return {component: dict(value) if _is_update(value) else value for component, value in updates.items()}
+
+
+def _is_update(value: Any) -> bool:
+    return isinstance(value, dict) and "__type__" in value
+
+
 def _merged(earlier: Any, later: Any) -> Any:
     """One update for two of the same component; a plain value replaces all before it."""
-    are_updates = all(isinstance(each, dict) and "__type__" in each for each in (earlier, later))
-    return {**earlier, **later} if are_updates else later
+    return {**earlier, **later} if _is_update(earlier) and _is_update(later) else later
 
 
 def render_here(component: gr.components.Component) -> None:

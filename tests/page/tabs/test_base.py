@@ -37,6 +37,17 @@ def test_each_update_repeats_those_before_it() -> None:
     assert third["film"] == gr.update(value="a.mp4", visible=True, label="Why")
 
 
+def test_values_outlast_their_removal_by_gradio() -> None:
+    steps: list[Updates] = [{"film": gr.update(value="a.mp4", visible=True)}, {"words": "sure"}, {"words": "done"}]
+    for update in cumulative(steps, "words"):
+        assert update["film"].pop("value") == "a.mp4"  # as Gradio does with each update that it sends
+    panel = Echo()
+    panel.empty = {panel.bars: gr.update(value=None, visible=False)}
+    for _ in range(2):
+        assert "value" in panel.on_new_video(None)[panel.bars]
+        panel.on_new_video(None)[panel.bars].pop("value")
+
+
 def test_a_value_replaces_all_before_it() -> None:
     *_, last = cumulative(
         [{"json": {"label": "wave"}}, {"json": {"top": []}}, {"words": gr.update(visible=True)}, {"words": ""}],
