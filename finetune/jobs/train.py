@@ -214,7 +214,7 @@ def _initial_model(recipe: Recipe, splits: Splits) -> InitialModel:
 
 
 def _calibrate(loaded: LoadedModel, val: Predictions, data: ClipData) -> LoadedModel:
-    """Fits calibration and out-of-distribution detector on the val clips and writes both into the checkpoint."""
+    """Fits the calibration on val clips and the detector on train and val clips; writes both into the checkpoint."""
     enough = len(val.names) >= MIN_CALIBRATION
     calibration = fit_calibration(val.logits, val.classes) if enough else Calibration()
     write_calibration(loaded.checkpoint.folder, calibration)

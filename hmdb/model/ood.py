@@ -3,7 +3,8 @@
 A classifier gives some label to any input. Two scores detect out-of-distribution clips. Clips unlike the training data
 are far from every class: the Mahalanobis distance of L2-normalized features (Mueller & Hein 2025, "Mahalanobis++").
 Other human actions are nearer, but have low energy: the log-sum-exp of the logits (Liu et al. 2020). Both are
-standardized by validation clips and added. The probability has to reach the threshold of the calibration in addition.
+standardized by validation clips, and the distance is subtracted from the energy. The probability has to reach the
+threshold of the calibration in addition: `hmdb.results.rejection_reason` puts them together.
 
 The statistics are a safetensors file next to the weights and a few numbers in config.json. For a checkpoint without
 them, the probability alone decides.
@@ -35,7 +36,7 @@ class OodScale:
     Attributes:
         energy_mean, energy_std: of the log-sum-exp of the logits.
         distance_mean, distance_std: of the squared Mahalanobis distance from the nearest class.
-        threshold: smallest sum of the standardized scores of an in-distribution clip.
+        threshold: smallest standardized energy minus distance of an in-distribution clip.
 
     Raises:
         ModelError: a value is not a number or out of range.

@@ -111,7 +111,7 @@ class PageServer:
             state, problem = "failed", self._worker_error
         elif self.handlers.scheduler.stuck:
             state, problem = "not answering", "Answers are pending, and none makes progress. Restart the page."
-        return (state if self.drain.open else "ending"), problem
+        return (state if self.drain.accepts_work else "ending"), problem
 
     def _learn_confinement(self) -> None:
         """Stores the confinement of the decoding processes, which the first that starts reports; retries errors."""
@@ -136,7 +136,7 @@ class PageServer:
 
     def close(self, seconds: float = GRACE_SECONDS) -> None:
         """Refuses new work, waits up to `seconds` for pending answers, then shuts the page down."""
-        self.drain.open = False
+        self.drain.accepts_work = False
         deadline = time.monotonic() + seconds
         while (self.handlers.scheduler.pending or self.drain.open_requests) and time.monotonic() < deadline:
             time.sleep(0.05)

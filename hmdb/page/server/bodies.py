@@ -11,7 +11,7 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Send
 
-MAX_BODY = 2**20  # bytes, except of uploads and MCP messages
+MAX_BODY = 2**20  # bytes of a JSON body, and of all that a form adds to an uploaded file
 MAX_TEXT = 4096  # characters of one string in a body
 IDLE_TIMEOUT_SECONDS = 20  # between two chunks of a body
 BODY_TIMEOUT_SECONDS = 300  # for a whole body

@@ -10,12 +10,12 @@ class DrainState:
     """The state of draining. Requests are counted on the server's event loop only; any thread may read and close it.
 
     Attributes:
-        open: new work is accepted.
+        accepts_work: true until draining begins.
         open_requests: requests whose answers are still being sent.
     """
 
     def __init__(self) -> None:
-        self.open = True
+        self.accepts_work = True
         self.open_requests = 0
 
     @contextmanager

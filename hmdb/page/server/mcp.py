@@ -115,7 +115,7 @@ class McpEndpoint:
 
 
 def _reject_reason(message: Any) -> str | None:
-    """The reason to reject the arguments of a tool; None for good ones."""
+    """The reason to reject the arguments of a tool; None if they are acceptable."""
     for value in _walk(message):
         if isinstance(value, dict) and ("path" in value or not str(value.get("video", "data:")).startswith("data:")):
             return FILE_AS_DATA_URL

@@ -26,7 +26,7 @@ from hmdb.page.server.file_store import (
 from hmdb.page.server.session import request_address
 
 UPLOAD = f"{API_PREFIX}/upload"
-UPLOAD_ID = re.compile(r"\w{1,64}")  # by which Gradio's script asks for the progress of its upload
+UPLOAD_ID = re.compile(r"\w{1,64}")  # under which Gradio's script polls for progress
 PROGRESS_TTL_SECONDS = 10.0  # after an upload, in which its progress can still be asked for
 
 
@@ -82,7 +82,7 @@ class UploadEndpoint:
                 upload_progress=file_upload_statuses if upload_id else None,
             )
             for path in folder.path.iterdir():
-                if path.is_file():  # a part that Gradio does not take for a file
+                if path.is_file():  # no file: Gradio moves files into subfolders
                     path.unlink()
             reserve_upload(self._files, folder, max(disk_usage(folder.path) - folder.size, 0))
         return list(paths)

@@ -64,7 +64,7 @@ def test_recipes_differ_from_the_papers_best_as_stated(name: str, changed: dict[
 
 
 def test_every_row_of_the_tables_has_a_recipe() -> None:
-    assert set(RECIPES) == {"paper", "small", *PAPER_ROWS, *DISTILLED}
+    assert set(RECIPES) >= {"paper", "small", *PAPER_ROWS, *DISTILLED}
 
 
 def test_recipes_by_name_with_changes() -> None:

@@ -1,4 +1,4 @@
-"""The guard of Gradio's routes: every request to Gradio and every response of it passes here."""
+"""The guard of Gradio's routes: every request to Gradio and every response from it passes through here."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class RequestGuardMiddleware:
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if not self._drain.open and WORK_ROUTES.match(path) and scope["method"] == "POST":
+        if not self._drain.accepts_work and WORK_ROUTES.match(path) and scope["method"] == "POST":
             raise RequestRejectedError(503, "The page is about to restart. Try again in a minute.")
         if not ALLOWED_ROUTES.fullmatch(path) or len(path) > MAX_PATH:
             raise RequestRejectedError(404, "Not found.")
