@@ -11,8 +11,8 @@ from tests.support.paths import ROOT
 
 CHANGES = {
     "nice": "os.nice(1)",
-    "SIGTERM": "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
-    "SIGINT": "signal.signal(signal.SIGINT, signal.SIG_IGN)",
+    "SIGTERM": "signal.signal(signal.SIGTERM, print)",
+    "SIGINT": "signal.signal(signal.SIGINT, print)",  # a job in the background ignores it already
     "umask": "os.umask(0o027)",
     "folder": "os.chdir('/')",
     "RLIMIT_NOFILE": "resource.setrlimit(resource.RLIMIT_NOFILE, (200, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))",
