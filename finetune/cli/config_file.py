@@ -79,7 +79,8 @@ def _words(action: argparse.Action, value: Any, actions: Mapping[str, argparse.A
 
 
 def _near(key: str, parser: argparse.ArgumentParser) -> str:
-    known = [_key(action.option_strings[0]) for action in parser._actions if action.help != argparse.SUPPRESS]
+    options = [action for action in parser._actions if action.option_strings and action.help != argparse.SUPPRESS]
+    known = [_key(action.option_strings[0]) for action in options]
     near = get_close_matches(_key(key), known, n=3)
     return f"near it: {', '.join(near)}" if near else f"there are {', '.join(sorted(known))}"
 

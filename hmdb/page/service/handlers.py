@@ -68,8 +68,7 @@ class Handlers(PageHandlers):
 
         Args:
             video: a video file.
-            label: one of the model's labels, for the patches that speak for it; the predicted one if omitted; or
-                "Everything it looked at" for attention rollout.
+            label: one of the model's labels (default: the predicted one), or "Everything it looked at" for rollout.
             opacity: of the overlay, 0 to 1.
         """
         if type(opacity) not in (int, float) or not 0 <= opacity <= 1:

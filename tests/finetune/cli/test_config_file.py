@@ -61,6 +61,13 @@ def test_unknown_keys_and_values_are_named(text: str, reason: str, tmp_path: Pat
         read_config(written(tmp_path, text), TRAIN)
 
 
+def test_unknown_keys_are_named_where_a_command_has_positional_arguments(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert main(["tables", "--config", str(written(tmp_path, "averaging: 0.9"))]) == 1
+    assert "the key averaging, which is no setting" in caplog.text
+
+
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.yaml cannot be read"):
         read_config(tmp_path / "none.yaml", TRAIN)
