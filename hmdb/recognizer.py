@@ -16,7 +16,7 @@ from hmdb.explain.attribution import class_relevance, rollout, to_heatmap
 from hmdb.explain.faithfulness import deletion_insertion_masks, mask_patches
 from hmdb.explain.patch_attention import PatchAttention, most_relevant, patch_attention
 from hmdb.machine import use_available_cores
-from hmdb.model.families import patch_grid, use_recorded_attention
+from hmdb.model.families import family_of, patch_grid, use_recorded_attention
 from hmdb.model.loading import LoadedModel, load
 from hmdb.model.optimize import optimize_for_inference, precision_of
 from hmdb.model.preprocess import normalize, resize_and_crop
@@ -87,6 +87,11 @@ class Recognizer:
     def dtype(self) -> str:
         """The precision in use: "float32", "bfloat16" or "int8"."""
         return precision_of(self.loaded.network)
+
+    @property
+    def sees_order(self) -> bool:
+        """True if the network embeds the positions of frames in time; else their order does not change the answer."""
+        return family_of(self.loaded.network.config).sees_order(self.loaded.network)
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Each family of networks end to end; tests/explain has tests of its maps."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from transformers.models.timesformer.modeling_timesformer import TimeSformerAtte
 from finetune.models.initial import SCRATCH
 from hmdb.model.families import FAMILIES
 from hmdb.model.families.timesformer import ZeroTemporalAttention
+from hmdb.model.loading import BUNDLED
 from hmdb.recognizer import MAPS, Recognizer
 from tests.support.checkpoints import write_checkpoint
 
@@ -41,6 +43,18 @@ def test_official_videomae_weight_names_are_read(video: Path, tmp_path: Path) ->
     assert {prefix + name for name in ("q_bias", "v_bias", "query.weight")} <= names
     assert prefix + "query.bias" not in names
     assert len(Recognizer.from_pretrained(checkpoint, device="cpu")(video).labels) == 5
+
+
+def test_networks_without_time_embeddings_do_not_see_order(video: Path) -> None:
+    bundled = Recognizer.from_pretrained(BUNDLED, device="cpu", dtype="float32")
+    clip = bundled.read(video)
+    backwards = replace(clip, pixels=clip.pixels[::-1].copy())
+    embeddings: Any = bundled.loaded.network.base_model.embeddings
+    for spread, sees_order in ((0.0, False), (0.5, True)):
+        embeddings.time_embeddings.data.normal_(std=spread)
+        assert bundled.sees_order == sees_order
+        change = np.abs(bundled.probabilities(backwards) - bundled.probabilities(clip)).max()
+        assert (change > 1e-4) == sees_order
 
 
 def test_skipping_zero_temporal_attention_changes_no_bit(

@@ -58,6 +58,10 @@ class Family(ABC):
             ModelError: the network has no map over the clip.
         """
 
+    def sees_order(self, network: PreTrainedModel) -> bool:
+        """True if reordering the frames can change the answer: their positions in time are embedded."""
+        return True
+
     def use_recorded_attention(self, network: PreTrainedModel) -> None:
         """Makes a network, in place, use `hmdb.model.attention.fused_attention`."""
         network.set_attn_implementation(RECORDED)

@@ -50,6 +50,10 @@ class TimeSformer(Family):
             if type(module) is TimesformerSelfAttention:
                 module.__class__ = FusedSelfAttention
 
+    def sees_order(self, network: PreTrainedModel) -> bool:
+        embeddings = getattr(network.base_model.embeddings, "time_embeddings", None)
+        return embeddings is not None and bool(embeddings.any())
+
     def grid(self, config: Any) -> Grid:
         if config.attention_type == "space_only":
             raise ModelError(

@@ -131,6 +131,7 @@ class PageHandlers:
             explanation=explanation,
             attention=attention,
             input_frames=recognizer.model_input(prediction.clip),
+            sees_order=recognizer.sees_order,
             calibration_bin=recognizer.loaded.calibration.bin_for(prediction.probability),
         )
 

@@ -37,6 +37,7 @@ class AnswerTrace:
         explanation: the answer and its map.
         attention: of the patch that mattered most.
         input_frames: the frames at the network's size, uint8 RGB (T, height, width, 3).
+        sees_order: whether the order of the frames can change the answer.
         calibration_bin: the validation clips whose answers had about the same probability; None where the
             checkpoint has none.
     """
@@ -44,6 +45,7 @@ class AnswerTrace:
     explanation: Explanation
     attention: PatchAttention
     input_frames: np.ndarray
+    sees_order: bool
     calibration_bin: ReliabilityBin | None
 
 
@@ -59,6 +61,7 @@ def walkthrough_html(trace: AnswerTrace) -> str:
         width=frames.shape[2],
         synthetic=any(frame.kind != "real" for frame in prediction.clip.frames),
         divided=attention.divided,
+        sees_order=trace.sees_order,
         block=attention.block + 1,
         num_blocks=attention.num_blocks,
         rows=rows,

@@ -72,6 +72,9 @@ def test_the_walkthrough_explains_a_percentage_if_the_model_is_calibrated(recogn
         assert walkthrough.count("<li>") == count
         assert (f"What {sure:.0%} means" in walkthrough) == (count == 6)
     assert "It was right on 4 of them: 44%." in walkthrough
+    for sees_order in (True, False):
+        walkthrough = walkthrough_html(dataclasses.replace(trace, sees_order=sees_order))
+        assert ("It does not see their order" in walkthrough) != sees_order
 
 
 def test_labels_in_the_walkthrough_are_escaped(recognizer: Recognizer, video: Path) -> None:
