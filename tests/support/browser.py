@@ -27,7 +27,10 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-HARMLESS = ("reading 'indexOf'",)  # Gradio says so when a video example is clicked
+HARMLESS = (
+    "reading 'indexOf'",  # Gradio says so when a video example is clicked
+    "The play() request was interrupted because the media was removed",  # Chromium, of a tab left while a video starts
+)
 
 expect.set_options(timeout=1000 * LIMIT_SECONDS)
 
