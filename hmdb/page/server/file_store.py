@@ -292,10 +292,10 @@ class FileStore:
 
 
 def _is_abandoned(root: Path) -> bool:
-    """True for the root of a page whose process has ended: its lock is free."""
-    if not (root / LOCK).is_file():
-        return False
+    """True for the root of a page whose process has ended: its lock is free. False for the pages of other users."""
     try:
+        if not (root / LOCK).is_file():
+            return False
         with FileLock(root / LOCK).acquire(timeout=0):
             return True
     except (Timeout, OSError):

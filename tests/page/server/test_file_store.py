@@ -17,6 +17,7 @@ import pytest
 from hmdb.clips.clip import Clip
 from hmdb.page.launch import PageServer
 from hmdb.page.layout import build_demo
+from hmdb.page.server import file_store
 from hmdb.page.server.file_store import ANSWERS, FILES, UPLOADS, AddressQuotaError, FileStore, StorageFullError
 from hmdb.recognizer import Recognizer
 from tests.page.server.conftest import LIMITS
@@ -141,3 +142,11 @@ def test_folder_names_are_unguessable() -> None:
     with FILES.create_folder(ANSWERS) as one, FILES.create_folder(ANSWERS) as other:
         assert len(one.path.name) == len(other.path.name) == len(secrets.token_urlsafe(24))
         assert one.path != other.path
+
+
+def test_folders_of_other_users_are_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    assert not file_store._is_abandoned(tmp_path)
