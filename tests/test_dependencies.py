@@ -1,4 +1,4 @@
-"""What pyproject.toml declares, what is imported, and what uv.lock and constraints.txt pin."""
+"""Declared, imported and pinned dependencies agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people and programs read of this repository besides its code."""
+"""The files of the repository other than code: metadata, container, hooks and documentation."""
 
 from __future__ import annotations
 
