@@ -140,6 +140,7 @@ def test_no_descriptor_is_leaked(tmp_path: Path) -> None:
     for path in paths * 4:
         open_video(path).frames_at([1])
         (worker,) = default_pool().workers()
-        counts.append((len(os.listdir(f"/proc/{worker.pid}/fd")), len(os.listdir("/proc/self/fd"))))
+        processes = [os.getpid(), worker.pid] if os.geteuid() == 0 else [os.getpid()]  # a worker is not dumpable
+        counts.append([len(os.listdir(f"/proc/{pid}/fd")) for pid in processes])
     for held in zip(*counts, strict=True):
         assert max(held) - min(held) <= 1  # the last may be on its way
