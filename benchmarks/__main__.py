@@ -32,7 +32,7 @@ INSTRUCTIONS = ("avx2", "avx512", "avx_vnni", "amx", "f16c", "fma")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="What each stage costs, beside others.")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Benchmarks of each stage.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all, if none is named")
     parser.add_argument("--models", nargs="+", choices=networks.ALL, default=networks.ALL, metavar="MODEL")
     parser.add_argument("--rounds", type=int, default=6, help="of each race (%(default)s)")

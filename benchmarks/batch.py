@@ -1,8 +1,8 @@
-"""What kills do to `python -m hmdb batch`, how fast it is and what it holds:
+"""Robustness against kills, speed and memory of `python -m hmdb batch`:
 `python -m benchmarks.batch kills --data FOLDER... [--count 2000]`, `... rate`, `... memory`
 
 `kills` starts two Ray nodes on this machine, kills one with SIGKILL in the middle of a job, then the driver, starts
-the job again, and compares what is there with a job that nobody disturbed. A tiny network with
+the job again, and compares what is there with an undisturbed job. A tiny network with
 random weights answers, as it is the rows that are counted.
 """
 
@@ -45,7 +45,7 @@ PATIENCE = 1800.0  # seconds
 
 
 def kills(folder: Path, data: list[Path], count: int) -> Row:
-    """One node and the driver are killed; the answers are those of a job that nobody disturbed."""
+    """One node and the driver are killed; the answers are those of an undisturbed job."""
     videos = gather(folder / "videos", data, count)
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # of this cluster alone
     os.environ.setdefault("HMDB_DECODE_SECONDS", "60")  # a busy machine shall not decide what can be read
@@ -96,7 +96,7 @@ def ended(job: subprocess.Popen[bytes]) -> None:
 
 
 def state(output: Path, **more: int) -> Row:
-    """What is written at a moment: rows, and those among them that are there twice."""
+    """Counts the rows written so far, and the duplicates among them."""
     paths = Counter(row["path"] for row in rows_of(output))
     return {"rows": paths.total(), "doubled": paths.total() - len(paths), **more}
 
@@ -183,7 +183,7 @@ def children(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def actors_of(node: subprocess.Popen[bytes]) -> int:
-    """How many actors of a job a node has at work."""
+    """The number of actors of a job that run on a node."""
     found = 0
     for each in children(node):
         with suppress(psutil.NoSuchProcess):

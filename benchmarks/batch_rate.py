@@ -1,4 +1,4 @@
-"""How fast `python -m hmdb batch` is beside the loop of the plain command, where its time goes, and what it holds."""
+"""Throughput of `python -m hmdb batch` compared with the plain command, its profile, and its memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WRITES = 10
 
 
 def rate(folder: Path, count: int) -> Row:
-    """Videos a second through the engine, beside those of the plain command's loop, in turn; start apart."""
+    """Videos per second of `batch` and of the plain command, interleaved; start-up excluded."""
     many = folder / "many"
     many.mkdir()
     clips = [write_clip(folder / f"clip{seed}.mp4", num_frames=3 * FPS, seed=seed) for seed in range(8)]

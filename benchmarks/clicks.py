@@ -1,4 +1,4 @@
-"""How far it is to an answer: `python -m benchmarks.clicks` opens the running page in Chromium, as a new visitor does.
+"""Clicks and seconds to an answer: `python -m benchmarks.clicks` opens the running page in Chromium as a visitor.
 
 For each way to an answer it prints the clicks from the opened page (choosing a file counts as one) and the seconds from
 the last of them to the headline.

@@ -56,7 +56,7 @@ class Camera:
 
 
 def pictures(video: Path) -> list[str]:
-    """As many numbered pictures as there are numbers, as data URLs."""
+    """A numbered picture for each number, as data URLs."""
     with av.open(str(video)) as container:
         decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     frames = [Image.fromarray(pixels).resize(SIZE) for pixels in decoded]

@@ -1,4 +1,4 @@
-"""How many servers a stream of visitors needs: the M/D/c queue.
+"""The M/D/c queue: the number of servers that a stream of visitors needs.
 
 Visitors come at random (M), each answer takes equally long (D), c servers share one queue. The mean wait of
 M/D/c is taken as half that of M/M/c, which is exact for one server and close for more.

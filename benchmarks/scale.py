@@ -1,7 +1,7 @@
 """Cost against the length of a video, the number of files and the number of visitors at once:
 `python -m benchmarks.scale [length] [files] [visitors] [--output docs]`
 
-Each is measured, plotted and checked: no worse than linear, nobody lost, memory flat. The bundled checkpoint answers.
+Each is measured, plotted and checked: at most linear, no visitor lost, memory flat. The bundled checkpoint answers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Spaces read of this repository, and the documented way to publish it."""
+"""The files that Spaces read, and the documented way to publish."""
 
 from __future__ import annotations
 

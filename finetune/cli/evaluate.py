@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
     print_summary(report)
     if compared := report.precision:
         print(
-            f"{compared.dtype} beside float32: top-1 {compared.top1_change:+.1f} points, "
+            f"{compared.dtype} compared with float32: top-1 {compared.top1_change:+.1f} points, "
             f"{compared.other.median_ms / compared.float32.median_ms:.2f} of its time"
         )
     print(f"The report is {options.output / 'report.md'}")

@@ -35,6 +35,6 @@ def run(options: argparse.Namespace) -> None:
     source = DataSource(**given(options, DataSource))
     result = fit_ood(options.model, source, accept_rate=options.accept_rate, seed=options.seed)
     print(
-        f"Fitted to the features of {result.clips} clips and written beside the weights of {options.model}. "
+        f"Fitted to the features of {result.clips} clips and written next to the weights of {options.model}. "
         f"Accepted of the correct predictions: {result.val_accepted:.1%} on val, {result.test_accepted:.1%} on test."
     )

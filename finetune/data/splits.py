@@ -187,7 +187,7 @@ def _official(index: ClipIndex, number: int, val_share: float, seed: int) -> tup
     if number not in index.official:
         raise DataError(
             f"{index.name} has no files <class>_test_split{number}.txt that name its clips; "
-            "put them beside its class folders."
+            "put them next to its class folders."
         )
     official = index.official[number]
     train, val = _grouped(list(official["train"]), val_share, seed)

@@ -221,7 +221,7 @@ def _calibrate(loaded: LoadedModel, val: Predictions, data: ClipData) -> LoadedM
     if not enough:
         log.info(
             "Too few val clips to fit %s: that takes %d, and there are %d. "
-            "So each clip in which something moves is taken for one of the classes.",
+            "So every clip that is not static is given one of the classes.",
             OOD_FILE,
             MIN_CALIBRATION,
             len(val.names),
@@ -229,7 +229,7 @@ def _calibrate(loaded: LoadedModel, val: Predictions, data: ClipData) -> LoadedM
     elif add_detector(loaded, data) is None:
         log.info(
             "%s cannot be fitted: no val clip is predicted correctly, or a class has no training clip. "
-            "So only their probability tells clips that show none of the classes.",
+            "So only the probability can show that a clip belongs to none of the classes.",
             OOD_FILE,
         )
     return replace(loaded, calibration=calibration)

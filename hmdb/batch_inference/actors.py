@@ -26,6 +26,15 @@ from hmdb.text import first_line, one_line
 from hmdb.video import Video, open_video
 
 VIDEOS = pa.schema([("path", pa.string()), ("location", pa.string())])  # key and location
+READING = [
+    ("num_frames", pa.int64()),
+    ("fps", pa.float64()),
+    ("duration_seconds", pa.float64()),
+    ("decoder", pa.string()),
+    ("fetch_seconds", pa.float64()),
+    ("decode_seconds", pa.float64()),
+]
+ERROR = [("error_class", pa.string()), ("error", pa.string())]
 DECODED = pa.schema(
     [
         ("path", pa.string()),
@@ -34,14 +43,8 @@ DECODED = pa.schema(
         ("moves", pa.list_(pa.bool_())),  # per clip, in the same order
         ("windows", pa.list_(pa.int64())),  # start, stop, start, stop, ...
         ("border_seconds", pa.list_(pa.float64())),
-        ("num_frames", pa.int64()),
-        ("fps", pa.float64()),
-        ("duration_seconds", pa.float64()),
-        ("decoder", pa.string()),
-        ("fetch_seconds", pa.float64()),
-        ("decode_seconds", pa.float64()),
-        ("error_class", pa.string()),
-        ("error", pa.string()),
+        *READING,
+        *ERROR,
     ]
 )
 SEGMENT = pa.struct(
@@ -67,18 +70,12 @@ def answer_schema(job: Job) -> pa.Schema:
         ("doubt", pa.string()),  # the reason for that
         ("familiarity", pa.float32()),
         ("top", pa.list_(pa.struct([("label", pa.string()), ("probability", pa.float32())]))),
-        ("num_frames", pa.int64()),
-        ("fps", pa.float64()),
-        ("duration_seconds", pa.float64()),
-        ("decoder", pa.string()),
-        ("fetch_seconds", pa.float64()),
-        ("decode_seconds", pa.float64()),
+        *READING,
         ("answer_seconds", pa.float64()),
         ("model", pa.string()),
         ("revision", pa.string()),
         ("dtype", pa.string()),
-        ("error_class", pa.string()),
-        ("error", pa.string()),
+        *ERROR,
     ]
     embedding = [("embedding", pa.list_(pa.float32(), job.embeddings))] if job.embeddings else []
     segments = [("segments", pa.list_(SEGMENT))] if job.timeline else []

@@ -33,7 +33,7 @@ TEXT = (".json", ".md", ".csv", ".txt", ".yaml", ".gitattributes")
 
 @dataclass
 class Repository:
-    """What the server holds of one repository.
+    """A repository on the server.
 
     Attributes:
         commits: 40-digit commit -> path -> content.
@@ -126,7 +126,7 @@ class HubServer:
         return f"refs/pr/{number}"
 
     def files(self, repo_id: str, revision: str = "main", repo_type: str = "model") -> dict[str, bytes]:
-        """What a revision holds, by path; nothing where it does not exist."""
+        """The files of a revision, by path; empty if it does not exist."""
         repository = self.repositories.get(f"{repo_type}s/{repo_id}", Repository())
         return repository.commits.get(repository.resolve(revision) or "", {})
 

@@ -82,7 +82,7 @@ class UploadEndpoint:
                 upload_progress=file_upload_statuses if upload_id else None,
             )
             for path in folder.path.iterdir():
-                if path.is_file():  # no file: Gradio moves files into subfolders
+                if path.is_file():  # a leftover form part: Gradio moves files into subfolders
                     path.unlink()
             reserve_upload(self._files, folder, max(disk_usage(folder.path) - folder.size, 0))
         return list(paths)

@@ -45,7 +45,7 @@ class AnswerPanel(Panel):
     def __init__(self, do: Handlers, player: gr.Video, invitation: str, upload: gr.File | None = None) -> None:
         """
         Args:
-            do: answers.
+            do: the handlers of its events.
             player: not rendered yet.
             invitation: shown while there is no video.
             upload: the source of files; None if the player is a recorder.
