@@ -5,7 +5,7 @@
 # make slow   the tests that take minutes: batch, export, a wheel, the paper's first row in small
 # make wheel      the package, tried in an empty environment
 # make lock       uv.lock, and constraints.txt from it; UPGRADE=--upgrade for the newest versions
-# make paper      the first row of the paper's first table, on one GPU: data, weights, our figure beside the paper's
+# make paper      the first row of the paper's first table, on one GPU: data, weights, our figure next to the paper's
 # make checkpoint DATA=data/HMDB_simp    the bundled checkpoint anew, in runs/bundled
 
 PYTHON ?= python3

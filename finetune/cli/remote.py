@@ -1,4 +1,4 @@
-"""`python -m finetune remote`: trains on a GPU of Hugging Face's and pushes the result."""
+"""`python -m finetune remote`: trains on a Hugging Face GPU and pushes the result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from finetune.config.recipes import recipe_of
 from finetune.config.remote import JobHardware
 from hmdb.errors import DataError
 
-HELP = "Train on a GPU of Hugging Face's and push the result."
+HELP = "Train on a Hugging Face GPU and push the result."
 LOCAL_ONLY = ("resume", "output")  # accepted here to say why they do not apply
 
 

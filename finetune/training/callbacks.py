@@ -65,7 +65,7 @@ class ComputeMetrics:
 
 
 class TensorBoardImages(TensorBoardCallback):
-    """Logs sample clips and the confusion matrix of each epoch beside the Trainer's scalars."""
+    """Logs sample clips and the confusion matrix of each epoch in addition to the Trainer's scalars."""
 
     def __init__(self, folder: Path, clips: ClipDataset, classes: tuple[str, ...], metrics: ComputeMetrics) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
