@@ -12,7 +12,7 @@ import random
 import struct
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -182,17 +182,36 @@ def set_matrix(source: Path, path: Path, matrix: Sequence[int]) -> Path:
 def shuffle_cues(source: Path, path: Path) -> Path:
     """Breaks the index of a Matroska file: each key frame gets the position of the next."""
     data = bytearray(source.read_bytes())
-    end = at = data.rfind(b"\x1c\x53\xbb\x6b")
-    places = []
-    while (end := data.find(b"\xf1", end + 1)) >= 0:  # CueClusterPosition
-        places.append((end + 2, data[end + 1] & 0x7F))
-    assert at >= 0
+    _, cues, end = _matroska_element(data, data.rfind(b"\x1c\x53\xbb\x6b"), id_length=4)
+    places = [(cues, end)]
+    for name in (0xBB, 0xB7, 0xF1):  # CuePoint, CueTrackPositions, CueClusterPosition
+        places = [
+            (start, end) for outer in places for id_, start, end in _matroska_elements(data, *outer) if id_ == name
+        ]
+    longest = max(end - start for start, end in places)
+    places = [(start, end) for start, end in places if end - start == longest]  # a number takes as few bytes as it can
     assert len(places) > 3
-    values = [int.from_bytes(data[place : place + size]) for place, size in places]
-    for (place, size), value in zip(places, [*values[1:], values[0]], strict=True):
-        data[place : place + size] = value.to_bytes(size)
+    values = [bytes(data[start:end]) for start, end in places]
+    for (start, end), value in zip(places, [*values[1:], values[0]], strict=True):
+        data[start:end] = value
     path.write_bytes(data)
     return path
+
+
+def _matroska_elements(data: bytearray, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yields the ID (of one byte) and the start and end of the content of each element from start to end."""
+    while start < end:
+        element = _matroska_element(data, start, id_length=1)
+        yield element
+        start = element[2]
+
+
+def _matroska_element(data: bytearray, at: int, id_length: int) -> tuple[int, int, int]:
+    place = at + id_length
+    size_length = 9 - data[place].bit_length()
+    size = int.from_bytes(data[place : place + size_length]) & ((1 << 7 * size_length) - 1)
+    start = place + size_length
+    return int.from_bytes(data[at:place]), start, start + size
 
 
 def shift_index(source: Path, path: Path) -> Path:
