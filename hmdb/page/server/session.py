@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from gradio.context import LocalContext
@@ -36,14 +38,16 @@ class PerSession(Generic[T]):
     A gr.State is a snapshot taken when the event began.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, create: Callable[[], T]) -> None:
+        self._create = create
         self._values: OrderedDict[str, T] = OrderedDict()
+        self._lock = threading.Lock()
 
-    def get(self) -> T | None:
-        return self._values.get(session_id())
-
-    def put(self, value: T) -> None:
-        self._values.pop(session_id(), None)  # so that the newest is last
-        self._values[session_id()] = value
-        while len(self._values) > MAX_SESSIONS:
-            self._values.popitem(last=False)
+    def get(self) -> T:
+        """Returns the current session's value, a new one for a session that has none or was forgotten."""
+        with self._lock:
+            value = self._values.pop(session_id(), None) or self._create()
+            self._values[session_id()] = value  # the newest is last
+            while len(self._values) > MAX_SESSIONS:
+                self._values.popitem(last=False)
+            return value

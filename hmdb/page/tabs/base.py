@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -15,13 +15,13 @@ from hmdb.page.server.gradio_patches import pass_upload_path
 from hmdb.page.server.session import PerSession
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.service.playback import Playback, PreviewError
+from hmdb.page.tabs.request_queue import RequestQueue, Updates
+from hmdb.page.views.assets import read_script
 from hmdb.page.views.formatting import busy_html, error_html, headline_html
 
 HEIGHT = 285  # pixels of a player, and of the components in its row
 
 FORGOTTEN = "The page has forgotten this video, since many others came after it. Choose it again."
-
-Updates = dict[Any, Any]  # components and their new values
 
 THUMBNAIL_ROW: dict[str, Any] = {
     "show_label": False,
@@ -34,31 +34,22 @@ THUMBNAIL_ROW: dict[str, Any] = {
 INTERNAL: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 IMMEDIATE: dict[str, Any] = {**INTERNAL, "queue": False, "trigger_mode": "multiple"}  # for events without a model
 SCHEDULED: dict[str, Any] = {"concurrency_limit": None}  # the scheduler limits concurrency, not Gradio
-QUEUED: dict[str, Any] = {**INTERNAL, **SCHEDULED, "trigger_mode": "multiple"}  # a new event cancels the old job
+ONE_AT_A_TIME: dict[str, Any] = {**INTERNAL, **SCHEDULED, "trigger_mode": "always_last"}
 BARE_HTML: dict[str, Any] = {"padding": False, "apply_default_css": False}  # for gr.HTML
-
-
-@dataclass(eq=False)
-class CurrentVideo:
-    """The video that a visitor chose last.
-
-    Attributes:
-        path: None after it was cleared.
-        begun: true once its answer is or was in progress.
-    """
-
-    path: str | None
-    begun: bool = False
 
 
 class Panel(ABC):
     """A video and its answer.
 
+    One event, `run`, shows all that a visitor requests, and the browser never starts it while it still shows an earlier
+    update. So an old answer cannot arrive after a new one, however slow the browser is.
+
     Attributes:
-        source: the path of the video; a state, which stays on the server.
+        number: of the last request; hidden, and its change starts `run`.
         words: the headline or an error; the subclass renders it, and `clear`.
         upload: where a file is dropped; None where a camera is the source.
         player: plays the video.
+        chosen: updates at once when a video is chosen.
         empty: the values of the answer's components while there is no answer.
     """
 
@@ -69,10 +60,11 @@ class Panel(ABC):
     def __init__(self, do: Handlers, invitation: str) -> None:
         self.do = do
         self.invitation = headline_html("", invitation)
-        self.source = gr.State()
+        self.number = gr.Number(visible=False)
         self.words = gr.HTML(self.invitation, render=False, **BARE_HTML)
         self.clear = gr.Button("Clear", size="sm", visible=False, render=False)
-        self._current = PerSession[CurrentVideo]()
+        self.chosen: Updates = {}
+        self._queues = PerSession(RequestQueue)
 
     @abstractmethod
     def updates(self, path: str) -> Iterator[Updates]:
@@ -80,29 +72,89 @@ class Panel(ABC):
 
     def connect(self, video: gr.File | gr.Video, *triggers: Any) -> None:
         """Answers the value of `video` after these of its events."""
-        self.run_after(gr.on(triggers, self.on_new_video, video, self.outputs, **IMMEDIATE))
-        self.clear.click(lambda: self.on_new_video(None), None, self.outputs, **IMMEDIATE)
+        if self.upload:
+            self.chosen |= {self.upload: None}
+        outputs = [self.number, *self.chosen]
+        self.on_request(partial(gr.on, triggers), self.on_new_video, [video], outputs)
+        self.on_request(self.clear.click, self.on_clear, outputs=outputs)
+        self.number.change(self.run, None, self.outputs, **ONE_AT_A_TIME)
 
-    def run_after(self, event: Any) -> None:
-        event.then(self.run, self.source, self.outputs, **QUEUED)
+    def on_request(
+        self,
+        trigger: Callable[..., object],
+        handler: Callable[..., Any],
+        inputs: Sequence[Any] = (),
+        outputs: Any = None,
+    ) -> None:
+        """Calls `handler` with a request's number first, and shows that number, which starts `run`."""
+        trigger(
+            fn=handler,
+            inputs=[self.number, *inputs],
+            outputs=outputs or [self.number],
+            js=read_script("number_request.js"),
+            **IMMEDIATE,
+        )
 
-    def on_new_video(self, path: str | None) -> Updates:
-        """Cancels the job of the old video, and empties its answer."""
-        self._current.put(CurrentVideo(path))
+    def on_new_video(self, number: float, path: str | None) -> Updates:
+        self.request_video(number, path)
+        return {self.number: number, **independent(self.chosen)}
+
+    def on_clear(self, number: float) -> Updates:
+        return self.on_new_video(number, None)
+
+    def request_video(self, number: float, path: str | None, more: Updates | None = None) -> bool:
+        """Requests the answer to a video, or an empty panel, in place of all before it.
+
+        Args:
+            more: further updates that belong to it.
+
+        Returns:
+            False if the visitor has requested a newer one already.
+        """
+        work = partial(self.show_video, path, more or {})
+        return self._queue.put_video(number, path, work, self.cancel)
+
+    def cancel(self) -> None:
+        """Cancels this visitor's jobs."""
         self.do.cancel(self)
-        return {
-            **independent(self.empty),
+
+    def run(self) -> Iterator[Updates]:
+        """Shows what the visitor has requested since the last run."""
+        queue = self._queue
+        nothing_shown = True
+        while work := queue.take():
+            for update in cumulative(work()):
+                nothing_shown = False
+                yield update
+                if queue.has_video:
+                    break
+        if nothing_shown:
+            yield {self.words: gr.skip()}  # without an update Gradio would empty all components
+
+    def show_video(self, path: str | None, more: Updates) -> Iterator[Updates]:
+        """Yields the empty panel, and then the answer."""
+        yield {
+            **self.empty,
             **self.reset_player(path),
-            self.source: path,
             self.words: busy_html() if path else self.invitation,
             self.clear: gr.update(visible=bool(path)),
+            **more,
         }
+        if path:
+            try:
+                yield from self.updates(path)
+            except HmdbError as error:
+                yield {self.words: error_html(error)}
+
+    @property
+    def _queue(self) -> RequestQueue:
+        return self._queues.get()
 
     def reset_player(self, path: str | None) -> Updates:
-        """The player without the old video, and an empty drop zone. A recorder has the new video already."""
+        """The player without the old video. A recorder has the new video already."""
         if self.upload is None:
             return {self.player: None} if path is None else {}
-        return {self.upload: None, self.player: gr.update(value=None, visible=False)}
+        return {self.player: gr.update(value=None, visible=False)}
 
     def show_player(self, result: Playback | PreviewError) -> Updates:
         """The player with its file; a recorder plays its own video already. Without a preview the answer stands."""
@@ -114,53 +166,16 @@ class Panel(ABC):
         return {self.player: gr.update(value=result.path, visible=True)}
 
     @property
-    def has_choice(self) -> bool:
-        """True once this visitor has chosen or cleared a video."""
-        return self._current.get() is not None
-
-    def run(self, path: str | None) -> Iterator[Updates]:
-        """Answers the video that the visitor chose last, once. `path` may be older: events overtake one another."""
-        yield from cumulative(self._run(path), self.words)
-
-    def _run(self, path: str | None) -> Iterator[Updates]:
-        current = self._current.get() or CurrentVideo(path)
-        if not current.path or current.begun:
-            return
-        current.begun = True
-        yield {self.source: current.path}
-        for update in self._answer(current.path):
-            if self._current.get() not in (None, current):
-                return
-            yield update
-
-    def _answer(self, path: str) -> Iterator[Updates]:
-        shown: Updates = {}
-        try:
-            for update in self.updates(path):
-                shown |= update
-                yield update
-        except HmdbError as error:
-            rest = {each: value for each, value in self.empty.items() if each not in shown}
-            yield {**independent(rest), self.words: error_html(error)}  # the old answer may arrive after it was emptied
-
-    @property
     def outputs(self) -> list[Any]:
-        upload = [self.upload] if self.upload else []
-        return [*upload, self.player, self.source, self.words, self.clear, *self.empty]
+        return [self.player, self.words, self.clear, *self.empty]
 
 
-def cumulative(updates: Iterable[Updates], unchanged: Any) -> Iterator[Updates]:
-    """Yields each update merged into those before it: a slow browser drops the first of two in quick succession.
-
-    Args:
-        unchanged: a component that is skipped if there is no update; without any Gradio would empty all components.
-    """
+def cumulative(updates: Iterable[Updates]) -> Iterator[Updates]:
+    """Yields each update merged into those before it: a slow browser drops the first of two in quick succession."""
     shown: Updates = {}
     for update in filter(None, updates):
         shown = shown | {component: _merged(shown.get(component), value) for component, value in update.items()}
         yield independent(shown)
-    if not shown:
-        yield {unchanged: gr.skip()}
 
 
 def independent(updates: Updates) -> Updates:

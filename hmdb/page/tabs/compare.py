@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import gradio as gr
 
 from hmdb.page.service.handlers import Handlers
-from hmdb.page.tabs.base import BARE_HTML, THUMBNAIL_ROW, Panel, Updates, drop_zone, render_here, video_player
+from hmdb.page.tabs.base import BARE_HTML, THUMBNAIL_ROW, Panel, drop_zone, render_here, video_player
+from hmdb.page.tabs.request_queue import Updates
 from hmdb.page.views.comparison import agreement_headline, runs_table
 from hmdb.page.views.gallery import gallery
 from hmdb.results import Prediction

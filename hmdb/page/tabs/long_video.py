@@ -10,7 +10,8 @@ import gradio as gr
 
 from hmdb.errors import HmdbError
 from hmdb.page.service.handlers import Handlers
-from hmdb.page.tabs.base import BARE_HTML, IMMEDIATE, Panel, Updates, drop_zone, render_here, video_player
+from hmdb.page.tabs.base import BARE_HTML, IMMEDIATE, Panel, drop_zone, render_here, video_player
+from hmdb.page.tabs.request_queue import Updates
 from hmdb.page.views.assets import read_script
 from hmdb.page.views.formatting import headline_html
 from hmdb.page.views.timeline import subtitles, summary, timeline_files, timeline_html, timeline_text
@@ -87,7 +88,7 @@ class TimelinePanel(Panel):
         return {button: gr.update(value=path, visible=True) for button, path in zip(self.files, paths, strict=False)}
 
     def on_stop(self) -> Updates:
-        self.do.cancel(self)
+        self.cancel()
         return self.stopped_update()
 
     def stopped_update(self) -> Updates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,13 @@ from hmdb.page.tabs.base import (
     FORGOTTEN,
     HEIGHT,
     IMMEDIATE,
-    QUEUED,
     THUMBNAIL_ROW,
     Panel,
-    Updates,
-    cumulative,
     drop_zone,
     render_here,
     video_player,
 )
+from hmdb.page.tabs.request_queue import LABEL, WALKTHROUGH, Updates
 from hmdb.page.views.api_outputs import confidences
 from hmdb.page.views.assets import read_script
 from hmdb.page.views.formatting import faithfulness_text, headline, note_html, pending_map_text
@@ -52,7 +51,6 @@ class AnswerPanel(Panel):
         """
         super().__init__(do, invitation)
         self.player, self.upload = player, upload
-        self.label = gr.State()
         self.moments = gr.State()  # of the frames, in seconds
         with gr.Row(equal_height=False):
             with gr.Column(min_width=300):
@@ -79,7 +77,6 @@ class AnswerPanel(Panel):
             "How it came to this answer, step by step", open=False, visible=False
         ) as self.walkthrough_accordion:
             self.walkthrough = gr.HTML(**BARE_HTML)
-            self.walkthrough_path = gr.State()  # of the video that it explains
         with gr.Accordion("The answer as JSON", open=False, visible=False) as self.details:
             self.json = gr.JSON(label="Answer")
         render_here(self.clear)
@@ -88,25 +85,28 @@ class AnswerPanel(Panel):
             **{each: gr.update(visible=False) for each in (self.frames, self.details)},
             self.walkthrough_accordion: gr.update(open=False, visible=False),
             self.walkthrough: "",
-            self.walkthrough_path: None,
             self.trust: "",
             self.strip: None,
             self.moments: None,
             self.json: None,
         }
-        selected = self.bars.select(self.select_label, None, [self.label, self.trust], **IMMEDIATE)
-        selected.then(self.explain_label, [self.source, self.label], [self.film, self.trust], **QUEUED)
-        self.walkthrough_accordion.expand(
-            self.show_walkthrough,
-            [self.source, self.walkthrough_path],
-            [self.walkthrough, self.walkthrough_path],
-            **QUEUED,
-        )
+        self.on_request(self.bars.select, self.on_label)
+        self.on_request(self.walkthrough_accordion.expand, self.on_expand)
         self.strip.select(seek, self.moments, self.player, **IMMEDIATE)
 
-    def on_new_video(self, path: str | None) -> Updates:
+    def cancel(self) -> None:
         self.do.cancel(self.walkthrough)
-        return super().on_new_video(path)
+        super().cancel()
+
+    def on_label(self, number: float, event: gr.SelectData) -> float:
+        """Requests the explanation of the label that was clicked."""
+        self._queue.put(number, LABEL, partial(self.explain_label, event.value), partial(self.do.cancel, self))
+        return number
+
+    def on_expand(self, number: float) -> float:
+        """Requests the step-by-step walkthrough."""
+        self._queue.put(number, WALKTHROUGH, self.show_walkthrough)
+        return number
 
     def updates(self, path: str) -> Iterator[Updates]:
         for result in self.do.answer(path, owner=self):
@@ -146,35 +146,24 @@ class AnswerPanel(Panel):
             case HmdbError():
                 return {self.trust: note_html(str(result))}
 
-    def select_label(self, event: gr.SelectData) -> Updates:
-        self.do.cancel(self)
-        return {self.label: event.value, self.trust: note_html(pending_map_text(event.value))}
-
-    def explain_label(self, path: str | None, label: str | None) -> Iterator[Updates]:
-        """Explains the label that was selected."""
-        if path is None or label is None:
+    def explain_label(self, label: str) -> Iterator[Updates]:
+        if (path := self._queue.path) is None:
             yield {self.trust: note_html(FORGOTTEN)}
-        else:
-            yield from cumulative(self._explain_label(path, label), self.trust)
-
-    def _explain_label(self, path: str, label: str) -> Iterator[Updates]:
+            return
+        yield {self.trust: note_html(pending_map_text(label))}
         try:
             yield from map(self.show_explanation, self.do.explain_label(path, label, owner=self))
         except HmdbError as error:
             yield self.show_explanation(error)
 
-    def show_walkthrough(self, path: str | None, shown_path: str | None) -> Iterator[Updates]:
-        """Shows the step-by-step walkthrough, once for each video."""
-        if path is None:
+    def show_walkthrough(self) -> Iterator[Updates]:
+        if (path := self._queue.path) is None:
             yield {self.walkthrough: note_html(FORGOTTEN)}
-        else:
-            yield from cumulative(self._walkthrough(path) if path != shown_path else (), self.walkthrough)
-
-    def _walkthrough(self, path: str) -> Iterator[Updates]:
+            return
         yield {self.walkthrough: note_html("Tracing the answer …")}
         try:
             for trace in self.do.trace_answer(path, owner=self.walkthrough):
-                yield {self.walkthrough: walkthrough_html(trace), self.walkthrough_path: path}
+                yield {self.walkthrough: walkthrough_html(trace)}
         except HmdbError as error:
             yield {self.walkthrough: note_html(str(error))}
 
@@ -220,21 +209,22 @@ def connect_examples(
 ) -> None:
     """Answers an example when the page opens, the one that its URL names or OPENS_WITH, and then those clicked."""
     link = gr.HTML(**BARE_HTML)
-    panel.empty |= {link: "", examples: gr.update(selected_index=-1)}  # None would be left out
+    panel.empty |= {link: ""}
+    panel.chosen |= {examples: gr.update(selected_index=-1)}  # None would be left out
     first = links.clip(OPENS_WITH) or links.clips[0]
 
-    def answer_example(clip: Path) -> dict[Any, Any]:
-        return {**panel.on_new_video(str(clip)), link: links.link(clip)}
+    def request_example(number: float, clip: Path) -> bool:
+        return panel.request_video(number, str(clip), {link: links.link(clip)})
 
-    def on_select(event: gr.SelectData) -> dict[Any, Any]:
-        return {**answer_example(links.clips[event.index]), examples: gr.skip()}  # it stays selected
+    def on_select(number: float, event: gr.SelectData) -> float:
+        request_example(number, links.clips[event.index])
+        return number
 
-    def on_load(request: gr.Request) -> dict[Any, Any]:
-        if panel.has_choice:  # the visitor was faster
-            return {tabs: gr.skip()}
+    def on_load(number: float, request: gr.Request) -> dict[Any, Any]:
         wanted = links.clip(request.query_params.get(PARAMETER))
-        return answer_example(wanted or first) | ({tabs: gr.Tabs(selected=VIDEO)} if wanted else {})
+        is_newest = request_example(number, wanted or first)
+        return {panel.number: number, tabs: gr.Tabs(selected=VIDEO) if wanted and is_newest else gr.skip()}
 
     link.change(None, link, js=read_script("sync_example_link.js"))
-    panel.run_after(examples.select(on_select, None, panel.outputs, **IMMEDIATE))
-    panel.run_after(demo.load(on_load, None, [*panel.outputs, tabs], **IMMEDIATE))
+    panel.on_request(examples.select, on_select)
+    panel.on_request(demo.load, on_load, outputs=[panel.number, tabs])

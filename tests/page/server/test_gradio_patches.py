@@ -89,10 +89,18 @@ def test_no_ffmpeg_program_runs_on_uploads(demo: gr.Blocks, ffmpeg_log: Path, tm
     content = encode(tmp_path / name, UPLOADS[name], moving_bar(12)).read_bytes()
     visitor = Visitor(str(demo.local_url))
     upload = file(visitor.upload(content, name))
-    values = {"file": upload, "video": upload, "textbox": "", "dropdown": None, "slider": 0.5, "dataset": 0}
+    values = {
+        "number": 1,
+        "file": upload,
+        "video": upload,
+        "textbox": "",
+        "dropdown": None,
+        "slider": 0.5,
+        "dataset": 0,
+    }
     answered = 0
     for fn in demo.fns.values():
-        if fn.queue is False or not fn.inputs:
+        if not fn.inputs and fn.name != "run":
             continue
         data = [values.get(each.get_block_name(), {}) for each in fn.inputs]
         answered += bool(visitor.run_event(fn._id, data)["success"])
@@ -109,10 +117,10 @@ def test_unplayable_videos_are_previewed_as_h264(demo: gr.Blocks, ffmpeg_log: Pa
     take = next(
         fn
         for fn in demo.fns.values()
-        if fn.name == "on_new_video" and fn.inputs[:1] and fn.inputs[0].get_block_name() == "file"
+        if fn.name == "on_new_video" and [each.get_block_name() for each in fn.inputs] == ["number", "file"]
     )
     run = next(fn for fn in demo.fns.values() if fn.name == "run" and fn._id > take._id)
-    for fn, data in ((take, [upload]), (run, [None])):  # what was taken is in a state, which stays on the server
+    for fn, data in ((take, [1, upload]), (run, [])):
         visitor.join(fn._id, data)
         with visitor.http.stream("GET", "queue/data", params={"session_hash": visitor.session}) as events:
             text = events.read().decode()

@@ -225,11 +225,11 @@ def messages_about(demo: gr.Blocks, video: Path) -> str:
     take = next(
         fn
         for fn in demo.fns.values()
-        if fn.name == "on_new_video" and [each.get_block_name() for each in fn.inputs] == ["file"]
+        if fn.name == "on_new_video" and [each.get_block_name() for each in fn.inputs] == ["number", "file"]
     )
     run = next(fn for fn in demo.fns.values() if fn.name == "run" and fn._id > take._id)
     data: list[Any]
-    for fn, data in ((take, [file(visitor.upload(video.read_bytes()))]), (run, [None])):
+    for fn, data in ((take, [1, file(visitor.upload(video.read_bytes()))]), (run, [])):
         visitor.join(fn._id, data)
         with visitor.http.stream("GET", "queue/data", params={"session_hash": visitor.session}) as events:
             text = events.read().decode()
