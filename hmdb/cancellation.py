@@ -1,7 +1,7 @@
 """Cooperative cancellation of long-running work.
 
 A thread cannot be stopped from outside, and a large network or a long video takes seconds. So the work itself calls
-`check_cancelled`: attention before each layer, and a video before each request to a decoding process.
+`check_cancelled`: attention before each layer, and a video while it waits for a decoding process.
 """
 
 from __future__ import annotations

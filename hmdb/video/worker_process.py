@@ -18,6 +18,7 @@ import math
 import mmap
 import os
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from typing import Any, BinaryIO, ClassVar, cast
 
 import numpy as np
 
+from hmdb.cancellation import check_cancelled
 from hmdb.video.limits import Limits
 from hmdb.video.protocol import (
     DECORD,
@@ -44,6 +46,7 @@ from hmdb.video.protocol import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+CANCELLATION_SECONDS = 0.25  # between two looks at the cancellation of the calling work
 START_SECONDS = 60.0  # for a worker to load its libraries; no part of a video's time
 # A worker's environment: enough to start Python, and none of the secrets of this process. It drops even that.
 KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT", "TEMP", "TMPDIR")
@@ -177,6 +180,7 @@ class WorkerProcess:
 
         Raises:
             WorkerError: there is no answer, and the worker is dead.
+            StoppedError: the calling work was cancelled, and the worker is dead.
         """
         self.wait_ready()
         self.num_requests += 1
@@ -242,6 +246,13 @@ class WorkerProcess:
             socket.send_fds(self._file_socket, [b"f"], [file.fileno()])
         write_message(self._requests, request)
 
+    def _next_message(self) -> dict[str, Any]:
+        """Waits for a message, or until the calling work is cancelled; Windows cannot watch pipes."""
+        pipe = cast("BinaryIO", self._process.stdout)
+        while sys.platform != "win32" and not select.select([pipe], [], [], CANCELLATION_SECONDS)[0]:
+            check_cancelled()
+        return read_message(self._replies)
+
     def _receive_hello(self) -> Confinement:
         hello = read_message(self._replies)
         if "missing" in hello:
@@ -253,7 +264,7 @@ class WorkerProcess:
         return Confinement.checked(hello["confinement"])
 
     def _receive(self, num_frames: int, on_decoder: Callable[[str], object]) -> WorkerReply:
-        while "decoder" in (message := read_message(self._replies)):
+        while "decoder" in (message := self._next_message()):
             on_decoder(str(message["decoder"]))
         if "refusal" in message:
             numbers = tuple(number for number in message.get("numbers", ()) if isinstance(number, int))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hmdb.errors import VideoError
+from hmdb.cancellation import cancellable
+from hmdb.errors import StoppedError, VideoError
 from hmdb.video import open_video, prepare, worker_process
 from hmdb.video.limits import Limits
 from hmdb.video.protocol import DECORD, PYAV
@@ -73,6 +74,22 @@ def test_a_timeout_without_decord_is_final(
     with pytest.raises(VideoError, match=r"^clip\.mp4 takes longer than 15 seconds to decode\. Try a shorter"):
         open_video(clip)
     assert num_started() == 1
+    assert default_pool().workers() == []
+
+
+def test_a_cancelled_video_ends_its_worker(clip: Path, sabotage: Sabotage) -> None:
+    """A visitor who has chosen another video does not wait for this one."""
+    sabotage(HANGING[PYAV])
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+        if checks > 2:
+            raise StoppedError("Cancelled.")
+
+    with cancellable(check), pytest.raises(StoppedError, match="Cancelled"):
+        open_video(clip)
     assert default_pool().workers() == []
 
 

@@ -14,7 +14,7 @@ from hmdb.page.server.metrics import AnswerMetrics, report
 from hmdb.page.server.session import client_address, session_id
 
 T = TypeVar("T")
-MARGIN_SECONDS = 60.0  # a step may overrun by this much: a decoder does not check for cancellation
+MARGIN_SECONDS = 60.0  # a step may overrun by this much before its next cancellation point
 MAX_ADDRESSES = 1000  # client addresses whose last turn is remembered
 
 
