@@ -22,6 +22,7 @@ from hmdb.page.server.middleware.client_address import ClientAddressMiddleware
 from hmdb.page.server.middleware.monitoring import MonitoringMiddleware
 from hmdb.page.server.middleware.request_guard import RequestGuardMiddleware
 from hmdb.page.server.middleware.security_headers import SecurityHeadersMiddleware
+from hmdb.page.server.middleware.stream_order import StreamOrderMiddleware
 from hmdb.page.service.page_blocks import PageBlocks
 from hmdb.page.settings import Settings
 from hmdb.page.views.assets import HEAD_HTML, PAGE_CSS
@@ -71,7 +72,7 @@ class PageServer:
             head_paths=HEAD_HTML,
             i18n=TRANSLATIONS,
             max_file_size=f"{settings.max_upload_mb}mb",
-            app_kwargs={"middleware": [guard]},
+            app_kwargs={"middleware": [guard, Middleware(StreamOrderMiddleware)]},
             state_session_capacity=MAX_GRADIO_SESSIONS,
             max_threads=settings.max_waiting + EXTRA_THREADS,
             show_error=False,

@@ -10,6 +10,7 @@ A request passes, from the socket inward:
 | MonitoringMiddleware | a busy page that starves its own health checks | middleware/monitoring |
 | Gradio's own | requests from other sites (CORS) | Gradio |
 | RequestGuardMiddleware | needless routes, path injection, SSRF, bodies without limits | middleware/request_guard |
+| StreamOrderMiddleware | an answer that never comes, as two messages of Gradio crossed | middleware/stream_order |
 | Gradio | errors that quote paths and input | error_reporting, gradio_patches |
 
 The request guard works with bodies.py (limits), uploads.py (POST /upload), mcp.py (messages of MCP) and

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import threading
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hmdb.page.launch import PageServer
 from hmdb.page.layout import build_demo
+from hmdb.page.server.middleware.stream_order import END
 from hmdb.page.service.model_loader import BackgroundModel
 from hmdb.page.tabs.video import OPENS_WITH
 from hmdb.recognizer import Recognizer
@@ -112,3 +116,30 @@ def test_axe_finds_nothing_serious(url: str, video: Path, theme: str) -> None:
                 upload(panel, video)
                 expect(headline(panel).locator("strong")).to_have_text(re.compile("[a-z]"))
                 assert serious(page) == []
+
+
+class LateEnds:
+    """Holds back the end of every stream of answers, as a slow connection does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_late(message: Message) -> None:
+            if END in message.get("body", b""):
+                await asyncio.sleep(1)
+            await send(message)
+
+        await self.app(scope, receive, send_late)
+
+
+def test_an_answer_comes_though_the_last_stream_ends_late(
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PageServer, "_wrap", lambda page, app: LateEnds(app))
+    with served(build_demo(recognizer, settings=SETTINGS, examples=EXAMPLES)) as url, open_page(url) as (page, _):
+        panel = opened(page)
+        for index, clip in enumerate(CLIPS[:3]):
+            panel.locator(".examples .thumbnail-item").nth(index).click()
+            expect(panel.locator(f".player video[src$='{clip.name}']")).to_be_visible()
+            expect(panel.get_by_text("picture hidden")).to_be_visible()
