@@ -1,13 +1,17 @@
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
+from hmdb.clips.clip import Clip, ClipFrame, ClipSpec, pixels_move
 from hmdb.errors import ModelError
 from hmdb.results import Prediction
+from hmdb.video import open_video
+from tests.support.clips import encode
+from tests.support.paths import ROOT
 
 
 def test_a_spec_round_trips_through_json() -> None:
@@ -78,10 +82,37 @@ def test_motion_is_detected_above_noise() -> None:
 def test_motion_is_measured_by_block_means(size: tuple[int, int]) -> None:
     pixels = np.random.default_rng(0).integers(0, 250, (1, *size, 3), dtype=np.uint8).repeat(3, axis=0)
     block = max(16, min(size) // 32)
-    pixels[1, :block, :block, 1] += 2
+    pixels[1, :block, :block] += 2
     assert not moves(pixels, ["real"] * 3, range(3))
-    pixels[2, : min(size[0], block), : min(size[1], block), 1] += 3
+    pixels[2, : min(size[0], block), : min(size[1], block)] += 4
     assert moves(pixels, ["real"] * 3, range(3))
+
+
+@pytest.fixture(scope="module")
+def photograph() -> np.ndarray:
+    """A detailed picture, uint8 (240, 320, 3)."""
+    pixels: np.ndarray = open_video(ROOT / "examples" / "wave.mp4").frames_at([0]).pixels[0][:240, :320]
+    return pixels
+
+
+def camera_noise(picture: np.ndarray, count: int) -> np.ndarray:
+    noise = np.random.default_rng(0).normal(0, 4, (count, *picture.shape))
+    return (picture + noise).clip(0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("crf", ["18", "23", "33"])
+def test_a_photograph_is_still_however_it_is_encoded(photograph: np.ndarray, tmp_path: Path, crf: str) -> None:
+    path = encode(tmp_path / "still.mp4", "libx264", camera_noise(photograph, 33), options={"crf": crf})
+    assert not pixels_move(open_video(path).frames_at(range(0, 33, 4)).pixels)
+
+
+def test_a_moving_mouth_is_motion(photograph: np.ndarray, tmp_path: Path) -> None:
+    frames = camera_noise(photograph, 33)
+    for index, frame in enumerate(frames):
+        opened = index // 4 % 3 * 3
+        frame[150 - opened : 156 + opened, 150:176] = (90, 30, 40)
+    path = encode(tmp_path / "chew.mp4", "libx264", frames, options={"crf": "23"})
+    assert pixels_move(open_video(path).frames_at(range(0, 33, 4)).pixels)
 
 
 def test_brightening_is_no_motion() -> None:

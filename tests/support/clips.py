@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import av
@@ -22,13 +22,27 @@ def moving_bar(num_frames: int, size: tuple[int, int] = (160, 120)) -> np.ndarra
     return frames
 
 
-def encode(path: Path, codec: str, frames: np.ndarray, fps: int = 25, pix_fmt: str = "yuv420p", **mux: str) -> Path:
-    """Writes frames, uint8 (N, H, W, 3), as a video in the format of the file name's suffix."""
+def encode(
+    path: Path,
+    codec: str,
+    frames: np.ndarray,
+    fps: int = 25,
+    pix_fmt: str = "yuv420p",
+    options: Mapping[str, str] | None = None,
+    **mux: str,
+) -> Path:
+    """Writes frames, uint8 (N, H, W, 3), as a video in the format of the file name's suffix.
+
+    Args:
+        options: of the codec.
+        mux: options of the container.
+    """
     with av.open(str(path), "w", options=mux) as container:
         stream = container.add_stream(codec, rate=fps)
         assert isinstance(stream, av.VideoStream)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
+        stream.options = dict(options or {})
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode())

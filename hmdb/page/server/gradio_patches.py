@@ -16,6 +16,7 @@ A test looks up each of them. Paths are relative to hmdb/page.
 | `gradio.Blocks.process_api` | server/error_reporting.py | its errors quote input and paths |
 | `gradio.Blocks.preprocess_data` | server/error_reporting.py | its errors quote input and paths |
 | `gradio.route_utils.API_PREFIX` | server/middleware/request_guard.py | the prefix of routes |
+| `gradio.route_utils.API_PREFIX` | server/middleware/stream_order.py | the prefix of routes |
 | `gradio.route_utils.API_PREFIX` | server/mcp.py | the prefix of routes |
 | `gradio.route_utils.API_PREFIX` | server/uploads.py | the prefix of routes |
 | `gradio.route_utils.API_PREFIX` | views/social_cards.py | the prefix of routes |

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image
 
-from hmdb.clips.clip import Clip, ClipFrame, ClipSpec
+from hmdb.clips.clip import Clip, ClipFrame, ClipSpec, pixels_move
 from hmdb.clips.sampling import evenly_spaced
 from hmdb.errors import VideoError
 from hmdb.results import Prediction
@@ -23,7 +23,6 @@ from hmdb.text import label_words
 CLIP_SECONDS = 2.5  # length of the clip
 MIN_CLIP_PICTURES = 4  # a slow camera's clip is longer, to have this many pictures
 MAX_CLIP_SECONDS = 10.0
-STILL_GREY_LEVELS = 1.5  # mean difference between pictures below which nothing moves
 SMOOTHING_SECONDS = 0.7  # after which a prediction's weight has fallen to 1/e
 HEADLINE_LEAD = 0.1  # smoothed probability by which another action must lead to replace the headline
 MIN_KNOWN_SHARE = 0.5  # smoothed share of predictions that must be known actions
@@ -67,9 +66,8 @@ class LiveSession:
 
     @property
     def moves(self) -> bool:
-        """True if the pictures differ from each other."""
-        grey = np.stack([pixels[::4, ::4].mean(axis=2) for _, pixels in self.pictures])
-        return len(grey) > 1 and float(np.abs(np.diff(grey, axis=0)).mean()) >= STILL_GREY_LEVELS
+        """True if anything moves between the pictures, by the same rule as in a video."""
+        return pixels_move(np.stack([pixels for _, pixels in self.pictures]))
 
     @property
     def is_known(self) -> bool:

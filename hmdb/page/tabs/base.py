@@ -176,6 +176,7 @@ def cumulative(updates: Iterable[Updates]) -> Iterator[Updates]:
     for update in filter(None, updates):
         shown = shown | {component: _merged(shown.get(component), value) for component, value in update.items()}
         yield independent(shown)
+        shown = {component: _without_open(value) for component, value in shown.items()}
 
 
 def independent(updates: Updates) -> Updates:
@@ -185,6 +186,11 @@ def independent(updates: Updates) -> Updates:
 
 def _is_update(value: Any) -> bool:
     return isinstance(value, dict) and "__type__" in value
+
+
+def _without_open(value: Any) -> Any:
+    """An update that leaves an accordion as the visitor has opened or closed it meanwhile."""
+    return {key: each for key, each in value.items() if key != "open"} if _is_update(value) else value
 
 
 def _merged(earlier: Any, later: Any) -> Any:

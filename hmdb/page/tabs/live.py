@@ -12,6 +12,7 @@ from hmdb.errors import HmdbError
 from hmdb.page.service.handlers import Handlers
 from hmdb.page.service.live_stream import LiveSession, decode_jpeg
 from hmdb.page.tabs.base import BARE_HTML, HEIGHT, IMMEDIATE, SCHEDULED, recorder
+from hmdb.page.tabs.request_queue import Updates
 from hmdb.page.tabs.video import AnswerPanel
 from hmdb.page.views.assets import read_script, render
 from hmdb.page.views.formatting import confidence_text, duration, error_html, headline_html
@@ -37,14 +38,10 @@ def add_live_tab(do: Handlers, tabs: gr.Tabs, keep_seconds: float) -> None:
         keep_seconds: until a recording is deleted.
     """
 
-    def show_mode(chosen: str, event: gr.SelectData) -> list[dict[str, Any]]:
-        """Shows the chosen mode, and neither on another tab: a hidden component releases its camera."""
-        return [gr.update(visible=event.value == LIVE and chosen == each) for each in MODES]
-
     mode = gr.Radio(MODES, value=MODES[0], label="How the camera is used", show_label=False, container=False)
-    with gr.Column() as streamed:
-        LivePanel(do)
-    with gr.Column(visible=False) as recorded:
+    with gr.Column(elem_classes="uses-camera") as streamed:
+        live = LivePanel(do)
+    with gr.Column(visible=False, elem_classes="uses-camera") as recorded:
         record = AnswerPanel(
             do,
             recorder("Recording"),
@@ -52,10 +49,18 @@ def add_live_tab(do: Handlers, tabs: gr.Tabs, keep_seconds: float) -> None:
             f"after {duration(keep_seconds)}. Its sound is ignored, though your browser may ask for it.",
         )
         record.connect(record.player, record.player.stop_recording, record.player.clear)
-    mode.change(
-        lambda chosen: [gr.update(visible=chosen == each) for each in MODES], mode, [streamed, recorded], **IMMEDIATE
-    )
-    tabs.select(show_mode, mode, [streamed, recorded], **IMMEDIATE)
+
+    def show_mode(chosen: str) -> Updates:
+        """Shows the chosen mode, and neither on another tab: a hidden component releases its camera."""
+        visible = {column: gr.update(visible=chosen == each) for column, each in zip(columns, MODES, strict=True)}
+        return {**live.idle(), **visible}
+
+    def show_tab(chosen: str, event: gr.SelectData) -> Updates:
+        return show_mode(chosen if event.value == LIVE else "")
+
+    columns = [streamed, recorded]
+    mode.change(show_mode, mode, [*columns, *live.outputs], **IMMEDIATE)
+    tabs.select(show_tab, mode, [*columns, *live.outputs], **IMMEDIATE)
 
 
 class LivePanel:
@@ -63,21 +68,21 @@ class LivePanel:
 
     def __init__(self, do: Handlers) -> None:
         self.do = do
-        session = gr.State()
+        self.session = gr.State()
         with gr.Row(equal_height=False):
             with gr.Column(min_width=300), gr.Column() as around:
-                camera = gr.Image(
+                self.camera = gr.Image(
                     label="Your camera",
                     sources=["webcam"],
                     streaming=True,
                     webcam_options=gr.WebcamOptions(
-                        mirror=True, constraints={"video": {"width": 320, "height": 240, "facingMode": "user"}}
+                        mirror=False, constraints={"video": {"width": 320, "height": 240, "facingMode": "user"}}
                     ),
                     height=HEIGHT,
                     buttons=[],
                     elem_classes="camera",
                 )
-                camera.preprocess = raw_data_url  # type: ignore[method-assign]  # Gradio's own decodes any size
+                self.camera.preprocess = raw_data_url  # type: ignore[method-assign]  # Gradio's own decodes any size
             with gr.Column(min_width=300):
                 self.words = gr.HTML(headline_html(*START_WORDS), **BARE_HTML)
                 self.bars = gr.Label(
@@ -86,17 +91,33 @@ class LivePanel:
         self.strip = gr.HTML(**BARE_HTML)
         note = gr.HTML(render("camera_note.html"), js_on_load=read_script("stop_camera.js"), **BARE_HTML)
         hidden = note.stop(lambda: gr.update(visible=False), None, around, **IMMEDIATE)
-        hidden.then(lambda: gr.update(visible=True), None, around, **IMMEDIATE)
-        camera.stream(
+        hidden.then(
+            lambda: {around: gr.update(visible=True), **self.idle()}, None, [around, *self.outputs], **IMMEDIATE
+        )
+        self.camera.stream(
             self.on_frame,
-            [camera, session],
-            [self.words, self.bars, self.strip, session],
+            [self.camera, self.session],
+            [self.words, self.bars, self.strip, self.session],
             stream_every=FRAME_INTERVAL_SECONDS,
             time_limit=LEASE_SECONDS,
             show_progress="hidden",
             api_visibility="private",
             **SCHEDULED,
         )
+
+    @property
+    def outputs(self) -> list[Any]:
+        return [self.camera, self.words, self.bars, self.strip, self.session]
+
+    def idle(self) -> Updates:
+        """The panel while its camera is off."""
+        return {
+            self.camera: None,
+            self.words: headline_html(*START_WORDS),
+            self.bars: gr.update(value=None, visible=False),
+            self.strip: "",
+            self.session: None,
+        }
 
     def on_frame(self, url: str | None, session: LiveSession | None) -> tuple[Any, ...]:
         """Returns headline, bars, strip and session after one more picture."""

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from hmdb.recognizer import Recognizer
-from tests.support.browser import bars, frames, open_page, opened, tab
+from tests.support.browser import bars, frames, headline, open_page, opened, tab
 
 pytestmark = pytest.mark.browser
 
@@ -46,8 +46,7 @@ def test_live_answers_go_on_and_leave_no_file(url: str, recognizer: Recognizer) 
         opened(page)
         panel = tab(page, "Live")
         before = set(Path(get_upload_folder()).rglob("*"))
-        panel.get_by_text("Click to Access Webcam").first.click()
-        panel.get_by_role("button", name="capture photo").click()
+        panel.get_by_text("Click to Access Webcam").first.click()  # the only camera starts at once
         expect(bars(panel)).to_have_count(5)
         strip = panel.locator("img.film")
         shown = set[str]()
@@ -81,7 +80,6 @@ def start_live(page: Page) -> Locator:
     panel = tab(page, "Live")
     before = page.evaluate("document.querySelector('.film')?.src ?? ''")
     panel.get_by_text("Click to Access Webcam").locator("visible=true").click()
-    panel.get_by_role("button", name="capture photo").click()
     page.wait_for_function("src => (document.querySelector('.film')?.src ?? src) !== src", arg=before)
     return panel
 
@@ -102,6 +100,10 @@ def test_leaving_and_stopping_release_the_camera(url: str, way: str) -> None:
             sent.clear()
             page.evaluate(TEN_PICTURES_LATER)
             assert [url for url in sent if "/stream/" in url] == []
+            panel = tab(page, "Live")
+            expect(headline(panel)).to_contain_text("Start your camera")
+            expect(bars(panel)).to_have_count(0)
+            expect(panel.locator("img.film, .camera img").locator("visible=true")).to_have_count(0)
         assert page.evaluate("tracks.length") == 2
         watch.check()
 
@@ -135,4 +137,51 @@ def test_a_camera_that_is_refused_is_explained(url: str) -> None:
         page.reload()
         panel = tab(page, "Live")
         panel.get_by_text("Click to Access Webcam").first.click()
-        expect(panel.get_by_text("The browser does not let this page use the camera")).to_be_visible()
+        expect(headline(panel)).to_contain_text("No cameraThe browser does not let this page use the camera.")
+
+
+PAINTED = """
+navigator.mediaDevices.getUserMedia = async () => {
+    const canvas = document.createElement("canvas"), paint = canvas.getContext("2d");
+    [canvas.width, canvas.height] = [320, 240];
+    let top = 0;
+    setInterval(() => {
+        paint.fillStyle = "red"; paint.fillRect(0, 0, 160, 240);
+        paint.fillStyle = "blue"; paint.fillRect(160, 0, 160, 240);
+        paint.fillStyle = "white"; paint.fillRect(140, top = (top + 20) % 240, 40, 40);
+    }, 50);
+    const stream = canvas.captureStream();
+    stream.getVideoTracks()[0].getSettings = () => ({facingMode: "FACING"});
+    return stream;
+};
+"""  # a camera that sees red on its left and blue on its right
+LEFT_COLOUR = """image => {
+    const canvas = document.createElement("canvas"), paint = canvas.getContext("2d");
+    paint.drawImage(image, 0, 0);
+    const [red, , blue] = paint.getImageData(8, 8, 1, 1).data;
+    return red > blue ? "red" : "blue";
+}"""
+
+
+@pytest.mark.parametrize(("facing", "transform"), [("user", "matrix(-1, 0, 0, 1, 0, 0)"), ("environment", "none")])
+@pytest.mark.parametrize("mode", ["Live", "Record a clip"])
+def test_only_the_view_of_a_front_camera_is_mirrored(url: str, mode: str, facing: str, transform: str) -> None:
+    with open_page(url) as (page, _):
+        page.add_init_script(PAINTED.replace("FACING", facing))
+        page.reload()
+        panel = tab(page, "Live")
+        panel.get_by_text(mode, exact=True).click()
+        expect(headline(panel)).to_contain_text("Start your camera" if mode == "Live" else "Record a few seconds")
+        panel.get_by_text("Click to Access Webcam").locator("visible=true").click()
+        view = panel.get_by_test_id("webcam-video").locator("visible=true")
+        expect(view).to_have_css("transform", transform)
+        if mode == "Live":
+            received = panel.locator("img.film")
+        else:
+            panel.get_by_text("Start", exact=True).locator("visible=true").click()
+            page.wait_for_function(RECORDED, arg=page.evaluate(PLAYED))
+            panel.get_by_text("Stop", exact=True).click()
+            received = frames(panel).first
+            expect(panel.locator(".player video").locator("visible=true")).to_have_css("transform", "none")
+        expect(received).to_be_visible()
+        assert received.evaluate(LEFT_COLOUR) == "red"

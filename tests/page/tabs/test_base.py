@@ -61,6 +61,17 @@ def test_a_value_replaces_all_before_it() -> None:
     assert last == {"json": {"top": []}, "words": ""}
 
 
+def test_an_accordion_is_closed_once() -> None:
+    steps: list[Updates] = [
+        {"steps": gr.update(open=False, visible=False)},
+        {"steps": gr.update(visible=True)},
+        {"b": 1},
+    ]
+    first, *others = cumulative(steps)
+    assert first == {"steps": gr.update(open=False, visible=False)}
+    assert [update["steps"] for update in others] == [gr.update(visible=True)] * 2  # the visitor may have opened it
+
+
 class Echo(Panel):
     """Answers with the path."""
 
