@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from hmdb.timeline import NONE_OF_THESE, Segment, Timeline, WindowAnswer
 
 __all__ = [
     "CHANCE_LEVEL",
+    "EVIDENCE",
     "NONE_OF_THESE",
     "ClipScores",
     "Explanation",
@@ -26,6 +27,12 @@ __all__ = [
 ]
 
 CHANCE_LEVEL = 0.05  # faithfulness score that a random map exceeds on one clip in twenty
+STRONG_LOSS, WEAK_LOSS = 0.5, 0.25  # shares of its probability that a label loses without the most relevant fifth
+EVIDENCE = {
+    "strong": "Strong evidence: the answer rests on these places.",
+    "weak": "Weak evidence: the answer rests on more than these places.",
+    "none": "No evidence: the answer does not rest on these places.",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -225,6 +232,16 @@ class Faithfulness:
         return self.score > CHANCE_LEVEL
 
     @property
+    def strength(self) -> Literal["strong", "weak", "none"]:
+        """The effect of the most relevant patches: without the first fifth the label loses at least half of its
+        probability (strong), at least a quarter (weak), or less (none). A map no better than a random one has none.
+        """
+        loss = 1 - self.deleted[1] / self.probability if self.probability else 0.0
+        if not self.above_chance or loss < WEAK_LOSS:
+            return "none"
+        return "strong" if loss >= STRONG_LOSS else "weak"
+
+    @property
     def sentence(self) -> str:
         """The figures in plain words."""
         figures = (
@@ -233,9 +250,7 @@ class Faithfulness:
             f"visible it is {self.inserted[1]:.1%}. Over all shares the faithfulness of the map is {self.score:.2f} "
             "(1 at best, 0 for a random map)."
         )
-        if self.above_chance:
-            return f"{figures} The map shows what this answer rests on better than chance."
-        return f"{figures} The map is no better than chance here: do not read much into it."
+        return f"{figures} {EVIDENCE[self.strength]}"
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "trust": self.score, "beats_random": self.above_chance}

@@ -46,7 +46,7 @@ def test_sentence_above_chance() -> None:
     assert good.sentence == (
         "With the 50% most relevant patches hidden, the probability of ride bike goes from 80.0% to 20.0%; with only "
         "them visible it is 60.0%. Over all shares the faithfulness of the map is 0.20 (1 at best, 0 for a random "
-        "map). The map shows what this answer rests on better than chance."
+        "map). Strong evidence: the answer rests on these places."
     )
 
 
@@ -54,7 +54,8 @@ def test_sentence_above_chance() -> None:
 def test_sentence_below_chance(half: tuple[float, float]) -> None:
     poor = figures((0.8, half[0], 0.1), (0.1, half[1], 0.8))
     assert not poor.above_chance
-    assert "no better than chance" in poor.sentence
+    assert poor.strength == "none"
+    assert poor.sentence.endswith("No evidence: the answer does not rest on these places.")
 
 
 class Sums(torch.nn.Module):

@@ -26,6 +26,7 @@ from hmdb.video import Video, open_video
 
 if TYPE_CHECKING:
     from hmdb.clips.clip import Clip, ClipSpec
+    from hmdb.model.calibration import ReliabilityBin
     from hmdb.results import Timeline
 
 T = TypeVar("T")
@@ -91,6 +92,10 @@ class PageHandlers:
     def num_labels(self) -> int:
         return len(self._first.local().labels)
 
+    def reliability(self, prediction: Prediction) -> ReliabilityBin | None:
+        """The share of right answers among those as confident as this one; None if it was not measured."""
+        return self._first.local().loaded.calibration.bin_for(prediction.probability)
+
     @property
     def clip_spec(self) -> ClipSpec:
         return self._first.local().loaded.clip_spec
@@ -132,7 +137,7 @@ class PageHandlers:
             attention=attention,
             input_frames=recognizer.model_input(prediction.clip),
             sees_order=recognizer.sees_order,
-            calibration_bin=recognizer.loaded.calibration.bin_for(prediction.probability),
+            calibration_bin=self.reliability(prediction),
         )
 
     @scheduled

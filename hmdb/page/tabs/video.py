@@ -120,7 +120,7 @@ class AnswerPanel(Panel):
 
     def show_prediction(self, prediction: Prediction) -> Updates:
         return {
-            self.words: headline(prediction, self.do.num_labels),
+            self.words: headline(prediction, self.do.num_labels, self.do.reliability(prediction)),
             self.bars: gr.update(
                 value=confidences(prediction),
                 visible=True,

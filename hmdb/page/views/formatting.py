@@ -7,11 +7,12 @@ import re
 from typing import TYPE_CHECKING
 
 from hmdb.page.views.assets import render
-from hmdb.results import NONE_OF_THESE, Prediction
+from hmdb.results import EVIDENCE, NONE_OF_THESE, Prediction
 from hmdb.text import label_words
 
 if TYPE_CHECKING:
     from hmdb.errors import HmdbError
+    from hmdb.model.calibration import ReliabilityBin
     from hmdb.results import Faithfulness
 
 HIGH_CONFIDENCE, MODERATE_CONFIDENCE = 0.8, 0.5  # probabilities, at least
@@ -27,13 +28,26 @@ def label_text(prediction: Prediction) -> str:
     return label_words(prediction.label if prediction.is_known else NONE_OF_THESE)
 
 
-def headline(prediction: Prediction, num_labels: int) -> str:
-    """The answer as a headline, with a line on its confidence and on the clip."""
+def headline(prediction: Prediction, num_labels: int, reliability: ReliabilityBin | None = None) -> str:
+    """The answer as a headline, with a line on its confidence and on the clip.
+
+    Args:
+        num_labels: of the model.
+        reliability: of answers with this probability.
+    """
     name, notes = label_words(prediction.label), prediction.clip.notes
     if not prediction.is_known:
         likeliest = f"The likeliest of them would be {name}."
         return headline_html(f"None of the {num_labels} actions", prediction.rejection_reason or "", likeliest, *notes)
-    return headline_html(name, confidence_text(prediction.probability), *notes)
+    if reliability is None:
+        return headline_html(name, confidence_text(prediction.probability), *notes)
+    return headline_html(name, reliability_text(reliability, num_labels), *notes)
+
+
+def reliability_text(reliability: ReliabilityBin, num_labels: int) -> str:
+    """Says how often the model was right about validation clips when it was as confident."""
+    times = f"{reliability.right} of {reliability.count} times"
+    return f"Right {times} when it was this sure, on clips of one of its {num_labels} actions."
 
 
 def confidence_text(probability: float) -> str:
@@ -74,12 +88,7 @@ def faithfulness_text(faithfulness: Faithfulness) -> str:
     """Says in one line how faithful a map is to the model."""
     share, before, without = faithfulness.shares[1], faithfulness.probability, faithfulness.deleted[1]
     change = f"“{label_words(faithfulness.label)}” goes from {percent(before)} to {percent(without)}"
-    counts = faithfulness.above_chance and without < before
-    worth = "the answer depends on these places" if counts else "do not read much into this map"
-    return (
-        f"With the brightest {share:.0%} of the picture hidden, {change}: {worth}. "
-        f"Trust in the map: {max(faithfulness.score, 0):.2f} out of 1."
-    )
+    return f"{EVIDENCE[faithfulness.strength]} With the brightest {share:.0%} of the picture hidden, {change}."
 
 
 def percent(share: float) -> str:

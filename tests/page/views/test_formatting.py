@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hmdb.page.views.formatting import faithfulness_text, percent
+from hmdb.model.calibration import ReliabilityBin
+from hmdb.page.views.formatting import faithfulness_text, percent, reliability_text
 from hmdb.results import Faithfulness
 
 
@@ -12,27 +13,28 @@ def map_of(deleted: tuple[float, ...], inserted: tuple[float, ...]) -> Faithfuln
     return Faithfulness(label="shoot_bow", shares=(0.0, 0.2, 1.0), deleted=deleted, inserted=inserted)
 
 
-def test_text_of_a_faithful_map() -> None:
-    assert faithfulness_text(map_of((0.97, 0.36, 0.0), (0.0, 0.9, 0.97))) == (
-        "With the brightest 20% of the picture hidden, “shoot bow” goes from 97% to 36%: "
-        "the answer depends on these places. "
-        "Trust in the map: 0.27 out of 1."
-    )
-
-
 @pytest.mark.parametrize(
-    ("deleted", "inserted", "change", "trust"),
+    ("deleted", "inserted", "strength", "meaning", "change"),
     [
-        ((0.01, 0.05, 0.0), (0.0, 0.3, 0.01), "from 1% to 5%", "0.12"),  # more probable without the places
-        ((0.004, 0.003, 0.0), (0.0, 0.001, 0.004), "from 0.4% to 0.3%", "0.00"),
-        ((0.5, 0.4, 0.5), (0.1, 0.2, 0.5), "from 50% to 40%", "0.00"),  # less faithful than a random map
+        ((0.97, 0.36, 0.0), (0.0, 0.9, 0.97), "Strong", "the answer rests on these places", "from 97% to 36%."),
+        ((0.88, 0.62, 0.0), (0.0, 0.9, 0.88), "Weak", "the answer rests on more than these places", "from 88% to 62%."),
+        ((1.0, 0.84, 0.0), (0.0, 0.9, 1.0), "No", "the answer does not rest on these places", "from 100% to 84%."),
+        ((0.01, 0.05, 0.0), (0.0, 0.3, 0.01), "No", "the answer does not rest on these places", "from 1% to 5%."),
+        ((0.5, 0.1, 0.5), (0.1, 0.1, 0.5), "No", "the answer does not rest on these places", "from 50% to 10%."),
+        ((0.0, 0.0, 0.0), (0.0, 0.3, 0.0), "No", "the answer does not rest on these places", "from 0.0% to 0.0%."),
     ],
-)
-def test_text_of_an_unfaithful_map(
-    deleted: tuple[float, ...], inserted: tuple[float, ...], change: str, trust: str
+)  # fmt: skip
+def test_text_of_a_map(
+    deleted: tuple[float, ...], inserted: tuple[float, ...], strength: str, meaning: str, change: str
 ) -> None:
-    words = faithfulness_text(map_of(deleted, inserted))
-    assert f"{change}: do not read much into this map. Trust in the map: {trust} out of 1." in words
+    hidden = "With the brightest 20% of the picture hidden, “shoot bow” goes"
+    assert faithfulness_text(map_of(deleted, inserted)) == f"{strength} evidence: {meaning}. {hidden} {change}"
+
+
+def test_confidence_is_stated_as_a_count() -> None:
+    reliability = ReliabilityBin(low=0.9, high=1.0, count=66, right=64)
+    text = "Right 64 of 66 times when it was this sure, on clips of one of its 25 actions."
+    assert reliability_text(reliability, 25) == text
 
 
 def test_small_percentages_have_a_decimal() -> None:
