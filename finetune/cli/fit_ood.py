@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=None,
         metavar="SHARE",
-        help="share of the correct val predictions that the detector accepts; by default as after training",
+        help="share of the correct predictions that the detector accepts; by default as after training",
     )
     add_seed(parser)
     add_data(parser)
@@ -31,10 +31,11 @@ def run(options: argparse.Namespace) -> None:
         HmdbError: as `finetune.jobs.fit_ood.fit_ood` raises it.
     """
     from finetune.jobs.fit_ood import fit_ood
+    from finetune.report.formatting import describe_ood
 
     source = DataSource(**given(options, DataSource))
     result = fit_ood(options.model, source, accept_rate=options.accept_rate, seed=options.seed)
     print(
         f"Fitted to the features of {result.clips} clips and written next to the weights of {options.model}. "
-        f"Accepted of the correct predictions: {result.val_accepted:.1%} on val, {result.test_accepted:.1%} on test."
+        f"{describe_ood(result.val)} Accepted of the correct predictions on test: {result.test_accepted:.1%}."
     )

@@ -155,4 +155,4 @@ def _points(change: float) -> float:
 
 
 def _on_disk(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    return sum(path.stat().st_size for path in folder.glob("model*.safetensors"))

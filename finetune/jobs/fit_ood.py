@@ -14,7 +14,7 @@ from finetune.data.load import ClipData, load_clips
 from finetune.data.overlap import SAME_SPLITS, training_overlap
 from finetune.data.splits import read_splits
 from finetune.evaluation.calibrate import ACCEPT_RATE
-from finetune.evaluation.ood import fit_ood_detector
+from finetune.evaluation.ood import OodFigures, fit_ood_detector
 from finetune.models.features import features_of
 from finetune.training.checkpoint import write_ood_detector
 from hmdb.errors import DataError
@@ -28,13 +28,13 @@ class OodReport:
     """The acceptance rates of a detector.
 
     Attributes:
-        clips: number of training clips whose features it was fitted to.
-        val_accepted, test_accepted: fraction of the correct predictions that count as in-distribution, 0..1; the
-            threshold was chosen on val.
+        clips: number of train and val clips whose features it was fitted to.
+        val: out-of-fold figures of the val clips.
+        test_accepted: fraction of the correct test predictions that count as in-distribution, 0..1.
     """
 
     clips: int
-    val_accepted: float
+    val: OodFigures
     test_accepted: float
 
 
@@ -44,7 +44,7 @@ def fit_ood(model: str, source: DataSource, *, accept_rate: float | None = None,
     Args:
         model: a folder.
         source: the data that it was trained and selected on, with the further training clips, if any.
-        accept_rate: fraction of the correct val predictions to accept as in-distribution. Videos that were recorded
+        accept_rate: fraction of the correct predictions to accept as in-distribution. Videos that were recorded
             differently from the data need nearly 1. ACCEPT_RATE if not given.
 
     Raises:
@@ -73,25 +73,25 @@ def fit_ood(model: str, source: DataSource, *, accept_rate: float | None = None,
             cache=Path(cache),
             progress=sys.stderr.isatty(),
         )
-        detector = add_detector(loaded, data, accept_rate)
-        if detector is None:
-            raise DataError(
-                f"No detector can be fitted: {name} predicts no val clip correctly, or a class has no training clip."
-            )
-        val, test = (
-            _accepted(detector, features_of(loaded.network, part, loaded.pixel_spec)) for part in (data.val, data.test)
-        )
-        return OodReport(clips=int((data.train.class_ids >= 0).sum()), val_accepted=val, test_accepted=test)
+        detector, figures = add_detector(loaded, data, accept_rate)
+        test = _accepted(detector, features_of(loaded.network, data.test, loaded.pixel_spec))
+        clips = sum(int((part.class_ids >= 0).sum()) for part in (data.train, data.val))
+        return OodReport(clips=clips, val=figures, test_accepted=test)
 
 
-def add_detector(loaded: LoadedModel, data: ClipData, accept_rate: float = ACCEPT_RATE) -> OodDetector | None:
-    """Fits the detector of a checkpoint in a folder and writes it there; None if none can be fitted."""
-    features, _, classes = features_of(loaded.network, data.train, loaded.pixel_spec)
-    val = features_of(loaded.network, data.val, loaded.pixel_spec)
-    detector = fit_ood_detector((features, classes), val, accept_rate=accept_rate)
-    if detector is not None:
-        write_ood_detector(loaded.checkpoint.folder, detector)
-    return detector
+def add_detector(
+    loaded: LoadedModel, data: ClipData, accept_rate: float = ACCEPT_RATE
+) -> tuple[OodDetector, OodFigures]:
+    """Fits the detector of a checkpoint in a folder and writes it there.
+
+    Raises:
+        NoDetectorError: none can be fitted; the reason in one sentence.
+        DataError: it cannot be written.
+    """
+    train, val = (features_of(loaded.network, part, loaded.pixel_spec) for part in (data.train, data.val))
+    detector, figures = fit_ood_detector(train, val, accept_rate=accept_rate)
+    write_ood_detector(loaded.checkpoint.folder, detector)
+    return detector, figures
 
 
 def _accepted(detector: OodDetector, clips: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:

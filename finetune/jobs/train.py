@@ -22,6 +22,7 @@ from finetune.data.sample import ClipIndex
 from finetune.data.splits import Splits, split_dataset
 from finetune.evaluation.calibrate import fit_calibration
 from finetune.evaluation.metrics import Predictions
+from finetune.evaluation.ood import NoDetectorError, OodFigures
 from finetune.evaluation.predict import predict
 from finetune.jobs.fit_ood import add_detector
 from finetune.models.initial import InitialModel, load_initial
@@ -40,7 +41,6 @@ from hmdb.model.calibration import Calibration
 from hmdb.model.families import use_recorded_attention
 from hmdb.model.hub import Checkpoint
 from hmdb.model.loading import CLIP_SPEC_KEY, LoadedModel, load_checkpoint
-from hmdb.model.ood import OOD_FILE
 from hmdb.model.validation import check_input_shape
 
 # scikit-learn's C of the linear probe: a stronger penalty is as accurate on few clips, less overconfident, and
@@ -153,7 +153,7 @@ def train(
             val = predict(loaded, data.val, "val", arguments.per_device_eval_batch_size)
             test = predict(loaded, data.test, "test", arguments.per_device_eval_batch_size)
             if trainer.is_world_process_zero():
-                loaded = _calibrate(loaded, val, data)
+                loaded, ood = _calibrate(loaded, val, data)
                 report = build(
                     loaded,
                     describe_data(data.splits, data.broken, source, added=data.added, leaks=data.leaks),
@@ -163,6 +163,7 @@ def train(
                     base_revision=initial.revision,
                     base_licence=initial.licence,
                     test_alone=accuracy_without_leaks(test, data.leaks),
+                    ood=ood,
                     training=describe_training(used, name, distillation, initial, trainer.state, len(data.train)),
                     seconds=round(stopwatch.seconds(trainer.state.log_history), 1),
                 )
@@ -213,23 +214,15 @@ def _initial_model(recipe: Recipe, splits: Splits) -> InitialModel:
     return initial
 
 
-def _calibrate(loaded: LoadedModel, val: Predictions, data: ClipData) -> LoadedModel:
+def _calibrate(loaded: LoadedModel, val: Predictions, data: ClipData) -> tuple[LoadedModel, OodFigures | None]:
     """Fits the calibration on val clips and the detector on train and val clips; writes both into the checkpoint."""
     enough = len(val.names) >= MIN_CALIBRATION
     calibration = fit_calibration(val.logits, val.classes) if enough else Calibration()
     write_calibration(loaded.checkpoint.folder, calibration)
-    if not enough:
-        log.info(
-            "Too few val clips to fit %s: that takes %d, and there are %d. "
-            "So every clip that is not static is given one of the classes.",
-            OOD_FILE,
-            MIN_CALIBRATION,
-            len(val.names),
-        )
-    elif add_detector(loaded, data) is None:
-        log.info(
-            "%s cannot be fitted: no val clip is predicted correctly, or a class has no training clip. "
-            "So only the probability can show that a clip belongs to none of the classes.",
-            OOD_FILE,
-        )
-    return replace(loaded, calibration=calibration)
+    figures = None
+    try:
+        _, figures = add_detector(loaded, data)
+    except NoDetectorError as error:
+        decides = "only the probability can show" if calibration.threshold else "nothing but a static clip shows"
+        log.info("%s So %s that a video belongs to none of the classes.", error, decides)
+    return replace(loaded, calibration=calibration), figures

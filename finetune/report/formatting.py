@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from finetune.evaluation.metrics import Accuracy
+from finetune.evaluation.ood import OodFigures
 from hmdb.text import label_words
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -23,6 +24,21 @@ def with_interval(accuracy: Accuracy, metric: str) -> str:
     """Formats top1 or top5 with its interval: "93.6 % (87.9 to 96.7)"."""
     low, high = getattr(accuracy, f"{metric}_interval")
     return f"{percent(getattr(accuracy, metric))} % ({percent(low)} to {percent(high)})"
+
+
+def describe_ood(figures: OodFigures) -> str:
+    """Describes in a sentence what a detector is expected to accept."""
+    shares = [
+        f"{percent(accepted / clips)} % ({percent(low)} to {percent(high)})"
+        for accepted, clips, (low, high) in (
+            (figures.right_accepted, figures.right, figures.right_interval),
+            (figures.hidden_accepted, figures.hidden, figures.hidden_interval),
+        )
+    ]
+    return (
+        f"To be expected, by {figures.hidden} val clips: {shares[0]} of the correct predictions are accepted, and "
+        f"{shares[1]} of clips of an action that is hidden from the detector; of really new actions more."
+    )
 
 
 def mean_class(accuracy: Accuracy) -> str:
@@ -49,4 +65,5 @@ def helpers() -> dict[str, Any]:
         "with_interval": with_interval,
         "escape_markdown": escape_markdown,
         "mean_class": mean_class,
+        "describe_ood": describe_ood,
     }

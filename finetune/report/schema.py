@@ -14,6 +14,7 @@ from finetune.config.distillation import DistillationConfig
 from finetune.config.recipe import SCRATCH_PREFIX, Recipe
 from finetune.data.leakage import LeakReport
 from finetune.evaluation.metrics import Accuracy, ClassScore, Confusion
+from finetune.evaluation.ood import OodFigures
 from finetune.evaluation.precision import PrecisionComparison
 from hmdb.clips.clip import ClipSpec
 from hmdb.machine import num_processes
@@ -170,6 +171,7 @@ class Report:
         val, test, all: the evaluated splits; "all" is a data set without splits.
         test_alone: the figures of the test clips that resemble no train or val clip; None if these are none or all.
         training: None for a checkpoint that was only evaluated.
+        ood: what the out-of-distribution detector is expected to accept; None if training wrote none.
         precision: the comparison with float32 of an evaluation in another precision.
         views: test-time views of each video, moments x crops, whose probabilities were averaged.
         notes: caveats about the checkpoint, a sentence each.
@@ -191,6 +193,7 @@ class Report:
     all: SplitReport | None = None
     test_alone: Accuracy | None = None
     training: TrainingReport | None = None
+    ood: OodFigures | None = None
     precision: PrecisionComparison | None = None
     views: str = "1x1"
     notes: tuple[str, ...] = ()

@@ -54,6 +54,13 @@ class OodScale:
             if type(value) not in (int, float) or not low <= value <= MAX_STATISTIC:
                 raise ModelError(f"{name} of {OOD_KEY} in config.json must be a number from {low:g}, not {value!r}.")
 
+    def score(self, energies: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """Standardized energies minus standardized distances minus the threshold: (N,), (N,) -> (N,)."""
+        energy = (energies - self.energy_mean) / self.energy_std
+        distance = (distances - self.distance_mean) / self.distance_std
+        score: np.ndarray = energy - distance - self.threshold
+        return score
+
     @classmethod
     def from_dict(cls, values: object) -> OodScale:
         """
@@ -86,12 +93,8 @@ class OodDetector:
             features: float32 (N, C), the input of the classifier.
             logits: float32 (N, K).
         """
-        scale = self.scale
-        energy = (energy_scores(logits) - scale.energy_mean) / scale.energy_std
-        distance = (
-            mahalanobis_distances(features, self.means, self.whitening) - scale.distance_mean
-        ) / scale.distance_std
-        return (energy - distance - scale.threshold).astype(np.float32)
+        distances = mahalanobis_distances(features, self.means, self.whitening).min(axis=1)
+        return self.scale.score(energy_scores(logits), distances).astype(np.float32)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Writes the statistics into a folder, and returns the value of `OOD_KEY` for its config.json."""
@@ -145,8 +148,6 @@ def l2_normalize(features: np.ndarray) -> np.ndarray:
 
 
 def mahalanobis_distances(features: np.ndarray, means: np.ndarray, whitening: np.ndarray) -> np.ndarray:
-    """The squared Mahalanobis distance from the nearest class: (N, C) -> float64 (N,)."""
+    """Squared Mahalanobis distances from the classes: (N, C) -> float64 (N, K)."""
     white = l2_normalize(features) @ whitening.astype(np.float64).T
-    gaps = white[:, None] - means[None]
-    distances: np.ndarray = np.square(gaps).sum(axis=2).min(axis=1)
-    return distances
+    return np.stack([np.square(white - mean).sum(axis=1) for mean in means], axis=1)

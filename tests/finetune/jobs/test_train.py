@@ -21,6 +21,7 @@ from finetune.config.recipe import Recipe
 from finetune.config.recipes import recipe_of
 from finetune.data.dataset import ClipDataset
 from finetune.evaluation.metrics import Predictions
+from finetune.evaluation.ood import NoDetectorError, OodFigures
 from finetune.evaluation.predict import predict
 from finetune.hub import finished_run
 from finetune.jobs.evaluate import evaluate
@@ -29,7 +30,7 @@ from finetune.report.schema import Report
 from finetune.training.arguments import usable_precision
 from hmdb.errors import DataError, ModelError
 from hmdb.model.loading import LoadedModel
-from hmdb.model.ood import OOD_FILE
+from hmdb.model.ood import OOD_FILE, OodDetector, OodScale
 from hmdb.recognizer import Recognizer
 from tests.finetune.conftest import TINY, on_test, on_val, training
 from tests.support.datasets import write_dataset
@@ -180,18 +181,31 @@ def test_a_device_without_the_arithmetic_uses_fp32(monkeypatch: pytest.MonkeyPat
     assert [usable_precision(name) for name in ("bfloat16", "float16")] == ["float32", "float16"]
 
 
-def test_the_log_says_why_there_is_no_ood_detector(
+def test_few_val_clips_get_a_detector_or_a_reason(
     dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "finetune")
-    monkeypatch.setattr("finetune.jobs.train.MIN_CALIBRATION", 8)
-    train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "right")
-    assert (tmp_path / "right" / OOD_FILE).exists()
-    assert OOD_FILE not in caplog.text
-    monkeypatch.setattr("finetune.jobs.fit_ood.fit_ood_detector", lambda *_, **__: None)
-    train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "wrong")
-    assert not (tmp_path / "wrong" / OOD_FILE).exists()
-    assert f"{OOD_FILE} cannot be fitted: no val clip is predicted correctly, or a class has no training" in caplog.text
+    detector = OodDetector(
+        means=np.zeros((2, 32), np.float32),
+        whitening=np.eye(32, dtype=np.float32),
+        scale=OodScale(energy_mean=0.0, energy_std=1.0, distance_mean=0.0, distance_std=1.0, threshold=0.0),
+    )
+    figures = OodFigures(right=8, right_accepted=7, hidden=8, hidden_accepted=2)
+    monkeypatch.setattr("finetune.jobs.fit_ood.fit_ood_detector", lambda *_, **__: (detector, figures))
+    report = train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "fitted")
+    assert (tmp_path / "fitted" / OOD_FILE).exists()
+    assert report.ood == figures
+    assert "87.5 % (52.9 to 97.8) of the correct predictions are accepted, and 25.0 % (7.1 to 59.1) of clips" in (
+        tmp_path / "fitted" / "README.md"
+    ).read_text().replace("\n", " ")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise NoDetectorError("No detector of other actions can be fitted: no val clip is predicted correctly.")
+
+    monkeypatch.setattr("finetune.jobs.fit_ood.fit_ood_detector", refuse)
+    assert train(replace(RECIPE, epochs=1), DataSource(str(dataset)), tmp_path / "refused").ood is None
+    assert not (tmp_path / "refused" / OOD_FILE).exists()
+    assert "predicted correctly. So nothing but a static clip shows that a video belongs to none" in caplog.text
 
 
 def test_a_broken_clip_is_left_out_of_a_run(tmp_path: Path) -> None:
