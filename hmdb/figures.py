@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from hmdb.results import NONE_OF_THESE, Timeline
-from hmdb.text import label_words
+from hmdb.results import Timeline
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,28 +75,28 @@ def sheet(frames: np.ndarray, *, columns: int = 4, gap: int = 4) -> np.ndarray:
 
 
 def timeline_chart(timeline: Timeline) -> Figure:
-    """Draws the segments over time: a row for each label, in the order of first occurrence, darker for higher
-    probabilities.
+    """Draws the segments that were looked at over time: a row for each label, in the order of first occurrence, darker
+    for higher probabilities.
     """
-    segments = timeline.segments
-    labels = list(dict.fromkeys(segment.label for segment in segments))
-    figure = new_figure(6.5, 1.1 + 0.34 * len(labels))
+    segments = [segment for segment in timeline.segments if segment.looked_at]
+    names = list(dict.fromkeys(segment.name for segment in segments))
+    figure = new_figure(6.5, 1.1 + 0.34 * len(names))
     axes = figure.subplots()
     for segment in segments:
         start, end = segment.start_seconds, segment.end_seconds
         if start is None or end is None:
             start, end = segment.start_frame, segment.end_frame
         axes.barh(
-            labels.index(segment.label),
+            names.index(segment.name),
             end - start,
             left=start,
             height=0.7,
             color=FAINT if segment.label is None else ACCENT,
-            alpha=0.25 + 0.75 * segment.probability,
+            alpha=0.25 + 0.75 * (segment.probability or 0.0),
             edgecolor="white",
         )
-    axes.set_yticks(range(len(labels)), [label_words(label or NONE_OF_THESE) for label in labels])
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     end = timeline.num_frames / (timeline.fps or 1) if timeline.fps or not timeline.has_clock else 0.0
     axes.set_xlim(0, max(end, segments[-1].end_seconds or 0.0))  # the clock need not begin at zero
     axes.set_xlabel("seconds" if timeline.has_clock else "frames")

@@ -288,6 +288,7 @@ class Recognizer:
         )
 
     def _iter_timeline(self, video: Video, num_frames: int, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
+        spec = spec.at_rate(video.fps)
         all_windows = windows(num_frames, spec, max_windows=max_windows)
         answers: list[WindowAnswer] = []
         for batch in chunked(all_windows, _windows_per_batch(video, spec)):

@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from hmdb.clips.clip import ClipSpec
-from hmdb.clips.windows import boundaries
+from hmdb.clips.windows import answered_parts, boundaries
 from hmdb.errors import VideoError
 from hmdb.text import label_words
 
-NONE_OF_THESE = "none of these"
+NONE_OF_THESE, NOT_LOOKED_AT = "none of these", "not looked at"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,21 +34,28 @@ class WindowAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A run of consecutive windows with the same label.
+    """A run of consecutive windows with the same label, or a gap between windows.
 
     Attributes:
-        label: None for none of the model's labels.
-        probability: the mean over the windows, in 0..1.
+        label: None for none of the model's labels, and where nobody has looked.
+        probability: of the most likely label, the mean over the windows, in 0..1; None where nobody has looked.
         start_frame, end_frame: 0-based source frames, end exclusive.
         start_seconds, end_seconds: presentation time, as a player shows it; None for a video without timestamps.
+        looked_at: False for a gap, of which nothing is known.
     """
 
     label: str | None
-    probability: float
+    probability: float | None
     start_frame: int
     end_frame: int
     start_seconds: float | None
     end_seconds: float | None
+    looked_at: bool = True
+
+    @property
+    def name(self) -> str:
+        """The label in words, "none of these" or "not looked at"."""
+        return label_words(self.label or NONE_OF_THESE) if self.looked_at else NOT_LOOKED_AT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,38 +91,51 @@ class Timeline:
         return self.seconds is not None
 
     @property
+    def parts(self) -> tuple[range, ...]:
+        """The frames that each answer stands for."""
+        return answered_parts([answer.frames for answer in self.answers])
+
+    @property
     def borders(self) -> tuple[int, ...]:
-        """The frames that separate the windows' shares of the video, from 0 to the end of the last answered window."""
+        """The frames at which parts begin and end, in ascending order."""
         return boundaries([answer.frames for answer in self.answers])
 
     @property
     def segments(self) -> tuple[Segment, ...]:
-        """Consecutive windows of the same label, joined; there are no gaps between segments."""
-        segments, first, frames = [], 0, self.borders
-        for label, group in itertools.groupby(self.answers, key=lambda answer: answer.label):
-            probabilities = [answer.probability for answer in group]
-            end = first + len(probabilities)
+        """Consecutive parts of the same label, joined, and the gaps between them: each begins where the last ends."""
+        # The clock of recordings that were joined may jump back.
+        seconds = itertools.accumulate(self.seconds or (), max)
+        time: dict[int, float | None] = {
+            **dict.fromkeys(self.borders),
+            **dict(zip(self.borders, seconds, strict=False)),
+        }
+        pieces: list[tuple[range, WindowAnswer | None]] = []
+        for part, answer in zip(self.parts, self.answers, strict=True):
+            if pieces and pieces[-1][0].stop < part.start:
+                pieces.append((range(pieces[-1][0].stop, part.start), None))
+            pieces.append((part, answer))
+        segments = []
+        for (looked_at, label), run in itertools.groupby(pieces, key=lambda piece: _kind(piece[1])):
+            group = list(run)
+            start, end = group[0][0].start, group[-1][0].stop
+            probabilities = [answer.probability for _, answer in group if answer]
             segments.append(
                 Segment(
                     label=label,
-                    probability=sum(probabilities) / len(probabilities),
-                    start_frame=frames[first],
-                    end_frame=frames[end],
-                    start_seconds=self.seconds[first] if self.seconds else None,
-                    end_seconds=self.seconds[end] if self.seconds else None,
+                    probability=sum(probabilities) / len(probabilities) if probabilities else None,
+                    start_frame=start,
+                    end_frame=end,
+                    start_seconds=time[start],
+                    end_seconds=time[end],
+                    looked_at=looked_at,
                 )
             )
-            first = end
         return tuple(segments)
 
     @property
     def coverage(self) -> float:
         """The fraction of the frames that lie in an answered window, 0..1."""
-        seen, end = 0, 0
-        for answer in self.answers:
-            seen += answer.frames.stop - max(answer.frames.start, end)
-            end = answer.frames.stop
-        return seen / self.num_frames
+        return sum(map(len, self.parts)) / self.num_frames
 
     def to_dict(self) -> dict[str, Any]:
         """The segments and their source, ready for JSON."""
@@ -137,7 +157,7 @@ class Timeline:
     def to_csv(self) -> str:
         """A header and a row for each segment; the label is empty for none of these."""
         out = io.StringIO()
-        names = ("label", "probability", "start_seconds", "end_seconds", "start_frame", "end_frame")
+        names = ("label", "probability", "start_seconds", "end_seconds", "start_frame", "end_frame", "looked_at")
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(names)
         for segment in self.segments:
@@ -146,18 +166,24 @@ class Timeline:
         return out.getvalue()
 
     def to_srt(self) -> str:
-        """Subtitles in SubRip format: the label and probability of each segment.
+        """Subtitles in SubRip format, one for each segment that was looked at.
 
         Raises:
             VideoError: the video has no timestamps.
         """
         blocks = []
-        for number, segment in enumerate(self.segments, start=1):
+        looked_at = [segment for segment in self.segments if segment.looked_at]
+        for number, segment in enumerate(looked_at, start=1):
             if segment.start_seconds is None or segment.end_seconds is None:
                 raise VideoError("This video has no timestamps, so it has no subtitles.")
-            text = f"{label_words(segment.label or NONE_OF_THESE)} ({segment.probability:.0%})"
-            blocks.append(f"{number}\n{_srt(segment.start_seconds)} --> {_srt(segment.end_seconds)}\n{text}\n")
+            times = f"{_srt(segment.start_seconds)} --> {_srt(segment.end_seconds)}"
+            text = f"{segment.name} ({segment.probability:.0%})" if segment.label else segment.name
+            blocks.append(f"{number}\n{times}\n{text}\n")
         return "\n".join(blocks)
+
+
+def _kind(answer: WindowAnswer | None) -> tuple[bool, str | None]:
+    return answer is not None, answer.label if answer else None
 
 
 def _srt(seconds: float) -> str:

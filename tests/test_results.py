@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import json
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ def test_timeline_exports() -> None:
     data = json.loads(found.to_json())
     assert data["segments"][0] == {
         "label": "a", "probability": pytest.approx(0.15), "start_frame": 0, "end_frame": 25,
-        "start_seconds": 0.0, "end_seconds": 2.5,
+        "start_seconds": 0.0, "end_seconds": 2.5, "looked_at": True,
     }  # fmt: skip
     assert data["clip_spec"] == SHORT.to_dict()
     rows = list(csv.DictReader(io.StringIO(found.to_csv())))
@@ -70,8 +71,45 @@ def test_timeline_exports() -> None:
     assert found.to_srt() == (
         "1\n00:00:00,000 --> 00:00:02,500\na (15%)\n\n"
         "2\n00:00:02,500 --> 00:00:03,500\nb (30%)\n\n"
-        "3\n00:00:03,500 --> 00:00:05,000\nnone of these (40%)\n"
+        "3\n00:00:03,500 --> 00:00:05,000\nnone of these\n"
     )
+
+
+def gappy(clock: tuple[float, ...] = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0)) -> Timeline:
+    """Three windows of 20 frames with gaps of 20 between them, at 10 frames a second."""
+    answers = [
+        WindowAnswer(frames=range(40 * i, 40 * i + 20), label=label, probability=0.5)
+        for i, label in enumerate(["a", "a", None])
+    ]
+    return dataclasses.replace(timeline("aaa"), answers=tuple(answers), num_frames=100, seconds=clock)
+
+
+def test_seconds_that_nobody_looked_at_are_no_answer() -> None:
+    found = gappy()
+    assert [(each.name, each.start_frame, each.end_frame, each.looked_at) for each in found.segments] == [
+        ("a", 0, 20, True), ("not looked at", 20, 40, False), ("a", 40, 60, True), ("not looked at", 60, 80, False),
+        ("none of these", 80, 100, True),
+    ]  # fmt: skip
+    assert found.coverage == pytest.approx(0.6)
+    assert [row["looked_at"] for row in csv.DictReader(io.StringIO(found.to_csv()))] == ["True", "False"] * 2 + ["True"]
+    assert found.to_srt().count("-->") == 3
+    assert "00:00:04,000 --> 00:00:06,000" in found.to_srt()
+    assert found.to_srt().endswith("none of these\n")
+    gap = found.to_dict()["segments"][1]
+    assert (gap["label"], gap["probability"], gap["looked_at"]) == (None, None, False)
+
+
+def test_segments_never_run_backwards() -> None:
+    found = gappy((0.0, 2.0, 0.0, 2.0, 5.0, 7.0))  # a recording that was joined to another
+    edges = [(each.start_seconds, each.end_seconds) for each in found.segments]
+    assert edges == [(0.0, 2.0), (2.0, 2.0), (2.0, 2.0), (2.0, 5.0), (5.0, 7.0)]
+
+
+@pytest.mark.parametrize("fps", [10, 15, 30, 60, 120])
+def test_windows_last_as_long_at_every_frame_rate(fps: int) -> None:
+    first, second, *_ = windows(60 * fps, ClipSpec().at_rate(fps))
+    assert first.stop / fps == pytest.approx(256 / 30, abs=0.3)
+    assert second.start / fps == pytest.approx(119 / 30, abs=0.4)
 
 
 def test_a_timeline_without_a_clock_has_no_subtitles() -> None:
@@ -92,7 +130,8 @@ def long_video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_timeline_of_a_long_video(recognizer: Recognizer, long_video: Path) -> None:
     calls: list[tuple[int, int]] = []
     found = recognizer.timeline(long_video, progress=lambda done, total: calls.append((done, total)))
-    expected = windows(900, recognizer.loaded.clip_spec)
+    spec = recognizer.loaded.clip_spec.at_rate(25)
+    expected = windows(900, spec)
     assert [answer.frames for answer in found.answers] == list(expected)
     assert calls[-1] == (len(expected), len(expected))
     assert len(calls) == -(-len(expected) // 4)
@@ -100,7 +139,7 @@ def test_timeline_of_a_long_video(recognizer: Recognizer, long_video: Path) -> N
     assert found.segments[-1].end_seconds == pytest.approx(36)
     video = open_video(long_video)
     for window, answer in zip(expected, found.answers, strict=True):
-        (clip,) = take_clips(video, recognizer.loaded.clip_spec, [window])
+        (clip,) = take_clips(video, spec, [window])
         assert recognizer.predict(clip).probability == pytest.approx(answer.probability, abs=1e-5)
 
 
@@ -171,4 +210,4 @@ def test_timeline_of_a_damaged_video(recognizer: Recognizer) -> None:
     found = recognizer.timeline(Shrinking(2000))
     assert found.is_complete
     assert found.num_frames == 900
-    assert [answer.frames for answer in found.answers] == list(windows(900, recognizer.loaded.clip_spec))
+    assert [answer.frames for answer in found.answers] == list(windows(900, recognizer.loaded.clip_spec.at_rate(25)))

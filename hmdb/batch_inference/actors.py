@@ -55,6 +55,7 @@ SEGMENT = pa.struct(
         ("end_frame", pa.int64()),
         ("start_seconds", pa.float64()),
         ("end_seconds", pa.float64()),
+        ("looked_at", pa.bool_()),  # false for a gap between windows
     ]
 )
 
@@ -137,7 +138,7 @@ class DecodeActor:
     def _decode_windows(
         self, video: Video, num_frames: int, rng: random.Random
     ) -> tuple[Sequence[range], list[tuple[bytes, bool]]]:
-        spec = self._job.clip_spec
+        spec = self._job.clip_spec.at_rate(video.fps)
         spans = windows(num_frames, spec)
         # one window at a time, as full-size frames of several would need much memory
         return spans, [self._preprocess(clip) for span in spans for clip in take_clips(video, spec, [span], rng)]
@@ -235,7 +236,7 @@ class AnswerActor:
             fps=row["fps"],
             model=loaded.checkpoint.name,
             revision=loaded.checkpoint.revision,
-            spec=self._job.clip_spec,
+            spec=self._job.clip_spec.at_rate(row["fps"]),
             seconds=tuple(row["border_seconds"]) if row["border_seconds"] else None,
         )
         return [{field.name: getattr(segment, field.name) for field in SEGMENT} for segment in timeline.segments]

@@ -17,6 +17,7 @@ SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 EXTENSIONS: tuple[Extension, ...] = get_args(Extension)
 
 MAX_NUM_FRAMES = 256
+REFERENCE_FPS = 30.0  # of HMDB51, whose strides are in frames
 MAX_STRIDE = 1024  # frames; with MAX_NUM_FRAMES it bounds the size of an extension
 
 
@@ -53,6 +54,12 @@ class ClipSpec:
     def min_source_frames(self) -> int:
         """Frames that "uniform" needs to sample a video without extension: 8 x 32 = 256."""
         return self.num_frames * self.stride
+
+    def at_rate(self, fps: float | None) -> ClipSpec:
+        """The spec that spans the same time at this frame rate as this one at 30 fps; this one without a rate."""
+        if fps is None:
+            return self
+        return replace(self, stride=min(max(round(self.stride * fps / REFERENCE_FPS), 1), MAX_STRIDE))
 
     def with_sampler(self, sampler: str | None) -> ClipSpec:
         """Replaces the sampler; None keeps it."""

@@ -1,7 +1,8 @@
 """Splits a long video into windows.
 
 A window is a range of source frames, sampled as if it were the whole video. Each costs a forward pass, so there are
-never more than MAX_WINDOWS: in short videos they overlap by half, in long ones there are gaps between them.
+never more than MAX_WINDOWS: in short videos they overlap by half, in long ones there are gaps between them, of which
+nothing is known.
 
     >>> windows(600, ClipSpec())  # 256 frames each
     (range(0, 256), range(115, 371), range(229, 485), range(344, 600))
@@ -39,13 +40,22 @@ def windows(num_source_frames: int, spec: ClipSpec, *, max_windows: int = MAX_WI
     return tuple(range(start, start + span) for start in starts)
 
 
-def boundaries(spans: Sequence[range]) -> tuple[int, ...]:
-    """Returns the first frame of the part that each of these neighbouring windows represents, and the end of the last.
+def answered_parts(spans: Sequence[range]) -> tuple[range, ...]:
+    """The part of the video that each of these neighbouring windows answers for, never more than itself.
 
-    A boundary lies halfway between the centres of its two windows.
+    Windows that overlap meet halfway between their centres; between others there is a gap.
     """
-    centres = [(window.start + window.stop) / 2 for window in spans]
-    return (0, *(round((a + b) / 2) for a, b in itertools.pairwise(centres)), spans[-1].stop)
+    starts, stops = [spans[0].start], []
+    for earlier, later in itertools.pairwise(spans):
+        middle = round((earlier.start + earlier.stop + later.start + later.stop) / 4)
+        stops.append(min(middle, earlier.stop))
+        starts.append(max(middle, later.start))
+    return tuple(map(range, starts, [*stops, spans[-1].stop]))
+
+
+def boundaries(spans: Sequence[range]) -> tuple[int, ...]:
+    """Returns the frames at which the parts of these windows begin and end, in ascending order."""
+    return tuple(sorted({edge for part in answered_parts(spans) for edge in (part.start, part.stop)}))
 
 
 def chunked(spans: Sequence[range], size: int) -> list[Sequence[range]]:

@@ -39,5 +39,5 @@ def url(recognizer: Recognizer) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clip of 60 s, which are 11 windows."""
+    """A clip of 60 s, which are 13 windows."""
     return write_mp4(tmp_path_factory.mktemp("long") / "long.mp4", moving_bar(1500, (64, 48)))

@@ -69,7 +69,7 @@ def test_explain(client: Client, video: Path) -> None:
 
 def test_timeline(client: Client, long_clip: Path) -> None:
     words, _, segments, files, timeline = client.predict(handle_file(long_clip), api_name="/timeline")
-    assert words == "Classified 11 of 11 windows."
+    assert words == "Classified 13 of 13 windows."
     assert len(segments["data"]) == len(timeline["segments"])
     assert [Path(file).suffix for file in files] == [".json", ".csv", ".srt"]
     assert json.loads(Path(files[0]).read_text())["segments"] == timeline["segments"]

@@ -58,6 +58,9 @@ def read_numbers(pictures: Iterable[np.ndarray]) -> list[int]:
     return [int(read_number(picture)) for picture in pictures]
 
 
+ENCODER_TRIES, ENCODER_SECONDS = 3, 60  # one second as a rule
+
+
 def write_video(
     path: Path,
     *,
@@ -74,7 +77,10 @@ def write_video(
     max_b_frames: int | None = None,
     sound: bool = False,
 ) -> Path:
-    """Writes a video of numbered frames; returns its path. SVT-AV1 makes its process real-time, so it runs in a child.
+    """Writes a video of numbered frames; returns its path.
+
+    SVT-AV1 makes its process real-time and now and then waits for itself for good, so it runs in a child, which is
+    given ENCODER_TRIES.
 
     Args:
         codec: FFmpeg's encoder: libx264, mpeg4, libvpx, libvpx-vp9, mpeg2video, mjpeg, gif, ...
@@ -88,7 +94,14 @@ def write_video(
     arguments = {name: value for name, value in locals().items() if name != "path"}
     if codec == "libsvtav1" and __name__ != "__main__":
         command = [sys.executable, "-m", "tests.support.videos", str(path.resolve()), json.dumps(arguments)]
-        subprocess.run(command, cwd=ROOT, check=True)
+        for tries_left in reversed(range(ENCODER_TRIES)):
+            try:
+                subprocess.run(command, cwd=ROOT, check=True, timeout=ENCODER_SECONDS)
+            except subprocess.TimeoutExpired:
+                if not tries_left:
+                    raise
+            else:
+                break
         return path
     rate = 1000 if milliseconds else fps
     with av.open(str(path), "w", format=format, options=dict(container_options or {})) as container:

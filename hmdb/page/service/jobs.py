@@ -60,4 +60,4 @@ def follow_video(recognizer: Recognizer, video: Video, max_windows: int) -> Iter
 
 def num_windows(recognizer: Recognizer, video: Video, max_windows: int) -> int:
     """Number of windows that `follow_video` answers, unless the file announces a wrong number of frames."""
-    return len(windows(video.num_frames, recognizer.loaded.clip_spec, max_windows=max_windows))
+    return len(windows(video.num_frames, recognizer.loaded.clip_spec.at_rate(video.fps), max_windows=max_windows))

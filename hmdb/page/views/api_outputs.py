@@ -42,8 +42,8 @@ def timeline_outputs(timeline: Timeline, name: str, *, finished: bool) -> tuple[
         (
             segment.start_frame if segment.start_seconds is None else round(segment.start_seconds, 2),
             segment.end_frame if segment.end_seconds is None else round(segment.end_seconds, 2),
-            label_words(segment.label or NONE_OF_THESE),
-            round(segment.probability, 3),
+            segment.name,
+            None if segment.probability is None else round(segment.probability, 3),
         )
         for segment in timeline.segments
     ]

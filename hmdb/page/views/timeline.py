@@ -33,11 +33,20 @@ def summary(timeline: Timeline) -> str:
 def timeline_text(timeline: Timeline, *, finished: bool, pieces: str = "windows") -> str:
     """Says how much of the video has been classified; `pieces` is the word for windows."""
     text = f"Classified {len(timeline.answers)} of {timeline.num_windows} {pieces}."
-    if timeline.coverage < 1 and timeline.is_complete:
-        text += f" They cover {timeline.coverage:.0%} of the video."
+    if finished and timeline.coverage < 1:
+        text = f"Looked at {looked_at_text(timeline)}. {text}"
     if finished and not timeline.is_complete:
         text += " Stopped at the time limit; a shorter video would be finished in time."
     return text
+
+
+def looked_at_text(timeline: Timeline) -> str:
+    """The share of the video that was looked at: "7 of 30 minutes", "12 of 40 seconds", or of its frames."""
+    if not timeline.has_clock or not timeline.fps:
+        return f"{timeline.coverage:.0%} of the frames"
+    seconds = timeline.num_frames / timeline.fps
+    size, unit = (60, "minutes") if seconds >= 120 else (1, "seconds")
+    return f"{timeline.coverage * seconds / size:.0f} of {seconds / size:.0f} {unit}"
 
 
 def timeline_files(timeline: Timeline, name: str) -> list[str]:
@@ -65,36 +74,33 @@ def timeline_html(timeline: Timeline) -> str:
     clocked, segments = timeline.has_clock, timeline.segments
     length = timeline.num_frames / (timeline.fps or 1) if clocked else timeline.num_frames
     total = max(length, *(_span(segment)[1] for segment in segments))  # its clock need not begin at zero
-    labels = list(dict.fromkeys(segment.label for segment in segments))
-    colors: dict[str | None, str] = dict(
-        zip((label for label in labels if label is not None), cycle(COLORS), strict=False)
-    )
-    colors[None] = NO_ACTION_COLOR
+    labels = list(dict.fromkeys(segment.label for segment in segments if segment.label))
+    colors = dict(zip(map(label_words, labels), cycle(COLORS), strict=False)) | {NONE_OF_THESE: NO_ACTION_COLOR}
+    names = list(dict.fromkeys(segment.name for segment in segments))
     return render(
         "timeline.html",
-        parts=[_part(segment, colors[segment.label], total, clocked=clocked) for segment in segments],
+        parts=[_part(segment, colors.get(segment.name), total, clocked=clocked) for segment in segments],
         marks=[_mark_text(total * part / 4, total, clocked) for part in range(5)],
-        legend=[(_label_text(label), colors[label]) for label in labels],
+        legend=[(name, colors.get(name)) for name in names],
     )
 
 
-def _part(segment: Segment, color: str, total: float, *, clocked: bool) -> dict[str, Any]:
-    """A segment's part of the bar: label, color, description, place and width in 0..1, and seconds to seek to."""
+def _part(segment: Segment, color: str | None, total: float, *, clocked: bool) -> dict[str, Any]:
+    """A segment's part of the bar: label, color, description, place and width in 0..1, and seconds to seek to.
+
+    A gap has no color, and is hatched.
+    """
     start, end = _span(segment)
-    label = _label_text(segment.label)
     times = f"{_time_text(start, clocked)} to {_time_text(end, clocked)}"
+    share = f", {segment.probability:.0%}" if segment.label else ""
     return {
-        "label": label,
+        "label": segment.name if segment.looked_at else "",
         "color": color,
-        "description": f"{label}, {times}, {segment.probability:.0%}",
+        "description": f"{segment.name}, {times}{share}",
         "left": start / total,
         "width": (end - start) / total,
         "seek_to": start + min(SEEK_MARGIN_SECONDS, (end - start) / 2) if clocked else None,
     }
-
-
-def _label_text(label: str | None) -> str:
-    return label_words(label or NONE_OF_THESE)
 
 
 def _span(segment: Segment) -> tuple[float, float]:

@@ -199,7 +199,7 @@ def test_a_long_video_requests_seconds_by_its_windows_and_stops_in_time(
         def iter_timeline(self, *args: Any, **options: Any) -> Generator[Timeline]:
             for timeline in super().iter_timeline(*args, **options):
                 yield timeline
-                CLOCK.now += 14
+                CLOCK.now += 16
 
     monkeypatch.setattr(zerogpu, "time", CLOCK)
     ends = []
@@ -208,8 +208,8 @@ def test_a_long_video_requests_seconds_by_its_windows_and_stops_in_time(
             results = list(Handlers(as_background(each), None, SETTINGS).timeline_updates(str(long_clip)))
         *_, (timeline, finished) = [result for result in results if isinstance(result, tuple)]
         ends.append((len(timeline.answers), finished))
-        assert lending.requested == [29]
-    assert ends == [(11, True), (8, True)]
+        assert lending.requested == [32]
+    assert ends == [(13, True), (8, True)]
 
 
 @pytest.fixture(scope="module")

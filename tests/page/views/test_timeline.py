@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 from hmdb.clips.clip import ClipSpec
@@ -34,7 +35,7 @@ def test_each_segment_is_a_button_that_seeks_into_it() -> None:
         ("50.00%", "25.00%"),
         ("75.00%", "25.00%"),
     ]
-    assert 'aria-label="none of these, 0:04 to 0:06, 75%"' in html
+    assert 'aria-label="none of these, 0:04 to 0:06"' in html
     assert re.findall(r"<span>(\d.*?)</span>", html) == ["0.0 s", "2.0 s", "4.0 s", "6.0 s", "8.0 s"]
 
 
@@ -71,3 +72,12 @@ def test_the_text_counts_windows() -> None:
     assert timeline_text(timeline("a", "b"), finished=True) == "Classified 2 of 2 windows."
     assert timeline_text(timeline("a", num_windows=3), finished=False, pieces="pieces") == "Classified 1 of 3 pieces."
     assert "Stopped at the time limit" in timeline_text(timeline("a", num_windows=3), finished=True)
+
+
+def test_a_gap_is_hatched_and_no_answer() -> None:
+    whole = timeline("wave", None, None)
+    found = dataclasses.replace(whole, answers=(whole.answers[0], whole.answers[2]), seconds=(0.0, 2.0, 4.0, 6.0))
+    html = timeline_html(found)
+    assert html.count('class="gap"') == 2  # in the bar and in the legend
+    assert 'aria-label="not looked at, 0:02 to 0:04"' in html
+    assert timeline_text(found, finished=True).startswith("Looked at 4 of 6 seconds. ")
