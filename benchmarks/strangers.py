@@ -4,11 +4,17 @@ Far OOD clips are not videos of people: plain colours, noise, drifting shapes, d
 shuffled, and the videos of `--far` folders. Near strangers are actions: a linear head is fitted to the features
 without five of the classes, whose val clips are then the strangers, and again for the next five. Thresholds keep
 90 % of the right answers on val.
+
+`--real` takes folders of real clips, `<kind>/<id>/`, with a table of id, kind and repository: kinds that are classes
+should be accepted, the others are strangers. Clips of a repository share people and places, so detector and threshold
+are chosen on some repositories and measured on the others: sorted by number of strangers and then by name, without
+those of `--choose-on`, every other one is kept back, beginning with the largest.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +29,12 @@ from finetune.config.data import DataSource
 from finetune.data.dataset import ClipDataset
 from finetune.data.sample import Sample
 from finetune.data.splits import read_splits
+from finetune.evaluation.metrics import wilson_interval
 from finetune.evaluation.ood import SHRINKAGE
 from finetune.models.linear_probe import MIN_STD, probe
 from hmdb.errors import VideoError
 from hmdb.model.loading import LoadedModel
-from hmdb.model.ood import energy_scores, l2_normalize
+from hmdb.model.ood import energy_scores, l2_normalize, log_odds
 from hmdb.model.preprocess import resize_and_crop
 from hmdb.recognizer import Recognizer
 from hmdb.video.discover import find_videos
@@ -37,6 +44,7 @@ HIDDEN = 5  # classes at a time
 NEIGHBOURS = 10
 STRENGTH = 0.02  # of the linear heads
 SIDE, FRAMES = 224, 8
+RESAMPLES = 200  # of the sources
 DRAWN = 24  # strangers of each kind
 
 
@@ -59,6 +67,8 @@ def main() -> None:
     parser.add_argument("--far", nargs="*", default=[], help="folders of further OOD videos")
     parser.add_argument("--known", nargs="*", default=[], help="in-distribution videos that should be accepted")
     parser.add_argument("--more", help="further training clips, <class>/<video>, for the statistics")
+    parser.add_argument("--real", nargs="*", default=[], type=Path, help="folders of real clips, with tables")
+    parser.add_argument("--choose-on", nargs="*", default=[], help="repositories that are not kept back")
     options = parser.parse_args()
     recognizer = Recognizer.from_pretrained(options.model, dtype="float32")
     splits = read_splits(DataSource(options.data))
@@ -74,6 +84,84 @@ def main() -> None:
     print(decided_table(recognizer.loaded, kinds | {"val": val}))
     print(far_table(train, val, kinds, stay))
     print(near_table(train, val))
+    if options.real:
+        rows = [row for folder in options.real for row in read_table(folder)]
+        real = look(recognizer, clips_of(recognizer, rows))
+        sources = np.array([source for _, _, source in rows])
+        kept = np.isin(sources, kept_back(sources[real.classes < 0], options.choose_on))
+        for title, part in (("to choose on", ~kept), ("kept back", kept)):
+            print(title)
+            print(source_table(recognizer.loaded, train, val, subset(real, part), sources[part]))
+
+
+def read_table(folder: Path) -> list[tuple[Path, str, str]]:
+    """Folder, kind and repository of the clips of the table in a folder."""
+    (table,) = folder.glob("*.csv")
+    with table.open(encoding="utf-8", newline="") as file:
+        return [(folder / row["kind"] / row["id"], row["kind"], row["repository"]) for row in csv.DictReader(file)]
+
+
+def clips_of(recognizer: Recognizer, rows: Sequence[tuple[Path, str, str]]) -> Iterator[tuple[np.ndarray, int]]:
+    labels = list(recognizer.loaded.labels)
+    for path, kind, _ in rows:
+        yield recognizer.read(path).pixels, labels.index(kind) if kind in labels else -1
+
+
+def kept_back(sources: np.ndarray, choose_on: Sequence[str]) -> list[str]:
+    """Every other source, by falling number of clips and then by name, beginning with the first."""
+    names, counts = np.unique(sources, return_counts=True)
+    number = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    return sorted(set(number) - set(choose_on), key=lambda name: (-number[name], name))[::2]
+
+
+def source_table(loaded: LoadedModel, train: Seen, val: Seen, real: Seen, sources: np.ndarray) -> str:
+    """Strangers accepted and right answers kept of real clips, by detector; intervals by resampling the sources."""
+    right, correct = val.logits.argmax(axis=1) == val.classes, real.logits.argmax(axis=1) == real.classes
+    strange = real.classes < 0
+    lines = ["| detector | AUROC | FPR95 | strangers accepted | right answers kept |", "|---|---|---|---|---|"]
+    for name, detector in DETECTORS.items():
+        known, found = detector(train, val)[right], detector(train, real)
+        threshold = np.quantile(known, 1 - KEEP, method="lower")
+        lines.append(source_row(name, known, found, found >= threshold, strange, correct, sources))
+    if loaded.ood_detector:
+        known, found = (loaded.ood_detector.score(each.features, each.logits) for each in (val, real))
+        likely = loaded.calibration.probabilities(real.logits).max(axis=1) >= (loaded.calibration.threshold or 0)
+        lines.append(
+            source_row("the checkpoint", known[right], found, likely & (found >= 0), strange, correct, sources)
+        )
+    return "\n".join(lines) + "\n"
+
+
+def source_row(
+    name: str,
+    known: np.ndarray,
+    found: np.ndarray,
+    accepted: np.ndarray,
+    strange: np.ndarray,
+    correct: np.ndarray,
+    sources: np.ndarray,
+) -> str:
+    names = np.unique(sources[strange])
+    clips = [np.flatnonzero(strange & (sources == each)) for each in names]
+    rng, drawn = np.random.default_rng(0), []
+    for _ in range(RESAMPLES):
+        again = np.concatenate([clips[index] for index in rng.integers(len(names), size=len(names))])
+        drawn.append((float(figures(known, found[again])[0]), accepted[again].mean()))
+    (low, least), (high, most) = np.quantile(drawn, (0.025, 0.975), axis=0)
+    auroc, fpr = figures(known, found[strange])
+    share = f"{accepted[strange].sum()} of {strange.sum()}, {accepted[strange].mean():.0%} ({least:.0%} to {most:.0%})"
+    return f"| {name} | {auroc} ({low:.3f} to {high:.3f}) | {fpr} | {share} | {kept_share(accepted[correct])} |"
+
+
+def kept_share(accepted: np.ndarray) -> str:
+    if not len(accepted):
+        return "-"
+    low, high = wilson_interval(float(accepted.mean()), len(accepted))
+    return f"{accepted.sum()} of {len(accepted)} ({low:.0%} to {high:.0%})"
+
+
+def subset(seen: Seen, part: np.ndarray) -> Seen:
+    return Seen(features=seen.features[part], logits=seen.logits[part], classes=seen.classes[part])
 
 
 def decided_table(loaded: LoadedModel, kinds: dict[str, Seen]) -> str:
@@ -307,14 +395,22 @@ def vim(train: Seen, seen: Seen) -> np.ndarray:
     return found
 
 
-def energy_and_mahalanobis_pp(train: Seen, seen: Seen) -> np.ndarray:
+def with_mahalanobis_pp(confidence: Detector) -> Detector:
     """The sum of both, standardized over the training clips, as in `hmdb.model.ood`."""
-    both = []
-    for detector in (energy, mahalanobis_pp):
-        usual = detector(train, train)
-        both.append((detector(train, seen) - usual.mean()) / usual.std())
-    found: np.ndarray = both[0] + both[1]
-    return found
+
+    def summed(train: Seen, seen: Seen) -> np.ndarray:
+        both = []
+        for detector in (confidence, mahalanobis_pp):
+            usual = detector(train, train)
+            both.append((detector(train, seen) - usual.mean()) / usual.std())
+        found: np.ndarray = both[0] + both[1]
+        return found
+
+    return summed
+
+
+def odds(_: Seen, seen: Seen) -> np.ndarray:
+    return log_odds(seen.logits)
 
 
 def _mahalanobis(known: np.ndarray, classes: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -341,7 +437,8 @@ DETECTORS: dict[str, Detector] = {
     "relative Mahalanobis++": relative_mahalanobis_pp,
     f"{NEIGHBOURS}th neighbour": nearest,
     "ViM": vim,
-    "energy + Mahalanobis++": energy_and_mahalanobis_pp,
+    "energy + Mahalanobis++": with_mahalanobis_pp(energy),
+    "log-odds + Mahalanobis++": with_mahalanobis_pp(odds),
 }
 
 

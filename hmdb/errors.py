@@ -6,6 +6,7 @@
     |-- ModelError                  a checkpoint cannot be found, loaded or used
     |   `-- HubUnreachableError     the Hub did not answer in time (model/hub.py)
     |-- DataError                   a data set, a split or a setting is invalid
+    |   `-- NoDetectorError         too few clips to detect other actions (finetune/evaluation/ood.py)
     |-- StoppedError                work was cancelled or took too long
     |   |-- BusyError               the page has no room for further work (page/service/scheduler.py)
     |   `-- TerminatedError         a signal ended a batch job (batch_inference/run.py)

@@ -136,6 +136,17 @@ def test_every_detector_tells_far_strangers_from_clips_of_the_classes() -> None:
     assert near.count("\n") == len(table)
 
 
+def test_real_strangers_are_measured_by_sources_never_chosen_on(tmp_path: Path) -> None:
+    sources = np.repeat(["small", "large", "free", "alike b", "alike a"], [1, 5, 9, 2, 2])
+    assert strangers.kept_back(sources, ["free"]) == ["large", "alike b"]
+    (tmp_path / "clips.csv").write_text("id,kind,repository\na1,run,large\n")
+    assert strangers.read_table(tmp_path) == [(tmp_path / "run" / "a1", "run", "large")]
+    known, found = np.arange(10.0), np.array([-1.0, 20.0, 8.0, 2.0])  # two strangers, two right answers
+    strange = np.array([True, True, False, False])
+    row = strangers.source_row("it", known, found, found >= 5, strange, ~strange, np.array(["a", "b", "a", "a"]))
+    assert row.startswith("| it | 0.500 (0.000 to 1.000) | 0.500 | 1 of 2, 50% (0% to 100%) | 1 of 2 (9% to 91%) |")
+
+
 def test_strangers_are_drawn_as_clips() -> None:
     rng = np.random.default_rng(0)
     for draw in (strangers.plain, strangers.shapes, strangers.desktop):

@@ -16,7 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 from finetune.evaluation.calibrate import ACCEPT_RATE
 from finetune.evaluation.metrics import wilson_interval
 from hmdb.errors import DataError
-from hmdb.model.ood import OodDetector, OodScale, energy_scores, l2_normalize, mahalanobis_distances
+from hmdb.model.ood import CONFIDENCES, OodDetector, OodScale, l2_normalize, mahalanobis_distances
 
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity, since features are many and clips few
 FOLDS = 5
@@ -86,21 +86,23 @@ def fit_ood_detector(
         folds[held_out] = fold
         statistics = _class_statistics(features[others], classes[others], number)
         distances[held_out] = mahalanobis_distances(features[held_out], *statistics)
-    energy, distance = energy_scores(logits), distances.min(axis=1)
+    distance = distances.min(axis=1)
+    # of two classes one is left when the other is hidden, and has all the probability
+    confidence = "log-odds" if number > 2 else "energy"
+    confidences = CONFIDENCES[confidence](logits[is_val])
     scale = OodScale(
-        energy_mean=float(energy[is_val].mean()),
-        energy_std=float(max(energy[is_val].std(), 1e-6)),
+        confidence=confidence,
+        confidence_mean=float(confidences.mean()),
+        confidence_std=float(max(confidences.std(), 1e-6)),
         distance_mean=float(distance[is_val].mean()),
         distance_std=float(max(distance[is_val].std(), 1e-6)),
         threshold=0.0,
     )
-    scores = scale.score(energy, distance)
+    scores = scale.score(logits, distance)
     if (right & ~is_val).any():
         scores[~is_val] += np.median(scores[is_val & right]) - np.median(scores[~is_val & right])
     own = np.eye(number, dtype=bool)[classes]
-    hidden = scale.score(
-        energy_scores(np.where(own, -np.inf, logits)[is_val]), np.where(own, np.inf, distances)[is_val].min(axis=1)
-    )
+    hidden = scale.score(np.where(own, -np.inf, logits)[is_val], np.where(own, np.inf, distances)[is_val].min(axis=1))
 
     def threshold(clips: np.ndarray) -> float:
         return float(np.quantile(scores[clips], 1 - accept_rate, method="lower"))

@@ -2,9 +2,9 @@
 
 A classifier gives some label to any input. Two scores detect out-of-distribution clips. Clips unlike the training data
 are far from every class: the Mahalanobis distance of L2-normalized features (Mueller & Hein 2025, "Mahalanobis++").
-Other human actions are nearer, but have low energy: the log-sum-exp of the logits (Liu et al. 2020). Both are
-standardized by validation clips, and the distance is subtracted from the energy. The probability has to reach the
-threshold of the calibration in addition: `hmdb.results.rejection_reason` puts them together.
+Other human actions are nearer, but the network hesitates between labels: the log-odds of the first, or the energy of
+the logits (Liu et al. 2020). Both are standardized by validation clips, and the distance is subtracted. The probability
+has to reach the threshold of the calibration in addition: `hmdb.results.rejection_reason` puts them together.
 
 The statistics are a safetensors file next to the weights and a few numbers in config.json. For a checkpoint without
 them, the probability alone decides.
@@ -12,7 +12,7 @@ them, the probability alone decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -34,42 +34,51 @@ class OodScale:
     """Standardization and threshold of the two scores, from validation clips.
 
     Attributes:
-        energy_mean, energy_std: of the log-sum-exp of the logits.
+        confidence: the score of the logits, a name in `CONFIDENCES`.
+        confidence_mean, confidence_std: of that score.
         distance_mean, distance_std: of the squared Mahalanobis distance from the nearest class.
-        threshold: smallest standardized energy minus distance of an in-distribution clip.
+        threshold: smallest standardized confidence minus distance of an in-distribution clip.
 
     Raises:
-        ModelError: a value is not a number or out of range.
+        ModelError: a value is not a number or out of range, or the confidence has another name.
     """
 
-    energy_mean: float
-    energy_std: float
+    confidence: str
+    confidence_mean: float
+    confidence_std: float
     distance_mean: float
     distance_std: float
     threshold: float
 
     def __post_init__(self) -> None:
+        if self.confidence not in CONFIDENCES:
+            raise ModelError(f"confidence of {OOD_KEY} in config.json must be one of {', '.join(CONFIDENCES)}.")
         for name, value in asdict(self).items():
             low = 1e-9 if name.endswith("_std") else -MAX_STATISTIC
-            if type(value) not in (int, float) or not low <= value <= MAX_STATISTIC:
+            if name != "confidence" and (type(value) not in (int, float) or not low <= value <= MAX_STATISTIC):
                 raise ModelError(f"{name} of {OOD_KEY} in config.json must be a number from {low:g}, not {value!r}.")
 
-    def score(self, energies: np.ndarray, distances: np.ndarray) -> np.ndarray:
-        """Standardized energies minus standardized distances minus the threshold: (N,), (N,) -> (N,)."""
-        energy = (energies - self.energy_mean) / self.energy_std
+    def score(self, logits: np.ndarray, distances: np.ndarray) -> np.ndarray:
+        """Standardized confidences minus standardized distances minus the threshold: (N, K), (N,) -> (N,)."""
+        confidence = (CONFIDENCES[self.confidence](logits) - self.confidence_mean) / self.confidence_std
         distance = (distances - self.distance_mean) / self.distance_std
-        score: np.ndarray = energy - distance - self.threshold
+        score: np.ndarray = confidence - distance - self.threshold
         return score
 
     @classmethod
     def from_dict(cls, values: object) -> OodScale:
-        """
+        """Reads the value of `OOD_KEY`; former checkpoints have energy_mean and energy_std.
+
         Raises:
             ModelError: the value is not an object, or has other keys or values out of range.
         """
-        if not isinstance(values, Mapping) or set(values) != {field.name for field in fields(cls)}:
+        read = values
+        if isinstance(values, Mapping) and "energy_mean" in values:
+            read = {key.replace("energy_", "confidence_"): value for key, value in values.items()}
+            read["confidence"] = "energy"
+        if not isinstance(read, Mapping) or set(read) != {field.name for field in fields(cls)}:
             raise ModelError(f"{OOD_KEY} in config.json is not supported by this version: {values}.")
-        return cls(**values)
+        return cls(**read)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -94,7 +103,7 @@ class OodDetector:
             logits: float32 (N, K).
         """
         distances = mahalanobis_distances(features, self.means, self.whitening).min(axis=1)
-        return self.scale.score(energy_scores(logits), distances).astype(np.float32)
+        return self.scale.score(logits, distances).astype(np.float32)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Writes the statistics into a folder, and returns the value of `OOD_KEY` for its config.json."""
@@ -138,6 +147,16 @@ def energy_scores(logits: np.ndarray) -> np.ndarray:
     """The log-sum-exp of logits: (N, K) -> float64 (N,)."""
     energies: np.ndarray = np.logaddexp.reduce(logits.astype(np.float64), axis=1)
     return energies
+
+
+def log_odds(logits: np.ndarray) -> np.ndarray:
+    """The logarithm of the largest probability over that of all others: (N, K) -> float64 (N,)."""
+    ordered = np.sort(logits.astype(np.float64), axis=1)
+    odds: np.ndarray = np.minimum(ordered[:, -1] - np.logaddexp.reduce(ordered[:, :-1], axis=1), MAX_STATISTIC)
+    return odds
+
+
+CONFIDENCES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {"log-odds": log_odds, "energy": energy_scores}
 
 
 def l2_normalize(features: np.ndarray) -> np.ndarray:

@@ -65,7 +65,8 @@ def test_out_of_distribution_videos_are_rejected_as_by_the_recognizer(
 ) -> None:
     still = write_frames(tmp_path / "still", np.full((12, 120, 160, 3), 90, np.uint8))
     width = recognizer.loaded.network.config.hidden_size
-    scale = OodScale(energy_mean=0.0, energy_std=1.0, distance_mean=0.0, distance_std=1.0, threshold=0.0)
+    standard = {"confidence_mean": 0.0, "confidence_std": 1.0, "distance_mean": 0.0, "distance_std": 1.0}
+    scale = OodScale(confidence="energy", **standard, threshold=0.0)
     means = np.zeros((len(recognizer.labels), width), np.float32)
     known = OodDetector(means=means, whitening=np.eye(width, dtype=np.float32), scale=scale)
     actor, alone = AnswerActor(job), Recognizer(replace(recognizer.loaded, ood_detector=known))

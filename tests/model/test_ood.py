@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,12 @@ from safetensors.numpy import load_file, save_file
 from finetune.evaluation.ood import fit_ood_detector
 from hmdb.errors import ModelError
 from hmdb.model.loading import load
-from hmdb.model.ood import OOD_FILE, OOD_KEY, OodDetector, OodScale
+from hmdb.model.ood import CONFIDENCES, OOD_FILE, OOD_KEY, OodDetector, OodScale
 from hmdb.recognizer import Recognizer
 from tests.support.checkpoints import write_checkpoint
 
 CLASSES, WIDTH = 3, 8
+FORMER = {"energy_mean": 3.2, "energy_std": 0.1, "distance_mean": 30.0, "distance_std": 5.0, "threshold": -2.0}
 
 
 def clips(seed: int, count: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -48,22 +50,26 @@ def knowing(folder: Path) -> Path:
     """A tiny checkpoint with statistics that suit its size."""
     checkpoint = write_checkpoint(folder, "scratch:timesformer-tiny")
     rng = np.random.default_rng(0)
-    scale = OodScale(energy_mean=3.2, energy_std=0.1, distance_mean=30.0, distance_std=5.0, threshold=-2.0)
+    scale = OodScale.from_dict(FORMER)
     means, whitening = rng.normal(size=(25, 32)).astype(np.float32), np.eye(32, dtype=np.float32)
     add(checkpoint, **{OOD_KEY: OodDetector(means=means, whitening=whitening, scale=scale).save(checkpoint)})
     return checkpoint
 
 
-def test_a_stored_detector_scores_to_the_bit_as_when_it_was_fitted() -> None:
-    """The formula of the first version, by hand: statistics of former checkpoints must not answer otherwise."""
-    detector = fitted()
+def test_statistics_of_former_checkpoints_score_to_the_bit_as_before() -> None:
+    """By hand, the formula of the first version."""
     features, logits, _ = clips(2)
-    scale, lengths = detector.scale, np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
-    white = features.astype(np.float64) / lengths @ detector.whitening.astype(np.float64).T
-    distance = np.square(white[:, None] - detector.means[None]).sum(axis=2).min(axis=1)
-    energy = np.logaddexp.reduce(logits.astype(np.float64), axis=1)
-    score = (energy - scale.energy_mean) / scale.energy_std - (distance - scale.distance_mean) / scale.distance_std
-    np.testing.assert_array_equal(detector.score(features, logits), (score - scale.threshold).astype(np.float32))
+    detector = replace(fitted(), scale=OodScale.from_dict(FORMER))
+    white = features / np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    white = white @ detector.whitening.astype(np.float64).T
+    distance = (np.square(white[:, None] - detector.means[None]).sum(axis=2).min(axis=1) - 30.0) / 5.0
+    energy = (np.logaddexp.reduce(logits.astype(np.float64), axis=1) - 3.2) / 0.1
+    np.testing.assert_array_equal(detector.score(features, logits), (energy - distance - -2.0).astype(np.float32))
+
+
+def test_the_log_odds_are_those_of_the_largest_probability() -> None:
+    probabilities = np.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]])
+    np.testing.assert_allclose(CONFIDENCES["log-odds"](np.log(probabilities) + 3), np.log([0.7 / 0.3, 1.0]), atol=1e-12)
 
 
 def add(checkpoint: Path, **keys: object) -> None:
@@ -127,7 +133,11 @@ def test_incomplete_detector_is_refused(tmp_path: Path) -> None:
 def test_out_of_range_values_are_refused(tmp_path: Path) -> None:
     checkpoint = knowing(tmp_path)
     values = json.loads((checkpoint / "config.json").read_text())[OOD_KEY]
-    for wrong in ({"energy_std": 0.0}, {"threshold": 1e300}, {"distance_mean": True}):
+    for wrong in ({"confidence_std": 0.0}, {"threshold": 1e300}, {"distance_mean": True}):
         add(checkpoint, **{OOD_KEY: values | wrong})
         with pytest.raises(ModelError, match="must be a number"):
+            load(checkpoint, device="cpu")
+    for named in ("likelihood", 1.0):
+        add(checkpoint, **{OOD_KEY: values | {"confidence": named}})
+        with pytest.raises(ModelError, match=r"confidence of known in .* must be one of log-odds, energy"):
             load(checkpoint, device="cpu")

@@ -188,7 +188,14 @@ def test_few_val_clips_get_a_detector_or_a_reason(
     detector = OodDetector(
         means=np.zeros((2, 32), np.float32),
         whitening=np.eye(32, dtype=np.float32),
-        scale=OodScale(energy_mean=0.0, energy_std=1.0, distance_mean=0.0, distance_std=1.0, threshold=0.0),
+        scale=OodScale(
+            confidence="energy",
+            confidence_mean=0.0,
+            confidence_std=1.0,
+            distance_mean=0.0,
+            distance_std=1.0,
+            threshold=0.0,
+        ),
     )
     figures = OodFigures(right=8, right_accepted=7, hidden=8, hidden_accepted=2)
     monkeypatch.setattr("finetune.jobs.fit_ood.fit_ood_detector", lambda *_, **__: (detector, figures))
