@@ -12,6 +12,7 @@ from hmdb.model.calibration import Calibration, ReliabilityBin
 
 BINS = 15  # as in Guo et al.
 TABLE_BINS = 10  # of the reliability table that a checkpoint carries, for people
+DRAWS = 200  # of outcomes, for the error of a perfectly calibrated network
 ACCEPT_RATE = 0.95  # of the correct val predictions, which the thresholds accept
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 
@@ -113,3 +114,17 @@ def expected_calibration_error(probabilities: np.ndarray, classes: np.ndarray, *
     """The expected calibration error, 0..1: the mean gap between confidence and accuracy, weighted by clips."""
     confidence, accuracy, weight = reliability(probabilities, classes, bins=bins)
     return float((weight * np.abs(confidence - accuracy)).sum())
+
+
+def chance_calibration_error(probabilities: np.ndarray) -> float:
+    """The error that a perfectly calibrated network would show on so few clips, 0..1, where each bin is noisy.
+
+    Mean over drawn outcomes: each prediction is correct with its own probability.
+
+    Args:
+        probabilities: float (N, K), K above 1.
+    """
+    rng, best = np.random.default_rng(0), probabilities.argmax(axis=1)
+    confidence, number = probabilities.max(axis=1), probabilities.shape[1]
+    outcomes = (np.where(rng.random(len(best)) < confidence, best, (best + 1) % number) for _ in range(DRAWS))
+    return float(np.mean([expected_calibration_error(probabilities, classes) for classes in outcomes]))

@@ -17,7 +17,7 @@ from finetune.data.leakage import LeakReport
 from finetune.data.load import NO_LABEL
 from finetune.data.sample import Sample
 from finetune.data.splits import Splits
-from finetune.evaluation.calibrate import expected_calibration_error
+from finetune.evaluation.calibrate import chance_calibration_error, expected_calibration_error
 from finetune.evaluation.metrics import Accuracy, Predictions, accuracy, confused_pairs, confusion, per_class
 from finetune.models.initial import InitialModel
 from finetune.report.schema import (
@@ -114,6 +114,7 @@ def describe_split(predictions: Predictions, labels: Sequence[str], calibration:
             threshold=calibration.threshold,
             expected_error=expected_calibration_error(calibrated, classes),
             expected_error_without_temperature=expected_calibration_error(plain, classes),
+            chance_error=chance_calibration_error(calibrated),
         ),
         answers=tuple(
             ClipAnswer(

@@ -60,12 +60,17 @@ class DataSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationSummary:
-    """The calibration of a checkpoint, and the expected calibration error with and without it, 0..1."""
+    """The calibration of a checkpoint, and the expected calibration error with and without it, 0..1.
+
+    Attributes:
+        chance_error: the error that a perfectly calibrated network would show; None in older reports.
+    """
 
     temperature: float
     threshold: float | None
     expected_error: float
     expected_error_without_temperature: float
+    chance_error: float | None = None
 
     @property
     def fitted(self) -> bool:

@@ -82,3 +82,17 @@ def test_the_threshold_accepts_correct_predictions(answers: tuple[np.ndarray, np
 
 def test_no_threshold_without_a_correct_prediction() -> None:
     assert calibrate.fit_threshold(np.array([[0.9, 0.1]]), np.array([1])) is None
+
+
+def test_few_clips_show_an_error_that_is_only_chance() -> None:
+    """Where a network is perfectly calibrated, its error is the one by chance, and vanishes with many clips."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for clips in (100, 20000):
+        confidence = rng.uniform(0.5, 1, clips)
+        probabilities = np.stack([confidence, 1 - confidence], axis=1)
+        classes = (rng.random(clips) >= confidence).astype(int)
+        found[clips] = calibrate.chance_calibration_error(probabilities)
+        assert calibrate.expected_calibration_error(probabilities, classes) == pytest.approx(found[clips], abs=0.04)
+    assert found[100] > 0.05
+    assert found[20000] < 0.01
