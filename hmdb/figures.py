@@ -95,7 +95,7 @@ def timeline_chart(timeline: Timeline) -> Figure:
             alpha=0.25 + 0.75 * (segment.probability or 0.0),
             edgecolor="white",
         )
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names, parse_math=False)  # a label may contain dollars
     axes.set_ylim(len(names) - 0.5, -0.5)
     end = timeline.num_frames / (timeline.fps or 1) if timeline.fps or not timeline.has_clock else 0.0
     axes.set_xlim(0, max(end, segments[-1].end_seconds or 0.0))  # the clock need not begin at zero

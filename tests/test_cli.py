@@ -12,7 +12,7 @@ import pytest
 from hmdb.cli import COMMANDS, main
 from hmdb.cli.classify import VideoResult, to_table
 from hmdb.recognizer import Recognizer
-from hmdb.video.discover import find_videos
+from hmdb.video.discover import find_videos, left_out_text
 from tests.support.clips import moving_bar, write_frames, write_mp4
 from tests.support.paths import ROOT
 
@@ -33,7 +33,7 @@ def test_table_has_a_line_for_each_video(videos: Path, checkpoint: Path, capsys:
     lines = captured.out.splitlines()
     assert [line.split()[0] for line in lines] == ["a.mp4", "deeper.mp4", "frames"]
     assert all(line.count("%") == 5 for line in lines)
-    assert captured.err.startswith("Model: tiny\n")
+    assert captured.err.startswith("Note: 1 file was left out: notes.txt\nModel: tiny\n")
 
 
 def test_json_output(videos: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +142,18 @@ def test_unreadable_folder_fails_alone(tmp_path: Path, video: Path, monkeypatch:
 
     monkeypatch.setattr(os, "scandir", refusing)
     assert find_videos(tmp_path) == [closed, tmp_path / "open.mp4"]
+
+
+def test_files_that_are_no_videos_are_left_out_and_named(
+    tmp_path: Path, video: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.MTS", "notes.txt", "list.csv", "c.doc", "d.zip"):
+        (tmp_path / name).write_bytes(video.read_bytes() if name == "a.MTS" else b"text")
+    left_out: list[Path] = []
+    assert find_videos(tmp_path, left_out.append) == [tmp_path / "a.MTS"]
+    assert left_out_text(left_out) == "4 files were left out: c.doc, d.zip, list.csv, ..."
+    main([str(tmp_path)])
+    assert "Note: 4 files were left out: c.doc, d.zip, list.csv, ...\n" in capsys.readouterr().err
 
 
 def test_link_loops_and_hidden_files_are_skipped(tmp_path: Path, video: Path) -> None:

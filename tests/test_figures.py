@@ -63,7 +63,7 @@ def test_sheet_shows_every_frame() -> None:
 def test_a_timeline_can_be_drawn() -> None:
     answers = tuple(
         WindowAnswer(frames=range(start, start + 256), label=label, probability=0.8)
-        for start, label in ((0, "golf"), (128, "golf"), (256, None), (384, "ride_bike"))
+        for start, label in ((0, "golf"), (128, "golf"), (256, None), (384, "$\\oops$"))  # no formula
     )
     timeline = Timeline(
         answers=answers,

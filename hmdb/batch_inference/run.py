@@ -145,7 +145,7 @@ def batch(
         ModelError: the model cannot be loaded.
         TerminatedError: SIGTERM or Ctrl-C; all rows finished until then are written.
     """
-    videos = {redacted_key(video): video for video in find_sources([str(source) for source in sources], column)}
+    videos = {redacted_key(video): video for video in find_sources(list(map(str, sources)), column, on_message)}
     with closing(ParquetStore(str(output))) as store, SignalGuard() as signals, cluster(address):
         job = _prepare_job(
             store, model, revision, device, dtype, sampler, top_k, embeddings, timeline, batch_size, on_message

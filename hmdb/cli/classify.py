@@ -22,7 +22,7 @@ from hmdb.errors import DataError, HmdbError
 from hmdb.machine import gc_paused
 from hmdb.text import display_name, label_words, one_line
 from hmdb.video import prepare
-from hmdb.video.discover import find_videos
+from hmdb.video.discover import find_videos, left_out_text
 
 HELP = "Recognizes the human action in each video."
 MANY = 4  # number of videos from which on a progress bar is shown
@@ -61,7 +61,10 @@ def _classify(options: argparse.Namespace) -> list[VideoResult]:
     Raises:
         ModelError: the model cannot be loaded.
     """
-    videos = [video for path in options.videos for video in find_videos(path)]
+    left_out: list[Path] = []
+    videos = [video for path in options.videos for video in find_videos(path, left_out.append)]
+    if left_out:
+        print(f"Note: {left_out_text(left_out)}", file=sys.stderr)
     prepare()  # starts a decoding process while torch and transformers are imported
     with gc_paused():
         from transformers.utils.logging import disable_progress_bar

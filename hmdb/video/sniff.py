@@ -12,10 +12,6 @@ from pathlib import Path
 from hmdb.errors import VideoError
 from hmdb.text import display_name
 
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv", ".gif"}
-)
-
 HEAD = 4096  # bytes that are read
 ADVICE = "Try an mp4, webm, mov or avi file with a picture track."
 
@@ -32,6 +28,7 @@ class Container:
         own_clock: the clock starts at zero by definition; else at the first timestamp.
         constant_rate: there are no timestamps, only a rate: AVI.
         name: its common name where a demuxer reads several: "mp4" or "mov", "webm" or "matroska".
+        suffixes: of files that people keep in it.
     """
 
     demuxer: str
@@ -40,37 +37,41 @@ class Container:
     own_clock: bool = True
     constant_rate: bool = False
     name: str = ""
+    suffixes: tuple[str, ...] = ()
 
 
-MOV = Container("mov", seekable=True, decord=True)
+MOV = Container(
+    "mov", seekable=True, decord=True, suffixes=(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mj2")
+)
 CONTAINERS = {
     container.demuxer: container
     for container in (
         MOV,
-        Container("matroska", seekable=True, decord=True),
-        Container("flv", seekable=True, decord=True),
-        Container("avi", constant_rate=True),
-        Container("asf"),
-        Container("ogg"),
-        Container("gif"),
-        Container("apng"),
-        Container("ivf"),
-        Container("obu"),
-        Container("nut"),
-        Container("rm"),
-        Container("dv", own_clock=False),
-        Container("mxf"),
-        Container("gxf", own_clock=False),
-        Container("wtv", own_clock=False),
-        Container("yuv4mpegpipe"),
-        Container("mpegts", own_clock=False),
-        Container("mpeg", own_clock=False),
-        Container("mpegvideo", own_clock=False),
+        Container("matroska", seekable=True, decord=True, suffixes=(".mkv", ".webm", ".mk3d")),
+        Container("flv", seekable=True, decord=True, suffixes=(".flv",)),
+        Container("avi", constant_rate=True, suffixes=(".avi", ".divx")),
+        Container("asf", suffixes=(".wmv", ".asf")),
+        Container("ogg", suffixes=(".ogv", ".ogg", ".ogm")),
+        Container("gif", suffixes=(".gif",)),
+        Container("apng", suffixes=(".apng",)),
+        Container("ivf", suffixes=(".ivf",)),
+        Container("obu", suffixes=(".obu",)),
+        Container("nut", suffixes=(".nut",)),
+        Container("rm", suffixes=(".rm", ".rmvb")),
+        Container("dv", own_clock=False, suffixes=(".dv", ".dif")),
+        Container("mxf", suffixes=(".mxf",)),
+        Container("gxf", own_clock=False, suffixes=(".gxf",)),
+        Container("wtv", own_clock=False, suffixes=(".wtv",)),
+        Container("yuv4mpegpipe", suffixes=(".y4m",)),
+        Container("mpegts", own_clock=False, suffixes=(".ts", ".mts", ".m2ts", ".m2t", ".tod")),
+        Container("mpeg", own_clock=False, suffixes=(".mpg", ".mpeg", ".vob", ".mod", ".evo")),
+        Container("mpegvideo", own_clock=False, suffixes=(".m1v", ".m2v", ".mpv")),
         Container("m4v", own_clock=False),
-        Container("h264", own_clock=False),
-        Container("hevc", own_clock=False),
+        Container("h264", own_clock=False, suffixes=(".h264", ".264", ".avc")),
+        Container("hevc", own_clock=False, suffixes=(".hevc", ".h265", ".265")),
     )
 }
+VIDEO_SUFFIXES = frozenset(suffix for container in CONTAINERS.values() for suffix in container.suffixes)
 PREFIXES = (
     (b"\x1a\x45\xdf\xa3", "matroska"),
     (b"FLV\x01", "flv"),

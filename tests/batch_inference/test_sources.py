@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,6 +36,26 @@ def test_a_column_of_a_table(suffix: str, tmp_path: Path) -> None:
     assert find_sources([str(table)], "clip") == [str(tmp_path / "a.mp4"), "/there/b.mp4", "s3://bucket/c.mp4"]
     with pytest.raises(DataError, match=r"has no column path; it has (id, )?clip\. Name one with --column\.$"):
         find_sources([str(table)], "path")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_paths_in_tables_stay_text(suffix: str, tmp_path: Path) -> None:
+    table, rows = tmp_path / f"videos{suffix}", ["001", "1e5", "2024-01-02", "2024-01-02T03:04:05Z", "true"]
+    for values in [[row] for row in rows]:
+        lines = values if suffix == ".csv" else [json.dumps({"clip": value}) for value in values]
+        table.write_text("\n".join(["clip"] * (suffix == ".csv") + lines) + "\n")
+        assert names(find_sources([str(table)], "clip")) == values
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode")
+def test_a_name_that_no_table_can_hold_is_left_out(videos: Path, tmp_path: Path) -> None:
+    for name in (b"good.mp4", b"caf\xe9.mp4"):
+        Path(os.fsdecode(bytes(tmp_path) + b"/" + name)).write_bytes((videos / "0.mp4").read_bytes())
+    messages: list[str] = []
+    assert names(find_sources([str(tmp_path)], "path", messages.append)) == ["good.mp4"]
+    assert len(messages) == 1
+    assert "1 file was left out: caf" in messages[0]
+    assert messages[0].endswith("Their names are not UTF-8; rename them.")
 
 
 @pytest.mark.parametrize(
