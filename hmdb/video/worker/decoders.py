@@ -52,8 +52,6 @@ def since_start(start: float, moment: float) -> float:
 def mean_fps(scan: Scan) -> float | None:
     if not scan.pts:
         return None
-    if scan.container.constant_rate:
-        return scan.rate
     seconds = float((scan.pts[-1] - scan.pts[0]) * scan.time_base)
     return (len(scan.pts) - 1) / seconds if seconds > 0 else scan.rate
 

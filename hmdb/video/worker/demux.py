@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from hmdb.video.limits import Limits
@@ -20,6 +21,7 @@ THREADS = 2  # of PyAV; more only cost memory
 SMALL = 480 * 360  # pixels; up to them a second thread costs more than it brings
 LARGE = 1280 * 720  # pixels; above, a frame for each thread is faster
 OUTPUT_CORRUPT = 1 << 3  # AV_CODEC_FLAG_OUTPUT_CORRUPT
+MAX_PIXEL_ASPECT = 4
 MAX_RESTARTS = 100  # of the packets of a damaged file
 # What FFmpeg raises without memory, and where a thread gets none for its stack: no damage.
 OUT_OF_MEMORY = (MemoryError, BlockingIOError)
@@ -63,8 +65,8 @@ def select_video_stream(source: InputContainer, index: int | None = None) -> Vid
     """Selects a video stream and configures its decoder.
 
     Args:
-        index: of the stream, whose decoder then returns broken frames too; by default the largest stream that is
-            not a cover picture, with a decoder that returns sound frames only.
+        index: of the stream, whose decoder then returns broken frames too; by default the largest stream of more than
+            one picture, if there is one, with a decoder that returns sound frames only.
 
     Raises:
         UnsupportedVideoError: there is none.
@@ -73,7 +75,7 @@ def select_video_stream(source: InputContainer, index: int | None = None) -> Vid
         streams = video_streams(source)
         if not streams:
             raise UnsupportedVideoError("no pictures")
-        stream = max(streams, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+        stream = max(streams, key=_moves_and_size)
     else:
         stream = source.streams[index]  # type: ignore[assignment]
     if not stream.codec_context.is_open:
@@ -84,6 +86,16 @@ def select_video_stream(source: InputContainer, index: int | None = None) -> Vid
         if pixels > LARGE:
             stream.codec_context.thread_type = "AUTO"  # frames in parallel, not only the slices of one
     return stream
+
+
+def _moves_and_size(stream: VideoStream) -> tuple[bool, int]:
+    return stream.frames != 1, stream.codec_context.width * stream.codec_context.height  # 0 frames: not declared
+
+
+def pixel_aspect(stream: VideoStream) -> Fraction:
+    """The width of a pixel over its height; 1 where the file declares none, or an implausible one."""
+    aspect = stream.sample_aspect_ratio or Fraction(1)
+    return aspect if 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT else Fraction(1)
 
 
 def video_streams(source: InputContainer) -> list[VideoStream]:

@@ -23,6 +23,7 @@ from hmdb.video.worker.demux import (
     display_rotation,
     iter_packets,
     open_container,
+    pixel_aspect,
     select_video_stream,
     video_streams,
 )
@@ -49,7 +50,7 @@ class Scan:
 
     Attributes:
         container: as its first bytes tell.
-        stream: index of the video stream that is read: the largest.
+        stream: index of the video stream that is read: the largest of several pictures.
         num_frames: that it should have.
         num_packets: of that stream, hidden, undecodable and empty ones included.
         num_undecodable: of those, packets at the beginning whose frames refer to missing ones.
@@ -59,7 +60,7 @@ class Scan:
         time_base: seconds.
         start: seconds to subtract from timestamps.
         rate: declared frames per second; None where none is.
-        width, height: of the upright picture.
+        width, height: of the upright picture, with square pixels.
         frame_bytes: memory that a decoded frame takes.
         announced: frames that the file declares; 0 where it does not.
         truncated: the end of the file is missing.
@@ -123,6 +124,7 @@ def _summarize(
     unique = len(set(pts)) == len(packets.shown)
     announced, truncated = _declared_frames(file, source, stream, packets)
     turned = display_rotation(first)[0]
+    width = round(first.width * pixel_aspect(stream))
     can_seek = container.seekable or (container.constant_rate and not stream.codec_context.has_b_frames)
     return Scan(
         container=container,
@@ -135,8 +137,8 @@ def _summarize(
         time_base=Fraction(stream.time_base or 1),
         start=0.0 if container.own_clock else _start(source, pts, stream),
         rate=float(stream.average_rate) if stream.average_rate else None,
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
+        width=first.height if turned else width,
+        height=width if turned else first.height,
         frame_bytes=first.width * first.height * max(first.format.padded_bits_per_pixel, 8) // 8,
         announced=announced if announced <= limits.frames else 0,
         truncated=truncated,
@@ -151,13 +153,16 @@ def _suits_decord(
     file: BinaryIO, source: InputContainer, stream: VideoStream, packets: PacketIndex, first: VideoFrame
 ) -> bool:
     depth = max((component.bits for component in first.format.components), default=8)
-    mirrored = sum(display_rotation(first)) % 2 == 1
+    rotation = display_rotation(first)
+    mirrored = sum(rotation) % 2 == 1
     suits = (
         packets.container.decord
         and packets.clean  # so that it can seek to any frame
         and not packets.num_hidden
         and not packets.num_undecodable
-        and not mirrored  # decord applies rotations only
+        and not mirrored  # decord applies rotations only,
+        and (packets.container.demuxer == "mov" or not any(rotation))  # and these only of mp4 and mov
+        and pixel_aspect(stream) == 1  # and it does not know how wide pixels are
         and len(video_streams(source)) == 1  # it cannot be told which one
         and min(first.width, first.height) >= DECORD_MIN_SIDE
         and first.width * first.height <= LARGE

@@ -1,14 +1,18 @@
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
+from av.video.stream import VideoStream
 
 from hmdb.video import open_video
 from hmdb.video.worker_pool import default_pool
 from tests.support.videos import (
+    draw_number,
     drop_first_packets,
     insert_packets,
     pack_b_frames,
@@ -29,10 +33,11 @@ AV1: dict[str, Any] = {"codec": "libsvtav1", "options": {"g": "12", "preset": "1
 MPEG_2: dict[str, Any] = {"codec": "mpeg2video", "options": {"g": "12"}, "max_b_frames": 2}
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 @pytest.mark.parametrize("rotation", [90, 180, -90])
 @pytest.mark.parametrize("depth", ["yuv420p", "yuv420p10le"])  # decord, PyAV
-def test_rotated_videos_are_upright(tmp_path: Path, rotation: int, depth: str) -> None:
-    video = open_video(write_video(tmp_path / "phone.mp4", rotation=rotation, pixel_format=depth))
+def test_rotated_videos_are_upright(tmp_path: Path, rotation: int, depth: str, suffix: str) -> None:
+    video = open_video(write_video(tmp_path / f"phone.{suffix}", rotation=rotation, pixel_format=depth))
     assert video.size == ((160, 120) if rotation == 180 else (120, 160))
     picture = video.frames_at([9]).pixels[0]
     assert read_number(np.rot90(picture, -rotation // 90)) == 9
@@ -139,3 +144,60 @@ def test_no_process_becomes_real_time_by_av1(tmp_path: Path) -> None:
     assert {os.sched_getscheduler(pid) for pid in (0, *(worker.pid for worker in default_pool().workers()))} == {
         os.SCHED_OTHER
     }
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_wide_pixels_are_shown_wide(tmp_path: Path, rotation: int) -> None:
+    path = tmp_path / "dvd.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(64, 45)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(draw_number(index, (160, 120)), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    video = open_video(path)
+    assert video.size == ((120, 228) if rotation else (228, 120))
+    pixels = video.frames_at([9]).pixels[0]
+    assert pixels.shape[:2] == video.size[::-1]
+    assert read_number(np.rot90(pixels, -rotation // 90)) == 9
+
+
+def test_a_single_larger_picture_is_not_the_video(tmp_path: Path) -> None:
+    path = tmp_path / "thumbnail.mp4"
+    with av.open(str(path), "w") as container:
+        thumbnail, moving = container.add_stream("mjpeg", rate=25), container.add_stream("libx264", rate=25)
+        assert isinstance(thumbnail, VideoStream)
+        assert isinstance(moving, VideoStream)
+        thumbnail.width, thumbnail.height, thumbnail.pix_fmt = 320, 240, "yuvj420p"
+        moving.width, moving.height, moving.pix_fmt = 160, 120, "yuv420p"
+        for stream, count in ((thumbnail, 1), (moving, 30)):
+            for index in range(count):
+                drawn = draw_number(index, (stream.width, stream.height))
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(drawn, format="rgb24")))
+            container.mux(stream.encode())
+    video = open_video(path)
+    assert (video.size, video.num_frames) == ((160, 120), 30)
+    assert read_numbers(video.frames_at([0, 29]).pixels) == [0, 29]
+
+
+def test_an_avi_with_dropped_frames_keeps_its_length(tmp_path: Path) -> None:
+    path = tmp_path / "dropped.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        assert isinstance(stream, VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 160, 120, "yuv420p"
+        for index in range(30):
+            frame = av.VideoFrame.from_ndarray(draw_number(index, (160, 120)), format="rgb24")
+            frame.pts, frame.time_base = 2 * index, Fraction(1, 25)  # every other frame is an empty packet
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    video = open_video(path)
+    assert video.num_frames == 30
+    assert video.duration == pytest.approx(60 / 25, abs=0.1)
+    assert video.seconds_at([10]) == pytest.approx([20 / 25])
+    assert read_numbers(video.frames_at([0, 10, 29]).pixels) == [0, 10, 29]
