@@ -76,7 +76,8 @@ def main() -> None:
     if options.more:
         folder = Path(options.more)
         samples += [Sample(path, path.parent.name, path.name) for path in sorted(folder.glob("*/*"))]
-    train, val = (look(recognizer, samples_of(recognizer, part)) for part in (samples, splits.val))
+    parts = (samples, splits.val, splits.test)
+    train, val, test = (look(recognizer, samples_of(recognizer, part)) for part in parts)
     kinds = {name: look(recognizer, unlabelled(clips)) for name, clips in drawn(recognizer, splits.val).items()}
     for folder_name in options.far:
         kinds[Path(folder_name).name] = look(recognizer, unlabelled(readable(recognizer, [folder_name])))
@@ -91,7 +92,7 @@ def main() -> None:
         kept = np.isin(sources, kept_back(sources[real.classes < 0], options.choose_on))
         for title, part in (("to choose on", ~kept), ("kept back", kept)):
             print(title)
-            print(source_table(recognizer.loaded, train, val, subset(real, part), sources[part]))
+            print(source_table(recognizer.loaded, (train, val, test), subset(real, part), sources[part]))
 
 
 def read_table(folder: Path) -> list[tuple[Path, str, str]]:
@@ -114,9 +115,14 @@ def kept_back(sources: np.ndarray, choose_on: Sequence[str]) -> list[str]:
     return sorted(set(number) - set(choose_on), key=lambda name: (-number[name], name))[::2]
 
 
-def source_table(loaded: LoadedModel, train: Seen, val: Seen, real: Seen, sources: np.ndarray) -> str:
-    """Strangers accepted and right answers kept of real clips, by detector; intervals by resampling the sources."""
-    right, correct = val.logits.argmax(axis=1) == val.classes, real.logits.argmax(axis=1) == real.classes
+def source_table(loaded: LoadedModel, splits: tuple[Seen, Seen, Seen], real: Seen, sources: np.ndarray) -> str:
+    """Strangers accepted and right answers kept of real clips, by detector; intervals by resampling the sources.
+
+    AUROC and FPR95 are against the correctly answered val clips; for the checkpoint, whose detector is fitted to them,
+    against those of test.
+    """
+    train, val, test = splits
+    right, at_test, correct = (each.logits.argmax(axis=1) == each.classes for each in (val, test, real))
     strange = real.classes < 0
     lines = ["| detector | AUROC | FPR95 | strangers accepted | right answers kept |", "|---|---|---|---|---|"]
     for name, detector in DETECTORS.items():
@@ -124,10 +130,10 @@ def source_table(loaded: LoadedModel, train: Seen, val: Seen, real: Seen, source
         threshold = np.quantile(known, 1 - KEEP, method="lower")
         lines.append(source_row(name, known, found, found >= threshold, strange, correct, sources))
     if loaded.ood_detector:
-        known, found = (loaded.ood_detector.score(each.features, each.logits) for each in (val, real))
+        known, found = (loaded.ood_detector.score(each.features, each.logits) for each in (test, real))
         likely = loaded.calibration.probabilities(real.logits).max(axis=1) >= (loaded.calibration.threshold or 0)
         lines.append(
-            source_row("the checkpoint", known[right], found, likely & (found >= 0), strange, correct, sources)
+            source_row("the checkpoint", known[at_test], found, likely & (found >= 0), strange, correct, sources)
         )
     return "\n".join(lines) + "\n"
 
