@@ -54,8 +54,12 @@ def export(loaded: LoadedModel, output: Path) -> Exported:
 
     Raises:
         ModelError: the folder is not empty or cannot be written, a package is missing, the network cannot be converted,
-            or its logits differ.
+            its logits differ, or a taught head reads several views of a clip.
     """
+    if loaded.head is not None and loaded.head.num_views > 1:
+        raise ModelError(
+            f"{loaded.checkpoint.name} was taught with the halves of each clip, which ONNX cannot hold as one network."
+        )
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ModelError(f"{output} is not an empty folder. Name a new --output folder.")
     try:

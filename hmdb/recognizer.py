@@ -8,25 +8,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from hmdb.clips.clip import Clip, ClipSpec
-from hmdb.clips.reader import read_clip, take_clips
-from hmdb.clips.windows import MAX_WINDOWS, boundaries, chunked, windows
+from hmdb.clips.clip import Clip
+from hmdb.clips.reader import read_clip
+from hmdb.clips.windows import MAX_WINDOWS
 from hmdb.errors import ModelError
-from hmdb.explain.attribution import class_relevance, rollout, to_heatmap
-from hmdb.explain.faithfulness import deletion_insertion_masks, mask_patches
+from hmdb.explain.attribution import label_relevance, rollout, to_heatmap
+from hmdb.explain.faithfulness import deletion_insertion
 from hmdb.explain.patch_attention import PatchAttention, most_relevant, patch_attention
+from hmdb.long_video import iter_timeline
 from hmdb.machine import use_available_cores
 from hmdb.model.families import family_of, patch_grid, use_recorded_attention
-from hmdb.model.loading import LoadedModel, load
+from hmdb.model.loading import LoadedModel, load, with_head
 from hmdb.model.optimize import optimize_for_inference, precision_of
 from hmdb.model.preprocess import normalize, resize_and_crop
-from hmdb.model.scoring import forward, score, to_batch
-from hmdb.results import ClipScores, Explanation, Faithfulness, Prediction, Timeline, WindowAnswer
-from hmdb.video import Video, VideoLike, open_video
+from hmdb.model.scoring import forward, score, to_batch, view_features
+from hmdb.results import ClipScores, Explanation, Faithfulness, Prediction, Timeline
+from hmdb.teaching.features import ClipFeatures, check_label
+from hmdb.teaching.fitting import Taught, fit
+from hmdb.teaching.head import TaughtHead
+from hmdb.text import display_name
+from hmdb.video import VideoLike, open_video
 
 MAPS = ("class", "rollout")
-BATCH_WINDOWS = 4  # windows of a long video in one batch
-BATCH_BYTES = 256 * 2**20  # limit of the decoded frames of a batch; one window may need more
 
 
 class Recognizer:
@@ -130,7 +133,7 @@ class Recognizer:
             ValueError: top_k is below 1.
         """
         _check_positive(top_k=top_k)
-        (scores,) = self._score([clip])
+        (scores,) = score(self.loaded, to_batch(self.loaded, [clip]))
         labels, probabilities = zip(*scores.top(top_k), strict=True)
         return Prediction(
             labels=labels,
@@ -177,6 +180,48 @@ class Recognizer:
         values = torch.from_numpy(pixels).to(self.loaded.network.device)
         return score(self.loaded, normalize(values, self.loaded.pixel_spec))
 
+    def clip_features(
+        self, source: VideoLike | Clip, label: str, *, group: str | None = None, mirror: bool = True
+    ) -> ClipFeatures:
+        """Computes the features of a labelled clip, to teach with.
+
+        Args:
+            source: as for `embedding`.
+            label: its action, or "none" for a negative: a clip of nothing in particular.
+            group: the person, recording or take that it shares with other clips.
+            mirror: compute the features of its mirror image too, which doubles the time.
+
+        Raises:
+            VideoError: the video cannot be read.
+            ModelError: a logit is not finite.
+            DataError: the label is empty, too long or has control characters.
+        """
+        check_label(label)
+        pixels = to_batch(self.loaded, [source if isinstance(source, Clip) else self.read(source)])
+        name = display_name(Path(source)) if isinstance(source, str | Path) else "a clip"
+        (parts,) = view_features(self.loaded, pixels)
+        mirrored = view_features(self.loaded, pixels.flip(-1))[0] if mirror else None
+        return ClipFeatures(label=label, parts=parts, mirrored=mirrored, source=name, group=group)
+
+    def teach(self, clips: Sequence[ClipFeatures]) -> Taught:
+        """Fits a head to clips of at least two actions, from `clip_features`; `Taught.clips` to add or remove some.
+
+        Raises:
+            DataError: one action is alone, a name or a clip is there twice, or features are of another network.
+        """
+        return fit(clips, self.loaded.backbone, self.loaded.clip_spec)
+
+    def with_head(self, head: TaughtHead) -> Recognizer:
+        """A recognizer of taught actions, which shares this one's network.
+
+        Args:
+            head: from `teach`, or from `hmdb.teaching.storage.read_zip`.
+
+        Raises:
+            ModelError: the head was taught on another network.
+        """
+        return Recognizer(with_head(self.loaded, head))
+
     def explain(
         self,
         source: VideoLike | Clip | Prediction,
@@ -210,13 +255,13 @@ class Recognizer:
         else:
             clip = source if isinstance(source, Clip) else self.read(source, sampler=sampler)
             prediction = self.predict(clip, top_k=top_k)
-        network, pixel_values = self.loaded.network, to_batch(self.loaded, [prediction.clip])
+        pixel_values = to_batch(self.loaded, [prediction.clip])
         if kind == "rollout":
-            _, relevance = rollout(network, pixel_values)
+            _, relevance = rollout(self.loaded.network, pixel_values)
         else:
             label = label or prediction.label
-            _, relevance = class_relevance(network, pixel_values, self._index(label))
-        heat, importance = to_heatmap(relevance, patch_grid(network.config).frames)
+            relevance = label_relevance(self.loaded, pixel_values, self._index(label))
+        heat, importance = to_heatmap(relevance, patch_grid(self.loaded.network.config).frames)
         return Explanation(
             prediction=prediction,
             label=label,
@@ -229,26 +274,10 @@ class Recognizer:
         """Computes the deletion and insertion curves of an attribution map for its label; for the predicted label if
         the map is attention rollout.
 
-        It costs 2 * `hmdb.explain.faithfulness.STEPS` forward passes, `BATCH_WINDOWS` clips at a time.
+        It costs 2 * `hmdb.explain.faithfulness.STEPS` forward passes.
         """
         label = explanation.label or explanation.prediction.label
-        index = self._index(label)
-        pixel_values = to_batch(self.loaded, [explanation.prediction.clip])
-        grid = patch_grid(self.loaded.network.config)
-        relevance = explanation.heat[:: grid.frames]
-        # Each curve ends where the other begins, so its last point is not computed.
-        masks = deletion_insertion_masks(relevance)[:, :-1].reshape(-1, *relevance.shape)
-        probabilities = [
-            forward(self.loaded, mask_patches(pixel_values, masks[start : start + BATCH_WINDOWS], grid))[:, index]
-            for start in range(0, len(masks), BATCH_WINDOWS)
-        ]
-        deleted, inserted = np.concatenate(probabilities).reshape(2, -1)
-        return Faithfulness(
-            label=label,
-            shares=tuple(np.linspace(0, 1, len(deleted) + 1).tolist()),
-            deleted=(*deleted.tolist(), float(inserted[0])),
-            inserted=(*inserted.tolist(), float(deleted[0])),
-        )
+        return deletion_insertion(self.loaded, explanation, label, self._index(label))
 
     def patch_attention(self, explanation: Explanation, *, block: int | None = None) -> PatchAttention:
         """Computes the attention of the most relevant patch of a map in one block, over time and within its frame.
@@ -284,30 +313,8 @@ class Recognizer:
         spec = self.loaded.clip_spec.with_sampler(sampler)
         video = open_video(path)
         yield from video.iterate_with_recount(
-            lambda num_frames: self._iter_timeline(video, num_frames, spec, max_windows)
+            lambda num_frames: iter_timeline(self.loaded, video, num_frames, spec, max_windows)
         )
-
-    def _iter_timeline(self, video: Video, num_frames: int, spec: ClipSpec, max_windows: int) -> Generator[Timeline]:
-        spec = spec.at_rate(video.fps)
-        all_windows = windows(num_frames, spec, max_windows=max_windows)
-        answers: list[WindowAnswer] = []
-        for batch in chunked(all_windows, _windows_per_batch(video, spec)):
-            clips = list(take_clips(video, spec, batch))
-            scores = self._score(clips)
-            answers += [
-                each.window_answer(window, moves=clip.moves)
-                for window, clip, each in zip(batch, clips, scores, strict=True)
-            ]
-            yield Timeline(
-                answers=tuple(answers),
-                num_windows=len(all_windows),
-                num_frames=num_frames,
-                fps=video.fps,
-                model=self.loaded.checkpoint.name,
-                revision=self.loaded.checkpoint.revision,
-                spec=spec,
-                seconds=video.seconds_at(boundaries(all_windows[: len(answers)])),
-            )
 
     def timeline(
         self,
@@ -335,17 +342,8 @@ class Recognizer:
         except ValueError as error:
             raise ModelError(f"{label} is not one of the labels of {self.loaded.checkpoint.name}.") from error
 
-    def _score(self, clips: Sequence[Clip]) -> list[ClipScores]:
-        """The scores of clips, in one batch."""
-        return score(self.loaded, to_batch(self.loaded, clips))
-
 
 def _check_positive(**counts: int) -> None:
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, not {count}")
-
-
-def _windows_per_batch(video: Video, spec: ClipSpec) -> int:
-    width, height = video.size
-    return min(max(BATCH_BYTES // (spec.num_frames * width * height * 3), 1), BATCH_WINDOWS)

@@ -24,7 +24,7 @@ from finetune.report import page
 from finetune.report.build import build, describe_data
 from finetune.report.schema import Report
 from finetune.training.checkpoint import write_calibration, write_precision_cost
-from hmdb.errors import DataError
+from hmdb.errors import DataError, ModelError
 from hmdb.machine import use_available_cores
 from hmdb.model.hub import resolve_checkpoint
 from hmdb.model.loading import LoadedModel, load_checkpoint
@@ -78,6 +78,10 @@ def evaluate(
     on_cpu = write_to_checkpoint or dtype == "int8"
     loaded = load_checkpoint(resolve_checkpoint(model, revision), torch.device("cpu") if on_cpu else None)
     checkpoint = loaded.checkpoint
+    if loaded.head is not None and loaded.head.num_views > 1:
+        raise ModelError(
+            f"{checkpoint.name} was taught with the halves of each clip, which only `python -m hmdb` reads."
+        )
     if write_to_checkpoint and checkpoint.revision:
         raise DataError(f"{checkpoint.name} is on the Hub. --write-to-checkpoint needs a checkpoint in a folder.")
     loaded = replace(loaded, labels=tuple(map(nfc, loaded.labels)), clip_spec=loaded.clip_spec.with_sampler(sampler))

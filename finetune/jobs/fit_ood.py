@@ -17,7 +17,7 @@ from finetune.evaluation.calibrate import ACCEPT_RATE
 from finetune.evaluation.ood import OodFigures, fit_ood_detector
 from finetune.models.features import features_of
 from finetune.training.checkpoint import write_ood_detector
-from hmdb.errors import DataError
+from hmdb.errors import DataError, ModelError
 from hmdb.model.hub import resolve_checkpoint
 from hmdb.model.loading import LoadedModel, load_checkpoint
 from hmdb.model.ood import OodDetector
@@ -56,6 +56,8 @@ def fit_ood(model: str, source: DataSource, *, accept_rate: float | None = None,
         raise DataError(f"--accept-rate must be above 0 and at most 1, not {accept_rate:g}.")
     loaded = load_checkpoint(resolve_checkpoint(model))
     name, folder = loaded.checkpoint.name, loaded.checkpoint.folder
+    if loaded.head is not None:
+        raise ModelError(f"{name} has been taught, with a detector of its own: add negatives and teach it again.")
     if loaded.checkpoint.revision:
         raise DataError(f"{name} is on the Hub. A detector can be written only into a checkpoint in a folder.")
     splits = read_splits(source, seed)

@@ -20,6 +20,7 @@ from hmdb.model.ood import OOD_FILE, OOD_KEY, OodDetector
 from hmdb.model.precision_cost import MAX_TOP1_LOSS, PrecisionCost
 from hmdb.model.preprocess import PixelSpec
 from hmdb.model.validation import read_json
+from hmdb.teaching.storage import ARRAYS_FILE, HEAD_FILE
 
 
 def save_checkpoint(
@@ -48,7 +49,8 @@ def save_checkpoint(
         state = {name: value.half() for name, value in network.state_dict().items()} if half else None
         network.save_pretrained(staging, state_dict=state)
         pixel_spec.save_pretrained(staging)
-        (output / OOD_FILE).unlink(missing_ok=True)  # of other weights
+        for stale in (OOD_FILE, ARRAYS_FILE, HEAD_FILE):  # of other weights
+            (output / stale).unlink(missing_ok=True)
 
 
 def copy_checkpoint(checkpoint: Path, pixel_spec: PixelSpec, output: Path) -> None:
@@ -57,7 +59,8 @@ def copy_checkpoint(checkpoint: Path, pixel_spec: PixelSpec, output: Path) -> No
         for path in (checkpoint / "config.json", *checkpoint.glob("*.safetensors*")):
             shutil.copy2(path, staging)
         pixel_spec.save_pretrained(staging)
-        (output / OOD_FILE).unlink(missing_ok=True)  # of other weights
+        for stale in (OOD_FILE, ARRAYS_FILE, HEAD_FILE):  # of other weights
+            (output / stale).unlink(missing_ok=True)
 
 
 def write_precision_cost(folder: Path, dtype: str, cost: PrecisionCost) -> None:

@@ -10,12 +10,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from hmdb.cli import annotate, batch, classify, export
+from hmdb.cli import annotate, batch, classify, export, teach
 from hmdb.errors import HmdbError
 from hmdb.machine import silence_stdout
 from hmdb.version import __version__
 
-COMMANDS = {"classify": classify, "batch": batch, "annotate": annotate, "export": export}
+COMMANDS = {"classify": classify, "batch": batch, "annotate": annotate, "export": export, "teach": teach}
 DEFAULT_COMMAND = "classify"  # the command that runs if none is named
 
 

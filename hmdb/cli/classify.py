@@ -73,6 +73,10 @@ def _classify(options: argparse.Namespace) -> list[VideoResult]:
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
         recognizer = Recognizer.from_pretrained(options.model, options.revision, options.device, dtype=options.dtype)
+        if options.head:
+            from hmdb.teaching.storage import read_zip
+
+            recognizer = recognizer.with_head(read_zip(options.head))
     checkpoint = recognizer.loaded.checkpoint
     revision = f" @ {checkpoint.revision}" if checkpoint.revision else ""
     print(f"Model: {checkpoint.name}{revision}", file=sys.stderr)
@@ -143,6 +147,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="video file, folder of frames, or folder of these",
     )
     add_model_arguments(parser)
+    parser.add_argument(
+        "--head",
+        type=nonempty_path,
+        metavar="ZIP",
+        help="name the actions that `python -m hmdb teach` wrote to this zip",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON instead of a table")
     form.add_argument("--csv", type=Path, metavar="FILE", help="write CSV to a file instead of printing a table")

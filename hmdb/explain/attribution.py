@@ -24,6 +24,9 @@ from transformers import PreTrainedModel
 from hmdb.model.attention import AttentionRecord, recording
 from hmdb.model.families import family_of, use_recorded_attention
 from hmdb.model.families.base import Family, Grid
+from hmdb.model.loading import LoadedModel
+from hmdb.model.scoring import view_features
+from hmdb.teaching.features import part_gradient, view_frames
 
 BLOCK_ROWS = 256  # rows of a joint attention in memory at a time: 39 MB of ViViT-base's 472
 
@@ -63,7 +66,7 @@ def rollout(network: PreTrainedModel, pixel_values: torch.Tensor) -> tuple[torch
 
 
 def class_relevance(
-    network: PreTrainedModel, pixel_values: torch.Tensor, label: int | None = None
+    network: PreTrainedModel, pixel_values: torch.Tensor, label: int | None = None, *, weight: np.ndarray | None = None
 ) -> tuple[torch.Tensor, np.ndarray]:
     """Computes the logits and the relevance of each token for one label.
 
@@ -73,6 +76,7 @@ def class_relevance(
     Args:
         network, pixel_values: as for `rollout`.
         label: index of the logit; the largest one by default.
+        weight: float32 (C,): a linear function of the classifier's input, to use in place of a logit.
 
     Returns:
         As for `rollout`; the relevance has no unit.
@@ -90,8 +94,13 @@ def class_relevance(
             hidden = layer_output(layer(hidden))
     with torch.enable_grad():
         hidden = hidden.detach().requires_grad_()
-        logits = family.classify(network, hidden)[0]  # (labels,)
-        target = logits[int(logits.argmax()) if label is None else label]
+        pooled = family.pool(network, hidden)  # (1, C)
+        head: Any = network.classifier
+        logits = head(pooled)[0]  # (labels,)
+        if weight is None:
+            target = logits[int(logits.argmax()) if label is None else label]
+        else:
+            target = pooled[0] @ torch.from_numpy(weight).to(pooled)
         (gradient,) = torch.autograd.grad(target, [hidden])
     # The gradient of each frame's copy of the class token already includes the 1 / T of their mean.
     propagation = _RelevancePropagation(family, grid, mix=1.0, share=1.0, like=pixel_values)
@@ -109,6 +118,35 @@ def class_relevance(
             else:
                 propagation.joint(attended[0], gradients[0])
     return logits.detach(), propagation.relevance()
+
+
+def label_relevance(loaded: LoadedModel, pixel_values: torch.Tensor, label: int) -> np.ndarray:
+    """Computes the relevance of each token for one label of a model, of its network's classifier or of a taught head.
+
+    A taught head reads several views of the clip. The relevance within each view, for the derivative of the logit by
+    the features of the view, is added up at the frames that the view shows.
+
+    Args:
+        pixel_values, label: as for `class_relevance`.
+
+    Returns:
+        As for `rollout`.
+
+    Raises:
+        ModelError: the network has no map over the clip.
+    """
+    network, head = loaded.network, loaded.head
+    if head is None:
+        return class_relevance(network, pixel_values, label)[1]
+    grid = _prepare(network)
+    (features,) = view_features(loaded, pixel_values)
+    weights = part_gradient(head.weight[label], features, head.assembly)[: head.num_views]
+    total = np.zeros((grid.times * grid.frames, grid.rows, grid.columns))
+    for frames, weight in zip(view_frames(len(total)), weights, strict=False):
+        _, relevance = class_relevance(network, pixel_values[:, frames], weight=weight)
+        np.add.at(total, frames, np.repeat(relevance, grid.frames, axis=0))
+    tokens: np.ndarray = total.reshape(grid.times, grid.frames, grid.rows, grid.columns).mean(axis=1)
+    return tokens
 
 
 def to_heatmap(relevance: np.ndarray, frames: int = 1) -> tuple[np.ndarray, np.ndarray]:

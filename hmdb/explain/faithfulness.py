@@ -13,9 +13,14 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from hmdb.model.families import patch_grid
 from hmdb.model.families.base import Grid
+from hmdb.model.loading import LoadedModel
+from hmdb.model.scoring import forward, to_batch
+from hmdb.results import Explanation, Faithfulness
 
 STEPS = 5  # of each curve; together they take 2 * STEPS forward passes
+BATCH_CLIPS = 4  # masked clips in one forward pass
 
 
 def deletion_insertion_masks(relevance: np.ndarray, steps: int = STEPS) -> np.ndarray:
@@ -50,3 +55,23 @@ def mask_patches(pixel_values: torch.Tensor, masks: np.ndarray, grid: Grid) -> t
         masked = masked.repeat_interleave(length, dim=dimension)  # (N, T, H, W)
     mean = pixel_values.mean(dim=(1, 3, 4), keepdim=True)
     return torch.where(masked[:, :, None], mean, pixel_values)
+
+
+def deletion_insertion(loaded: LoadedModel, explanation: Explanation, label: str, index: int) -> Faithfulness:
+    """Computes the deletion and insertion curves of an attribution map for a label, the one at `index`."""
+    pixel_values = to_batch(loaded, [explanation.prediction.clip])
+    grid = patch_grid(loaded.network.config)
+    relevance = explanation.heat[:: grid.frames]
+    # Each curve ends where the other begins, so its last point is not computed.
+    masks = deletion_insertion_masks(relevance)[:, :-1].reshape(-1, *relevance.shape)
+    probabilities = [
+        forward(loaded, mask_patches(pixel_values, masks[start : start + BATCH_CLIPS], grid))[:, index]
+        for start in range(0, len(masks), BATCH_CLIPS)
+    ]
+    deleted, inserted = np.concatenate(probabilities).reshape(2, -1)
+    return Faithfulness(
+        label=label,
+        shares=tuple(np.linspace(0, 1, len(deleted) + 1).tolist()),
+        deleted=(*deleted.tolist(), float(inserted[0])),
+        inserted=(*inserted.tolist(), float(deleted[0])),
+    )

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -38,6 +39,8 @@ from hmdb.model.validation import (
     read_model_type,
     read_pixel_spec,
 )
+from hmdb.teaching.head import Backbone, TaughtHead
+from hmdb.teaching.storage import fingerprint, read_folder
 from hmdb.text import first_line, one_line
 
 MODEL_VARIABLE = "HMDB_MODEL"
@@ -63,6 +66,7 @@ class LoadedModel:
         checkpoint: source of the model.
         calibration: converts logits to probabilities.
         ood_detector: scores how far a clip is out of distribution; None if the checkpoint has none.
+        head: a taught head, which answers in place of the network's classifier and of `ood_detector`; None without.
         precision_costs: measured accuracy cost of "bfloat16" and "int8"; without those not measured.
         notes: sentences for the user: reasons for a fallback, and assumptions about missing configuration.
     """
@@ -74,8 +78,17 @@ class LoadedModel:
     checkpoint: Checkpoint
     calibration: Calibration = field(default_factory=Calibration)
     ood_detector: OodDetector | None = None
+    head: TaughtHead | None = None
     precision_costs: Mapping[str, PrecisionCost] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The network below the classifier, with the fingerprint of its files."""
+        checkpoint = self.checkpoint
+        sha256 = fingerprint(checkpoint.folder, self.pixel_spec.to_dict())
+        width: int = self.network.config.hidden_size
+        return Backbone(name=checkpoint.name, revision=checkpoint.revision, sha256=sha256, width=width)
 
     @property
     def int8_unavailable_reason(self) -> str | None:
@@ -102,11 +115,34 @@ class LoadedModel:
             "clip_spec": self.clip_spec.to_dict(),
             "pixel_spec": self.pixel_spec.to_dict(),
             "calibration": self.calibration.to_dict(),
-            "tells_strangers_by": "features" if self.ood_detector else "probability",
+            "tells_strangers_by": "features"
+            if self.ood_detector or (self.head and self.head.detector)
+            else "probability",
             "int8": {"offered": self.int8_unavailable_reason is None, "cost": costs.get("int8")},
             "bfloat16": {"cost": costs.get("bfloat16")},
             "notes": list(self.notes),
         }
+
+
+def with_head(loaded: LoadedModel, head: TaughtHead) -> LoadedModel:
+    """The same network, shared and not copied, that answers with a taught head.
+
+    Raises:
+        ModelError: the head was taught on another network.
+    """
+    if head.backbone.sha256 != loaded.backbone.sha256:
+        raise ModelError(
+            f"This head was taught on another network, {one_line(head.backbone.name)}: load that one, or teach anew."
+        )
+    return replace(
+        loaded,
+        labels=head.labels,
+        clip_spec=head.clip_spec,
+        calibration=Calibration(temperature=head.temperature),
+        ood_detector=None,
+        head=head,
+        notes=(),
+    )
 
 
 def load(model: str | Path | None = None, revision: str | None = None, device: str | None = None) -> LoadedModel:
@@ -181,6 +217,9 @@ def _load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> LoadedMode
         raise ModelError(f"The weights of {name} are damaged: some are not finite numbers.")
     check_input_shape(network.config, clip_spec, pixel_spec, name)
     ood_detector = OodDetector.load(folder, config, labels=len(labels), width=network.config.hidden_size, name=name)
+    head = read_folder(folder, name)
+    if head and (head.labels, head.backbone.width) != (labels, network.config.hidden_size):
+        raise ModelError(f"The taught head of {name} is of another network or other labels than its config.json.")
     dry_run(network, labels, clip_spec, pixel_spec, name)
     try:
         network.train(False).to(device)
@@ -194,6 +233,7 @@ def _load_checkpoint(checkpoint: Checkpoint, device: torch.device) -> LoadedMode
         checkpoint=checkpoint,
         calibration=calibration,
         ood_detector=ood_detector,
+        head=head,
         precision_costs=precision_costs,
         notes=tuple(notes),
     )

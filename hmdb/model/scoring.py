@@ -17,6 +17,7 @@ from hmdb.errors import ModelError
 from hmdb.model.loading import LoadedModel
 from hmdb.model.preprocess import preprocess
 from hmdb.results import ClipScores
+from hmdb.teaching.features import VIEWS, view_frames
 
 
 def to_batch(loaded: LoadedModel, clips: Sequence[Clip]) -> torch.Tensor:
@@ -30,9 +31,8 @@ def forward(loaded: LoadedModel, pixel_values: torch.Tensor) -> np.ndarray:
     Raises:
         ModelError: a logit is not finite.
     """
-    with torch.inference_mode():
-        logits = loaded.network(pixel_values=pixel_values).logits
-    return loaded.calibration.probabilities(_finite(loaded, logits))
+    logits, _ = _logits_and_features(loaded, pixel_values)
+    return loaded.calibration.probabilities(logits)
 
 
 def score(loaded: LoadedModel, pixel_values: torch.Tensor) -> list[ClipScores]:
@@ -41,10 +41,12 @@ def score(loaded: LoadedModel, pixel_values: torch.Tensor) -> list[ClipScores]:
     Raises:
         ModelError: a logit is not finite.
     """
-    output, features = _forward_with_features(loaded, pixel_values)
-    logits = _finite(loaded, output)
+    logits, features = _logits_and_features(loaded, pixel_values)
     detector = loaded.ood_detector
-    ood_scores = [None] * len(features) if detector is None else detector.score(features, logits).tolist()
+    if loaded.head is not None:
+        ood_scores = loaded.head.scores(features, logits)
+    else:
+        ood_scores = [None] * len(features) if detector is None else detector.score(features[:, 0], logits).tolist()
     return [
         ClipScores(
             labels=loaded.labels,
@@ -54,9 +56,31 @@ def score(loaded: LoadedModel, pixel_values: torch.Tensor) -> list[ClipScores]:
             in_distribution_score=ood_score,
         )
         for probabilities, embedding, ood_score in zip(
-            loaded.calibration.probabilities(logits), features, ood_scores, strict=True
+            loaded.calibration.probabilities(logits), features[:, 0], ood_scores, strict=True
         )
     ]
+
+
+def view_features(loaded: LoadedModel, pixel_values: torch.Tensor, num_views: int = len(VIEWS)) -> np.ndarray:
+    """(B, T, 3, height, width) -> float32 (B, num_views, C): pooled features of the first of `VIEWS` of each clip.
+
+    Raises:
+        ModelError: a logit of the network's own classifier is not finite.
+    """
+    frames = view_frames(pixel_values.shape[1])[:num_views]
+    views = pixel_values[:, frames].flatten(0, 1)
+    logits, features = _forward_with_features(loaded, views)
+    _finite(loaded, logits)
+    return features.reshape(len(pixel_values), num_views, -1)
+
+
+def _logits_and_features(loaded: LoadedModel, pixel_values: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(B, T, 3, height, width) -> float32 logits (B, K), and features (B, views, C) of the views that they are of."""
+    if loaded.head is None:
+        logits, features = _forward_with_features(loaded, pixel_values)
+        return _finite(loaded, logits), features[:, None]
+    features = view_features(loaded, pixel_values, loaded.head.num_views)
+    return loaded.head.logits(features), features
 
 
 def _forward_with_features(loaded: LoadedModel, pixel_values: torch.Tensor) -> tuple[torch.Tensor, np.ndarray]:

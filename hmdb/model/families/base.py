@@ -79,10 +79,10 @@ class Family(ABC):
         tokens: torch.Tensor = network.base_model.embeddings(pixel_values)
         return tokens
 
-    def classify(self, network: Any, hidden: torch.Tensor) -> torch.Tensor:
-        """Output of the last layer, (B, N, C) -> logits, (B, labels)."""
-        logits: torch.Tensor = network.classifier(network.base_model.layernorm(hidden)[:, 0])
-        return logits
+    def pool(self, network: Any, hidden: torch.Tensor) -> torch.Tensor:
+        """Output of the last layer, (B, N, C) -> input of the classifier, (B, C)."""
+        pooled: torch.Tensor = network.base_model.layernorm(hidden)[:, 0]
+        return pooled
 
     def prune_last_attention(self, layer: Any) -> None:  # noqa: B027 - optional: others gain little
         """Limits the queries of the last layer's attention, in place, to the class token, the only output that is used.

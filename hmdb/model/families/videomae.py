@@ -45,6 +45,6 @@ class VideoMAE(Family):
         tokens: torch.Tensor = network.base_model.embeddings(pixel_values, None)
         return tokens
 
-    def classify(self, network: Any, hidden: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = network.classifier(network.fc_norm(hidden.mean(1)))
-        return logits
+    def pool(self, network: Any, hidden: torch.Tensor) -> torch.Tensor:
+        pooled: torch.Tensor = network.fc_norm(hidden.mean(1))
+        return pooled

@@ -1,0 +1,1 @@
+"""Few-shot classifiers on frozen features: labelled clips -> features -> a linear head -> a checkpoint."""
