@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.stats import fisher_exact
 from sklearn.covariance import shrunk_covariance
 from sklearn.model_selection import StratifiedKFold
 
@@ -20,6 +21,7 @@ from hmdb.model.ood import CONFIDENCES, OodDetector, OodScale, l2_normalize, mah
 
 SHRINKAGE = 0.1  # of the covariance towards a multiple of the identity, since features are many and clips few
 FOLDS = 5
+SIGNIFICANT = 0.05
 MIN_CLIPS = 3  # of a class, so that two remain when one fold is left out
 
 
@@ -51,6 +53,15 @@ class OodFigures:
     def hidden_interval(self) -> tuple[float, float]:
         """The 95 % interval of the fraction of clips of hidden classes that are accepted."""
         return wilson_interval(self.hidden_accepted / self.hidden, self.hidden)
+
+    @property
+    def differ(self) -> bool:
+        """True if correct predictions are accepted more often than hidden classes, at the 5 % level (Fisher's test)."""
+        counts = [
+            [self.right_accepted, self.right - self.right_accepted],
+            [self.hidden_accepted, self.hidden - self.hidden_accepted],
+        ]
+        return bool(fisher_exact(counts, alternative="greater").pvalue < SIGNIFICANT)
 
 
 Outputs = tuple[np.ndarray, np.ndarray, np.ndarray]  # features (N, C), logits (N, K) and classes (N,) of clips
@@ -114,7 +125,7 @@ def fit_ood_detector(
         hidden=len(hidden),
         hidden_accepted=int((hidden >= elsewhere[is_val]).sum()),
     )
-    if figures.right_interval[0] <= figures.hidden_interval[1]:
+    if not figures.differ:
         raise NoDetectorError(
             "No detector of other actions is written, as it cannot be shown to work: it would accept "
             f"{figures.right_accepted} of {figures.right} correctly predicted val clips, and "

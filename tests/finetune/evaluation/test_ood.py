@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from finetune.evaluation.ood import NoDetectorError, Outputs, fit_ood_detector
+from finetune.evaluation.ood import NoDetectorError, OodFigures, Outputs, fit_ood_detector
 
 CLASSES, WIDTH = 4, 16
 
@@ -45,6 +45,14 @@ def test_no_detector_where_hidden_classes_are_accepted_as_often() -> None:
     """Ten clips: all are accepted, and so are those of hidden classes."""
     with pytest.raises(NoDetectorError, match=r"cannot be shown to work: it would accept \d+ of \d+ correctly"):
         fit_ood_detector(clips(0, 20, distance=0.8), clips(1, 10, distance=0.8))
+
+
+def test_ten_val_clips_can_be_enough() -> None:
+    assert OodFigures(right=9, right_accepted=7, hidden=10, hidden_accepted=2).differ
+    assert not OodFigures(right=8, right_accepted=7, hidden=10, hidden_accepted=9).differ
+    _, figures = fit_ood_detector(clips(0, 20, distance=12.0), clips(1, 10, distance=12.0))
+    assert figures.right_accepted >= 9
+    assert figures.right_interval[0] < 0.75
 
 
 def test_too_few_or_only_wrong_clips_are_refused() -> None:
