@@ -181,7 +181,7 @@ class Recognizer:
         return score(self.loaded, normalize(values, self.loaded.pixel_spec))
 
     def clip_features(
-        self, source: VideoLike | Clip, label: str, *, group: str | None = None, mirror: bool = True
+        self, source: VideoLike | Clip, label: str, *, group: str | None = None, mirror: bool = False
     ) -> ClipFeatures:
         """Computes the features of a labelled clip, to teach with.
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from benchmarks import live, queueing, strangers, training
+from benchmarks import live, queueing, strangers, teach, training
 from benchmarks.__main__ import cpu
 from benchmarks.clips import write_clip, write_lossless, write_repeated
 from benchmarks.corpus import LIBRARIES, in_own_process, thumbnail
@@ -25,6 +25,7 @@ from finetune.config.recipe import Recipe
 from hmdb.model.attention import AttentionRecord
 from hmdb.page.service.live_stream import decode_jpeg as decoded_url
 from hmdb.page.views.gallery import film_strip
+from hmdb.teaching.features import ClipFeatures
 from hmdb.video import Confinement, confinement
 from tests.support.paths import ROOT
 from tests.support.videos import write_video
@@ -208,3 +209,28 @@ def test_processor_time_counts_work_of_children_and_no_waiting() -> None:
         waiting = [_used_by(child.pid) for _ in range(1000)]
         child.stdin.close()
     assert waiting[0] == waiting[-1]
+
+
+def test_teaching_is_measured_on_kept_features(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    clips = {
+        "people": [
+            ClipFeatures(
+                label=label,
+                parts=(rng.normal(0, 0.3, (3, 8)) + place).astype(np.float32),
+                group=f"person {person}",
+            )
+            for label, place in (("a", 2), ("b", -2))
+            for person in range(6)
+        ],
+        "negatives": [
+            ClipFeatures(
+                label=f"kind {index % 4}", parts=rng.normal(0, 0.3, (3, 8)).astype(np.float32), group=str(index)
+            )
+            for index in range(48)
+        ],
+    }
+    teach.write(tmp_path / "features.npz", clips)
+    text = teach.table(teach.read(tmp_path / "features.npz"))
+    assert "| people | LDA | chosen | 100.0% | 100.0% |" in text
+    assert "| people | 20 negatives |" in text

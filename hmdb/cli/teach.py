@@ -16,7 +16,7 @@ from hmdb.cli.arguments import nonempty_path
 from hmdb.errors import DataError, ModelError, VideoError
 from hmdb.text import first_line, label_words, one_line
 from hmdb.video import prepare
-from hmdb.video.discover import find_videos
+from hmdb.video.discover import find_videos, left_out_text
 
 if TYPE_CHECKING:
     from hmdb.teaching.fitting import Taught
@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit of the model on the Hub")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     parser.add_argument("--sampler", help="frame sampler (default: the checkpoint's)")
-    parser.add_argument("--no-mirror", action="store_true", help="use no mirrored copies, which takes half the time")
+    parser.add_argument(
+        "--mirror", action="store_true", help="learn from mirrored copies too if they help; takes twice the time"
+    )
 
 
 def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
@@ -85,9 +87,7 @@ def run(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     clips, failed = [], 0
     for video in tqdm(videos, unit="clip", disable=not sys.stderr.isatty()):
         try:
-            features = recognizer.clip_features(
-                video.path, video.label, group=video.group, mirror=not options.no_mirror
-            )
+            features = recognizer.clip_features(video.path, video.label, group=video.group, mirror=options.mirror)
             clips.append(features)
         except VideoError as error:
             failed += 1
@@ -134,14 +134,17 @@ def list_videos(data: Path, group_by: str | None) -> list[LabelledVideo]:
 
 
 def _in_folder(root: Path, group_by: str | None) -> Iterator[LabelledVideo]:
+    left_out: list[Path] = []
     for folder in sorted(root.iterdir()):
         if not folder.is_dir() or folder.name.startswith("."):
             continue
-        paths = find_videos(folder)
+        paths = find_videos(folder, left_out.append)
         if paths == [folder]:
             raise DataError(f"The action {one_line(folder.name)} has no clips. Add some, or remove its folder.")
         for path in paths:
             yield LabelledVideo(path, folder.name, _match(group_by, path) if group_by else None)
+    if left_out:
+        print(f"Note: {left_out_text(left_out)}", file=sys.stderr)
 
 
 def _in_table(table: Path, group_by: str | None) -> Iterator[LabelledVideo]:
