@@ -9,6 +9,31 @@ CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")  # Unicode's categories 
 BREAKING = re.compile("[\u2028\u2029\u202a-\u202e\u2066-\u2069]")  # line separators and bidirectional controls
 
 
+ACTION_NAMES = {
+    "brush_hair": "brushing hair",
+    "catch": "catching",
+    "chew": "chewing",
+    "climb": "climbing",
+    "climb_stairs": "climbing stairs",
+    "draw_sword": "drawing a sword",
+    "eat": "eating",
+    "flic_flac": "back handspring (flic flac)",
+    "kiss": "kissing",
+    "pick": "picking up",
+    "pour": "pouring",
+    "pullup": "pull-up",
+    "pushup": "push-up",
+    "ride_bike": "riding a bike",
+    "shoot_bow": "shooting a bow",
+    "shoot_gun": "shooting a gun",
+    "situp": "sit-up",
+    "smile": "smiling",
+    "smoke": "smoking",
+    "throw": "throwing",
+    "wave": "waving",
+}  # of HMDB51's labels, where they differ from the action's usual name
+
+
 def label_words(label: str) -> str:
     """The label with spaces, for people.
 
@@ -16,6 +41,15 @@ def label_words(label: str) -> str:
     'ride bike'
     """
     return label.replace("_", " ")
+
+
+def action_name(label: str) -> str:
+    """The label as people write the action: in a list for HMDB51's, else with spaces.
+
+    >>> action_name("pullup"), action_name("play_chess")
+    ('pull-up', 'play chess')
+    """
+    return ACTION_NAMES.get(label) or label_words(label)
 
 
 def first_line(error: BaseException) -> str:

@@ -18,7 +18,7 @@ from hmdb.clips.clip import Clip, ClipFrame, ClipSpec, pixels_move
 from hmdb.clips.sampling import evenly_spaced
 from hmdb.errors import VideoError
 from hmdb.results import Prediction
-from hmdb.text import label_words
+from hmdb.text import action_name
 
 CLIP_SECONDS = 2.5  # length of the clip
 MIN_CLIP_PICTURES = 4  # a slow camera's clip is longer, to have this many pictures
@@ -101,7 +101,7 @@ class LiveSession:
     def top_five(self) -> dict[str, float]:
         """The five likeliest labels, in words, with their smoothed probabilities."""
         likeliest = sorted(self.smoothed.items(), key=lambda item: -item[1])[:5]
-        return {label_words(label): share for label, share in likeliest}
+        return {action_name(label): share for label, share in likeliest}
 
 
 def decode_jpeg(url: str) -> np.ndarray:

@@ -21,7 +21,7 @@ from hmdb.page.settings import Settings
 from hmdb.page.views.formatting import duration, escape_markup
 from hmdb.page.views.walkthrough import AnswerTrace
 from hmdb.results import Explanation, Faithfulness, Prediction
-from hmdb.text import label_words, one_line
+from hmdb.text import action_name, label_words, one_line
 from hmdb.video import Video, open_video
 
 if TYPE_CHECKING:
@@ -230,17 +230,17 @@ class PageHandlers:
             f"Videos may be at most {self._settings.max_upload_mb} MB. They and their answers are deleted after "
             f"{duration(self._settings.keep_seconds)} at the latest, and no other visitor sees them."
         )
-        return f"{answers} {privacy}{notes}", ", ".join(escape_markup(label_words(label)) for label in loaded.labels)
+        return f"{answers} {privacy}{notes}", ", ".join(escape_markup(action_name(label)) for label in loaded.labels)
 
 
 def resolve_label(label: object, labels: tuple[str, ...]) -> str:
-    """Returns the model's own spelling of a label that may be written with spaces.
+    """Returns the model's own spelling of a label that may be written in words.
 
     Raises:
         ModelError: the model has no such label.
     """
     for known in labels:
-        if label in (known, label_words(known)):
+        if label in (known, label_words(known), action_name(known)):
             return known
     name = one_line(label) if isinstance(label, str) and len(label) <= MAX_LABEL else "The given text"
     raise ModelError(f"{name} is not one of the labels: {', '.join(labels[:3])}, ...")

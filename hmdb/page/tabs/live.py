@@ -17,7 +17,7 @@ from hmdb.page.tabs.video import AnswerPanel
 from hmdb.page.views.assets import read_script, render
 from hmdb.page.views.formatting import confidence_text, duration, error_html, headline_html
 from hmdb.page.views.gallery import film_strip
-from hmdb.text import label_words
+from hmdb.text import action_name
 
 LIVE = "Live"
 MODES = (LIVE, "Record a clip")
@@ -144,7 +144,7 @@ class LivePanel:
             return headline_html(
                 "None of these", f"The model knows {self.do.num_labels} actions, and this seems to be another."
             )
-        return headline_html(label_words(session.label), confidence_text(session.smoothed[session.label]))
+        return headline_html(action_name(session.label), confidence_text(session.smoothed[session.label]))
 
 
 def raw_data_url(payload: ImageData | None) -> str | None:

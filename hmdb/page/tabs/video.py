@@ -24,7 +24,6 @@ from hmdb.page.tabs.base import (
     video_player,
 )
 from hmdb.page.tabs.request_queue import LABEL, WALKTHROUGH, Updates
-from hmdb.page.views.api_outputs import confidences
 from hmdb.page.views.assets import read_script
 from hmdb.page.views.formatting import faithfulness_text, headline, note_html, pending_map_text
 from hmdb.page.views.gallery import gallery
@@ -32,7 +31,7 @@ from hmdb.page.views.overlay_video import overlay_loop
 from hmdb.page.views.social_cards import PARAMETER, ExampleLinks, example_names
 from hmdb.page.views.walkthrough import walkthrough_html
 from hmdb.results import Explanation, Faithfulness, Prediction
-from hmdb.text import label_words
+from hmdb.text import action_name
 
 OPENS_WITH = "pullup"  # the example that is answered when the page opens
 VIDEO = "video"  # id of the tab
@@ -122,7 +121,7 @@ class AnswerPanel(Panel):
         return {
             self.words: headline(prediction, self.do.num_labels, self.do.reliability(prediction)),
             self.bars: gr.update(
-                value=confidences(prediction),
+                value=dict(zip(map(action_name, prediction.labels), prediction.probabilities, strict=True)),
                 visible=True,
                 elem_classes=[] if prediction.is_known else ["unsure"],
             ),
@@ -139,7 +138,7 @@ class AnswerPanel(Panel):
         """The map, its faithfulness, or an error in its place; the prediction stays."""
         match result:
             case Explanation():
-                title = f"What speaks for “{label_words(result.label or 'the answer')}”"
+                title = f"What speaks for “{action_name(result.label or 'the answer')}”"
                 return {self.film: gr.update(value=overlay_loop(result), visible=True, label=title)}
             case Faithfulness():
                 return {self.trust: note_html(faithfulness_text(result))}

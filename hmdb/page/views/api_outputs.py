@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from hmdb.page.views.formatting import escape_markup, label_text
+from hmdb.page.views.formatting import escape_markup
 from hmdb.page.views.timeline import timeline_files, timeline_text
 from hmdb.results import NONE_OF_THESE, Prediction, Timeline
 from hmdb.text import label_words
@@ -64,7 +64,11 @@ def ranks(prediction: Prediction) -> list[str]:
 
 def agreement(runs: list[tuple[str, Prediction]]) -> str:
     """A sentence in Markdown that names the answers of all runs."""
-    answers = {escape_markup(name): escape_markup(label_text(run)) for name, run in runs}
+    answers = {escape_markup(name): _answer(run) for name, run in runs}
     if len(set(answers.values())) == 1:
-        return f"All {len(runs)} agree: **{escape_markup(label_text(runs[0][1]))}**."
+        return f"All {len(runs)} agree: **{_answer(runs[0][1])}**."
     return "They differ: " + ", ".join(f"{name} says **{found}**" for name, found in answers.items()) + "."
+
+
+def _answer(run: Prediction) -> str:
+    return escape_markup(label_words(run.label if run.is_known else NONE_OF_THESE))

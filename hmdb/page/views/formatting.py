@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hmdb.page.views.assets import render
 from hmdb.results import EVIDENCE, NONE_OF_THESE, Prediction
-from hmdb.text import label_words
+from hmdb.text import action_name
 
 if TYPE_CHECKING:
     from hmdb.errors import HmdbError
@@ -25,7 +25,7 @@ def escape_markup(text: str) -> str:
 
 def label_text(prediction: Prediction) -> str:
     """The likeliest action, or "none of these"."""
-    return label_words(prediction.label if prediction.is_known else NONE_OF_THESE)
+    return action_name(prediction.label if prediction.is_known else NONE_OF_THESE)
 
 
 def headline(prediction: Prediction, num_labels: int, reliability: ReliabilityBin | None = None) -> str:
@@ -35,7 +35,7 @@ def headline(prediction: Prediction, num_labels: int, reliability: ReliabilityBi
         num_labels: of the model.
         reliability: of answers with this probability.
     """
-    name, notes = label_words(prediction.label), prediction.clip.notes
+    name, notes = action_name(prediction.label), prediction.clip.notes
     if not prediction.is_known:
         likeliest = f"The likeliest of them would be {name}."
         return headline_html(f"None of the {num_labels} actions", prediction.rejection_reason or "", likeliest, *notes)
@@ -81,13 +81,13 @@ def note_html(words: str) -> str:
 
 
 def pending_map_text(label: str) -> str:
-    return f"Looking for the evidence for “{label_words(label)}” …"
+    return f"Looking for the evidence for “{action_name(label)}” …"
 
 
 def faithfulness_text(faithfulness: Faithfulness) -> str:
     """Says in one line how faithful a map is to the model."""
     share, before, without = faithfulness.shares[1], faithfulness.probability, faithfulness.deleted[1]
-    change = f"“{label_words(faithfulness.label)}” goes from {percent(before)} to {percent(without)}"
+    change = f"“{action_name(faithfulness.label)}” goes from {percent(before)} to {percent(without)}"
     return f"{EVIDENCE[faithfulness.strength]} With the brightest {share:.0%} of the picture hidden, {change}."
 
 

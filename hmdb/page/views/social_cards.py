@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from hmdb.page.views.assets import render
 from hmdb.page.views.theme import INTRO, TITLE
-from hmdb.text import label_words
+from hmdb.text import action_name
 from hmdb.video import open_video
 
 PARAMETER = "example"  # of an address, names the example to open with; sync_example_link.js reads it, too
@@ -75,7 +75,7 @@ class ExampleLinks:
 
 
 def _title(clip: Path) -> str:
-    return f"{TITLE} {label_words(clip.stem).capitalize()}!"
+    return f"{TITLE} {action_name(clip.stem).capitalize()}!"
 
 
 def social_card(picture: Image.Image, words: str) -> Image.Image:
@@ -102,7 +102,7 @@ def _contact_sheet(frames: Sequence[np.ndarray]) -> Image.Image:
 
 def example_names(clips: Sequence[Path]) -> list[str]:
     """The actions that the examples show, as people write them."""
-    return [label_words(clip.stem) for clip in clips]
+    return [action_name(clip.stem) for clip in clips]
 
 
 def middle_frame(clip: Path) -> np.ndarray:

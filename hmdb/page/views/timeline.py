@@ -11,7 +11,7 @@ from typing import Any
 from hmdb.page.server.file_store import publish_copy
 from hmdb.page.views.assets import render
 from hmdb.results import NONE_OF_THESE, Segment, Timeline
-from hmdb.text import label_words
+from hmdb.text import action_name
 
 COLORS = ("#4f46e5", "#0f766e", "#b45309", "#be185d", "#4d7c0f", "#0369a1", "#7e22ce", "#b91c1c")
 MAX_HEADLINE_ACTIONS = 5
@@ -27,7 +27,7 @@ def summary(timeline: Timeline) -> str:
     if not names:
         return NONE_OF_THESE.capitalize()
     more = f" and {len(names) - MAX_HEADLINE_ACTIONS} more" if len(names) > MAX_HEADLINE_ACTIONS else ""
-    return ", ".join(map(label_words, names[:MAX_HEADLINE_ACTIONS])) + more
+    return ", ".join(map(action_name, names[:MAX_HEADLINE_ACTIONS])) + more
 
 
 def timeline_text(timeline: Timeline, *, finished: bool, pieces: str = "windows") -> str:
@@ -75,11 +75,11 @@ def timeline_html(timeline: Timeline) -> str:
     length = timeline.num_frames / (timeline.fps or 1) if clocked else timeline.num_frames
     total = max(length, *(_span(segment)[1] for segment in segments))  # its clock need not begin at zero
     labels = list(dict.fromkeys(segment.label for segment in segments if segment.label))
-    colors = dict(zip(map(label_words, labels), cycle(COLORS), strict=False)) | {NONE_OF_THESE: NO_ACTION_COLOR}
-    names = list(dict.fromkeys(segment.name for segment in segments))
+    colors = dict(zip(map(action_name, labels), cycle(COLORS), strict=False)) | {NONE_OF_THESE: NO_ACTION_COLOR}
+    names = list(dict.fromkeys(_name(segment) for segment in segments))
     return render(
         "timeline.html",
-        parts=[_part(segment, colors.get(segment.name), total, clocked=clocked) for segment in segments],
+        parts=[_part(segment, colors.get(_name(segment)), total, clocked=clocked) for segment in segments],
         marks=[_mark_text(total * part / 4, total, clocked) for part in range(5)],
         legend=[(name, colors.get(name)) for name in names],
     )
@@ -94,13 +94,17 @@ def _part(segment: Segment, color: str | None, total: float, *, clocked: bool) -
     times = f"{_time_text(start, clocked)} to {_time_text(end, clocked)}"
     share = f", {segment.probability:.0%}" if segment.label else ""
     return {
-        "label": segment.name if segment.looked_at else "",
+        "label": _name(segment) if segment.looked_at else "",
         "color": color,
-        "description": f"{segment.name}, {times}{share}",
+        "description": f"{_name(segment)}, {times}{share}",
         "left": start / total,
         "width": (end - start) / total,
         "seek_to": start + min(SEEK_MARGIN_SECONDS, (end - start) / 2) if clocked else None,
     }
+
+
+def _name(segment: Segment) -> str:
+    return action_name(segment.label) if segment.label else segment.name
 
 
 def _span(segment: Segment) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from hmdb.page.views.assets import render
 from hmdb.page.views.gallery import caption, jpeg_data_url
-from hmdb.text import label_words
+from hmdb.text import action_name
 
 if TYPE_CHECKING:
     from hmdb.explain.patch_attention import PatchAttention
@@ -66,14 +66,14 @@ def walkthrough_html(trace: AnswerTrace) -> str:
         num_blocks=attention.num_blocks,
         rows=rows,
         columns=columns,
-        label=label_words(trace.explanation.label or prediction.label),
+        label=action_name(trace.explanation.label or prediction.label),
         patches=_patches(trace),
         over_time=_frame_row(
             frames[:: attention.frames], [f"{share:.0%}" for share in over_time], over_time, attention
         ),
         over_space=_attended_places(trace),
         actions=[
-            (label_words(label), None, probability)
+            (action_name(label), None, probability)
             for label, probability in zip(prediction.labels, prediction.probabilities, strict=True)
         ],
         doubt=None if prediction.is_known else prediction.rejection_reason,

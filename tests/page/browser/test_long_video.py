@@ -26,7 +26,7 @@ def test_a_long_video_becomes_a_timeline_with_files(url: str, long_clip: Path) -
     with open_page(url) as (page, watch):
         panel = tab(page, "Long video")
         upload(panel, long_clip)
-        expect(panel.get_by_text("Classified 11 of 11 pieces.")).to_be_visible()
+        expect(panel.get_by_text("Classified 13 of 13 pieces.")).to_be_visible()
         for kind in ("JSON", "CSV", "SRT"):
             with page.expect_download() as download:
                 panel.get_by_role("button", name=re.compile(f"⬇.*{kind}")).click()
@@ -47,7 +47,7 @@ def test_a_slow_browser_gets_the_final_update(url: str, long_clip: Path) -> None
         panel = tab(page, "Long video")
         page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 8})
         upload(panel, long_clip)
-        expect(panel.get_by_text("Classified 11 of 11 pieces.")).to_be_visible()
+        expect(panel.get_by_text("Classified 13 of 13 pieces.")).to_be_visible()
         expect(panel.get_by_role("button", name=re.compile("⬇.*JSON"))).to_be_visible()
 
 
@@ -68,7 +68,7 @@ def test_a_long_video_can_be_stopped(recognizer: Recognizer, long_clip: Path, vi
     with served(build_demo(Paused(recognizer.loaded), settings=SETTINGS)) as url, open_page(url) as (page, watch):
         panel = tab(page, "Long video")
         upload(panel, long_clip)
-        expect(panel.get_by_text("Classified 4 of 11 pieces.")).to_be_visible()
+        expect(panel.get_by_text("Classified 4 of 13 pieces.")).to_be_visible()
         panel.get_by_role("button", name="Stop").click()
         expect(headline(panel)).to_contain_text("Stopped")
         go_on.set()

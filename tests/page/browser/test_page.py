@@ -17,7 +17,7 @@ from hmdb.page.server.middleware.stream_order import END
 from hmdb.page.service.model_loader import BackgroundModel
 from hmdb.page.tabs.video import OPENS_WITH
 from hmdb.recognizer import Recognizer
-from hmdb.text import label_words
+from hmdb.text import action_name
 from tests.page.conftest import CLIPS, EXAMPLES, SETTINGS, served
 from tests.support.browser import TABS, bars, headline, open_page, opened, serious, tab, upload
 from tests.support.waiting import LIMIT_SECONDS
@@ -29,7 +29,7 @@ def test_a_link_opens_with_its_example(url: str, recognizer: Recognizer) -> None
     with open_page(f"{url}?example=golf") as (page, watch):
         panel = page.get_by_role("tabpanel").locator("visible=true").first
         expect(panel.locator(".player video[src$='golf.mp4']")).to_be_visible()
-        expect(headline(panel)).to_contain_text(label_words(recognizer(EXAMPLES / "golf.mp4").label))
+        expect(headline(panel)).to_contain_text(action_name(recognizer(EXAMPLES / "golf.mp4").label))
         panel.locator(".examples .thumbnail-item").first.click()
         link = panel.get_by_role("link", name="a link to this example")
         expect(link).to_have_attribute("href", f"?example={CLIPS[0].stem}")

@@ -16,7 +16,7 @@ from hmdb.errors import StoppedError
 from hmdb.page.layout import build_demo
 from hmdb.page.tabs.video import OPENS_WITH
 from hmdb.recognizer import Recognizer
-from hmdb.text import label_words
+from hmdb.text import action_name
 from tests.page.conftest import CLIPS, EXAMPLES, SETTINGS, served
 from tests.support.browser import bars, frames, headline, open_page, opened, serious, tab, upload
 from tests.support.clips import moving_bar, write_mp4
@@ -29,7 +29,7 @@ def test_an_example_is_answered_when_the_page_opens(url: str, recognizer: Recogn
     prediction = recognizer(EXAMPLES / f"{OPENS_WITH}.mp4")
     with open_page(url) as (page, watch):
         panel = opened(page)
-        expect(headline(panel)).to_contain_text(label_words(prediction.label))
+        expect(headline(panel)).to_contain_text(action_name(prediction.label))
         expect(bars(panel)).to_have_count(5)
         expect(frames(panel)).to_have_count(8)
         page.wait_for_function("() => [...document.querySelectorAll('.why video')].some(v => !v.paused)")
@@ -43,11 +43,11 @@ def test_an_upload_is_answered_without_a_click(url: str, video: Path, recognizer
         upload(panel, video)
         expect(panel.get_by_text("3.3 s, backwards")).to_be_visible()
         expect(panel.get_by_text("0.6 s", exact=True)).to_be_visible()
-        expect(headline(panel)).to_contain_text(label_words(prediction.label))
-        assert bars(panel).locator("dt").all_inner_texts() == list(map(label_words, prediction.labels))
+        expect(headline(panel)).to_contain_text(action_name(prediction.label))
+        assert bars(panel).locator("dt").all_inner_texts() == list(map(action_name, prediction.labels))
         expect(panel.locator(".player video")).to_be_visible()
         expect(panel.locator(".examples .selected")).to_have_count(0)
-        expect(panel.get_by_text(f"What speaks for “{label_words(prediction.label)}”", exact=True)).to_be_visible()
+        expect(panel.get_by_text(f"What speaks for “{action_name(prediction.label)}”", exact=True)).to_be_visible()
         watch.check()
 
 
@@ -58,8 +58,8 @@ def test_a_clicked_example_is_answered(url: str, recognizer: Recognizer) -> None
         panel.locator(".examples .thumbnail-item").first.click()
         expect(panel.locator(f".player video[src$='{CLIPS[0].name}']")).to_be_visible()
         expect(panel.locator(".examples .selected")).to_have_count(1)
-        expect(headline(panel)).to_contain_text(label_words(prediction.label))
-        expect(panel.get_by_text(f"What speaks for “{label_words(prediction.label)}”", exact=True)).to_be_visible()
+        expect(headline(panel)).to_contain_text(action_name(prediction.label))
+        expect(panel.get_by_text(f"What speaks for “{action_name(prediction.label)}”", exact=True)).to_be_visible()
         watch.check()
 
 
@@ -101,7 +101,7 @@ def test_the_walkthrough_is_shown_on_demand(url: str, video: Path, recognizer: R
         assert steps.nth(2).locator("i").count() == 8
         shares = [int(words.rstrip("%")) for words in steps.nth(2).locator("figcaption").all_inner_texts()]
         assert abs(sum(shares) - 100) <= 4
-        assert steps.nth(4).locator("th").all_inner_texts() == list(map(label_words, prediction.labels))
+        assert steps.nth(4).locator("th").all_inner_texts() == list(map(action_name, prediction.labels))
         assert serious(page) == []
         assert page.evaluate("[...document.querySelectorAll('.steps img')].every(img => img.naturalWidth > 0)")
         panel.locator(".examples .thumbnail-item").first.click()

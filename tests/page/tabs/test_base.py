@@ -21,7 +21,7 @@ from hmdb.page.tabs.long_video import TimelinePanel
 from hmdb.page.tabs.request_queue import Updates
 from hmdb.page.tabs.video import AnswerPanel
 from hmdb.recognizer import Recognizer
-from hmdb.text import label_words
+from hmdb.text import action_name
 from tests.page.conftest import SETTINGS
 from tests.support.clips import moving_bar, write_mp4
 
@@ -230,12 +230,12 @@ def test_a_label_is_explained_and_the_walkthrough_follows(recognizer: Recognizer
     list(answer(panel, str(video)))
     label = recognizer.labels[3]
     panel.on_expand(2)
-    panel.on_label(3, SimpleNamespace(value=label_words(label)))  # type: ignore[arg-type]
+    panel.on_label(3, SimpleNamespace(value=action_name(label)))  # type: ignore[arg-type]
     steps = list(panel.run())
     assert [panel.walkthrough in step for step in steps] == [True, True, False, False, False]
     assert "Tracing" in steps[0][panel.walkthrough]
     assert "<li" in steps[1][panel.walkthrough]
-    assert label_words(label) in steps[-1][panel.film]["label"]
+    assert action_name(label) in steps[-1][panel.film]["label"]
 
 
 def test_a_label_of_an_older_video_is_not_explained(recognizer: Recognizer, video: Path) -> None:

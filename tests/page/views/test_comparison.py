@@ -40,9 +40,11 @@ def test_all_runs_agree_on_none_of_these() -> None:
 
 def test_an_action_and_none_of_these_disagree() -> None:
     runs = [("uniform", THROW), ("random", STRANGER)]
-    assert "<strong>throw or none of these</strong><span>The answer depends on which frames" in agreement_headline(runs)
+    assert "<strong>throwing or none of these</strong><span>The answer depends on which frames" in agreement_headline(
+        runs
+    )
     assert agreement(runs) == "They differ: uniform says **throw**, random says **none of these**."
-    assert "<td>throw</td>" in runs_table(runs)
+    assert "<td>throwing</td>" in runs_table(runs)
     assert comparison(runs).to_numpy().tolist()[0] == ["throw 90%", "none of these: throw 90%"]
 
 

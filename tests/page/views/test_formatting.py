@@ -27,7 +27,7 @@ def map_of(deleted: tuple[float, ...], inserted: tuple[float, ...]) -> Faithfuln
 def test_text_of_a_map(
     deleted: tuple[float, ...], inserted: tuple[float, ...], strength: str, meaning: str, change: str
 ) -> None:
-    hidden = "With the brightest 20% of the picture hidden, “shoot bow” goes"
+    hidden = "With the brightest 20% of the picture hidden, “shooting a bow” goes"
     assert faithfulness_text(map_of(deleted, inserted)) == f"{strength} evidence: {meaning}. {hidden} {change}"
 
 

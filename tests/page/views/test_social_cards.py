@@ -35,7 +35,7 @@ def test_the_page_has_a_title_a_description_and_a_picture(url: str) -> None:
 
 def test_each_example_has_its_own_preview(url: str) -> None:
     found = {clip.stem: tags(url, f"?example={clip.stem}") for clip in CLIPS}
-    assert found["ride_bike"]["og:title"] == "What are they doing? Ride bike!"
+    assert found["ride_bike"]["og:title"] == "What are they doing? Riding a bike!"
     assert found["golf"]["og:url"] == f"{url}?example=golf"
     pictures = {httpx.get(each["og:image"], timeout=60).content for each in found.values()}
     assert len(pictures) == len(CLIPS)
