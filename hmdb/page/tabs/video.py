@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from hmdb.text import action_name
 
 OPENS_WITH = "pullup"  # the example that is answered when the page opens
 VIDEO = "video"  # id of the tab
+MIN_BAR = 0.01  # probability of a bar, except for the first
 
 
 class AnswerPanel(Panel):
@@ -121,7 +123,7 @@ class AnswerPanel(Panel):
         return {
             self.words: headline(prediction, self.do.num_labels, self.do.reliability(prediction)),
             self.bars: gr.update(
-                value=dict(zip(map(action_name, prediction.labels), prediction.probabilities, strict=True)),
+                value=visible_bars(prediction),
                 visible=True,
                 elem_classes=[] if prediction.is_known else ["unsure"],
             ),
@@ -165,6 +167,13 @@ class AnswerPanel(Panel):
                 yield {self.walkthrough: walkthrough_html(trace)}
         except HmdbError as error:
             yield {self.walkthrough: note_html(str(error))}
+
+
+def visible_bars(prediction: Prediction) -> dict[str, float]:
+    """The likeliest action, and those of the five that are at least 1 % probable."""
+    likely = [each >= MIN_BAR for each in prediction.probabilities[1:]]
+    shown = itertools.compress(zip(prediction.labels, prediction.probabilities, strict=True), [True, *likely])
+    return {action_name(label): probability for label, probability in shown}
 
 
 def seek(event: gr.SelectData, moments: Sequence[float | None] | None) -> Any:

@@ -143,3 +143,14 @@ def test_an_answer_comes_though_the_last_stream_ends_late(
             panel.locator(".examples .thumbnail-item").nth(index).click()
             expect(panel.locator(f".player video[src$='{clip.name}']")).to_be_visible()
             expect(panel.get_by_text("picture hidden")).to_be_visible()
+
+
+def test_the_film_of_a_map_stands_still_for_who_wants_less_motion(url: str) -> None:
+    with open_page(url) as (page, _):
+        page.emulate_media(reduced_motion="reduce")
+        page.reload()
+        panel = opened(page)
+        page.wait_for_function("[...document.querySelectorAll('.why video')].some(film => film.readyState > 1)")
+        page.wait_for_function("[...document.querySelectorAll('.why video')].every(film => film.paused)")
+        panel.locator(".why video").evaluate("film => film.play()")  # on request it plays
+        page.wait_for_function("[...document.querySelectorAll('.why video')].some(film => !film.paused)")

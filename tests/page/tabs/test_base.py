@@ -19,7 +19,7 @@ from hmdb.page.settings import Settings
 from hmdb.page.tabs.base import FORGOTTEN, Panel, cumulative, drop_zone, video_player
 from hmdb.page.tabs.long_video import TimelinePanel
 from hmdb.page.tabs.request_queue import Updates
-from hmdb.page.tabs.video import AnswerPanel
+from hmdb.page.tabs.video import AnswerPanel, visible_bars
 from hmdb.recognizer import Recognizer
 from hmdb.text import action_name
 from tests.page.conftest import SETTINGS
@@ -254,3 +254,12 @@ def test_a_forgotten_video_is_asked_for_again(recognizer: Recognizer, request_mo
     getattr(panel, request_more)(1, *event)
     (step,) = panel.run()
     assert any(FORGOTTEN in str(value) for value in step.values())
+
+
+def test_actions_below_one_percent_have_no_bar(recognizer: Recognizer, video: Path) -> None:
+    prediction = dataclasses.replace(
+        recognizer(video), labels=("pullup", "wave", "golf"), probabilities=(0.985, 0.012, 0.003)
+    )
+    assert visible_bars(prediction) == {"pull-up": 0.985, "waving": 0.012}
+    unsure = dataclasses.replace(prediction, probabilities=(0.009, 0.008, 0.007))
+    assert visible_bars(unsure) == {"pull-up": 0.009}
